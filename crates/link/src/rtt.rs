@@ -1,0 +1,99 @@
+//! Round trips per address, and the retransmission timeouts that follow (RFC 6298).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::Time;
+
+/// Timeout towards an address never measured: RFC 6298 says one second, the P2PP draft's T0 half of
+/// that; half a second covers a radio mesh of several hops.
+pub const INITIAL_RTO: Duration = Duration::from_millis(500);
+
+/// Never less: a busy peer on a small board may take this long to answer at all.
+pub const MIN_RTO: Duration = Duration::from_millis(100);
+
+/// Never more: a person is waiting.
+pub const MAX_RTO: Duration = Duration::from_secs(2);
+
+/// Most addresses measured at once; the longest silent one is forgotten.
+const CAPACITY: usize = 1_024;
+
+#[derive(Clone, Copy, Debug)]
+struct Estimate {
+    smoothed: Duration,
+    variation: Duration,
+    last: Time,
+}
+
+/// What is known of each address.
+#[derive(Debug, Default)]
+pub struct RoundTrips {
+    estimates: BTreeMap<SocketAddr, Estimate>,
+}
+
+impl RoundTrips {
+    /// Adds a measurement; only of exchanges that were not retransmitted (Karn).
+    pub fn measured(&mut self, now: Time, address: SocketAddr, rtt: Duration) {
+        if let Some(e) = self.estimates.get_mut(&address) {
+            let error = e.smoothed.abs_diff(rtt);
+            e.variation = (e.variation * 3 + error) / 4;
+            e.smoothed = (e.smoothed * 7 + rtt) / 8;
+            e.last = now;
+            return;
+        }
+        if self.estimates.len() >= CAPACITY {
+            let oldest = self.estimates.iter().min_by_key(|(_, e)| e.last).map(|(a, _)| *a);
+            oldest.map(|a| self.estimates.remove(&a));
+        }
+        self.estimates.insert(address, Estimate { smoothed: rtt, variation: rtt / 2, last: now });
+    }
+
+    /// The smoothed round trip, if one was measured.
+    pub fn rtt(&self, address: SocketAddr) -> Option<Duration> {
+        self.estimates.get(&address).map(|e| e.smoothed)
+    }
+
+    /// How long to wait for `address` before sending again.
+    pub fn rto(&self, address: SocketAddr) -> Duration {
+        let Some(e) = self.estimates.get(&address) else { return INITIAL_RTO };
+        (e.smoothed + e.variation * 4).clamp(MIN_RTO, MAX_RTO)
+    }
+
+    /// Every address measured, its round trip and when.
+    pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, Duration, Time)> + '_ {
+        self.estimates.iter().map(|(a, e)| (*a, e.smoothed, e.last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timeout_follows_the_round_trip_and_its_variation() {
+        let mut trips = RoundTrips::default();
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(trips.rto(peer), INITIAL_RTO);
+        for _ in 0..50 {
+            trips.measured(Time::ZERO, peer, Duration::from_millis(80));
+        }
+        assert_eq!(trips.rtt(peer), Some(Duration::from_millis(80)));
+        assert_eq!(trips.rto(peer), MIN_RTO);
+        trips.measured(Time::ZERO, peer, Duration::from_millis(480));
+        assert!(trips.rto(peer) > Duration::from_millis(400));
+    }
+
+    #[test]
+    fn memory_stays_bounded() {
+        let mut trips = RoundTrips::default();
+        for port in 0..3_000u16 {
+            trips.measured(
+                Time::from_millis(port.into()),
+                ([10, 0, 0, 1], port).into(),
+                Duration::from_millis(1),
+            );
+        }
+        assert_eq!(trips.iter().count(), CAPACITY);
+    }
+}

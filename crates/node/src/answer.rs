@@ -1,0 +1,291 @@
+//! Serving requests of other peers.
+//!
+//! Whatever the request, the answer obeys one rule: an address that has not shown that it is its
+//! sender's gets no more bytes than it sent, and instead of the answer a cookie to repeat.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use overlay::Route;
+use wire::p2pp::record::MAX_VALUE;
+use wire::p2pp::{
+    Builder, Code, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RouteHop,
+};
+use wire::{Contact, NodeId, Time};
+
+use crate::node::{Node, Purpose};
+use crate::search::push_table;
+
+/// Shortest answer to an unproven address: the bare fixed header and a cookie.
+const PROOF_LEN: usize = 32 + 20;
+
+/// Room a record takes in an answer at most, with its Expires.
+const RECORD_LEN: usize = 4 + 120 + 32 + MAX_VALUE + 8;
+
+impl Node {
+    /// A request arrived: it is for us to answer, or for us to pass on.
+    pub(crate) fn handle_request(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let header = message.header;
+        if let Some(cookie) = message.find(|o| match o {
+            Object::Cookie(cookie) => Some(cookie),
+            _ => None,
+        }) {
+            self.link.proofs.accept(now, remote, &cookie);
+        }
+        if self.standing.is_none() {
+            return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
+        }
+        if header.recursive {
+            return self.handle_routed(now, remote, message);
+        }
+        self.mention_sender(now, remote, &header);
+        self.answer(now, remote, message);
+    }
+
+    fn mention_sender(&mut self, now: Time, remote: SocketAddr, header: &Header) {
+        if let (true, Some(id)) = (header.from_peer, header.source) {
+            self.mention(now, Contact { id, address: remote });
+        }
+    }
+
+    /// Answers a request ourselves.
+    pub(crate) fn answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        match message.header.message {
+            MessageType::KeepAlive => {
+                let builder = Builder::new(&self.answer_header(message, Code::OK));
+                self.respond(now, remote, message, builder);
+            }
+            MessageType::Bootstrap => self.answer_bootstrap(now, remote, message),
+            MessageType::Join => self.answer_join(now, remote, message),
+            MessageType::LookupPeer => self.answer_peer_lookup(now, remote, message),
+            MessageType::LookupObject => self.answer_object_lookup(now, remote, message),
+            MessageType::ExchangeTable => self.answer_exchange(now, remote, message),
+            MessageType::Query => self.answer_query(now, remote, message),
+            MessageType::Publish
+            | MessageType::RemoveObject
+            | MessageType::Replicate
+            | MessageType::Transfer => self.answer_store(now, remote, message),
+            MessageType::Refresh => self.answer_refresh(now, remote, message),
+            MessageType::Tunnel => self.answer_tunnel(now, remote, message),
+            MessageType::GetDiagnostics => self.answer_diagnostics(now, remote, message),
+            MessageType::Configure => self.answer_configure(now, remote, message),
+            MessageType::Leave => {}
+            MessageType::Enroll
+            | MessageType::Authenticate
+            | MessageType::Connect
+            | MessageType::Invite => {
+                self.refuse(now, remote, message, Code::NOT_IMPLEMENTED, "");
+            }
+        }
+    }
+
+    /// The header of our answer to a request. To a routed request it returns the TTL that was left,
+    /// from which the originator counts the hops.
+    pub(crate) fn answer_header(&self, message: &Message<'_>, code: Code) -> Header {
+        let nobody = NodeId(self.config.overlay.hash.digest(b""));
+        let mut header = message.header.answer(code, self.node_id().unwrap_or(nobody));
+        header.from_peer = !self.config.client;
+        header.ttl = message.header.ttl;
+        if let Some(standing) = &self.standing {
+            header.overlay = standing.tag;
+        }
+        header
+    }
+
+    /// Sends an answer, or, to an unproven address that asked with less, a cookie.
+    pub(crate) fn respond(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, builder: Builder) {
+        let bytes = builder.finish();
+        let asked = message.bytes().len();
+        if bytes.len() <= asked || self.link.proofs.is_proven(now, remote) {
+            return self.send_peer(now, message.header.message, remote, bytes);
+        }
+        if asked < PROOF_LEN {
+            return self.link.count_drop("unproven");
+        }
+        let mut header = message.header.answer(Code::PROOF_REQUIRED, NodeId(self.hash().digest(b"")));
+        (header.source, header.responder) = (None, None);
+        let cookie = Object::Cookie(self.link.proofs.cookie(now, remote));
+        let bytes = Builder::new(&header).with(&cookie).finish();
+        self.send_peer(now, message.header.message, remote, bytes);
+    }
+
+    /// Refuses a request, saying why as far as the reason fits.
+    pub(crate) fn refuse(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        message: &Message<'_>,
+        code: Code,
+        reason: &str,
+    ) {
+        let mut builder = Builder::new(&self.answer_header(message, code));
+        if !reason.is_empty() && self.link.proofs.is_proven(now, remote) {
+            builder.push(&Object::Error { code, detail: 0, reason });
+        }
+        self.respond(now, remote, message, builder);
+    }
+
+    /// The peers nearest to a key.
+    fn answer_peer_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let Some(PLookup { key, .. }) = message.find(|o| match o {
+            Object::PLookup(lookup) => Some(lookup),
+            _ => None,
+        }) else {
+            return self.refuse(now, remote, message, Code::BAD_REQUEST, "no PLookup");
+        };
+        self.answer_with_route(now, remote, message, &key, Code::OK);
+    }
+
+    /// The records at a place, or the peers nearer to it.
+    fn answer_object_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let Some(lookup) = rlookup(message) else {
+            return self.refuse(now, remote, message, Code::BAD_REQUEST, "no RLookup");
+        };
+        match self.records_answer(now, message, &lookup) {
+            Some(builder) => self.respond(now, remote, message, builder),
+            None => self.answer_with_route(now, remote, message, lookup.resource.key(), Code::NOT_FOUND),
+        }
+    }
+
+    /// An answer with what is held at a place, if anything is. A copy of the route log goes with it.
+    pub(crate) fn records_answer(
+        &self,
+        now: Time,
+        message: &Message<'_>,
+        lookup: &RLookup,
+    ) -> Option<Builder> {
+        let mut held: Vec<_> = self
+            .storage
+            .live(now, &lookup.resource, lookup.kind)
+            .filter(|s| lookup.owner.is_none_or(|o| s.record.owner == o))
+            .collect();
+        if held.is_empty() {
+            return None;
+        }
+        held.sort_by_key(|s| std::cmp::Reverse(s.record.sequence));
+        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        for stored in held {
+            if builder.room() < RECORD_LEN - MAX_VALUE + stored.record.value.len() {
+                break;
+            }
+            builder.push(&Object::Resource(stored.record.as_ref()));
+            builder.push(&Object::Expires(stored.expires.since(now).as_secs() as u32));
+        }
+        copy_route_log(message, &mut builder);
+        Some(builder)
+    }
+
+    /// Where a key leads from here: 302 with nearer peers, or `here` with the other holders.
+    fn answer_with_route(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        message: &Message<'_>,
+        key: &wire::Key,
+        here: Code,
+    ) {
+        let width = crate::search::WIDTH;
+        let Some(standing) = &self.standing else { return };
+        let (near, code, mut contacts) = match standing.table.route(key, width) {
+            Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
+            Route::Replicas { contacts, .. } => (true, here, contacts),
+        };
+        contacts.retain(|c| Some(c.id) != message.header.source);
+        let mut builder = Builder::new(&self.answer_header(message, code));
+        push_table(&mut builder, near, &contacts);
+        self.respond(now, remote, message, builder);
+    }
+
+    /// Publish, RemoveObject, Replicate, Transfer: all bring signed records to keep.
+    fn answer_store(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if message.signer(self.hash()).is_none() {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
+        }
+        let from_holder =
+            matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);
+        let mut outcome = Err(Code::BAD_REQUEST);
+        let mut objects = message.objects().peekable();
+        while let Some(object) = objects.next() {
+            let Object::Resource(record) = object else { continue };
+            let seconds = match objects.peek() {
+                Some(Object::Expires(seconds)) => *seconds,
+                _ => record.lifetime,
+            };
+            let lifetime = Duration::from_secs(seconds.into());
+            outcome = self.storage.store(now, record, lifetime);
+            if let (Ok(_), true, Some(holder)) = (outcome, from_holder, message.header.source) {
+                self.storage.held_also_by(now, &record.summary(), holder);
+            }
+        }
+        match outcome {
+            Ok(granted) => self.answer_granted(now, remote, message, granted),
+            Err(code) => self.refuse(now, remote, message, code, code.reason()),
+        }
+    }
+
+    /// Refresh: extends the life of the versions named, if exactly those are held.
+    fn answer_refresh(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let mut granted = None;
+        let mut objects = message.objects().peekable();
+        while let Some(object) = objects.next() {
+            let Object::RecordSummary(summary) = object else { continue };
+            let seconds = match objects.peek() {
+                Some(Object::Expires(seconds)) => *seconds,
+                _ => 0,
+            };
+            granted = self.storage.refresh(now, &summary, Duration::from_secs(seconds.into()));
+            if let (Some(_), Some(source)) = (granted, message.header.source) {
+                self.storage.held_also_by(now, &summary, source);
+            }
+        }
+        match granted {
+            Some(granted) => self.answer_granted(now, remote, message, granted),
+            None => self.refuse(now, remote, message, Code::NOT_FOUND, ""),
+        }
+    }
+
+    fn answer_granted(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, granted: Duration) {
+        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        builder.push(&Object::Expires(granted.as_secs() as u32));
+        self.respond(now, remote, message, builder);
+    }
+
+    /// Carries a record to another peer.
+    pub(crate) fn send_record(
+        &mut self,
+        now: Time,
+        to: Contact,
+        message: MessageType,
+        record: RecordRef<'_>,
+        lifetime: Duration,
+        purpose: Purpose,
+    ) {
+        let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+        let objects = [Object::Resource(record), Object::Expires(seconds)];
+        self.ask_signed(now, (to.address, Some(to.id)), message, &objects, purpose);
+    }
+}
+
+/// What a LookupObject looks for.
+pub(crate) fn rlookup(message: &Message<'_>) -> Option<RLookup> {
+    message.find(|o| match o {
+        Object::RLookup(lookup) => Some(lookup),
+        _ => None,
+    })
+}
+
+/// Copies the hops a request has passed into its answer.
+pub(crate) fn copy_route_log(message: &Message<'_>, builder: &mut Builder) {
+    let hops: Vec<RouteHop> = message
+        .objects()
+        .filter_map(|o| match o {
+            Object::RouteHop(hop) => Some(hop),
+            _ => None,
+        })
+        .collect();
+    for hop in hops.iter().take(crate::forward::MAX_ROUTE_LOG) {
+        if builder.room() >= 80 {
+            builder.push(&Object::RouteHop(*hop));
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a peer is told before it starts, each default with its reason.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use overlay::Algorithm;
+use wire::{HashAlgorithm, KeyPair, PublicKey};
+
+/// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
+/// the overlay.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OverlayOptions {
+    /// The overlay's name.
+    pub name: String,
+    /// Which algorithm routes.
+    pub algorithm: Algorithm,
+    /// Which hash places peers and resources.
+    pub hash: HashAlgorithm,
+    /// Base of the algorithm: 2, 4, 8 or 16.
+    pub base: u16,
+    /// How many peers hold each record.
+    pub replicas: u8,
+    /// Leading zero bits an admission puzzle must show.
+    pub difficulty: u8,
+    /// Whether operators may set load values from afar.
+    pub remote_settings: bool,
+}
+
+impl Default for OverlayOptions {
+    fn default() -> Self {
+        OverlayOptions {
+            name: "openvoip".into(),
+            algorithm: Algorithm::Kademlia,
+            // The only one of the four that still resists collisions.
+            hash: HashAlgorithm::Sha256,
+            // Two: small tables; at a thousand peers a larger base saves less than one hop.
+            base: 2,
+            // With sessions of an hour and repair every ten minutes, the chance that five holders
+            // die between two repairs is below one in a million.
+            replicas: 5,
+            difficulty: 0,
+            remote_settings: false,
+        }
+    }
+}
+
+/// Everything a peer is told before it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The overlay's options; used as they are by a founder, replaced by what bootstrap says otherwise.
+    pub overlay: OverlayOptions,
+    /// Addresses of peers to ask first. Empty and no host cache: this peer founds the overlay.
+    pub bootstrap: Vec<SocketAddr>,
+    /// Attach to peers instead of becoming one.
+    pub client: bool,
+    /// The address of the peer port, as far as this peer knows it.
+    pub listen: SocketAddr,
+    /// The address at which phones register.
+    pub sip: SocketAddr,
+    /// The address announced to phones for media; the SIP address if unspecified.
+    pub media: IpAddr,
+    /// Seconds after which a stored record of ours ends if not refreshed.
+    pub record_lifetime: Duration,
+    /// How often own records are refreshed at their holders.
+    pub refresh_interval: Duration,
+    /// Ceiling of maintenance traffic, sent bytes per second with IP and UDP headers.
+    pub budget_bytes_per_s: u32,
+    /// Bytes that may be sent beyond the ceiling at once, for joining.
+    pub budget_burst_bytes: u32,
+    /// How long a lookup may take per attempt.
+    pub lookup_timeout: Duration,
+    /// Keys of operators who may change log levels and, where the overlay allows it, load values.
+    pub operators: Vec<PublicKey>,
+    /// How often to look up a random key as a health check.
+    pub probe_interval: Option<Duration>,
+    /// How many unanswered SIP calls, messages and records are kept: see the modules' own bounds.
+    pub inbox_limit: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        Config {
+            overlay: OverlayOptions::default(),
+            bootstrap: Vec::new(),
+            client: false,
+            // Loopback until told otherwise: nothing is exposed by accident.
+            listen: SocketAddr::new(loopback, 7080),
+            sip: SocketAddr::new(loopback, 5060),
+            media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            // Three refreshes may be lost before a record ends.
+            record_lifetime: Duration::from_secs(2_400),
+            // A republish every 30 to 60 s, as in 2008, would eat the whole budget.
+            refresh_interval: Duration::from_secs(600),
+            budget_bytes_per_s: 500,
+            budget_burst_bytes: 60_000,
+            // A person waits about three seconds for the first sign of life.
+            lookup_timeout: Duration::from_millis(2_500),
+            operators: Vec::new(),
+            probe_interval: None,
+            inbox_limit: 1_000,
+        }
+    }
+}
+
+/// A user served by this peer.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// The canonical address-of-record, for example `alice@example.org`.
+    pub aor: String,
+    /// The user key, which signs the list of the user's devices.
+    pub keys: KeyPair,
+}
+
+/// Who this peer is: the peer key gives the Node-ID and signs what the peer says.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The peer key.
+    pub peer: KeyPair,
+    /// The users it serves.
+    pub users: Vec<User>,
+}
+
+/// A value that the console or an application stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct KeptValue {
+    /// The text key.
+    pub key: String,
+    /// The value.
+    pub value: Vec<u8>,
+    /// How long holders may keep it unrefreshed, in seconds.
+    pub ttl_s: u64,
+}
+
+/// What survives a restart besides the keys: peers to try first, and the last sequence numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Saved {
+    /// The host cache: addresses of peers that answered, best first.
+    pub hosts: Vec<SocketAddr>,
+    /// Values that the console or an application stored (`overlay put`), published again.
+    pub values: Vec<KeptValue>,
+    /// Messages received and sent, as the inbox shows them.
+    pub inbox: Vec<crate::report::InboxMessage>,
+}

@@ -1,0 +1,606 @@
+//! What this peer tells about itself, asks of others, and lets operators change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::time::Duration;
+
+use wire::p2pp::{
+    Builder, Code, Connections, Diagnostic, Message, MessageType, Object, PeerList, RequestOptions,
+};
+use wire::{Contact, KeyPair, NodeId, PublicKey, RngExt, Time};
+
+use crate::directory::{ResolvedFor, canonical_aor};
+use crate::event::{Event, Level, OpId, Outcome};
+use crate::node::{ANSWER_TIMEOUT, Alarm, Node, Purpose};
+use crate::publish::What;
+use crate::report::{
+    Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PingReport, Probes, Rates, Status,
+    TableRow, UserStatus,
+};
+use crate::search::{Findings, For, LookupOptions, Mode, Want};
+
+/// Answers about ourselves per second, all askers together.
+const ANSWERS_PER_S: u32 = 50;
+
+/// Most rows fetched of a remote table.
+const MAX_ROWS: usize = 1_024;
+
+/// Load values an operator may set, and a scenario of a laboratory.
+const LOAD_NAMES: [&str; 2] = ["cpu", "bandwidth"];
+
+/// The setting that changes the log filter; operators may set it in every overlay.
+const LOG_SETTING: &str = "log";
+
+/// A peer as a person or program points at it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Target {
+    /// The peer that serves this user.
+    User(String),
+    /// The peer with this Node-ID.
+    Node(NodeId),
+    /// The peer at this address.
+    Address(SocketAddr),
+}
+
+impl FromStr for Target {
+    type Err = std::convert::Infallible;
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        Ok(match (s.parse(), s.parse::<wire::Key>()) {
+            (Ok(address), _) => Target::Address(address),
+            (_, Ok(key)) => Target::Node(NodeId(key)),
+            _ => Target::User(s.to_owned()),
+        })
+    }
+}
+
+/// What can be asked of another peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Table {
+    /// Its routing table (`getrt`).
+    Routing,
+    /// Its neighbour table (`getnt`).
+    Neighbors,
+    /// Its records (`getro`).
+    Objects,
+    /// How it is.
+    Diagnostics,
+}
+
+struct Asking {
+    to: (SocketAddr, Option<NodeId>),
+    table: Table,
+    found: Found,
+}
+
+/// The state behind questions, probes and settings.
+#[derive(Default)]
+pub(crate) struct Diagnostics {
+    asking: BTreeMap<OpId, Asking>,
+    load: BTreeMap<String, String>,
+    probes: Probes,
+    window: (Time, u32),
+    /// The last time stamp of each operator: a repeated command is old.
+    operator_clocks: BTreeMap<PublicKey, u64>,
+}
+
+impl Node {
+    // ---- views ---------------------------------------------------------------------------------
+
+    /// The state of this peer.
+    pub fn status(&self, now: Time) -> Status {
+        let (rates, maintenance) = self.ledger.rates(now);
+        let mapped = self.link.mapped.address();
+        let reach = match mapped {
+            None => "unknown",
+            Some(address) if self.own_addresses().first() == Some(&address) => "direct",
+            Some(_) => "nat",
+        };
+        let ledger = self.ledger.totals().map(|(function, received, sent)| {
+            let rates = Rates { received: received as f64, sent: sent as f64 };
+            (function.name().to_owned(), rates)
+        });
+        Status {
+            online: self.is_online(),
+            node_id: self.node_id().map(|id| id.to_string()).unwrap_or_default(),
+            public_key: self.public_key().to_string(),
+            listen: self.config.listen.to_string(),
+            sip: self.config.sip.to_string(),
+            overlay: self.overlay_status(),
+            users: self.identity.users.iter().map(|u| self.user_status(u)).collect(),
+            phones: self.phones.registered(),
+            routing_entries: self.standing.as_ref().map_or(0, |s| s.table.len()),
+            neighbors: self.standing.as_ref().map_or(0, |s| s.table.neighbors().len()),
+            objects: self.storage.len(),
+            calls: self.phones.active_calls(),
+            bytes_per_s: rates,
+            ledger: ledger.collect(),
+            budget: Budget {
+                used_bytes_per_s: maintenance,
+                ceiling_bytes_per_s: self.config.budget_bytes_per_s.into(),
+            },
+            rss_bytes: 0,
+            uptime_ms: now.since(self.started).as_millis() as u64,
+            nat: NatStatus {
+                kind: match mapped {
+                    None => "unknown".into(),
+                    Some(_) if reach == "direct" => "none".into(),
+                    Some(_) => "mapped".into(),
+                },
+                mapped: mapped.map(|a| a.to_string()),
+            },
+            reachability: reach.into(),
+            load: self.diagnostics.load.clone(),
+            dropped: self.link.drops().iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+            probes: self.diagnostics.probes,
+        }
+    }
+
+    fn overlay_status(&self) -> OverlayStatus {
+        let options = self.standing.as_ref().map_or(&self.config.overlay, |s| &s.options);
+        OverlayStatus {
+            name: options.name.clone(),
+            algorithm: options.algorithm.name().into(),
+            hash: options.hash.name().into(),
+            base: options.base,
+            size_estimate: self.size_estimate(),
+        }
+    }
+
+    fn user_status(&self, user: &crate::config::User) -> UserStatus {
+        let publication = self.publications.find(&What::User(user.aor.clone()));
+        let state = match publication {
+            Some(p) if p.taken => "taken",
+            Some(p) if p.verified => "published",
+            _ => "publishing",
+        };
+        UserStatus {
+            aor: user.aor.clone(),
+            public_key: user.keys.public().to_string(),
+            state: state.into(),
+        }
+    }
+
+    /// The routing table (`showrt`).
+    pub fn routes(&self, now: Time) -> Vec<TableRow> {
+        let Some(standing) = &self.standing else { return Vec::new() };
+        let row = |e: overlay::Entry| TableRow {
+            row: e.row.into(),
+            node: e.contact.id.to_string(),
+            address: e.contact.address.to_string(),
+            rtt_ms: e.rtt.map(ms),
+            last_seen_ms: Some(now.since(e.last_seen).as_millis() as u64),
+            state: e.standing.name().into(),
+        };
+        standing.table.contacts().into_iter().map(row).collect()
+    }
+
+    /// The neighbour table (`shownt`).
+    pub fn neighbors(&self, now: Time) -> Vec<TableRow> {
+        let Some(standing) = &self.standing else { return Vec::new() };
+        let rows: BTreeMap<String, TableRow> =
+            self.routes(now).into_iter().map(|r| (r.node.clone(), r)).collect();
+        let named = |(n, c): (usize, Contact)| {
+            let known = rows.get(&c.id.to_string()).cloned();
+            TableRow { row: n as u32, ..known.unwrap_or_else(|| plain_row(n, &c)) }
+        };
+        standing.table.neighbors().into_iter().enumerate().map(named).collect()
+    }
+
+    /// The records held (`showro`).
+    pub fn objects(&self, now: Time) -> Vec<ObjectRow> {
+        let row = |s: &crate::storage::Stored| ObjectRow {
+            key: s.record.resource.to_string(),
+            kind: s.record.kind.name().into(),
+            owner: s.record.owner.to_string(),
+            sequence: s.record.sequence,
+            value_bytes: s.record.value.len(),
+            expires_ms: Some(s.expires.since(now).as_millis() as u64),
+            removed: s.record.tombstone,
+        };
+        self.storage.iter().map(row).collect()
+    }
+
+    /// The peers with which traffic was exchanged lately (`showcp`).
+    pub fn connections(&self, now: Time) -> Vec<ConnectionRow> {
+        let names: BTreeMap<SocketAddr, NodeId> = self
+            .standing
+            .iter()
+            .flat_map(|s| s.table.contacts())
+            .map(|e| (e.contact.address, e.contact.id))
+            .collect();
+        self.link
+            .round_trips
+            .iter()
+            .map(|(address, rtt, at)| ConnectionRow {
+                node: names.get(&address).map(|id| id.to_string()),
+                address: address.to_string(),
+                path: "direct".into(),
+                rtt_ms: Some(ms(rtt)),
+                last_seen_ms: now.since(at).as_millis() as u64,
+            })
+            .collect()
+    }
+
+    /// How many peers the overlay has, judged by how close our neighbours stand: the nearest `n` of
+    /// `N` evenly spread peers lie within `n/N` of the space.
+    pub fn size_estimate(&self) -> u64 {
+        let Some(standing) = &self.standing else { return 0 };
+        let neighbors = standing.table.neighbors();
+        let Some(farthest) = neighbors.last() else { return 1 };
+        let shared = standing.id.key().common_prefix(farthest.id.key());
+        let estimate = (neighbors.len() as u64).saturating_mul(1 << shared.min(50));
+        // A table smaller than its neighbour list knows everybody.
+        if standing.table.len() <= neighbors.len() { neighbors.len() as u64 + 1 } else { estimate.max(1) }
+    }
+
+    /// Sets a load value, or unsets it with `None`.
+    pub fn set_load(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.diagnostics.load.insert(name.to_owned(), value.to_owned()),
+            None => self.diagnostics.load.remove(name),
+        };
+    }
+
+    // ---- questions to others -------------------------------------------------------------------
+
+    /// Asks a peer whether it lives.
+    pub fn ping(&mut self, now: Time, target: &Target) -> OpId {
+        let op = self.new_op();
+        match self.contact_at_once(target) {
+            Some((address, id)) => {
+                self.ask(now, (address, id), MessageType::KeepAlive, &[], Purpose::Ping(op));
+            }
+            None => self.resolve_target(now, target, ResolvedFor::Ping(op)),
+        }
+        self.drain(now);
+        op
+    }
+
+    pub(crate) fn ping_contact(&mut self, now: Time, op: OpId, contact: Contact) {
+        let to = (contact.address, Some(contact.id));
+        self.ask(now, to, MessageType::KeepAlive, &[], Purpose::Ping(op));
+    }
+
+    pub(crate) fn handle_ping_answer(
+        &mut self,
+        _now: Time,
+        op: OpId,
+        remote: SocketAddr,
+        message: &Message<'_>,
+        rtt: Option<Duration>,
+    ) {
+        let node = message.header.responder.map(|id| id.to_string()).unwrap_or_default();
+        let rtt_ms = rtt.or_else(|| self.link.round_trips.rtt(remote)).map(ms).unwrap_or_default();
+        let report = PingReport { node, address: remote.to_string(), path: "direct".into(), rtt_ms };
+        self.done(op, Outcome::Ping(report));
+    }
+
+    /// Asks a peer for one of its tables.
+    pub fn tables_of(&mut self, now: Time, target: &Target, table: Table) -> OpId {
+        let op = self.new_op();
+        match self.contact_at_once(target) {
+            Some(to) => self.ask_tables(now, op, to, table),
+            None => self.resolve_target(now, target, ResolvedFor::Tables(op, table)),
+        }
+        self.drain(now);
+        op
+    }
+
+    fn contact_at_once(&self, target: &Target) -> Option<(SocketAddr, Option<NodeId>)> {
+        match target {
+            Target::Address(address) => Some((*address, None)),
+            Target::Node(id) => {
+                let table = &self.standing.as_ref()?.table;
+                let entry = table.contacts().into_iter().find(|e| e.contact.id == *id)?;
+                Some((entry.contact.address, Some(*id)))
+            }
+            Target::User(_) => None,
+        }
+    }
+
+    fn resolve_target(&mut self, now: Time, target: &Target, purpose: ResolvedFor) {
+        match target {
+            Target::User(user) => {
+                let aor = canonical_aor(user, &self.default_domain());
+                self.resolve(now, &aor, purpose);
+            }
+            Target::Node(id) => self.resolve_node(now, *id, purpose),
+            Target::Address(_) => unreachable!("an address needs no resolving"),
+        }
+    }
+
+    pub(crate) fn ask_tables(
+        &mut self,
+        now: Time,
+        op: OpId,
+        to: (SocketAddr, Option<NodeId>),
+        table: Table,
+    ) {
+        let offset = self.diagnostics.asking.get(&op).map_or(0, |a| rows_of(&a.found));
+        let options = RequestOptions {
+            routing_table: table == Table::Routing,
+            neighbor_table: table == Table::Neighbors,
+            partial: true,
+            offset: offset as u16,
+            ..RequestOptions::default()
+        };
+        let found = self.diagnostics.asking.remove(&op).map(|a| a.found).unwrap_or_default();
+        self.diagnostics.asking.insert(op, Asking { to, table, found });
+        let (message, object) = match table {
+            Table::Routing | Table::Neighbors => {
+                (MessageType::ExchangeTable, Object::RequestOptions(options))
+            }
+            Table::Objects => (MessageType::Query, Object::RequestOptions(options)),
+            Table::Diagnostics => (MessageType::GetDiagnostics, Object::DiagnosticOptions(u64::MAX)),
+        };
+        self.ask(now, to, message, &[object], Purpose::Tables(op));
+    }
+
+    pub(crate) fn handle_tables_answer(&mut self, now: Time, op: OpId, message: &Message<'_>) {
+        let Some(mut asking) = self.diagnostics.asking.remove(&op) else { return };
+        if !message.header.code.is_ok() {
+            let code = message.header.code;
+            return self.failed(op, code.0, code.reason());
+        }
+        let before = rows_of(&asking.found);
+        asking.found.node = message.header.responder.map(|id| id.to_string()).unwrap_or_default();
+        for object in message.objects() {
+            read_found(&mut asking.found, object);
+        }
+        let after = rows_of(&asking.found);
+        let paged = asking.table != Table::Diagnostics;
+        if paged && after > before && after < MAX_ROWS {
+            let (to, table) = (asking.to, asking.table);
+            self.diagnostics.asking.insert(op, asking);
+            return self.ask_tables(now, op, to, table);
+        }
+        self.done(op, Outcome::Tables(asking.found));
+    }
+
+    /// Sets or unsets a value on another peer, as an operator.
+    pub fn configure(
+        &mut self,
+        now: Time,
+        target: &Target,
+        name: &str,
+        value: Option<&str>,
+        operator: &KeyPair,
+    ) -> OpId {
+        let op = self.new_op();
+        let Some(to) = self.contact_at_once(target) else {
+            self.failed(op, Code::NOT_FOUND.0, "name the peer by its address, or by the id of a known peer");
+            return op;
+        };
+        let mut header = self.header(MessageType::Configure);
+        header.source = Some(operator.public().node_id(self.hash()));
+        header.from_peer = false;
+        header.deadline_ms = self.request_deadline();
+        let clock = (self.unix(now).0 << 20) | u64::from(self.rng.random::<u32>() >> 12);
+        let bytes = Builder::new(&header)
+            .with(&Object::Setting(Diagnostic { name, value: value.unwrap_or("") }))
+            .with(&Object::PuzzleNonce(clock))
+            .sign(operator);
+        let deadline = now + ANSWER_TIMEOUT;
+        let purpose = Purpose::Configure(op);
+        self.request(now, to, MessageType::Configure, header.transaction, bytes, deadline, purpose);
+        self.drain(now);
+        op
+    }
+
+    pub(crate) fn handle_configure_answer(&mut self, _now: Time, op: OpId, message: &Message<'_>) {
+        let code = message.header.code;
+        if code.is_ok() {
+            self.done(op, Outcome::Stored { holders: 1, sequence: 0 });
+        } else {
+            self.failed(op, code.0, code.reason());
+        }
+    }
+
+    // ---- answers about ourselves ---------------------------------------------------------------
+
+    fn may_answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) -> bool {
+        let (start, count) = &mut self.diagnostics.window;
+        if now.since(*start) >= Duration::from_secs(1) {
+            (*start, *count) = (now, 0);
+        }
+        *count += 1;
+        let may = *count <= ANSWERS_PER_S;
+        if !may {
+            self.refuse(now, remote, message, Code::BUSY, "");
+        }
+        may
+    }
+
+    pub(crate) fn answer_exchange(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let Some(standing) = &self.standing else { return };
+        let options = request_options(message);
+        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        let routing = || standing.table.contacts().into_iter().map(|e| e.contact).collect();
+        let tables: [(bool, Vec<Contact>); 2] = [
+            (false, if options.routing_table { routing() } else { Vec::new() }),
+            (true, if options.neighbor_table { standing.table.neighbors() } else { Vec::new() }),
+        ];
+        for (near, contacts) in tables {
+            let rest = contacts.get(usize::from(options.offset)..).unwrap_or_default();
+            let fits = builder.room().saturating_sub(5) / PEER_INFO_LEN;
+            let list = PeerList::Contacts(&rest[..rest.len().min(fits)]);
+            builder.push(&if near { Object::NeighborTable(list) } else { Object::RoutingTable(list) });
+        }
+        self.respond(now, remote, message, builder);
+    }
+
+    pub(crate) fn answer_query(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if !self.may_answer(now, remote, message) {
+            return;
+        }
+        let offset = usize::from(request_options(message).offset);
+        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        for stored in self.storage.iter().skip(offset) {
+            if builder.room() < 60 {
+                break;
+            }
+            builder.push(&Object::RecordSummary(stored.record.as_ref().summary()));
+        }
+        self.respond(now, remote, message, builder);
+    }
+
+    pub(crate) fn answer_diagnostics(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if !self.may_answer(now, remote, message) {
+            return;
+        }
+        let (rates, maintenance) = self.ledger.rates(now);
+        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        let connections = Connections {
+            neighbors: self.standing.as_ref().map_or(0, |s| s.table.neighbors().len() as u16),
+            routing: self.standing.as_ref().map_or(0, |s| s.table.len() as u16),
+            clients: 0,
+        };
+        builder.push(&Object::Uptime(now.since(self.started).as_secs() as u32));
+        builder.push(&Object::Connections(connections));
+        // Nothing here names a user or a phone.
+        let mut values = vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("objects", self.storage.len().to_string()),
+            ("bytes_per_s.in", format!("{:.1}", rates.received)),
+            ("bytes_per_s.out", format!("{:.1}", rates.sent)),
+            ("maintenance_bytes_per_s", format!("{maintenance:.1}")),
+            ("size_estimate", self.size_estimate().to_string()),
+        ];
+        for name in LOAD_NAMES {
+            if let Some(value) = self.diagnostics.load.get(name) {
+                values.push((name, value.clone()));
+            }
+        }
+        for (name, value) in &values {
+            if builder.room() > name.len() + value.len() + 5 {
+                builder.push(&Object::Diagnostic(Diagnostic { name, value }));
+            }
+        }
+        self.respond(now, remote, message, builder);
+    }
+
+    /// An operator sets or unsets a value here.
+    pub(crate) fn answer_configure(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let operator = message.signer(self.hash()).filter(|k| self.config.operators.contains(k));
+        let Some(operator) = operator else {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, "not an operator of this peer");
+        };
+        let clock = message.find(|o| match o {
+            Object::PuzzleNonce(clock) => Some(clock),
+            _ => None,
+        });
+        let last = self.diagnostics.operator_clocks.get(&operator).copied();
+        let Some(clock) = clock.filter(|c| Some(*c) > last) else {
+            return self.refuse(now, remote, message, Code::TOO_OLD, "a repeated command");
+        };
+        self.diagnostics.operator_clocks.insert(operator, clock);
+        let setting = message.find(|o| match o {
+            Object::Setting(setting) => Some(setting),
+            _ => None,
+        });
+        let Some(Diagnostic { name, value }) = setting else {
+            return self.refuse(now, remote, message, Code::BAD_REQUEST, "no setting");
+        };
+        let allowed = self.standing.as_ref().is_some_and(|s| s.options.remote_settings);
+        if name == LOG_SETTING {
+            self.emit(Event::SetLogFilter(value.to_owned()));
+        } else if !LOAD_NAMES.contains(&name) {
+            return self.refuse(now, remote, message, Code::NOT_FOUND, "no such setting");
+        } else if !allowed {
+            return self.refuse(now, remote, message, Code::REJECTED, "the overlay does not allow it");
+        } else {
+            self.set_load(name, Some(value).filter(|v| !v.is_empty()));
+        }
+        self.log(Level::Info, "operator", format!("{operator:?} set {name}"));
+        let builder = Builder::new(&self.answer_header(message, Code::OK));
+        self.respond(now, remote, message, builder);
+    }
+
+    // ---- health check --------------------------------------------------------------------------
+
+    /// Looks a random key up: nothing is there, but a healthy overlay says so quickly.
+    pub(crate) fn probe(&mut self, now: Time) {
+        let key = self.hash().digest(&self.rng.random::<[u8; 16]>());
+        self.diagnostics.probes.issued += 1;
+        let options = LookupOptions { mode: Mode::Iterative, ..LookupOptions::default() };
+        self.search(now, key, Want::Peers, For::Probe, options);
+        if let Some(interval) = self.config.probe_interval {
+            let next = self.jitter(interval, 0.75, 1.25);
+            self.timers.set(Alarm::Probe, now + next);
+        }
+    }
+
+    /// Starts, changes or ends the health check.
+    pub fn set_probe_interval(&mut self, now: Time, interval: Option<Duration>) {
+        self.config.probe_interval = interval;
+        match interval {
+            Some(_) => self.timers.set(Alarm::Probe, now),
+            None => self.timers.cancel(Alarm::Probe),
+        }
+    }
+
+    pub(crate) fn handle_probe_done(&mut self, findings: &Findings) {
+        let alone = self.standing.as_ref().is_none_or(|s| s.table.is_empty());
+        self.diagnostics.probes.succeeded += u64::from(alone || !findings.closest.is_empty());
+        self.diagnostics.probes.last_ms = ms(findings.took);
+    }
+}
+
+/// Room one short Peer-Info takes in the worst case.
+const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
+
+fn request_options(message: &Message<'_>) -> RequestOptions {
+    message
+        .find(|o| match o {
+            Object::RequestOptions(options) => Some(options),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+fn rows_of(found: &Found) -> usize {
+    found.rows.len().max(found.objects.len())
+}
+
+fn read_found(found: &mut Found, object: Object<'_>) {
+    match object {
+        Object::RoutingTable(list) | Object::NeighborTable(list) => {
+            for contact in list.contacts() {
+                let row = plain_row(found.rows.len(), &contact);
+                found.rows.push(row);
+            }
+        }
+        Object::RecordSummary(summary) => found.objects.push(ObjectRow {
+            key: summary.resource.to_string(),
+            kind: summary.kind.name().into(),
+            sequence: summary.sequence,
+            ..ObjectRow::default()
+        }),
+        Object::Diagnostic(d) => {
+            found.diagnostics.insert(d.name.to_owned(), d.value.to_owned());
+        }
+        Object::Uptime(seconds) => {
+            found.diagnostics.insert("uptime_ms".into(), (u64::from(seconds) * 1_000).to_string());
+        }
+        Object::Connections(c) => {
+            found.diagnostics.insert("routing_entries".into(), c.routing.to_string());
+            found.diagnostics.insert("neighbors".into(), c.neighbors.to_string());
+        }
+        _ => {}
+    }
+}
+
+fn plain_row(row: usize, contact: &Contact) -> TableRow {
+    TableRow {
+        row: row as u32,
+        node: contact.id.to_string(),
+        address: contact.address.to_string(),
+        state: "live".into(),
+        ..TableRow::default()
+    }
+}
+
+fn ms(d: Duration) -> f64 {
+    d.as_secs_f64() * 1e3
+}

@@ -1,0 +1,286 @@
+//! Where people are: from a name to the peers that serve its owner.
+//!
+//! Three identities meet here. A *user key* signs the list of the user's devices, stored at the hash
+//! of the address-of-record. Each device is a *peer key*, whose hash is a Node-ID; at that place the
+//! peer keeps its signed contact record. A *phone credential* never leaves the phone's own peer. So
+//! resolving a name takes two lookups: the device list, then each device's contact record.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use wire::p2pp::{Code, Kind};
+use wire::{Contact, HashAlgorithm, Key, NodeId, ResourceId, Time};
+
+use crate::event::{OpId, Outcome};
+use crate::node::Node;
+use crate::report::{LookupReport, RecordReport, Value};
+use crate::search::{Findings, For, LookupOptions, Want};
+use crate::storage::{Devices, parse_addresses};
+
+/// Most names being resolved at once.
+const MAX_RESOLUTIONS: usize = 1_024;
+
+/// Who waits for a name to be resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum ResolvedFor {
+    Sip(sip::RequestId),
+    Ping(OpId),
+    Tables(OpId, crate::diagnostics::Table),
+}
+
+struct Resolution {
+    purpose: ResolvedFor,
+    waiting: usize,
+    peers: Vec<Contact>,
+    /// A contact record was named but not found: the person exists, the peer is off.
+    silent: usize,
+}
+
+/// Names being resolved.
+#[derive(Default)]
+pub(crate) struct Directory {
+    running: BTreeMap<u64, Resolution>,
+    next: u64,
+}
+
+/// What resolving a name came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Resolved {
+    /// Reachable peers that serve the user.
+    Peers(Vec<Contact>),
+    /// Nobody has that name.
+    Unknown,
+    /// The name exists, none of its peers does now.
+    Offline,
+}
+
+/// Makes of anything a person may type the one canonical name: no scheme, no port, no parameters,
+/// lower case, `user@domain`; telephone numbers keep only digits and a leading plus.
+pub fn canonical_aor(text: &str, default_domain: &str) -> String {
+    let text = text.trim().trim_start_matches('<').trim_end_matches('>');
+    let (scheme, rest) = match text.split_once(':') {
+        Some((scheme @ ("sip" | "sips" | "tel"), rest)) => (scheme, rest),
+        _ => ("sip", text),
+    };
+    let rest = rest.split([';', '?']).next().unwrap_or(rest);
+    let (user, domain) = match rest.split_once('@') {
+        Some((user, domain)) => (user, strip_port(domain)),
+        None => (rest, default_domain),
+    };
+    let is_number = |s: &str| s.starts_with('+') || scheme == "tel";
+    let user = if is_number(user) {
+        user.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect()
+    } else {
+        user.to_lowercase()
+    };
+    format!("{user}@{}", domain.to_lowercase())
+}
+
+fn strip_port(domain: &str) -> &str {
+    match domain.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !host.ends_with(':') => host,
+        _ => domain,
+    }
+}
+
+/// Where the device list of a user stands.
+pub fn place_of_user(hash: HashAlgorithm, aor: &str) -> ResourceId {
+    ResourceId(hash.digest(aor.as_bytes()))
+}
+
+impl Node {
+    /// Finds the peers that serve a user.
+    pub(crate) fn resolve(&mut self, now: Time, aor: &str, purpose: ResolvedFor) {
+        if self.directory.running.len() >= MAX_RESOLUTIONS {
+            return self.resolved(now, purpose, Resolved::Offline);
+        }
+        self.directory.next += 1;
+        let id = self.directory.next;
+        let resolution = Resolution { purpose, waiting: 1, peers: Vec::new(), silent: 0 };
+        self.directory.running.insert(id, resolution);
+        let place = place_of_user(self.hash(), aor);
+        let want = Want::Object(Kind::USER, None);
+        self.search(now, place.0, want, For::Resolve(id), LookupOptions::default());
+    }
+
+    /// Finds a peer by its Node-ID.
+    pub(crate) fn resolve_node(&mut self, now: Time, node: NodeId, purpose: ResolvedFor) {
+        self.directory.next += 1;
+        let id = self.directory.next;
+        let resolution = Resolution { purpose, waiting: 1, peers: Vec::new(), silent: 0 };
+        self.directory.running.insert(id, resolution);
+        let want = Want::Object(Kind::PEER, None);
+        self.search(now, node.0, want, For::Resolve(id), LookupOptions::default());
+    }
+
+    /// A lookup on the way to a person has ended: the device list, or a device's contact record.
+    pub(crate) fn handle_resolve_step(&mut self, now: Time, id: u64, key: &Key, findings: Findings) {
+        let hash = self.hash();
+        let own = self.node_id();
+        let Some(resolution) = self.directory.running.get_mut(&id) else { return };
+        resolution.waiting -= 1;
+        let mut wanted: Vec<NodeId> = Vec::new();
+        match findings.records.first() {
+            Some((record, _)) if record.kind == Kind::USER => {
+                let devices = Devices::parse(&record.value).unwrap_or_default();
+                wanted = devices.0.iter().map(|k| k.node_id(hash)).filter(|n| Some(*n) != own).collect();
+                resolution.silent += wanted.len();
+            }
+            Some((record, _)) => {
+                if let Some(contact) = contact_of(NodeId(*key), &record.value) {
+                    resolution.peers.push(contact);
+                }
+            }
+            None => {}
+        }
+        resolution.waiting += wanted.len();
+        for node in wanted {
+            let want = Want::Object(Kind::PEER, None);
+            self.search(now, node.0, want, For::Resolve(id), LookupOptions::default());
+        }
+        if self.directory.running.get(&id).is_some_and(|r| r.waiting == 0) {
+            let Some(done) = self.directory.running.remove(&id) else { return };
+            let outcome = match (done.peers.is_empty(), done.silent) {
+                (false, _) => Resolved::Peers(done.peers),
+                (true, 0) => Resolved::Unknown,
+                (true, _) => Resolved::Offline,
+            };
+            self.resolved(now, done.purpose, outcome);
+        }
+    }
+
+    fn resolved(&mut self, now: Time, purpose: ResolvedFor, outcome: Resolved) {
+        match (purpose, outcome) {
+            (ResolvedFor::Sip(request), outcome) => self.route_request(now, request, outcome),
+            (ResolvedFor::Ping(op), Resolved::Peers(peers)) => self.ping_contact(now, op, peers[0]),
+            (ResolvedFor::Tables(op, table), Resolved::Peers(peers)) => {
+                self.ask_tables(now, op, (peers[0].address, Some(peers[0].id)), table);
+            }
+            (ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _), Resolved::Unknown) => {
+                self.failed(op, Code::NOT_FOUND.0, "nobody has that name");
+            }
+            (ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _), Resolved::Offline) => {
+                self.failed(op, Code::UNAVAILABLE.0, "none of that user's peers is there");
+            }
+        }
+    }
+
+    /// Looks a user up, the way a call would.
+    pub fn lookup_user(&mut self, now: Time, aor: &str, options: LookupOptions) -> OpId {
+        let aor = canonical_aor(aor, &self.default_domain());
+        let place = place_of_user(self.hash(), &aor);
+        self.lookup(now, place, Kind::USER, aor, options)
+    }
+
+    /// Looks a key up.
+    pub fn lookup_key(
+        &mut self,
+        now: Time,
+        key: ResourceId,
+        kind: Kind,
+        options: LookupOptions,
+    ) -> OpId {
+        self.lookup(now, key, kind, key.to_string(), options)
+    }
+
+    fn lookup(
+        &mut self,
+        now: Time,
+        place: ResourceId,
+        kind: Kind,
+        name: String,
+        options: LookupOptions,
+    ) -> OpId {
+        let op = self.new_op();
+        self.search(now, place.0, Want::Object(kind, None), For::Lookup(op, name), options);
+        self.drain(now);
+        op
+    }
+
+    pub(crate) fn handle_lookup_done(&mut self, op: OpId, name: String, findings: Findings) {
+        let hash = self.hash();
+        let record = findings.records.first().map(|(record, left)| {
+            let nodes = match record.kind {
+                Kind::USER => {
+                    let devices = Devices::parse(&record.value).unwrap_or_default();
+                    devices.0.iter().map(|k| k.node_id(hash).to_string()).collect()
+                }
+                _ => vec![record.owner.node_id(hash).to_string()],
+            };
+            RecordReport {
+                user: name,
+                nodes,
+                sequence: record.sequence,
+                expires_ms: left.as_millis() as u64,
+                owner: record.owner.to_string(),
+            }
+        });
+        let report = LookupReport {
+            found: record.is_some(),
+            mode: findings.mode.name().to_owned(),
+            hops: findings.hops,
+            time_ms: findings.took.as_secs_f64() * 1e3,
+            messages: findings.messages,
+            record,
+            path: findings.path,
+        };
+        self.done(op, Outcome::Lookup(report));
+    }
+
+    /// Reads a value that somebody `put`.
+    pub fn get(&mut self, now: Time, key: &str) -> OpId {
+        let op = self.new_op();
+        let place = crate::publish::data_place(self.hash(), key);
+        let want = Want::Object(Kind::DATA, None);
+        self.search(now, place.0, want, For::Get(op), LookupOptions::default());
+        self.drain(now);
+        op
+    }
+
+    pub(crate) fn handle_get_done(&mut self, op: OpId, findings: Findings) {
+        let newest = findings.records.iter().map(|(r, _)| r).max_by_key(|r| r.sequence);
+        let value = match newest {
+            None => Value::default(),
+            Some(record) => Value {
+                found: true,
+                value: Some(String::from_utf8_lossy(&record.value).into_owned()),
+                sequence: record.sequence,
+                owner: Some(record.owner.to_string()),
+            },
+        };
+        self.done(op, Outcome::Value(value));
+    }
+
+    /// The domain that a name without one means: that of the first user served here.
+    pub(crate) fn default_domain(&self) -> String {
+        let first = self.identity.users.first().and_then(|u| u.aor.split_once('@'));
+        first.map_or_else(|| self.config.overlay.name.clone(), |(_, domain)| domain.to_owned())
+    }
+}
+
+/// The contact a peer's record gives.
+fn contact_of(id: NodeId, value: &[u8]) -> Option<Contact> {
+    let address: SocketAddr = *parse_addresses(value)?.first()?;
+    Some(Contact { id, address })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_one_form_however_they_are_typed() {
+        for typed in [
+            "alice@Example.Org",
+            "sip:Alice@example.org",
+            "<sip:alice@example.org:5060;transport=udp>",
+            " sips:alice@example.org?subject=x ",
+        ] {
+            assert_eq!(canonical_aor(typed, "lan"), "alice@example.org", "{typed}");
+        }
+        assert_eq!(canonical_aor("bob", "demo.test"), "bob@demo.test");
+        assert_eq!(canonical_aor("tel:+49 (30) 1234", "lan"), "+49301234@lan");
+        assert_eq!(canonical_aor("bob@[2001:db8::1]:5060", "lan"), "bob@[2001:db8::1]");
+        assert_eq!(canonical_aor("bob@[2001:db8::1]", "lan"), "bob@[2001:db8::1]");
+    }
+}

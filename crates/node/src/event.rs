@@ -1,0 +1,119 @@
+//! What a peer tells its world.
+
+use crate::report::{CallReport, Found, InboxMessage, LookupReport, MessageReport, PingReport, Value};
+
+/// Names one command, so that its outcome can be told from others'.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct OpId(pub u64);
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Of `lookup_user`, `lookup_key` or a probe.
+    Lookup(LookupReport),
+    /// Of `get`.
+    Value(Value),
+    /// Of `put` and `remove`: how many peers hold it now.
+    Stored {
+        /// Peers that accepted.
+        holders: usize,
+        /// Its sequence number.
+        sequence: u64,
+    },
+    /// Of `ping`.
+    Ping(PingReport),
+    /// Of `call`: the call has ended.
+    Call(CallReport),
+    /// Of `message`.
+    Message(MessageReport),
+    /// Of `tables`, `objects_at` and `diagnostics_of`: what the other peer said.
+    Tables(Found),
+    /// It failed: a code of P2PP or SIP, and why in words.
+    Failed {
+        /// The code.
+        code: u16,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What a peer tells its world.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A command ended.
+    Done {
+        /// Which.
+        op: OpId,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The peer is in the overlay now, with these options.
+    Online,
+    /// No peer answers; it goes on trying.
+    Offline {
+        /// Why.
+        reason: String,
+    },
+    /// A name this peer serves is held by somebody else.
+    NameTaken {
+        /// The address-of-record.
+        aor: String,
+    },
+    /// A user's record is published and was read back.
+    Published {
+        /// The address-of-record.
+        aor: String,
+    },
+    /// A phone registered, refreshed or left.
+    Phone {
+        /// Whose.
+        user: String,
+        /// Its contact.
+        contact: String,
+        /// Whether it is there.
+        online: bool,
+    },
+    /// A phone used a wrong password.
+    WrongPassword {
+        /// As whom.
+        user: String,
+        /// From where.
+        remote: std::net::SocketAddr,
+    },
+    /// A call changed.
+    Call(CallReport),
+    /// A message came in or went out.
+    Inbox(InboxMessage),
+    /// Media ports are wanted: bind even-odd pairs and give them with `offer_media_port`.
+    MediaPortsWanted(usize),
+    /// A media port pair is not used any more: close it.
+    MediaPortReleased(u16),
+    /// Something worth a line in the log.
+    Log {
+        /// How grave.
+        level: Level,
+        /// What part of the peer.
+        target: &'static str,
+        /// What happened.
+        message: String,
+    },
+    /// An operator changed the log filter.
+    SetLogFilter(String),
+    /// What `save` returns has changed in a way worth keeping.
+    Save,
+    /// `leave` is done: the peer has said goodbye.
+    Left,
+    /// A SIP connection to a phone is to be closed.
+    CloseStream(wire::ConnectionId),
+}
+
+/// How grave a log line is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// Of interest to a developer.
+    Debug,
+    /// Of interest to the owner.
+    Info,
+    /// Somebody should look.
+    Warn,
+}

@@ -1,0 +1,58 @@
+//! Keys into people: one whole OpenVoIP peer as a state machine.
+//!
+//! [`Node`] composes the four middle crates and adds what makes them a telephone system. It owns no
+//! socket and no clock. A world (the real one in `openvoip`, the simulated one in `sim`) drives it:
+//!
+//! ```text
+//! loop {
+//!     while let Some(t) = node.poll_transmit() { send(t) }
+//!     while let Some(e) = node.poll_event()    { show(e) }
+//!     match wait(sockets, node.poll_timeout()) {
+//!         Bytes(socket, remote, buffer) => if let Some(f) = node.handle_datagram(now, socket, remote, buffer) { send(f) },
+//!         Timeout                       => node.handle_timeout(now),
+//!     }
+//! }
+//! ```
+//!
+//! | file | holds |
+//! |---|---|
+//! | `node.rs` | the peer: what arrives, who deals with it, what leaves |
+//! | `membership.rs` | bootstrap, join, upkeep, leave |
+//! | `search.rs`, `forward.rs`, `answer.rs` | our own lookups; passing on and serving those of others |
+//! | `transaction.rs` | one message over one hop, in spite of loss |
+//! | [`storage`], `publish.rs` | what we keep for others; our own records in the overlay |
+//! | [`directory`] | from a name to the peers that serve it |
+//! | `tunnel.rs` | SIP between peers |
+//! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
+//! | [`diagnostics`], [`ledger`], [`report`] | what a peer says about itself |
+
+mod answer;
+pub mod call;
+pub mod config;
+pub mod diagnostics;
+pub mod directory;
+pub mod event;
+mod forward;
+pub mod ledger;
+mod locals;
+mod membership;
+mod node;
+mod phones;
+mod plane;
+mod publish;
+pub mod report;
+mod search;
+pub mod storage;
+mod timers;
+mod transaction;
+mod tunnel;
+
+pub use config::{Config, Identity, KeptValue, OverlayOptions, Saved, User};
+pub use diagnostics::{Table, Target};
+pub use directory::canonical_aor;
+pub use event::{Event, Level, OpId, Outcome};
+
+pub use media::Forward;
+pub use node::Node;
+pub use overlay::Algorithm;
+pub use search::{LookupOptions, Mode};

@@ -1,0 +1,442 @@
+//! Being in the overlay: bootstrap, join, upkeep, leave.
+//!
+//! A peer asks every bootstrap address and every host of its cache for the overlay's options and some
+//! peers, looks itself up through them, and introduces itself with a signed Join to the peers it
+//! found nearest. It is online when one of them answered. From then on the overlay's algorithm says
+//! what upkeep it wishes, and the byte budget says when.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use overlay::{Evidence, Upkeep};
+use wire::p2pp::{
+    AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PeerInfo, PeerList, RequestOptions,
+};
+use wire::{Contact, HashAlgorithm, Time};
+
+use crate::config::{Config, KeptValue, OverlayOptions, Saved};
+use crate::event::{Event, Level};
+use crate::node::{ANSWER_TIMEOUT, Alarm, Node, Purpose, Standing, millis};
+use crate::search::{For, Want};
+use crate::storage::Storage;
+
+/// Peers a bootstrap answer names (slides of 2008: recently joined and managed ones mixed).
+pub const BOOTSTRAP_PEERS: usize = 20;
+
+/// Hosts remembered across restarts.
+pub const HOST_CACHE: usize = 64;
+
+/// Joins are sent to this many of the nearest peers, so that one lost or lying peer does not matter.
+const JOINS: usize = 4;
+
+/// First pause before bootstrap is tried again, doubled up to a minute.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// How a peer came to be in the overlay.
+pub(crate) struct Membership {
+    pub(crate) online: bool,
+    joined: Vec<Contact>,
+    bootstrap: Vec<SocketAddr>,
+    hosts: Vec<SocketAddr>,
+    attempts: u32,
+    self_lookup: bool,
+    told_offline: bool,
+    leaving: bool,
+    values: Vec<KeptValue>,
+}
+
+impl Membership {
+    pub(crate) fn new(config: &Config, saved: &Saved) -> Self {
+        Membership {
+            online: false,
+            joined: Vec::new(),
+            bootstrap: config.bootstrap.clone(),
+            hosts: saved.hosts.iter().copied().take(HOST_CACHE).collect(),
+            attempts: 0,
+            self_lookup: false,
+            told_offline: false,
+            leaving: false,
+            values: saved.values.clone(),
+        }
+    }
+
+    /// The host cache: peers that answered, best first.
+    pub(crate) fn hosts(&self) -> Vec<SocketAddr> {
+        self.hosts.clone()
+    }
+
+    fn remember_host(&mut self, address: SocketAddr) {
+        self.hosts.retain(|h| *h != address);
+        self.hosts.insert(0, address);
+        self.hosts.truncate(HOST_CACHE);
+    }
+}
+
+impl Node {
+    /// Begins: joins through whom it knows, or founds the overlay.
+    pub(crate) fn start(&mut self, now: Time) {
+        self.timers.set(Alarm::Housekeeping, now + Duration::from_secs(10));
+        if self.membership.bootstrap.is_empty() && self.membership.hosts.is_empty() {
+            let options = self.config.overlay.clone();
+            self.adopt_options(now, options);
+            self.come_online(now);
+        } else {
+            self.bootstrap(now);
+        }
+    }
+
+    /// Asks every address it knows for options and peers.
+    pub(crate) fn bootstrap(&mut self, now: Time) {
+        if self.membership.online && self.standing.as_ref().is_some_and(|s| !s.table.is_empty()) {
+            return;
+        }
+        let mut addresses = self.membership.bootstrap.clone();
+        addresses.extend(self.membership.hosts.iter().take(8));
+        addresses.dedup();
+        let key = self.public_key();
+        for address in addresses {
+            if address != self.config.listen {
+                let objects = [Object::PublicKey(key)];
+                self.ask(now, (address, None), MessageType::Bootstrap, &objects, Purpose::Bootstrap);
+            }
+        }
+        self.membership.attempts += 1;
+        if self.membership.attempts == 3 && !self.membership.told_offline {
+            self.membership.told_offline = true;
+            let reason = "no bootstrap peer and no host of the cache answers; still trying".to_owned();
+            self.emit(Event::Offline { reason });
+        }
+        let pause = RETRY * (1 << self.membership.attempts.min(5));
+        let pause = self.jitter(pause.min(Duration::from_secs(60)), 0.75, 1.25);
+        self.timers.set(Alarm::Bootstrap, now + pause);
+    }
+
+    /// A peer told us the overlay's options and some peers.
+    pub(crate) fn handle_bootstrap_answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if !message.header.code.is_ok() {
+            return;
+        }
+        let options = message.find(|o| match o {
+            Object::P2pOptions(options) => Some(options_from_wire(&options)),
+            _ => None,
+        });
+        match (options, &self.standing) {
+            (Some(Ok(options)), None) => self.adopt_options(now, options),
+            (Some(Ok(options)), Some(standing)) if standing.options.name != options.name => return,
+            (Some(Err(reason)), None) => {
+                self.membership.told_offline = true;
+                return self.emit(Event::Offline { reason });
+            }
+            (None, None) => return,
+            _ => {}
+        }
+        self.membership.remember_host(remote);
+        self.learn_alive_responder(now, remote, message);
+        self.learn_mentioned(now, message);
+        if self.membership.online || self.membership.self_lookup {
+            return;
+        }
+        self.membership.self_lookup = true;
+        let mut seeds = contacts_in(message);
+        if let Some(id) = message.header.responder.filter(|_| message.header.from_peer) {
+            seeds.push(Contact { id, address: remote });
+        }
+        let own = *self.node_id().expect("options were adopted").key();
+        self.search_with_seeds(now, own, Want::Peers, For::Join, &seeds);
+    }
+
+    fn learn_alive_responder(&mut self, now: Time, address: SocketAddr, message: &Message<'_>) {
+        let (Some(standing), Some(id)) = (&mut self.standing, message.header.responder) else { return };
+        if message.header.from_peer && id != standing.id {
+            standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt: None });
+        }
+    }
+
+    /// Takes the overlay's options as ours; the Node-ID follows from its hash.
+    fn adopt_options(&mut self, now: Time, options: OverlayOptions) {
+        let id = self.public_key().node_id(options.hash);
+        let seed = wire::Seed::child_of(&mut self.rng);
+        let base_bits = options.base.max(2).ilog2() as u8;
+        let table = overlay::build(options.algorithm, id, base_bits, seed, now);
+        let tag = tag_of(&options.name);
+        self.storage = Storage::new(options.hash);
+        self.standing = Some(Standing { options, id, table, tag });
+    }
+
+    /// Our own lookup has ended: introduce ourselves to the nearest peers.
+    pub(crate) fn join_through(&mut self, now: Time, closest: &[Contact]) {
+        self.membership.self_lookup = false;
+        self.membership.joined = closest.iter().copied().take(JOINS).collect();
+        if self.membership.joined.is_empty() {
+            return; // The bootstrap alarm tries again.
+        }
+        self.send_joins(now);
+    }
+
+    pub(crate) fn send_joins(&mut self, now: Time) {
+        let info = Object::PeerInfo(self.own_info(now));
+        for contact in self.membership.joined.clone() {
+            let to = (contact.address, Some(contact.id));
+            self.ask_signed(now, to, MessageType::Join, std::slice::from_ref(&info), Purpose::Join);
+        }
+    }
+
+    pub(crate) fn handle_join_answer(&mut self, now: Time, message: &Message<'_>) {
+        match message.header.code {
+            Code::OK => {
+                self.learn_mentioned(now, message);
+                if !self.membership.online {
+                    self.come_online(now);
+                }
+            }
+            Code::JOIN_DEFERRED => {
+                let wait = message.find(|o| match o {
+                    Object::Expires(seconds) => Some(seconds),
+                    _ => None,
+                });
+                self.timers.set(Alarm::Join, now + Duration::from_secs(wait.unwrap_or(30).into()));
+            }
+            code => {
+                let reason = message.find(|o| match o {
+                    Object::Error { reason, .. } => Some(reason.to_owned()),
+                    _ => None,
+                });
+                let why = reason.unwrap_or_default();
+                self.log(Level::Warn, "join", format!("refused: {code} {why}"));
+            }
+        }
+    }
+
+    fn come_online(&mut self, now: Time) {
+        self.membership.online = true;
+        self.membership.attempts = 0;
+        self.emit(Event::Online);
+        self.announce(now);
+        for kept in std::mem::take(&mut self.membership.values) {
+            self.put(now, &kept.key, &kept.value, Some(Duration::from_secs(kept.ttl_s)));
+        }
+        let repair = self.jitter(Duration::from_secs(300), 0.5, 1.5);
+        self.timers.set(Alarm::Repair, now + repair);
+        if let Some(interval) = self.config.probe_interval {
+            self.timers.set(Alarm::Probe, now + interval);
+        }
+    }
+
+    /// Says goodbye to neighbours, with what they should take over.
+    pub fn leave(&mut self, now: Time) {
+        if !std::mem::replace(&mut self.membership.leaving, true) {
+            self.hand_over(now);
+            let info = Object::PeerInfo(self.own_info(now));
+            let mut contacts = self.standing.as_ref().map(|s| s.table.neighbors()).unwrap_or_default();
+            contacts.extend(self.standing.iter().flat_map(|s| s.table.contacts()).map(|e| e.contact));
+            contacts.sort_unstable();
+            contacts.dedup();
+            contacts.truncate(64);
+            for contact in contacts {
+                let mut header = self.header(MessageType::Leave);
+                header.class = wire::p2pp::Class::Indication;
+                let bytes = Builder::new(&header).with(&info).sign(&self.identity.peer);
+                self.send_peer(now, MessageType::Leave, contact.address, bytes);
+            }
+            self.end_all_calls(now, "the peer is shutting down");
+            // Long enough for one repetition of the records handed over.
+            self.timers.set(Alarm::Left, now + Duration::from_millis(300));
+        }
+        self.drain(now);
+    }
+
+    /// An indication: so far only Leave.
+    pub(crate) fn handle_indication(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let (Some(source), MessageType::Leave) = (message.header.source, message.header.message) else {
+            return;
+        };
+        if message.signer(self.hash()).is_none() {
+            return self.link.count_drop("bad signature");
+        }
+        let Some(standing) = &mut self.standing else { return };
+        let known = standing.table.contacts().into_iter().find(|e| e.contact.id == source);
+        // A replayed goodbye comes from elsewhere: then the peer is asked instead of believed.
+        if known.is_some_and(|e| e.contact.address == remote) {
+            standing.table.handle_leave(now, &source);
+        }
+        self.handle_peer_lost(now, source);
+    }
+
+    /// What we say about ourselves in a Join.
+    pub(crate) fn own_info(&self, now: Time) -> PeerInfo {
+        let mut info = PeerInfo {
+            id: self.node_id(),
+            uptime: Some(now.since(self.started).as_secs() as u32),
+            public_key: Some(self.public_key()),
+            ..PeerInfo::default()
+        };
+        info.addresses.extend(self.own_addresses().into_iter().map(AddressInfo::host));
+        info
+    }
+
+    /// Where we can be reached, best first: the configured address if it is a real one, else what
+    /// other peers report.
+    pub(crate) fn own_addresses(&self) -> Vec<SocketAddr> {
+        let listen = Some(self.config.listen).filter(|a| !a.ip().is_unspecified());
+        let mapped = self.link.mapped.address();
+        let mut all: Vec<SocketAddr> = match listen {
+            Some(listen) if listen.ip().is_loopback() => vec![listen],
+            _ => mapped.into_iter().chain(listen).collect(),
+        };
+        all.dedup();
+        all
+    }
+
+    /// Mentions to the overlay every peer a message names.
+    pub(crate) fn learn_mentioned(&mut self, now: Time, message: &Message<'_>) {
+        for contact in contacts_in(message) {
+            self.mention(now, contact);
+        }
+    }
+
+    pub(crate) fn mention(&mut self, now: Time, contact: Contact) {
+        if let Some(standing) = self.standing.as_mut().filter(|s| s.id != contact.id) {
+            standing.table.handle_peer(now, contact, Evidence::Mentioned);
+        }
+    }
+
+    /// Does what the overlay wishes for its tables, as far as the byte budget allows.
+    pub(crate) fn drain_upkeep(&mut self, now: Time) {
+        while self.ledger.may_maintain(now) {
+            let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
+            match wish {
+                Upkeep::Ping(contact) => {
+                    let to = (contact.address, Some(contact.id));
+                    self.ask(now, to, MessageType::KeepAlive, &[], Purpose::KeepAlive);
+                }
+                Upkeep::Exchange(contact) => {
+                    let to = (contact.address, Some(contact.id));
+                    let wanted = RequestOptions {
+                        routing_table: true,
+                        neighbor_table: true,
+                        partial: true,
+                        ..RequestOptions::default()
+                    };
+                    let objects = [Object::RequestOptions(wanted)];
+                    self.ask(now, to, MessageType::ExchangeTable, &objects, Purpose::Exchange);
+                }
+                Upkeep::Lookup(key) => {
+                    self.search(now, key, Want::Peers, For::Upkeep, Default::default());
+                }
+            }
+        }
+        self.timers.set(Alarm::Upkeep, self.ledger.may_maintain_at(now));
+    }
+
+    /// Slows upkeep down as spending nears the ceiling, so that it never has to stop.
+    pub(crate) fn update_pace(&mut self, now: Time) {
+        let (_, used) = self.ledger.rates(now);
+        let share = used / f64::from(self.config.budget_bytes_per_s.max(1));
+        if let Some(standing) = &mut self.standing {
+            standing.table.set_pace((0.5 + share).clamp(1.0, 4.0) as f32);
+        }
+    }
+
+    /// Answers Bootstrap: options, the asker's address, and peers, the latest and the oldest mixed.
+    pub(crate) fn answer_bootstrap(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let Some(standing) = &self.standing else {
+            return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
+        };
+        let mut entries = standing.table.contacts();
+        entries.sort_by_key(|e| std::cmp::Reverse(e.last_seen));
+        let half = BOOTSTRAP_PEERS / 2;
+        let mut peers: Vec<Contact> = entries.iter().take(half).map(|e| e.contact).collect();
+        let mut rest: Vec<Contact> = entries.iter().skip(half).map(|e| e.contact).collect();
+        while peers.len() < BOOTSTRAP_PEERS && !rest.is_empty() {
+            let pick = wire::RngExt::random_range(&mut self.rng, 0..rest.len());
+            peers.push(rest.swap_remove(pick));
+        }
+        peers.retain(|c| c.address != remote);
+        let standing = self.standing.as_ref().expect("checked above");
+        let options = options_to_wire(&standing.options);
+        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        builder.push(&Object::P2pOptions(options)).push(&Object::ObservedAddress(remote));
+        let fits = peers.len().min(builder.room().saturating_sub(8) / PEER_INFO_LEN);
+        builder.push(&Object::RoutingTable(PeerList::Contacts(&peers[..fits])));
+        self.respond(now, remote, message, builder);
+    }
+
+    /// Answers Join: the neighbours the newcomer should know.
+    pub(crate) fn answer_join(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if message.signer(self.hash()).is_none() {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
+        }
+        let (Some(standing), Some(source)) = (&self.standing, message.header.source) else { return };
+        let peers: Vec<Contact> = standing
+            .table
+            .route(source.key(), self.replicas())
+            .contacts()
+            .iter()
+            .copied()
+            .filter(|c| c.id != source)
+            .collect();
+        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        builder.push(&Object::ObservedAddress(remote));
+        builder.push(&Object::NeighborTable(PeerList::Contacts(&peers)));
+        self.respond(now, remote, message, builder);
+        if message.header.from_peer {
+            self.mention(now, Contact { id: source, address: remote });
+            self.give_to_newcomer(now, Contact { id: source, address: remote });
+        }
+    }
+
+    pub(crate) fn request_deadline(&self) -> u16 {
+        millis(ANSWER_TIMEOUT)
+    }
+}
+
+/// Room one short Peer-Info with a 256-bit identity and an IPv6 address takes.
+const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
+
+/// Every peer a message names in a table.
+pub(crate) fn contacts_in(message: &Message<'_>) -> Vec<Contact> {
+    let mut contacts: Vec<Contact> = Vec::new();
+    for object in message.objects() {
+        if let Object::RoutingTable(list) | Object::NeighborTable(list) = object {
+            contacts.extend(list.contacts());
+        }
+    }
+    contacts
+}
+
+/// Low 32 bits of the SHA-256 of the overlay's name; never zero, which means "not known yet".
+fn tag_of(name: &str) -> u32 {
+    let key = HashAlgorithm::Sha256.digest(name.as_bytes());
+    let low = key.as_bytes()[28..].try_into().expect("the last 4 of 32 bytes");
+    u32::from_be_bytes(low).max(1)
+}
+
+fn options_to_wire(options: &OverlayOptions) -> P2pOptions<'_> {
+    P2pOptions {
+        hash: options.hash,
+        algorithm: options.algorithm.number(),
+        base: options.base,
+        difficulty: options.difficulty,
+        replicas: options.replicas,
+        remote_settings: options.remote_settings,
+        name: &options.name,
+    }
+}
+
+fn options_from_wire(options: &P2pOptions<'_>) -> Result<OverlayOptions, String> {
+    let Some(algorithm) = overlay::Algorithm::from_number(options.algorithm) else {
+        return Err(format!(
+            "the overlay '{}' uses algorithm {}, which this version does not have; update openvoip",
+            options.name, options.algorithm
+        ));
+    };
+    Ok(OverlayOptions {
+        name: options.name.to_owned(),
+        algorithm,
+        hash: options.hash,
+        base: options.base,
+        replicas: options.replicas.clamp(1, 16),
+        difficulty: options.difficulty,
+        remote_settings: options.remote_settings,
+    })
+}

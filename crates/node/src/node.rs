@@ -1,0 +1,665 @@
+//! One whole peer: what arrives, who deals with it, what leaves.
+//!
+//! A datagram's way through: [`Node::handle_datagram`] asks `link` what it is; a P2PP message is
+//! parsed by `wire` and sorted by class below; a request goes to `answer.rs` (we serve it) or
+//! `forward.rs` (we pass it on), an answer to the file that asked: `search.rs`, `publish.rs`,
+//! `membership.rs`, `tunnel.rs` or `diagnostics.rs`. A phone's SIP goes to `phones.rs`, which asks
+//! `directory.rs` where people are.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use link::{Endpoint, Received};
+use overlay::{Evidence, Overlay};
+use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError, TransactionId};
+use wire::{
+    ConnectionId, Contact, NodeId, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit,
+    UnixTime,
+};
+
+use crate::config::{Config, Identity, OverlayOptions, Saved, User};
+use crate::diagnostics::Diagnostics;
+use crate::directory::Directory;
+use crate::event::{Event, Level, OpId, Outcome};
+use crate::ledger::{Function, Ledger};
+use crate::membership::Membership;
+use crate::phones::Phones;
+use crate::publish::Publications;
+use crate::search::{SearchId, Searches};
+use crate::storage::Storage;
+use crate::timers::Timers;
+use crate::transaction::{Due, ServerKey, Transactions};
+use crate::tunnel::{StreamKey, Tunnels};
+
+/// Events waiting to be seen by the world, which drains them after every input.
+const MAX_EVENTS: usize = 65_536;
+
+/// How long a peer may take over one direct question.
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
+
+/// Why a request was sent, and so who wants its answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    Bootstrap,
+    Join,
+    KeepAlive,
+    Exchange,
+    Step(SearchId),
+    Recursive(SearchId),
+    Forward(ServerKey),
+    Store(u64),
+    Refresh(u64),
+    Offer(wire::p2pp::RecordSummary),
+    Replicate(wire::p2pp::RecordSummary),
+    Tunnel(StreamKey),
+    Alive(NodeId),
+    Ping(OpId),
+    Tables(OpId),
+    Configure(OpId),
+}
+
+/// Alarms of the parts that have no clockwork of their own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Alarm {
+    /// Ask the bootstrap addresses again.
+    Bootstrap,
+    /// Send Joins again.
+    Join,
+    /// Wishes of the overlay that had to wait for the byte budget.
+    Upkeep,
+    /// A search has taken too long.
+    Search(SearchId),
+    /// Publish, refresh or retry a record of ours.
+    Publication(u64),
+    /// See that what we hold is held by the right peers.
+    Repair,
+    /// Expire records, and other housekeeping.
+    Housekeeping,
+    /// Look up a random key.
+    Probe,
+    /// See whether the peers of our calls live.
+    Liveness,
+    /// Say goodbye is done.
+    Left,
+    /// A call with a time limit has lasted long enough.
+    CallLimit(OpId),
+}
+
+/// Who this peer is in the overlay it belongs to.
+pub(crate) struct Standing {
+    pub(crate) options: OverlayOptions,
+    pub(crate) id: NodeId,
+    pub(crate) table: Box<dyn Overlay>,
+    /// Low 32 bits of the hash of the overlay's name.
+    pub(crate) tag: u32,
+}
+
+/// One whole peer.
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) identity: Identity,
+    pub(crate) rng: Rng,
+    pub(crate) started: Time,
+    pub(crate) unix_start: UnixTime,
+    pub(crate) link: Endpoint,
+    pub(crate) standing: Option<Standing>,
+    pub(crate) transactions: Transactions<Purpose>,
+    pub(crate) timers: Timers<Alarm>,
+    pub(crate) storage: Storage,
+    pub(crate) ledger: Ledger,
+    pub(crate) membership: Membership,
+    pub(crate) searches: Searches,
+    pub(crate) publications: Publications,
+    pub(crate) directory: Directory,
+    pub(crate) tunnels: Tunnels,
+    pub(crate) phones: Phones,
+    pub(crate) diagnostics: Diagnostics,
+    pub(crate) forwards: BTreeMap<ServerKey, crate::forward::Forwarding>,
+    pub(crate) events: VecDeque<Event>,
+    transmits: VecDeque<Transmit>,
+    next_op: u64,
+}
+
+impl Node {
+    /// A peer that begins to join at once: through the configured bootstrap addresses and the host
+    /// cache, or, having neither, by founding the overlay.
+    pub fn new(
+        config: Config,
+        identity: Identity,
+        saved: Saved,
+        seed: Seed,
+        now: Time,
+        unix: UnixTime,
+    ) -> Node {
+        let mut rng = seed.rng();
+        let mut node = Node {
+            link: Endpoint::new(Seed::child_of(&mut rng)),
+            standing: None,
+            transactions: Transactions::new(),
+            timers: Timers::new(),
+            storage: Storage::new(config.overlay.hash),
+            ledger: Ledger::new(now, config.budget_bytes_per_s, config.budget_burst_bytes),
+            membership: Membership::new(&config, &saved),
+            searches: Searches::default(),
+            publications: Publications::default(),
+            directory: Directory::default(),
+            tunnels: Tunnels::default(),
+            phones: Phones::new(&config, Seed::child_of(&mut rng), now, &saved),
+            diagnostics: Diagnostics::default(),
+            forwards: BTreeMap::new(),
+            events: VecDeque::new(),
+            transmits: VecDeque::new(),
+            next_op: 1,
+            started: now,
+            unix_start: unix,
+            config,
+            identity,
+            rng,
+        };
+        node.start(now);
+        node.drain(now);
+        node
+    }
+
+    // ---- bytes in ------------------------------------------------------------------------------
+
+    /// Takes what arrived on a socket. If a packet of sound came back to be passed on, it stands
+    /// rewritten at the beginning of `bytes`.
+    pub fn handle_datagram(
+        &mut self,
+        now: Time,
+        socket: Socket,
+        remote: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Option<media::Forward> {
+        let forward = match socket {
+            Socket::Peer => self.handle_peer_port(now, remote, bytes),
+            Socket::Media(port) => self.handle_phone_media(now, port, remote, bytes),
+            Socket::Sip | Socket::SipStream(_) => {
+                self.handle_phone_signalling(now, socket, remote, bytes);
+                None
+            }
+        };
+        // Sound passes through without touching anything that would have to be drained.
+        if forward.is_none() {
+            self.drain(now);
+        }
+        forward
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time) {
+        while let Some(due) = self.transactions.pop_due(now) {
+            self.handle_due(now, due);
+        }
+        while let Some(alarm) = self.timers.pop_due(now) {
+            self.handle_alarm(now, alarm);
+        }
+        self.handle_search_timeouts(now);
+        if let Some(standing) = &mut self.standing {
+            if standing.table.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                standing.table.handle_timeout(now);
+            }
+        }
+        self.handle_phones_timeout(now);
+        self.drain(now);
+    }
+
+    /// A phone's connection ended.
+    pub fn handle_stream_closed(&mut self, now: Time, connection: ConnectionId) {
+        self.close_phone_stream(now, connection);
+        self.drain(now);
+    }
+
+    // ---- bytes out -----------------------------------------------------------------------------
+
+    /// The next datagram, or piece of a stream, to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front().or_else(|| self.link.poll_transmit())
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When this peer wants to be woken, and why.
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        let table = self.standing.as_ref().and_then(|s| s.table.poll_timeout());
+        [
+            self.transactions.poll_timeout().map(|at| (at, "transaction")),
+            self.timers.next().map(|(at, _)| (at, "alarm")),
+            self.searches.poll_timeout().map(|at| (at, "search")),
+            table.map(|(at, reason)| (at, reason.name())),
+            self.phones.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    // ---- shared by all files -------------------------------------------------------------------
+
+    /// Queues bytes for a phone.
+    pub(crate) fn transmit(&mut self, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
+        self.transmits.push_back(Transmit { socket, remote, bytes });
+    }
+
+    pub(crate) fn emit(&mut self, event: Event) {
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(event);
+        }
+    }
+
+    pub(crate) fn log(&mut self, level: Level, target: &'static str, message: String) {
+        self.emit(Event::Log { level, target, message });
+    }
+
+    pub(crate) fn done(&mut self, op: OpId, outcome: Outcome) {
+        self.emit(Event::Done { op, outcome });
+    }
+
+    pub(crate) fn failed(&mut self, op: OpId, code: u16, reason: impl Into<String>) {
+        self.done(op, Outcome::Failed { code, reason: reason.into() });
+    }
+
+    pub(crate) fn new_op(&mut self) -> OpId {
+        self.next_op += 1;
+        OpId(self.next_op - 1)
+    }
+
+    /// The calendar, as far as this peer knows it.
+    pub(crate) fn unix(&self, now: Time) -> UnixTime {
+        UnixTime(self.unix_start.0 + now.since(self.started).as_secs())
+    }
+
+    /// A duration between `low` and `high` times `base`, so that peers do not act in step.
+    pub(crate) fn jitter(&mut self, base: Duration, low: f64, high: f64) -> Duration {
+        base.mul_f64(self.rng.random_range(low..high))
+    }
+
+    /// The Node-ID, once the overlay's hash is known.
+    pub fn node_id(&self) -> Option<NodeId> {
+        self.standing.as_ref().map(|s| s.id)
+    }
+
+    pub(crate) fn hash(&self) -> wire::HashAlgorithm {
+        self.standing.as_ref().map_or(self.config.overlay.hash, |s| s.options.hash)
+    }
+
+    pub(crate) fn replicas(&self) -> usize {
+        self.standing.as_ref().map_or(5, |s| usize::from(s.options.replicas).max(1))
+    }
+
+    /// A request header with everything this peer always says.
+    pub(crate) fn header(&mut self, message: MessageType) -> Header {
+        let transaction = TransactionId(self.rng.random());
+        let zero = NodeId(self.config.overlay.hash.digest(b""));
+        let mut header = Header::request(message, transaction, self.node_id().unwrap_or(zero));
+        header.from_peer = !self.config.client;
+        match &self.standing {
+            Some(standing) => header.overlay = standing.tag,
+            None => header.source = None,
+        }
+        header
+    }
+
+    /// Sends a request to one hop and remembers why. `false` if too many are under way.
+    pub(crate) fn request(
+        &mut self,
+        now: Time,
+        to: (SocketAddr, Option<NodeId>),
+        message: MessageType,
+        transaction: TransactionId,
+        bytes: Vec<u8>,
+        deadline: Time,
+        purpose: Purpose,
+    ) -> bool {
+        let rto = self.link.round_trips.rto(to.0);
+        let sent = bytes.clone();
+        let started =
+            self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose);
+        if started.is_ok() {
+            self.send_peer(now, message, to.0, sent);
+        }
+        started.is_ok()
+    }
+
+    /// Sends a P2PP message and books it.
+    pub(crate) fn send_peer(&mut self, now: Time, message: MessageType, remote: SocketAddr, bytes: Vec<u8>) {
+        self.ledger.sent(now, Function::of(message), &remote, bytes.len());
+        self.link.send_to(remote, bytes);
+    }
+
+    /// Asks one peer something small, unsigned, that needs no more than these objects.
+    pub(crate) fn ask(
+        &mut self,
+        now: Time,
+        to: (SocketAddr, Option<NodeId>),
+        message: MessageType,
+        objects: &[Object<'_>],
+        purpose: Purpose,
+    ) -> bool {
+        let deadline = now + ANSWER_TIMEOUT;
+        let mut header = self.header(message);
+        header.deadline_ms = millis(ANSWER_TIMEOUT);
+        let mut builder = Builder::new(&header);
+        objects.iter().for_each(|o| {
+            builder.push(o);
+        });
+        self.request(now, to, message, header.transaction, builder.finish(), deadline, purpose)
+    }
+
+    /// Asks one peer for something that changes its state, signed.
+    pub(crate) fn ask_signed(
+        &mut self,
+        now: Time,
+        to: (SocketAddr, Option<NodeId>),
+        message: MessageType,
+        objects: &[Object<'_>],
+        purpose: Purpose,
+    ) -> bool {
+        let deadline = now + ANSWER_TIMEOUT;
+        let mut header = self.header(message);
+        header.deadline_ms = millis(ANSWER_TIMEOUT);
+        let mut builder = Builder::new(&header);
+        objects.iter().for_each(|o| {
+            builder.push(o);
+        });
+        let bytes = builder.sign(&self.identity.peer);
+        self.request(now, to, message, header.transaction, bytes, deadline, purpose)
+    }
+
+    // ---- the peer port -------------------------------------------------------------------------
+
+    fn handle_peer_port(&mut self, now: Time, remote: SocketAddr, bytes: &mut [u8]) -> Option<media::Forward> {
+        match self.link.handle_datagram(now, remote, bytes) {
+            Received::P2pp => {
+                self.handle_p2pp(now, remote, bytes);
+                None
+            }
+            Received::Media => self.handle_peer_media(now, remote, bytes),
+            Received::Handled => {
+                self.ledger.received(now, Function::Stun, &remote, bytes.len());
+                None
+            }
+            Received::Dropped(_) => None,
+        }
+    }
+
+    fn handle_p2pp(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) {
+        let message = match Message::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => return self.refuse_unparsed(now, remote, bytes, error),
+        };
+        let header = message.header;
+        self.ledger.received(now, Function::of(header.message), &remote, bytes.len());
+        if self.is_foreign(&header) {
+            return self.refuse_foreign(now, remote, &message);
+        }
+        self.tunnels.heard(now, remote);
+        match header.class {
+            Class::Request => self.handle_request(now, remote, &message),
+            Class::Indication => self.handle_indication(now, remote, &message),
+            Class::Response | Class::ResponseAck => self.handle_response(now, remote, &message),
+            Class::RequestReceived => {
+                if self.transactions.client(header.transaction, remote).is_some() {
+                    self.link.proofs.prove(now, remote);
+                }
+                self.transactions.acknowledged(header.transaction, remote);
+            }
+            Class::ResponseReceived => {
+                if let Some(source) = header.source {
+                    self.transactions.answer_received(&(source, header.transaction));
+                }
+            }
+        }
+    }
+
+    fn is_foreign(&self, header: &Header) -> bool {
+        let ours = self.standing.as_ref().map_or(0, |s| s.tag);
+        header.message != MessageType::Bootstrap && ours != 0 && header.overlay != ours
+    }
+
+    /// Tells a stranger from another overlay so, within the bytes it sent.
+    fn refuse_foreign(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        self.link.count_drop("other overlay");
+        if message.header.class == Class::Request {
+            self.refuse(now, remote, message, Code::WRONG_OVERLAY, "");
+        }
+    }
+
+    fn refuse_unparsed(&mut self, now: Time, remote: SocketAddr, bytes: &[u8], error: ParseError) {
+        self.link.count_drop(match error {
+            ParseError::NotP2pp => "not p2pp",
+            ParseError::Version(_) => "p2pp version",
+            ParseError::UnknownObject(_) => "p2pp unknown object",
+            _ => "p2pp malformed",
+        });
+        let (ParseError::UnknownObject(detail), Ok((header, _, _))) = (error, Header::parse(bytes)) else {
+            return;
+        };
+        let Some(id) = self.node_id().filter(|_| header.class == Class::Request) else { return };
+        let object = Object::Error { code: Code::UNKNOWN_OBJECT, detail: detail.into(), reason: "" };
+        let answer = Builder::new(&header.answer(Code::UNKNOWN_OBJECT, id)).with(&object).finish();
+        if answer.len() <= bytes.len() || self.link.proofs.is_proven(now, remote) {
+            self.send_peer(now, header.message, remote, answer);
+        }
+    }
+
+    /// An answer to one of our requests, or to one we forwarded.
+    fn handle_response(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let header = message.header;
+        if header.class == Class::Response {
+            let ack = header.acknowledgement(header.responder.unwrap_or(NodeId(self.hash().digest(b""))));
+            self.send_peer(now, header.message, remote, Builder::new(&ack).finish());
+        }
+        let Some(client) = self.transactions.client(header.transaction, remote) else {
+            return self.link.count_drop("late answer");
+        };
+        // It knew a random number that only travelled to this address.
+        self.link.proofs.prove(now, remote);
+        if header.code == Code::PROOF_REQUIRED {
+            return self.prove_ourselves(now, remote, message);
+        }
+        let expected = client.id;
+        let Some(client) = self.transactions.answered(header.transaction, remote) else { return };
+        let rtt = client.rtt(now);
+        if let Some(rtt) = rtt {
+            self.link.round_trips.measured(now, remote, rtt);
+        }
+        if let Some(address) = message.find(|o| match o {
+            Object::ObservedAddress(address) => Some(address),
+            _ => None,
+        }) {
+            self.link.mapped.reported(remote.ip(), remote.port(), address);
+        }
+        let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
+        let id = if is_direct { header.responder } else { expected };
+        self.learn_alive(now, remote, id, expected, header.from_peer || !is_direct, rtt);
+        self.handle_answer(now, remote, client.purpose, message, rtt);
+    }
+
+    /// Repeats a request with the cookie that proves our address.
+    fn prove_ourselves(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let transaction = message.header.transaction;
+        let Some(cookie) = message.find(|o| match o {
+            Object::Cookie(cookie) => Some(cookie),
+            _ => None,
+        }) else {
+            return;
+        };
+        let Some(client) = self.transactions.client(transaction, remote) else { return };
+        let Ok(original) = Message::parse(&client.bytes) else { return };
+        if original.objects().any(|o| matches!(o, Object::Cookie(_))) {
+            return; // It did not believe us the first time: no loop.
+        }
+        let bytes = Builder::resume(&original).with(&Object::Cookie(cookie)).finish();
+        let kind = client.message;
+        self.transactions.restart(now, transaction, bytes.clone());
+        self.send_peer(now, kind, remote, bytes);
+    }
+
+    /// Books that a peer lives, or that another one lives at its address.
+    fn learn_alive(
+        &mut self,
+        now: Time,
+        address: SocketAddr,
+        id: Option<NodeId>,
+        expected: Option<NodeId>,
+        is_peer: bool,
+        rtt: Option<Duration>,
+    ) {
+        let (Some(standing), Some(id)) = (&mut self.standing, id) else { return };
+        if let Some(expected) = expected.filter(|e| *e != id) {
+            standing.table.handle_failure(now, &expected);
+        }
+        if is_peer && id != standing.id {
+            standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt });
+        }
+    }
+
+    fn handle_answer(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        purpose: Purpose,
+        message: &Message<'_>,
+        rtt: Option<Duration>,
+    ) {
+        match purpose {
+            Purpose::Bootstrap => self.handle_bootstrap_answer(now, remote, message),
+            Purpose::Join => self.handle_join_answer(now, message),
+            Purpose::KeepAlive | Purpose::Alive(_) => {}
+            Purpose::Exchange => self.learn_mentioned(now, message),
+            Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
+            Purpose::Recursive(search) => self.handle_recursive_answer(now, search, message),
+            Purpose::Forward(key) => self.pass_answer_back(now, key, message),
+            Purpose::Store(publication) => {
+                self.handle_store_answer(now, publication, remote, message);
+            }
+            Purpose::Refresh(publication) => {
+                self.handle_refresh_answer(now, publication, remote, message);
+            }
+            Purpose::Offer(summary) => self.handle_offer_answer(now, &summary, remote, message),
+            Purpose::Replicate(summary) => {
+                if let Some(holder) = message.header.responder.filter(|_| message.header.code.is_ok()) {
+                    self.storage.held_also_by(now, &summary, holder);
+                }
+            }
+            Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),
+            Purpose::Ping(op) => self.handle_ping_answer(now, op, remote, message, rtt),
+            Purpose::Tables(op) => self.handle_tables_answer(now, op, message),
+            Purpose::Configure(op) => self.handle_configure_answer(now, op, message),
+        }
+    }
+
+    fn handle_due(&mut self, now: Time, due: Due<Purpose>) {
+        let (client, dead) = match due {
+            Due::Resend { remote, bytes, message } => {
+                return self.send_peer(now, message, remote, bytes);
+            }
+            Due::Failed { client, dead } => (client, dead),
+        };
+        if let (true, Some(id), Some(standing)) = (dead, client.id, &mut self.standing) {
+            standing.table.handle_failure(now, &id);
+        }
+        match client.purpose {
+            Purpose::Bootstrap | Purpose::Join | Purpose::KeepAlive | Purpose::Exchange => {}
+            Purpose::Offer(_) | Purpose::Replicate(_) => {}
+            Purpose::Step(search) => self.handle_step_silence(now, search, client.id),
+            Purpose::Recursive(search) => self.handle_recursive_silence(now, search, dead),
+            Purpose::Forward(key) => self.reroute(now, key),
+            Purpose::Store(publication) | Purpose::Refresh(publication) => {
+                self.handle_holder_silence(now, publication, client.remote);
+            }
+            Purpose::Tunnel(stream) => self.handle_tunnel_silence(now, stream),
+            Purpose::Alive(peer) => self.handle_peer_lost(now, peer),
+            Purpose::Ping(op) | Purpose::Tables(op) | Purpose::Configure(op) => {
+                self.failed(op, Code::TIMEOUT.0, format!("no answer from {}", client.remote));
+            }
+        }
+    }
+
+    fn handle_alarm(&mut self, now: Time, alarm: Alarm) {
+        match alarm {
+            Alarm::Bootstrap => self.bootstrap(now),
+            Alarm::Join => self.send_joins(now),
+            Alarm::Upkeep => {}
+            Alarm::Search(search) => self.handle_search_deadline(now, search),
+            Alarm::Publication(id) => self.handle_publication_due(now, id),
+            Alarm::Repair => self.repair(now),
+            Alarm::Housekeeping => self.housekeeping(now),
+            Alarm::Probe => self.probe(now),
+            Alarm::Liveness => self.check_liveness(now),
+            Alarm::Left => self.emit(Event::Left),
+            Alarm::CallLimit(op) => self.hang_up_op(now, op),
+        }
+    }
+
+    fn housekeeping(&mut self, now: Time) {
+        self.storage.expire(now);
+        self.tunnels.forget_old(now);
+        self.update_pace(now);
+        let next = self.jitter(Duration::from_secs(30), 0.75, 1.25);
+        self.timers.set(Alarm::Housekeeping, now + next);
+    }
+
+    /// Moves what the children want sent and said into our own queues.
+    pub(crate) fn drain(&mut self, now: Time) {
+        self.drain_phones(now);
+        self.drain_upkeep(now);
+    }
+
+    /// Adds a user to those this peer serves and announces them.
+    pub fn add_user(&mut self, now: Time, user: User) {
+        if self.identity.users.iter().any(|u| u.aor == user.aor) {
+            return;
+        }
+        self.identity.users.push(user);
+        if self.membership.online {
+            self.announce_users(now);
+        }
+        self.drain(now);
+    }
+
+    /// What should survive a restart.
+    pub fn save(&self) -> Saved {
+        Saved {
+            hosts: self.membership.hosts(),
+            values: self.publications.kept_values(),
+            inbox: self.phones.inbox.iter().cloned().collect(),
+        }
+    }
+
+    /// Whether anything is held at this place.
+    pub fn holds(&self, key: &ResourceId) -> bool {
+        self.storage.holds(key)
+    }
+
+    /// Whether the peer is in the overlay.
+    pub fn is_online(&self) -> bool {
+        self.membership.online
+    }
+
+    /// Maintenance bytes sent since the start, with IP and UDP headers.
+    pub fn maintenance_bytes_sent(&self) -> u64 {
+        self.ledger.maintenance_sent()
+    }
+
+    /// The books.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The public key of the peer.
+    pub fn public_key(&self) -> PublicKey {
+        self.identity.peer.public()
+    }
+}
+
+/// A duration as the header's milliseconds.
+pub(crate) fn millis(d: Duration) -> u16 {
+    u16::try_from(d.as_millis()).unwrap_or(u16::MAX).max(1)
+}

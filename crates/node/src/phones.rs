@@ -1,0 +1,416 @@
+//! Phones at this peer, and SIP from other peers: what the agent wants, node by node.
+//!
+//! An INVITE's way: a phone sends it, the agent answers 100 and asks for a route; if the callee is
+//! served here it goes to their phones, else the directory finds their peers and it goes there in a
+//! Tunnel. At the other peer it arrives as SIP from a peer, asks for a route again, and rings.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::net::SocketAddr;
+
+use sip::{Agent, Flow, RequestId, Target};
+use wire::{ConnectionId, NodeId, Seed, Socket, Time, Transmit};
+
+use crate::call::{Call, CallState, Calls};
+use crate::config::{Config, Saved};
+use crate::directory::{Resolved, ResolvedFor, canonical_aor};
+use crate::event::{Event, Level};
+use crate::locals::{ECHO, INBOX, Locals};
+use crate::node::Node;
+use crate::plane::Plane;
+use crate::report::{CallReport, InboxMessage, PhoneStatus};
+
+/// Everything that concerns phones and calls.
+pub(crate) struct Phones {
+    pub(crate) agent: Agent,
+    pub(crate) plane: Plane,
+    pub(crate) calls: Calls,
+    pub(crate) locals: Locals,
+    pub(crate) inbox: VecDeque<InboxMessage>,
+    /// Peers that were asked whether they live and have not answered yet.
+    asked: BTreeSet<NodeId>,
+    /// Whether ports for sound are worth keeping ready.
+    has_phones: bool,
+}
+
+impl Phones {
+    pub(crate) fn new(config: &Config, seed: Seed, now: Time, saved: &Saved) -> Self {
+        let mut rng = seed.rng();
+        let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
+        let agent = sip::Config {
+            domain: config.overlay.name.clone(),
+            aliases: Vec::new(),
+            udp: config.sip,
+            tcp: config.sip,
+            server: concat!("OpenVoIP/", env!("CARGO_PKG_VERSION")).into(),
+        };
+        Phones {
+            agent: Agent::new(agent, Seed::child_of(&mut rng)),
+            plane: Plane::new(Seed::child_of(&mut rng), phone_ip, config.listen),
+            calls: Calls::default(),
+            locals: Locals::new(Seed::child_of(&mut rng), now),
+            inbox: saved.inbox.iter().cloned().collect(),
+            asked: BTreeSet::new(),
+            has_phones: false,
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        [
+            self.agent.poll_timeout(),
+            self.plane.poll_timeout().map(|at| (at, "media")),
+            self.locals.poll_timeout().map(|at| (at, "built-in user")),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(at, _)| *at)
+    }
+
+    pub(crate) fn active_calls(&self) -> usize {
+        self.calls.live.len()
+    }
+
+    pub(crate) fn registered(&self) -> Vec<PhoneStatus> {
+        let phones_of = |user: &str| -> Vec<PhoneStatus> {
+            let status = |contact: &str| PhoneStatus {
+                user: user.to_owned(),
+                contact: contact.to_owned(),
+                online: true,
+            };
+            self.agent.phones(user).map(|(contact, _, _)| status(contact)).collect()
+        };
+        let mut phones = Vec::new();
+        for user in self.agent.users() {
+            let registered = phones_of(user);
+            if registered.is_empty() {
+                phones.push(PhoneStatus { user: user.to_owned(), ..PhoneStatus::default() });
+            }
+            phones.extend(registered);
+        }
+        phones
+    }
+
+    /// Peers through which calls go, each once.
+    pub(crate) fn peers_in_calls(&self) -> BTreeSet<NodeId> {
+        self.calls.live.values().flat_map(Call::peers).collect()
+    }
+
+    pub(crate) fn is_being_asked(&self, peer: &NodeId) -> bool {
+        self.asked.contains(peer)
+    }
+
+    pub(crate) fn asked(&mut self, peer: NodeId) {
+        self.asked.insert(peer);
+        self.calls.live.values_mut().filter(|c| c.peers().any(|p| p == peer)).for_each(|c| c.recover(true));
+    }
+
+    pub(crate) fn not_asked(&mut self, peer: &NodeId) {
+        if self.asked.remove(peer) {
+            let of_peer = |c: &&mut Call| c.peers().any(|p| p == *peer);
+            self.calls.live.values_mut().filter(of_peer).for_each(|c| c.recover(false));
+        }
+    }
+}
+
+impl Node {
+    // ---- settings ------------------------------------------------------------------------------
+
+    /// Lets a phone register as `user` with `password`.
+    pub fn add_phone(&mut self, now: Time, user: &str, password: &str) {
+        let aor = canonical_aor(user, &self.default_domain());
+        self.phones.agent.add_user(&aor, password);
+        self.phones.has_phones = true;
+        self.drain(now);
+    }
+
+    /// Forgets a phone credential; registered phones of the user are dropped.
+    pub fn remove_phone(&mut self, now: Time, user: &str) {
+        let aor = canonical_aor(user, &self.default_domain());
+        self.phones.agent.remove_user(&aor);
+        self.drain(now);
+    }
+
+    /// Gives a bound pair of UDP ports for sound, named by the even one.
+    pub fn offer_media_port(&mut self, port: u16) {
+        self.phones.plane.offer_port(port);
+    }
+
+    /// Says at which address phones find this peer, once the sockets are bound.
+    pub fn set_sip_address(&mut self, sip: SocketAddr) {
+        self.config.sip = sip;
+        self.phones.agent.set_sockets(sip, sip);
+    }
+
+    // ---- views ---------------------------------------------------------------------------------
+
+    /// Calls under way and the latest that ended, oldest first.
+    pub fn calls(&self, now: Time) -> Vec<CallReport> {
+        let live = self.phones.calls.live.iter();
+        let live = live.map(|(id, call)| call.report(now, self.phones.plane.heard(*id)));
+        self.phones.calls.history.iter().cloned().chain(live).collect()
+    }
+
+    /// Messages received, oldest first.
+    pub fn inbox(&self) -> impl Iterator<Item = &InboxMessage> {
+        self.phones.inbox.iter()
+    }
+
+    // ---- what arrives --------------------------------------------------------------------------
+
+    pub(crate) fn handle_phone_signalling(
+        &mut self,
+        now: Time,
+        socket: Socket,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let flow = match socket {
+            Socket::SipStream(connection) => Flow::Stream(connection, remote),
+            _ => Flow::Udp(remote),
+        };
+        let phones = &mut self.phones;
+        let understood = phones.agent.handle_message(now, flow, bytes, &mut phones.plane);
+        if let (false, Flow::Stream(connection, _)) = (understood, flow) {
+            self.emit(Event::CloseStream(connection));
+        }
+    }
+
+    pub(crate) fn close_phone_stream(&mut self, now: Time, connection: ConnectionId) {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let phones = &mut self.phones;
+        let flow = Flow::Stream(connection, nowhere);
+        phones.agent.handle_flow_closed(now, flow, &mut phones.plane);
+    }
+
+    /// SIP from another peer.
+    pub(crate) fn handle_peer_signalling(&mut self, now: Time, from: NodeId, sip: &[u8]) {
+        if let Some(contact) = self.tunnels.contact(&from) {
+            self.phones.plane.peers.insert(from, contact.address);
+        }
+        let phones = &mut self.phones;
+        phones.agent.handle_message(now, Flow::Peer(from), sip, &mut phones.plane);
+    }
+
+    pub(crate) fn handle_phone_media(
+        &mut self,
+        now: Time,
+        port: u16,
+        remote: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Option<media::Forward> {
+        let forward = self.phones.plane.from_phone(now, port, remote, bytes);
+        self.book_media(now, forward.as_ref());
+        forward
+    }
+
+    pub(crate) fn handle_peer_media(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Option<media::Forward> {
+        use crate::ledger::Function;
+        self.ledger.received(now, Function::Media, &remote, bytes.len());
+        self.tunnels.heard(now, remote);
+        self.phones.plane.from_peer(now, remote, bytes)
+    }
+
+    fn book_media(&mut self, now: Time, forward: Option<&media::Forward>) {
+        if let Some(forward) = forward.filter(|f| f.socket == Socket::Peer) {
+            let function = crate::ledger::Function::Media;
+            self.ledger.sent(now, function, &forward.remote, forward.len);
+        }
+    }
+
+    /// A peer of a call answers no more.
+    pub(crate) fn handle_peer_lost(&mut self, now: Time, peer: NodeId) {
+        let was_asked = self.phones.asked.remove(&peer);
+        let silent = self.tunnels.contact(&peer).and_then(|c| self.tunnels.last_heard(c.address));
+        // It may have said something after all while the question was under way.
+        let alive = was_asked && silent.is_some_and(|at| now.since(at).as_millis() < 1_000);
+        if !alive {
+            let phones = &mut self.phones;
+            phones.agent.peer_lost(now, peer, &mut phones.plane);
+        }
+    }
+
+    pub(crate) fn handle_phones_timeout(&mut self, now: Time) {
+        let phones = &mut self.phones;
+        phones.plane.handle_timeout(now);
+        if phones.agent.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            phones.agent.handle_timeout(now, &mut phones.plane);
+        }
+        phones.locals.handle_timeout(now);
+    }
+
+    // ---- what the agent and the sessions want --------------------------------------------------
+
+    pub(crate) fn drain_phones(&mut self, now: Time) {
+        // Built-in users and the agent talk to each other here, so go on until all is said.
+        loop {
+            let mut quiet = true;
+            while let Some((flow, bytes)) = self.phones.agent.poll_transmit() {
+                quiet = false;
+                self.send_signalling(now, flow, bytes);
+            }
+            while let Some(event) = self.phones.agent.poll_event() {
+                quiet = false;
+                self.handle_agent_event(now, event);
+            }
+            quiet &= !self.drain_locals(now);
+            if quiet {
+                break;
+            }
+        }
+        self.drain_media(now);
+    }
+
+    fn drain_media(&mut self, now: Time) {
+        let mut packets: Vec<Transmit> = Vec::new();
+        for _silent_peer in self.phones.plane.drain(&mut packets) {
+            self.watch_calls(now);
+        }
+        for packet in packets {
+            if packet.socket == Socket::Peer {
+                let function = crate::ledger::Function::Media;
+                self.ledger.sent(now, function, &packet.remote, packet.bytes.len());
+            }
+            self.transmit(packet.socket, packet.remote, packet.bytes);
+        }
+        while let Some(port) = self.phones.plane.poll_released() {
+            self.emit(Event::MediaPortReleased(port));
+        }
+        let wanted = self.phones.plane.ports_wanted();
+        if self.phones.has_phones && wanted > 0 && !self.phones.locals.ports_requested(wanted) {
+            self.emit(Event::MediaPortsWanted(wanted));
+        }
+    }
+
+    fn send_signalling(&mut self, now: Time, flow: Flow, bytes: Vec<u8>) {
+        match flow {
+            Flow::Udp(remote) => self.transmit(Socket::Sip, remote, bytes),
+            Flow::Stream(connection, remote) => {
+                self.transmit(Socket::SipStream(connection), remote, bytes);
+            }
+            Flow::Peer(peer) => self.send_sip(now, peer, &bytes),
+            Flow::Local(id) => self.phones.locals.handle_message(now, id, &bytes),
+        }
+    }
+
+    fn handle_agent_event(&mut self, now: Time, event: sip::Event) {
+        match event {
+            sip::Event::Route { request, call, method, to, source, .. } => {
+                let is_call = call.is_some();
+                if let Some(call) = call.and_then(|c| self.phones.calls.live.get_mut(&c)) {
+                    call.advance(CallState::Resolving);
+                }
+                let _ = method;
+                self.find_route(now, request, is_call, &to, source);
+            }
+            sip::Event::RouteCancelled { .. } => {}
+            sip::Event::Registered { user, contact, new, .. } => {
+                if new {
+                    self.emit(Event::Phone { user, contact, online: true });
+                }
+            }
+            sip::Event::Unregistered { user, contact, .. } => {
+                self.emit(Event::Phone { user, contact, online: false });
+            }
+            sip::Event::WrongPassword { user, remote, locked, .. } => {
+                let locked = if locked { "; locked out for a minute" } else { "" };
+                let text = format!("wrong password for {user} from {remote}{locked}");
+                self.log(Level::Warn, "phone", text);
+                self.emit(Event::WrongPassword { user, remote });
+            }
+            sip::Event::CallStarted(record) => {
+                let op = match record.source {
+                    Flow::Local(id) => self.phones.locals.op_of(id),
+                    _ => None,
+                };
+                self.phones.calls.live.insert(record.call, Call::new(&record, op));
+                self.watch_calls(now);
+            }
+            sip::Event::Ringing { call, .. } => self.call_changed(now, call, |c| c.advance(CallState::Ringing)),
+            sip::Event::Answered { call, flow } => {
+                self.call_changed(now, call, |c| c.establish(now, flow));
+                self.limit_call(now, call);
+                self.watch_calls(now);
+            }
+            sip::Event::Ended { call, cause, status, reason } => {
+                self.call_ended(now, call, cause, status, &reason);
+            }
+            _ => {}
+        }
+    }
+
+    fn call_changed(&mut self, now: Time, id: sip::CallId, change: impl FnOnce(&mut Call)) {
+        if let Some(call) = self.phones.calls.live.get_mut(&id) {
+            change(call);
+            let report = call.report(now, None);
+            self.emit(Event::Call(report));
+        }
+    }
+
+    fn call_ended(&mut self, now: Time, id: sip::CallId, cause: sip::Cause, status: u16, reason: &str) {
+        let heard = self.phones.plane.finished.remove(&id);
+        let Some(mut call) = self.phones.calls.live.remove(&id) else { return };
+        call.end(now, cause, status, reason);
+        let mut report = call.report(now, heard);
+        self.emit(Event::Call(CallReport { recording: None, ..report.clone() }));
+        if let Some(op) = call.op {
+            self.finish_call_op(now, op, report.clone());
+        }
+        report.recording = None;
+        self.phones.calls.remember(report);
+    }
+
+    // ---- routes --------------------------------------------------------------------------------
+
+    /// The agent asks where a request shall go.
+    fn find_route(&mut self, now: Time, request: RequestId, is_call: bool, to: &str, source: Flow) {
+        let to = canonical_aor(to, &self.default_domain());
+        if to.split('@').next() == Some("echo") {
+            return self.route(now, request, vec![Target::Local(ECHO)]);
+        }
+        let served = self.phones.agent.resolve_user(&to);
+        let has_phone = served.as_ref().is_some_and(|u| self.phones.agent.phones(u).next().is_some());
+        let is_ours = served.is_some() || self.identity.users.iter().any(|u| u.aor == to);
+        match (served.filter(|_| has_phone), is_ours) {
+            (Some(user), _) => self.route(now, request, vec![Target::User(user)]),
+            // No phone there: a message waits in the inbox.
+            (None, true) if !is_call => self.route(now, request, vec![Target::Local(INBOX)]),
+            (None, true) => self.refuse_route(now, request, 480, "The phone is not registered"),
+            (None, false) if matches!(source, Flow::Peer(_)) => {
+                self.refuse_route(now, request, 404, "No such user here");
+            }
+            (None, false) => self.resolve(now, &to, ResolvedFor::Sip(request)),
+        }
+    }
+
+    /// The directory knows, or knows not, where a request shall go.
+    pub(crate) fn route_request(&mut self, now: Time, request: RequestId, outcome: Resolved) {
+        match outcome {
+            Resolved::Unknown => self.refuse_route(now, request, 404, "Nobody has that name"),
+            Resolved::Offline => self.refuse_route(now, request, 480, "None of the user's peers is there"),
+            Resolved::Peers(peers) => {
+                let mut targets = Vec::new();
+                for contact in peers {
+                    self.tunnels.meet(now, contact);
+                    self.phones.plane.peers.insert(contact.id, contact.address);
+                    // An empty user leaves the name as it was dialled.
+                    targets.push(Target::Peer { node: contact.id, user: String::new() });
+                }
+                self.route(now, request, targets);
+            }
+        }
+    }
+
+    fn route(&mut self, now: Time, request: RequestId, targets: Vec<Target>) {
+        let phones = &mut self.phones;
+        phones.agent.route(now, request, targets, &mut phones.plane);
+    }
+
+    fn refuse_route(&mut self, now: Time, request: RequestId, status: u16, reason: &str) {
+        let phones = &mut self.phones;
+        phones.agent.reject(now, request, status, reason, &mut phones.plane);
+    }
+}

@@ -1,0 +1,599 @@
+//! Our own records in the overlay: placing, refreshing, reading back; and the care for those of
+//! others that we hold.
+//!
+//! Placing a record means finding the peers nearest to its place and giving each a copy. Refreshing
+//! it costs a digest of 26 bytes instead of a copy; only a holder that lost it gets it anew. Every
+//! third refresh looks for the nearest peers again, since the overlay changes. What we hold for
+//! others we offer, again by digest, to the peers that should hold it too, if among the holders we
+//! stand nearest: so a record survives the deaths of its holders without its owner.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use overlay::Route;
+use wire::p2pp::{Code, Kind, Message, MessageType, Object, Record, RecordSummary};
+use wire::{Contact, Key, KeyPair, ResourceId, Time};
+
+use crate::config::KeptValue;
+use crate::event::{Event, OpId, Outcome};
+use crate::node::{Alarm, Node, Purpose};
+use crate::search::{Findings, For, LookupOptions, Mode, Want};
+use crate::storage::{Devices, encode_addresses};
+
+/// Most records one peer publishes: its own, its users', and those of its console and applications.
+const MAX_PUBLICATIONS: usize = 256;
+
+/// A fresh search for the nearest peers every so many refreshes.
+const REPLACE_EVERY: u32 = 3;
+
+/// Pause before a failed publication is tried again, doubled up to the refresh interval.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// How often what we hold for others is compared with who should hold it.
+const REPAIR_INTERVAL: Duration = Duration::from_secs(600);
+
+/// A copy known to be elsewhere is believed for this long.
+const HOLDER_TRUST: Duration = Duration::from_secs(1_500);
+
+/// What a publication is about.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    /// The contact record of this peer.
+    Peer,
+    /// The device list of a user.
+    User(String),
+    /// A value of the console or an application.
+    Data(String),
+}
+
+/// How far a publication has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    Idle,
+    Reading,
+    Searching,
+    Storing,
+    Checking,
+}
+
+pub(crate) struct Publication {
+    pub(crate) what: What,
+    pub(crate) record: Option<Record>,
+    pub(crate) holders: Vec<Contact>,
+    pub(crate) stage: Stage,
+    pub(crate) verified: bool,
+    pub(crate) taken: bool,
+    value: Vec<u8>,
+    lifetime: Duration,
+    remove: bool,
+    pending: usize,
+    accepted: usize,
+    refused: Option<Code>,
+    refreshes: u32,
+    failures: u32,
+    op: Option<OpId>,
+}
+
+/// Every record we publish.
+#[derive(Default)]
+pub(crate) struct Publications {
+    all: BTreeMap<u64, Publication>,
+    next: u64,
+}
+
+impl Publications {
+    pub(crate) fn find(&self, what: &What) -> Option<&Publication> {
+        self.all.values().find(|p| p.what == *what)
+    }
+
+    /// The values of console and applications, to be published again after a restart.
+    pub(crate) fn kept_values(&self) -> Vec<KeptValue> {
+        let kept = |p: &Publication| match &p.what {
+            What::Data(key) if !p.remove => Some(KeptValue {
+                key: key.clone(),
+                value: p.value.clone(),
+                ttl_s: p.lifetime.as_secs(),
+            }),
+            _ => None,
+        };
+        self.all.values().filter_map(kept).collect()
+    }
+}
+
+/// Where a value of the console or an application stands.
+pub(crate) fn data_place(hash: wire::HashAlgorithm, key: &str) -> ResourceId {
+    ResourceId(hash.digest(format!("data:{key}").as_bytes()))
+}
+
+impl Node {
+    /// Publishes the contact record of this peer and the device lists of its users.
+    pub(crate) fn announce(&mut self, now: Time) {
+        self.publish(now, What::Peer, Vec::new(), None, None);
+        self.announce_users(now);
+    }
+
+    pub(crate) fn announce_users(&mut self, now: Time) {
+        let users: Vec<String> = self.identity.users.iter().map(|u| u.aor.clone()).collect();
+        for aor in users {
+            if self.publications.find(&What::User(aor.clone())).is_none() {
+                self.publish(now, What::User(aor), Vec::new(), None, None);
+            }
+        }
+    }
+
+    /// Stores `value` under a text key for `ttl`, refreshed while this peer runs.
+    pub fn put(&mut self, now: Time, key: &str, value: &[u8], ttl: Option<Duration>) -> OpId {
+        let op = self.new_op();
+        if value.len() > wire::p2pp::record::MAX_VALUE {
+            let most = wire::p2pp::record::MAX_VALUE;
+            self.failed(op, Code::TOO_LARGE.0, format!("a value has at most {most} bytes"));
+        } else if self.standing.is_none() {
+            self.failed(op, Code::REJECTED.0, "not in an overlay yet");
+        } else {
+            self.publish(now, What::Data(key.to_owned()), value.to_vec(), ttl, Some(op));
+        }
+        self.drain(now);
+        op
+    }
+
+    /// Withdraws what `put` stored.
+    pub fn remove(&mut self, now: Time, key: &str) -> OpId {
+        let op = self.new_op();
+        let what = What::Data(key.to_owned());
+        let id = self.publications.all.iter().find(|(_, p)| p.what == what).map(|(id, _)| *id);
+        let Some(id) = id else {
+            self.failed(op, Code::NOT_FOUND.0, "this peer has not published that key");
+            return op;
+        };
+        let unix = self.unix(now);
+        let publication = self.publications.all.get_mut(&id).expect("found above");
+        publication.remove = true;
+        publication.op = Some(op);
+        if let Some(record) = &publication.record {
+            publication.record = Some(record.tombstone(&self.identity.peer, unix));
+        }
+        self.find_place(now, id);
+        self.drain(now);
+        op
+    }
+
+    /// Starts to publish, or publishes anew.
+    fn publish(
+        &mut self,
+        now: Time,
+        what: What,
+        value: Vec<u8>,
+        ttl: Option<Duration>,
+        op: Option<OpId>,
+    ) {
+        let known = self.publications.all.iter().find(|(_, p)| p.what == what).map(|(id, _)| *id);
+        if known.is_none() && self.publications.all.len() >= MAX_PUBLICATIONS {
+            if let Some(op) = op {
+                self.failed(op, Code::QUOTA.0, "this peer publishes too many records already");
+            }
+            return;
+        }
+        let id = known.unwrap_or_else(|| {
+            self.publications.next += 1;
+            self.publications.next
+        });
+        let old = known.and_then(|id| self.publications.all.remove(&id));
+        let publication = Publication {
+            what: what.clone(),
+            record: old.and_then(|p| p.record),
+            holders: Vec::new(),
+            stage: Stage::Idle,
+            verified: false,
+            taken: false,
+            value,
+            lifetime: ttl.unwrap_or(self.config.record_lifetime),
+            remove: false,
+            pending: 0,
+            accepted: 0,
+            refused: None,
+            refreshes: 0,
+            failures: 0,
+            op,
+        };
+        self.publications.all.insert(id, publication);
+        self.handle_publication_due(now, id);
+    }
+
+    /// Where a publication belongs, of which kind it is, and who signs it.
+    fn place_of(&self, what: &What) -> Option<(ResourceId, Kind, KeyPair)> {
+        let hash = self.hash();
+        Some(match what {
+            What::Peer => (ResourceId(self.node_id()?.0), Kind::PEER, self.identity.peer.clone()),
+            What::User(aor) => {
+                let user = self.identity.users.iter().find(|u| u.aor == *aor)?;
+                (crate::directory::place_of_user(hash, aor), Kind::USER, user.keys.clone())
+            }
+            What::Data(key) => (data_place(hash, key), Kind::DATA, self.identity.peer.clone()),
+        })
+    }
+
+    /// The time has come to publish, refresh or retry.
+    pub(crate) fn handle_publication_due(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        if publication.stage != Stage::Idle {
+            return;
+        }
+        let known = publication.verified && !publication.holders.is_empty();
+        let replace = publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1;
+        publication.refreshes += 1;
+        if known && !replace && !self.addresses_changed(id) {
+            return self.refresh(now, id);
+        }
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let what = publication.what.clone();
+        let Some((place, kind, _)) = self.place_of(&what) else { return };
+        // Only a user's name may be somebody else's, or have other devices: read before writing.
+        if let (What::User(_), None) = (&what, &self.publications.all[&id].record) {
+            self.set_stage(id, Stage::Reading);
+            let options = LookupOptions { mode: Mode::Iterative, ..Default::default() };
+            let want = Want::Object(kind, None);
+            self.search(now, place.0, want, For::ReadBefore(id), options);
+        } else {
+            self.sign(now, id, 0, Vec::new());
+        }
+    }
+
+    fn addresses_changed(&self, id: u64) -> bool {
+        let publication = &self.publications.all[&id];
+        let now = encode_addresses(&self.own_addresses());
+        publication.what == What::Peer && publication.record.as_ref().is_some_and(|r| r.value != now)
+    }
+
+    fn set_stage(&mut self, id: u64, stage: Stage) {
+        if let Some(publication) = self.publications.all.get_mut(&id) {
+            publication.stage = stage;
+        }
+    }
+
+    /// What stands at a user's name has been read: ours to extend, nobody's to take, or another's.
+    pub(crate) fn handle_read_before(&mut self, now: Time, id: u64, findings: Findings) {
+        self.set_stage(id, Stage::Idle);
+        let Some(publication) = self.publications.all.get(&id) else { return };
+        let Some((.., keys)) = self.place_of(&publication.what.clone()) else { return };
+        match findings.records.first() {
+            Some((record, _)) if record.owner != keys.public() => self.name_is_taken(now, id),
+            Some((record, _)) => {
+                let devices = Devices::parse(&record.value).unwrap_or_default().0;
+                self.sign(now, id, record.sequence, devices);
+            }
+            None => self.sign(now, id, 0, Vec::new()),
+        }
+    }
+
+    fn name_is_taken(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.taken = true;
+        publication.stage = Stage::Idle;
+        if let What::User(aor) = publication.what.clone() {
+            self.emit(Event::NameTaken { aor });
+        }
+        // The other record may end one day.
+        self.timers.set(Alarm::Publication(id), now + self.config.refresh_interval);
+    }
+
+    /// Makes the record and looks for its holders. Sequence numbers follow the calendar, so that a
+    /// peer that lost its state still writes newer records than it did before.
+    fn sign(&mut self, now: Time, id: u64, seen: u64, mut devices: Vec<wire::PublicKey>) {
+        let unix = self.unix(now);
+        let own = self.public_key();
+        let addresses = encode_addresses(&self.own_addresses());
+        let Some(publication) = self.publications.all.get(&id) else { return };
+        let Some((place, kind, keys)) = self.place_of(&publication.what.clone()) else { return };
+        let publication = self.publications.all.get_mut(&id).expect("looked up above");
+        let value = match &publication.what {
+            What::Peer => addresses,
+            What::Data(_) => publication.value.clone(),
+            What::User(_) => {
+                devices.retain(|d| *d != own);
+                devices.insert(0, own);
+                devices.truncate(Devices::MAX);
+                Devices(devices).to_bytes()
+            }
+        };
+        let last = publication.record.as_ref().map_or(0, |r| r.sequence).max(seen);
+        let same = publication.record.as_ref().is_some_and(|r| r.value == value && r.sequence >= seen);
+        if !same {
+            let lifetime = u32::try_from(publication.lifetime.as_secs()).unwrap_or(u32::MAX);
+            let sequence = unix.0.max(last + 1);
+            publication.record = Some(Record::sign(&keys, place, kind, sequence, unix, lifetime, value));
+        }
+        self.find_place(now, id);
+    }
+
+    fn find_place(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let Some(record) = &publication.record else { return };
+        publication.stage = Stage::Searching;
+        let place = record.resource.0;
+        self.search(now, place, Want::Peers, For::Place(id), LookupOptions::default());
+    }
+
+    /// The nearest peers are known: give each a copy, ourselves included where we are among them.
+    pub(crate) fn handle_place_found(&mut self, now: Time, id: u64, closest: Vec<Contact>) {
+        let replicas = self.replicas();
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let Some(record) = publication.record.clone() else { return };
+        let lifetime = publication.lifetime;
+        let place = record.resource.0;
+        let Some(standing) = &self.standing else { return };
+        let own = standing.table.rank(&place, &standing.id);
+        let nearer = closest.iter().filter(|c| standing.table.rank(&place, &c.id) < own).count();
+        let here = nearer < replicas && !self.config.client;
+        let others: Vec<Contact> =
+            closest.into_iter().take(replicas - usize::from(here).min(replicas)).collect();
+        publication.stage = Stage::Storing;
+        publication.pending = others.len();
+        publication.accepted = 0;
+        publication.refused = None;
+        publication.holders.clear();
+        if here {
+            match self.storage.store(now, record.as_ref(), lifetime) {
+                Ok(_) => self.publications.all.get_mut(&id).expect("same").accepted += 1,
+                Err(code) => self.publications.all.get_mut(&id).expect("same").refused = Some(code),
+            }
+        }
+        let message =
+            if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
+        for contact in &others {
+            self.send_record(now, *contact, message, record.as_ref(), lifetime, Purpose::Store(id));
+        }
+        if others.is_empty() {
+            self.storing_ended(now, id);
+        }
+    }
+
+    pub(crate) fn handle_store_answer(
+        &mut self,
+        now: Time,
+        id: u64,
+        remote: SocketAddr,
+        message: &Message<'_>,
+    ) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        if let (true, Some(holder)) = (message.header.code.is_ok(), message.header.responder) {
+            publication.holders.push(Contact { id: holder, address: remote });
+            publication.accepted += 1;
+        } else if publication.refused != Some(Code::INSERT_ERROR) {
+            publication.refused = Some(message.header.code);
+        }
+        self.one_answer_less(now, id);
+    }
+
+    /// A holder did not answer.
+    pub(crate) fn handle_holder_silence(&mut self, now: Time, id: u64, remote: SocketAddr) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.holders.retain(|h| h.address != remote);
+        if publication.stage == Stage::Storing {
+            self.one_answer_less(now, id);
+        }
+    }
+
+    fn one_answer_less(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.pending = publication.pending.saturating_sub(1);
+        if publication.pending == 0 && publication.stage == Stage::Storing {
+            self.storing_ended(now, id);
+        }
+    }
+
+    fn storing_ended(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.stage = Stage::Idle;
+        let (accepted, refused) = (publication.accepted, publication.refused);
+        let sequence = publication.record.as_ref().map_or(0, |r| r.sequence);
+        let removed = publication.remove;
+        let is_data = matches!(publication.what, What::Data(_));
+        if let Some(op) = publication.op.take() {
+            match (accepted, refused) {
+                (0, code) => {
+                    let code = code.unwrap_or(Code::TIMEOUT);
+                    self.failed(op, code.0, format!("no peer stored it: {}", code.reason()));
+                }
+                _ => self.done(op, Outcome::Stored { holders: accepted, sequence }),
+            }
+        }
+        if is_data {
+            self.emit(Event::Save);
+        }
+        if removed {
+            self.publications.all.remove(&id);
+        } else if accepted == 0 && refused == Some(Code::INSERT_ERROR) {
+            self.name_is_taken(now, id);
+        } else if accepted == 0 {
+            self.retry(now, id);
+        } else {
+            self.check_published(now, id);
+        }
+    }
+
+    fn retry(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.failures += 1;
+        publication.verified = false;
+        let pause = (RETRY * (1 << publication.failures.min(7))).min(self.config.refresh_interval);
+        let pause = self.jitter(pause, 0.75, 1.25);
+        self.timers.set(Alarm::Publication(id), now + pause);
+    }
+
+    /// Reads our own record back, the way others will look for it.
+    fn check_published(&mut self, now: Time, id: u64) {
+        self.set_stage(id, Stage::Checking);
+        let Some(publication) = self.publications.all.get(&id) else { return };
+        let Some(record) = &publication.record else { return };
+        let want = Want::Object(record.kind, Some(record.owner));
+        let key: Key = record.resource.0;
+        // A lone peer holds everything itself; else the question is what others find.
+        let alone = publication.holders.is_empty();
+        let options = LookupOptions { fresh: !alone, ..LookupOptions::default() };
+        self.search(now, key, want, For::ReadBack(id), options);
+    }
+
+    pub(crate) fn handle_read_back(&mut self, now: Time, id: u64, findings: &Findings) {
+        let interval = self.config.refresh_interval;
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.stage = Stage::Idle;
+        let sequence = publication.record.as_ref().map(|r| r.sequence);
+        if !findings.records.iter().any(|(r, _)| Some(r.sequence) == sequence) {
+            return self.retry(now, id);
+        }
+        let first = !std::mem::replace(&mut publication.verified, true);
+        publication.taken = false;
+        publication.failures = 0;
+        let what = publication.what.clone();
+        let refresh = interval.min(publication.lifetime / 2);
+        let refresh = self.jitter(refresh, 0.8, 1.2);
+        self.timers.set(Alarm::Publication(id), now + refresh);
+        if let (true, What::User(aor)) = (first, what) {
+            self.emit(Event::Published { aor });
+        }
+    }
+
+    /// Extends the life of our record at its holders by naming it.
+    fn refresh(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get(&id) else { return };
+        let Some(record) = &publication.record else { return };
+        let (summary, lifetime) = (record.as_ref().summary(), publication.lifetime);
+        let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
+        self.storage.refresh(now, &summary, lifetime);
+        let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
+        for holder in publication.holders.clone() {
+            let to = (holder.address, Some(holder.id));
+            self.ask(now, to, MessageType::Refresh, &objects, Purpose::Refresh(id));
+        }
+        let interval = self.config.refresh_interval.min(lifetime / 2);
+        let next = self.jitter(interval, 0.8, 1.2);
+        self.timers.set(Alarm::Publication(id), now + next);
+    }
+
+    /// A holder kept our record, or lost it and gets it anew.
+    pub(crate) fn handle_refresh_answer(
+        &mut self,
+        now: Time,
+        id: u64,
+        remote: SocketAddr,
+        message: &Message<'_>,
+    ) {
+        if message.header.code.is_ok() {
+            return;
+        }
+        let Some(publication) = self.publications.all.get(&id) else { return };
+        let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
+            return;
+        };
+        let lifetime = publication.lifetime;
+        let contact = Contact { id: holder, address: remote };
+        // Not counted as a new holder: it is one.
+        let purpose = Purpose::Replicate(record.as_ref().summary());
+        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, purpose);
+    }
+
+    // ---- what we hold for others ---------------------------------------------------------------
+
+    /// Offers what we hold to the peers that should hold it and are not known to.
+    pub(crate) fn repair(&mut self, now: Time) {
+        let replicas = self.replicas();
+        let mut offers: Vec<(RecordSummary, Duration, Contact)> = Vec::new();
+        let Some(standing) = &self.standing else { return };
+        for stored in self.storage.iter().filter(|s| s.expires > now) {
+            let place = stored.record.resource.key();
+            let Route::Replicas { contacts, includes_self: true } = standing.table.route(place, replicas)
+            else {
+                continue;
+            };
+            let own = standing.table.rank(place, &standing.id);
+            let known = |c: &Contact| {
+                stored.holders.iter().any(|(id, at)| *id == c.id && now.since(*at) < HOLDER_TRUST)
+            };
+            // Of the holders the nearest offers to all; the others only to those nearer than they.
+            for contact in contacts.iter().take(replicas).filter(|c| !known(c)) {
+                let nearer = standing.table.rank(place, &contact.id) < own;
+                let i_am_nearest =
+                    !contacts.iter().any(|c| standing.table.rank(place, &c.id) < own && known(c));
+                if nearer || i_am_nearest {
+                    let left = stored.expires.since(now);
+                    offers.push((stored.record.as_ref().summary(), left, *contact));
+                }
+            }
+        }
+        for (summary, left, contact) in offers {
+            self.offer(now, summary, left, contact);
+        }
+        let next = self.jitter(REPAIR_INTERVAL, 0.75, 1.25);
+        self.timers.set(Alarm::Repair, now + next);
+    }
+
+    fn offer(&mut self, now: Time, summary: RecordSummary, left: Duration, contact: Contact) {
+        let objects = [Object::RecordSummary(summary), Object::Expires(left.as_secs() as u32)];
+        let to = (contact.address, Some(contact.id));
+        self.ask(now, to, MessageType::Refresh, &objects, Purpose::Offer(summary));
+    }
+
+    /// The other peer has the record already, or wants it.
+    pub(crate) fn handle_offer_answer(
+        &mut self,
+        now: Time,
+        summary: &RecordSummary,
+        remote: SocketAddr,
+        message: &Message<'_>,
+    ) {
+        let Some(id) = message.header.responder else { return };
+        if message.header.code.is_ok() {
+            return self.storage.held_also_by(now, summary, id);
+        }
+        let Some(stored) = self.storage.find(summary).cloned() else { return };
+        let left = stored.expires.since(now);
+        let contact = Contact { id, address: remote };
+        let purpose = Purpose::Replicate(*summary);
+        let record = stored.record.as_ref();
+        self.send_record(now, contact, MessageType::Replicate, record, left, purpose);
+    }
+
+    /// A newcomer joined next to us: what it should hold and is nearer to than we are, it gets from
+    /// the holder that was nearest before.
+    pub(crate) fn give_to_newcomer(&mut self, now: Time, newcomer: Contact) {
+        let replicas = self.replicas();
+        let mut offers = Vec::new();
+        let Some(standing) = &self.standing else { return };
+        for stored in self.storage.iter().filter(|s| s.expires > now) {
+            let place = stored.record.resource.key();
+            let route = standing.table.route(place, replicas);
+            let own = standing.table.rank(place, &standing.id);
+            let rank = |c: &Contact| standing.table.rank(place, &c.id);
+            let others = || route.contacts().iter().filter(|c| c.id != newcomer.id);
+            let nearest_before = route.includes_self() && others().all(|c| rank(c) > own);
+            let belongs = others().filter(|c| rank(c) < rank(&newcomer)).count() < replicas;
+            let known = stored.holders.iter().any(|(id, _)| *id == newcomer.id);
+            if nearest_before && belongs && !known {
+                offers.push((stored.record.as_ref().summary(), stored.expires.since(now)));
+            }
+        }
+        for (summary, left) in offers {
+            self.offer(now, summary, left, newcomer);
+        }
+    }
+
+    /// Hands what we hold to the next holders before we leave.
+    pub(crate) fn hand_over(&mut self, now: Time) {
+        let replicas = self.replicas();
+        let mut transfers = Vec::new();
+        let Some(standing) = &self.standing else { return };
+        for stored in self.storage.iter().filter(|s| s.expires > now) {
+            let route = standing.table.route(stored.record.resource.key(), replicas + 1);
+            let known = |c: &Contact| stored.holders.iter().any(|(id, _)| *id == c.id);
+            // The one peer that takes our place among the holders.
+            if let Some(heir) = route.contacts().iter().take(replicas).find(|c| !known(c)) {
+                transfers.push((stored.record.clone(), stored.expires.since(now), *heir));
+            }
+        }
+        for (record, left, heir) in transfers {
+            let purpose = Purpose::Replicate(record.as_ref().summary());
+            self.send_record(now, heir, MessageType::Transfer, record.as_ref(), left, purpose);
+        }
+    }
+}

@@ -1,0 +1,368 @@
+//! What a peer says about itself and its work, with the field names of every front end.
+//!
+//! Times in milliseconds end in `_ms`, rates in `_per_s`, byte counts in `_bytes`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The state of a peer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether the peer is in the overlay.
+    pub online: bool,
+    /// Its Node-ID.
+    pub node_id: String,
+    /// Its public key.
+    pub public_key: String,
+    /// Address of its peer port, and of its SIP port.
+    pub listen: String,
+    /// Address at which phones register.
+    pub sip: String,
+    /// The overlay's options.
+    pub overlay: OverlayStatus,
+    /// Users it serves.
+    pub users: Vec<UserStatus>,
+    /// Registered phones.
+    pub phones: Vec<PhoneStatus>,
+    /// Entries of the routing table.
+    pub routing_entries: usize,
+    /// Entries of the neighbour table.
+    pub neighbors: usize,
+    /// Records held for others and itself.
+    pub objects: usize,
+    /// Calls under way.
+    pub calls: usize,
+    /// Traffic over the last ten minutes.
+    pub bytes_per_s: Rates,
+    /// The same, by function, in bytes since the start.
+    pub ledger: BTreeMap<String, Rates>,
+    /// Maintenance traffic sent over the last ten minutes, and its ceiling.
+    pub budget: Budget,
+    /// Resident memory; filled in by the world.
+    pub rss_bytes: u64,
+    /// Since the start.
+    pub uptime_ms: u64,
+    /// What is known of the NAT.
+    pub nat: NatStatus,
+    /// Whether strangers can reach this peer: `direct`, `nat` or `unknown`.
+    pub reachability: String,
+    /// Load values set by an operator or measured.
+    pub load: BTreeMap<String, String>,
+    /// Datagrams dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Random lookups made as a health check, and how many succeeded.
+    pub probes: Probes,
+}
+
+/// The overlay's options.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct OverlayStatus {
+    /// Its name.
+    pub name: String,
+    /// Its algorithm.
+    pub algorithm: String,
+    /// Its hash.
+    pub hash: String,
+    /// Its base.
+    pub base: u16,
+    /// Peers, as this peer estimates them.
+    pub size_estimate: u64,
+}
+
+/// A user served by the peer.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct UserStatus {
+    /// The address-of-record.
+    pub aor: String,
+    /// The user's public key.
+    pub public_key: String,
+    /// `publishing`, `published` or `taken`.
+    pub state: String,
+}
+
+/// A registered phone.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PhoneStatus {
+    /// Whose.
+    pub user: String,
+    /// Its contact.
+    pub contact: String,
+    /// Whether its registration is valid.
+    pub online: bool,
+}
+
+/// Bytes in and out: a rate or a sum, as the field that holds it says.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Rates {
+    /// Received.
+    #[serde(rename = "in")]
+    pub received: f64,
+    /// Sent.
+    #[serde(rename = "out")]
+    pub sent: f64,
+}
+
+/// Maintenance traffic and its ceiling.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Budget {
+    /// Sent for maintenance and storage, mean over ten minutes.
+    pub used_bytes_per_s: f64,
+    /// Ceiling.
+    pub ceiling_bytes_per_s: f64,
+}
+
+/// What is known of the NAT.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct NatStatus {
+    /// `none`, `mapped` or `unknown`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The address at which other peers see this one.
+    pub mapped: Option<String>,
+}
+
+/// Random lookups made as a health check.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Probes {
+    /// Made.
+    pub issued: u64,
+    /// Answered.
+    pub succeeded: u64,
+    /// How long the last one took.
+    pub last_ms: f64,
+}
+
+/// A user's record, as looked up.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct RecordReport {
+    /// The user, or the key, that was looked for.
+    pub user: String,
+    /// Node-IDs of the user's devices.
+    pub nodes: Vec<String>,
+    /// Sequence number.
+    pub sequence: u64,
+    /// Until it ends.
+    pub expires_ms: u64,
+    /// The owner's public key.
+    pub owner: String,
+}
+
+/// One hop of a traced lookup.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Hop {
+    /// Its Node-ID.
+    pub node: String,
+    /// Its address.
+    pub address: String,
+    /// Its round trip.
+    pub rtt_ms: f64,
+    /// `forwarded`, `answered`, `rerouted`, `asked`, `nearer`, `silent`.
+    pub decision: String,
+}
+
+/// How a lookup went.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LookupReport {
+    /// Whether the record was found.
+    pub found: bool,
+    /// `recursive`, `iterative` or `parallel`.
+    pub mode: String,
+    /// Peers on the way to the one that answered.
+    pub hops: u32,
+    /// How long it took.
+    pub time_ms: f64,
+    /// Messages sent for it by this peer.
+    pub messages: u32,
+    /// The record.
+    pub record: Option<RecordReport>,
+    /// The way it took, if asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Hop>,
+}
+
+/// A value of `overlay get`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Value {
+    /// Whether it was found.
+    pub found: bool,
+    /// The value, as text.
+    pub value: Option<String>,
+    /// Sequence number.
+    pub sequence: u64,
+    /// The owner's public key.
+    pub owner: Option<String>,
+}
+
+/// How a ping went.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PingReport {
+    /// Who answered.
+    pub node: String,
+    /// From where.
+    pub address: String,
+    /// `direct`, `nat` or `relay`.
+    pub path: String,
+    /// Round trip.
+    pub rtt_ms: f64,
+}
+
+/// RTP statistics, as the phone at this peer experienced them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RtpReport {
+    /// Packets sent towards the other side.
+    pub sent: u64,
+    /// Packets received from it.
+    pub received: u64,
+    /// Packets that never came.
+    pub lost: u64,
+    /// Interarrival jitter (RFC 3550).
+    pub jitter_ms: f64,
+}
+
+/// Why a call failed.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// In one word: `not_found`, `unavailable`, `busy`, `declined`, `timeout`, `peer_lost`, `media`.
+    pub cause: String,
+    /// What was seen.
+    pub evidence: String,
+    /// What the person can do.
+    pub next_step: String,
+}
+
+/// A call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CallReport {
+    /// Its name at this peer.
+    pub call_id: String,
+    /// Who called.
+    pub from: String,
+    /// Who was called.
+    pub to: String,
+    /// `resolving`, `connecting`, `inviting`, `ringing`, `established`, `recovering`, `ended`.
+    pub state: String,
+    /// `direct`, `nat` or `relay`.
+    pub path: String,
+    /// Why that path, or why the call ended.
+    pub reason: String,
+    /// From dialling to the answer.
+    pub setup_ms: f64,
+    /// The codec of the audio.
+    pub codec: String,
+    /// `srtp`, `signed` or `none`.
+    pub secured: String,
+    /// Statistics of the audio.
+    pub rtp: RtpReport,
+    /// Estimated quality, 1 to 5.
+    pub mos: f64,
+    /// Why it failed, if it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// SIP status that ended it, 0 while it lives and 200 when it ended well.
+    pub status: u16,
+    /// How long both sides were connected.
+    pub duration_ms: u64,
+    /// What was heard, as 16-bit samples at 8 kHz; only of calls made with `record`.
+    #[serde(skip)]
+    pub recording: Option<Vec<i16>>,
+}
+
+/// What became of a message.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct MessageReport {
+    /// Its name.
+    pub message_id: String,
+    /// `sent`, `held`, `delivered`, `read` or `failed`.
+    pub state: String,
+    /// Why.
+    pub reason: String,
+    /// From sending to the answer.
+    pub time_ms: f64,
+    /// The SIP status that decided.
+    pub status: u16,
+}
+
+/// A message in the inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InboxMessage {
+    /// Its name.
+    pub message_id: String,
+    /// Who sent it.
+    pub from: String,
+    /// To whom.
+    pub to: String,
+    /// The text.
+    pub text: String,
+    /// When it came, in Unix seconds.
+    pub time: u64,
+    /// `delivered` when a phone took it, `held` when it waits here.
+    pub state: String,
+}
+
+/// A row of the routing or neighbour table.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct TableRow {
+    /// Which bucket or row.
+    pub row: u32,
+    /// The peer.
+    pub node: String,
+    /// Its address.
+    pub address: String,
+    /// Round trip, if known.
+    pub rtt_ms: Option<f64>,
+    /// Since it was heard last; absent in remote tables.
+    pub last_seen_ms: Option<u64>,
+    /// `live`, `stale` or `candidate`.
+    pub state: String,
+}
+
+/// A stored record, without its value.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ObjectRow {
+    /// Where.
+    pub key: String,
+    /// What kind.
+    pub kind: String,
+    /// Whose.
+    pub owner: String,
+    /// Sequence number.
+    pub sequence: u64,
+    /// Size of the value.
+    pub value_bytes: usize,
+    /// Until it ends; absent in remote lists.
+    pub expires_ms: Option<u64>,
+    /// Whether it is a tombstone.
+    pub removed: bool,
+}
+
+/// A peer with which traffic was exchanged lately.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ConnectionRow {
+    /// The peer, if its identity is known.
+    pub node: Option<String>,
+    /// Its address.
+    pub address: String,
+    /// `direct`, `nat` or `relay`.
+    pub path: String,
+    /// Round trip, if known.
+    pub rtt_ms: Option<f64>,
+    /// Since it was heard last.
+    pub last_seen_ms: u64,
+}
+
+/// What another peer said about itself.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Found {
+    /// Who said it.
+    pub node: String,
+    /// Its routing or neighbour table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<TableRow>,
+    /// Its objects.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub objects: Vec<ObjectRow>,
+    /// Its diagnostics.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub diagnostics: BTreeMap<String, String>,
+}

@@ -1,0 +1,413 @@
+//! What this peer keeps for others.
+//!
+//! A record enters only if its owner signed it, its kind is known, its owner may write there, it is
+//! newer than what is held, and there is room. Lifetimes are relative to arrival, so no two peers
+//! need to agree on the date. A tombstone stays as long as a record would, so that an old copy that
+//! turns up late does not bring the withdrawn value back.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::p2pp::{Code, Kind, Record, RecordRef, RecordSummary};
+use wire::{HashAlgorithm, NodeId, PublicKey, ResourceId, Time};
+
+/// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
+/// thousand to serve four hundred times its share.
+pub const MAX_RECORDS: usize = 4_096;
+
+/// Most bytes of values held.
+pub const MAX_BYTES: usize = 4 << 20;
+
+/// Most records of one owner, so that nobody fills a peer alone.
+pub const MAX_PER_OWNER: usize = 64;
+
+/// Most owners at one place, for kinds that many may write.
+pub const MAX_OWNERS: usize = 16;
+
+/// Longest lifetime granted; the owner refreshes long before.
+pub const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
+
+/// Shortest lifetime granted: below it the refreshing costs more than a lookup.
+pub const MIN_LIFETIME: Duration = Duration::from_secs(60);
+
+/// Most other holders remembered per record.
+const MAX_HOLDERS: usize = 8;
+
+/// A record held, and what is known about it.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The record.
+    pub record: Record,
+    /// When it ends here.
+    pub expires: Time,
+    /// Other holders, and when each was known to hold it.
+    pub holders: Vec<(NodeId, Time)>,
+}
+
+type Name = (ResourceId, Kind, PublicKey);
+
+/// What this peer keeps for others.
+#[derive(Debug)]
+pub struct Storage {
+    hash: HashAlgorithm,
+    records: BTreeMap<Name, Stored>,
+    per_owner: BTreeMap<PublicKey, usize>,
+    bytes: usize,
+}
+
+impl Storage {
+    /// Nothing is kept yet.
+    pub fn new(hash: HashAlgorithm) -> Self {
+        Storage { hash, records: BTreeMap::new(), per_owner: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// Keeps a record for `lifetime` at most; returns how long it will be kept.
+    pub fn store(&mut self, now: Time, record: RecordRef<'_>, lifetime: Duration) -> Result<Duration, Code> {
+        self.check_policy(now, &record)?;
+        let name = (record.resource, record.kind, record.owner);
+        if let Some(held) = self.records.get_mut(&name) {
+            let ours = (held.record.sequence, &held.record.signature);
+            match (record.sequence, &record.signature).cmp(&ours) {
+                std::cmp::Ordering::Less => return Err(Code::TOO_OLD),
+                std::cmp::Ordering::Equal => {
+                    let granted = grant(&record, lifetime);
+                    held.expires = held.expires.max(now + granted);
+                    return Ok(granted);
+                }
+                std::cmp::Ordering::Greater => {}
+            }
+        } else {
+            self.check_room(&record)?;
+        }
+        if !record.verify() {
+            return Err(Code::FORBIDDEN);
+        }
+        let granted = grant(&record, lifetime);
+        self.forget(&name);
+        self.bytes += record.value.len();
+        *self.per_owner.entry(record.owner).or_default() += 1;
+        let stored = Stored { record: record.to_record(), expires: now + granted, holders: Vec::new() };
+        self.records.insert(name, stored);
+        Ok(granted)
+    }
+
+    /// Extends the life of the version named, if exactly that is held.
+    pub fn refresh(&mut self, now: Time, summary: &RecordSummary, lifetime: Duration) -> Option<Duration> {
+        let stored = self.find_mut(summary)?;
+        let granted = grant(&stored.record.as_ref(), lifetime);
+        stored.expires = stored.expires.max(now + granted);
+        Some(granted)
+    }
+
+    /// The record of which this is the summary.
+    pub fn find(&self, summary: &RecordSummary) -> Option<&Stored> {
+        self.at(&summary.resource, summary.kind).find(|s| s.record.as_ref().summary() == *summary)
+    }
+
+    fn find_mut(&mut self, summary: &RecordSummary) -> Option<&mut Stored> {
+        let owner = self.find(summary)?.record.owner;
+        self.records.get_mut(&(summary.resource, summary.kind, owner))
+    }
+
+    /// Notes that another peer holds this version too.
+    pub fn held_also_by(&mut self, now: Time, summary: &RecordSummary, holder: NodeId) {
+        if let Some(stored) = self.find_mut(summary) {
+            stored.holders.retain(|(id, _)| *id != holder);
+            if stored.holders.len() == MAX_HOLDERS {
+                stored.holders.remove(0);
+            }
+            stored.holders.push((holder, now));
+        }
+    }
+
+    /// Every record of a kind at a place, newest first; tombstones too.
+    pub fn at(&self, resource: &ResourceId, kind: Kind) -> impl Iterator<Item = &Stored> {
+        let low = (*resource, kind, PublicKey([0; 32]));
+        let high = (*resource, kind, PublicKey([0xff; 32]));
+        self.records.range(low..=high).map(|(_, stored)| stored)
+    }
+
+    /// Live values of a kind at a place: neither withdrawn nor past their time.
+    pub fn live(&self, now: Time, resource: &ResourceId, kind: Kind) -> impl Iterator<Item = &Stored> {
+        self.at(resource, kind).filter(move |s| !s.record.tombstone && s.expires > now)
+    }
+
+    /// Everything held.
+    pub fn iter(&self) -> impl Iterator<Item = &Stored> {
+        self.records.values()
+    }
+
+    /// How many records are held.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether anything at this place is held.
+    pub fn holds(&self, resource: &ResourceId) -> bool {
+        let low = (*resource, Kind(0), PublicKey([0; 32]));
+        self.records.range(low..).next().is_some_and(|((r, _, _), _)| r == resource)
+    }
+
+    /// Drops what has ended.
+    pub fn expire(&mut self, now: Time) {
+        let ended: Vec<Name> =
+            self.records.iter().filter(|(_, s)| s.expires <= now).map(|(n, _)| *n).collect();
+        ended.iter().for_each(|name| self.forget(name));
+    }
+
+    fn forget(&mut self, name: &Name) {
+        if let Some(old) = self.records.remove(name) {
+            self.bytes -= old.record.value.len();
+            if let Some(count) = self.per_owner.get_mut(&name.2) {
+                *count -= 1;
+                if *count == 0 {
+                    self.per_owner.remove(&name.2);
+                }
+            }
+        }
+    }
+
+    /// Who may write what where.
+    fn check_policy(&self, now: Time, record: &RecordRef<'_>) -> Result<(), Code> {
+        match record.kind {
+            // First come, first served, while the record lives; the caller's pin protects beyond.
+            Kind::USER => {
+                let taken = self
+                    .at(&record.resource, Kind::USER)
+                    .any(|s| s.record.owner != record.owner && s.expires > now && !s.record.tombstone);
+                if taken { Err(Code::INSERT_ERROR) } else { Ok(()) }
+            }
+            // Only the peer whose key stands at this place.
+            Kind::PEER | Kind::STUN | Kind::TURN => {
+                let own = record.owner.node_id(self.hash).key() == record.resource.key();
+                if own { Ok(()) } else { Err(Code::FORBIDDEN) }
+            }
+            Kind::DATA => Ok(()),
+            _ => Err(Code::INSERT_ERROR),
+        }
+    }
+
+    fn check_room(&self, record: &RecordRef<'_>) -> Result<(), Code> {
+        let of_owner = self.per_owner.get(&record.owner).copied().unwrap_or(0);
+        let owners = self.at(&record.resource, record.kind).count();
+        let full = self.records.len() >= MAX_RECORDS
+            || self.bytes + record.value.len() > MAX_BYTES
+            || of_owner >= MAX_PER_OWNER
+            || owners >= MAX_OWNERS;
+        if full { Err(Code::QUOTA) } else { Ok(()) }
+    }
+}
+
+/// The lifetime a holder grants: what is left of it, within what the owner signed and our bounds.
+fn grant(record: &RecordRef<'_>, lifetime: Duration) -> Duration {
+    lifetime
+        .min(Duration::from_secs(record.lifetime.into()))
+        .clamp(MIN_LIFETIME, MAX_LIFETIME)
+}
+
+/// What a user's record says: the keys of the peers that serve the user.
+///
+/// ```text
+/// | version (8) = 1 | count (8) | count times: peer key (32 bytes) |
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Devices(pub Vec<PublicKey>);
+
+impl Devices {
+    /// Most devices of one user.
+    pub const MAX: usize = 8;
+    const VERSION: u8 = 1;
+
+    /// The value of a user's record.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let count = self.0.len().min(Self::MAX);
+        let mut out = vec![Self::VERSION, count as u8];
+        self.0.iter().take(count).for_each(|key| out.extend_from_slice(&key.0));
+        out
+    }
+
+    /// Reads the value of a user's record.
+    pub fn parse(value: &[u8]) -> Option<Self> {
+        let (head, keys) = value.split_first_chunk::<2>()?;
+        let right = head[0] == Self::VERSION
+            && usize::from(head[1]) <= Self::MAX
+            && keys.len() == usize::from(head[1]) * PublicKey::LEN;
+        right.then(|| {
+            let keys = keys.chunks_exact(PublicKey::LEN);
+            Devices(keys.map(|k| PublicKey(k.try_into().expect("exact chunk"))).collect())
+        })
+    }
+}
+
+/// The value of a peer's contact record: its addresses, best first.
+///
+/// ```text
+/// | version (8) = 1 | count (8) | count times: port (16), length (8), address (4 or 16 bytes) |
+/// ```
+pub(crate) fn encode_addresses(addresses: &[SocketAddr]) -> Vec<u8> {
+    let mut out = vec![1, addresses.len().min(MAX_ADDRESSES) as u8];
+    for address in addresses.iter().take(MAX_ADDRESSES) {
+        out.extend_from_slice(&address.port().to_be_bytes());
+        match address.ip() {
+            std::net::IpAddr::V4(ip) => {
+                out.push(4);
+                out.extend_from_slice(&ip.octets());
+            }
+            std::net::IpAddr::V6(ip) => {
+                out.push(16);
+                out.extend_from_slice(&ip.octets());
+            }
+        }
+    }
+    out
+}
+
+/// Most addresses in a contact record.
+const MAX_ADDRESSES: usize = 6;
+
+pub(crate) fn parse_addresses(value: &[u8]) -> Option<Vec<SocketAddr>> {
+    let (head, mut rest) = value.split_first_chunk::<2>()?;
+    if head[0] != 1 || usize::from(head[1]) > MAX_ADDRESSES {
+        return None;
+    }
+    let mut addresses = Vec::with_capacity(head[1].into());
+    for _ in 0..head[1] {
+        let (fixed, tail) = rest.split_first_chunk::<3>()?;
+        let (ip, after) = tail.split_at_checked(fixed[2].into())?;
+        let ip = match ip.len() {
+            4 => <[u8; 4]>::try_from(ip).ok()?.into(),
+            16 => <[u8; 16]>::try_from(ip).ok()?.into(),
+            _ => return None,
+        };
+        addresses.push(SocketAddr::new(ip, u16::from_be_bytes([fixed[0], fixed[1]])));
+        rest = after;
+    }
+    rest.is_empty().then_some(addresses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{KeyPair, Seed, UnixTime};
+
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    fn pair(n: u8) -> KeyPair {
+        KeyPair::from_seed(Seed([n; 32]))
+    }
+
+    fn place(name: &str) -> ResourceId {
+        ResourceId(HashAlgorithm::Sha256.digest(name.as_bytes()))
+    }
+
+    fn record(owner: &KeyPair, name: &str, kind: Kind, sequence: u64) -> Record {
+        Record::sign(owner, place(name), kind, sequence, UnixTime(1), 3_600, vec![sequence as u8])
+    }
+
+    fn storage() -> Storage {
+        Storage::new(HashAlgorithm::Sha256)
+    }
+
+    #[test]
+    fn the_newer_record_wins_and_the_older_is_told_so() {
+        let mut storage = storage();
+        let alice = pair(1);
+        let now = Time::ZERO;
+        for (sequence, expected) in [(5, Ok(HOUR)), (7, Ok(HOUR)), (6, Err(Code::TOO_OLD)), (7, Ok(HOUR))] {
+            let record = record(&alice, "alice", Kind::USER, sequence);
+            assert_eq!(storage.store(now, record.as_ref(), HOUR), expected, "{sequence}");
+        }
+        let held: Vec<_> = storage.live(now, &place("alice"), Kind::USER).collect();
+        assert_eq!(held.len(), 1);
+        assert_eq!(held[0].record.sequence, 7);
+    }
+
+    #[test]
+    fn a_name_belongs_to_its_first_owner_while_the_record_lives() {
+        let mut storage = storage();
+        let (alice, mallory) = (pair(1), pair(2));
+        let now = Time::ZERO;
+        storage.store(now, record(&alice, "alice", Kind::USER, 1).as_ref(), HOUR).unwrap();
+        let theft = record(&mallory, "alice", Kind::USER, 99);
+        assert_eq!(storage.store(now, theft.as_ref(), HOUR), Err(Code::INSERT_ERROR));
+        let later = now + HOUR * 2;
+        storage.expire(later);
+        assert!(storage.store(later, theft.as_ref(), HOUR).is_ok());
+    }
+
+    #[test]
+    fn a_contact_record_stands_only_at_its_own_key() {
+        let mut storage = storage();
+        let bob = pair(3);
+        let wrong = record(&bob, "bob", Kind::PEER, 1);
+        assert_eq!(storage.store(Time::ZERO, wrong.as_ref(), HOUR), Err(Code::FORBIDDEN));
+        let id = bob.public().node_id(HashAlgorithm::Sha256);
+        let right = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
+        assert!(storage.store(Time::ZERO, right.as_ref(), HOUR).is_ok());
+    }
+
+    #[test]
+    fn a_tombstone_keeps_the_old_value_away() {
+        let mut storage = storage();
+        let alice = pair(1);
+        let value = record(&alice, "k", Kind::DATA, 1);
+        storage.store(Time::ZERO, value.as_ref(), HOUR).unwrap();
+        let stone = value.tombstone(&alice, UnixTime(2));
+        storage.store(Time::ZERO, stone.as_ref(), HOUR).unwrap();
+        assert_eq!(storage.store(Time::ZERO, value.as_ref(), HOUR), Err(Code::TOO_OLD));
+        assert_eq!(storage.live(Time::ZERO, &place("k"), Kind::DATA).count(), 0);
+    }
+
+    #[test]
+    fn a_forged_record_is_refused() {
+        let mut storage = storage();
+        let mut forged = record(&pair(1), "k", Kind::DATA, 1);
+        forged.value = b"other".to_vec();
+        assert_eq!(storage.store(Time::ZERO, forged.as_ref(), HOUR), Err(Code::FORBIDDEN));
+        assert!(storage.is_empty());
+    }
+
+    #[test]
+    fn nobody_fills_a_peer_alone() {
+        let mut storage = storage();
+        let greedy = pair(9);
+        for n in 0..MAX_PER_OWNER {
+            let record = record(&greedy, &format!("k{n}"), Kind::DATA, 1);
+            storage.store(Time::ZERO, record.as_ref(), HOUR).unwrap();
+        }
+        let one_more = record(&greedy, "more", Kind::DATA, 1);
+        assert_eq!(storage.store(Time::ZERO, one_more.as_ref(), HOUR), Err(Code::QUOTA));
+        let modest = record(&pair(8), "more", Kind::DATA, 1);
+        assert!(storage.store(Time::ZERO, modest.as_ref(), HOUR).is_ok());
+    }
+
+    #[test]
+    fn a_refresh_extends_exactly_the_version_it_names() {
+        let mut storage = storage();
+        let alice = pair(1);
+        let old = record(&alice, "alice", Kind::USER, 1);
+        let new = record(&alice, "alice", Kind::USER, 2);
+        storage.store(Time::ZERO, new.as_ref(), HOUR).unwrap();
+        let later = Time::from_secs(3_000);
+        assert_eq!(storage.refresh(later, &old.as_ref().summary(), HOUR), None);
+        assert_eq!(storage.refresh(later, &new.as_ref().summary(), HOUR), Some(HOUR));
+        storage.expire(Time::from_secs(4_000));
+        assert_eq!(storage.len(), 1);
+    }
+
+    #[test]
+    fn device_lists_and_addresses_round_trip() {
+        let devices = Devices(vec![pair(1).public(), pair(2).public()]);
+        assert_eq!(Devices::parse(&devices.to_bytes()), Some(devices));
+        assert_eq!(Devices::parse(&[1, 2, 0]), None);
+        let addresses = vec!["127.0.0.1:7080".parse().unwrap(), "[2001:db8::1]:7080".parse().unwrap()];
+        assert_eq!(parse_addresses(&encode_addresses(&addresses)), Some(addresses));
+        assert_eq!(parse_addresses(&[1, 1, 0, 0, 5]), None);
+    }
+}

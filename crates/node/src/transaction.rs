@@ -1,0 +1,363 @@
+//! P2PP transactions: getting one message over one hop, in spite of loss.
+//!
+//! A *client transaction* sends a request and repeats it after the hop's measured timeout (RFC 6298)
+//! and twice that again, three times in all, until the hop acknowledges or answers. Silence means that the
+//! hop is dead, and whoever sent the request decides what next. An acknowledged request waits for
+//! its answer until the deadline, which shrinks from hop to hop, so that a hop gives up before the
+//! one that asked it.
+//!
+//! A *server transaction* remembers a request that is being forwarded, or was answered late, so that
+//! a repetition is answered alike and a loop is recognised. Requests that are answered at once and
+//! change nothing twice need none.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::p2pp::{Header, MessageType, TransactionId};
+use wire::{NodeId, Time};
+
+use crate::timers::Timers;
+
+/// Sends of one request to one hop before it counts as dead.
+pub const MAX_SENDS: u8 = 3;
+
+/// How long an answer is repeated for late repetitions of its request.
+pub const ANSWER_LIFETIME: Duration = Duration::from_secs(15);
+
+/// Most requests under way at once; a peer with more is being flooded by its owner.
+const MAX_CLIENTS: usize = 4_096;
+
+/// Most requests of others remembered at once; the oldest is forgotten.
+const MAX_SERVERS: usize = 1_024;
+
+/// A request under way to one hop.
+#[derive(Debug)]
+pub(crate) struct Client<P> {
+    pub(crate) remote: SocketAddr,
+    pub(crate) id: Option<NodeId>,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) message: MessageType,
+    pub(crate) purpose: P,
+    pub(crate) first_sent: Time,
+    pub(crate) deadline: Time,
+    sends: u8,
+    acknowledged: bool,
+}
+
+impl<P> Client<P> {
+    /// The round trip, if it can be told: only of requests that were sent once (Karn).
+    pub(crate) fn rtt(&self, now: Time) -> Option<Duration> {
+        (self.sends == 1 && !self.acknowledged).then(|| now.since(self.first_sent))
+    }
+}
+
+/// Names a request of somebody else.
+pub(crate) type ServerKey = (NodeId, TransactionId);
+
+/// A request of somebody else that is remembered.
+#[derive(Debug)]
+pub(crate) struct Server {
+    /// The hop it came from.
+    pub(crate) upstream: SocketAddr,
+    pub(crate) header: Header,
+    pub(crate) state: Serving,
+    pub(crate) arrived: Time,
+    sends: u8,
+}
+
+#[derive(Debug)]
+pub(crate) enum Serving {
+    /// Being forwarded; acknowledged already.
+    Forwarding,
+    /// Answered; the answer is repeated on request, and by itself until it is acknowledged.
+    Answered(Vec<u8>),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Alarm {
+    Client(TransactionId),
+    Answer(ServerKey),
+    Forget(ServerKey),
+}
+
+/// What became of a transaction when its time came.
+#[derive(Debug)]
+pub(crate) enum Due<P> {
+    /// Send this again.
+    Resend { remote: SocketAddr, bytes: Vec<u8>, message: MessageType },
+    /// The hop is dead (it did not even acknowledge) or too slow (it did).
+    Failed { client: Client<P>, dead: bool },
+}
+
+/// Every transaction of a peer.
+#[derive(Debug)]
+pub(crate) struct Transactions<P> {
+    clients: BTreeMap<TransactionId, Client<P>>,
+    servers: BTreeMap<ServerKey, Server>,
+    timers: Timers<Alarm>,
+    rto: BTreeMap<TransactionId, Duration>,
+}
+
+impl<P> Transactions<P> {
+    pub(crate) fn new() -> Self {
+        Transactions {
+            clients: BTreeMap::new(),
+            servers: BTreeMap::new(),
+            timers: Timers::new(),
+            rto: BTreeMap::new(),
+        }
+    }
+
+    /// Starts a client transaction; the caller has sent the bytes once.
+    #[allow(clippy::too_many_arguments)]
+    pub(crate) fn start(
+        &mut self,
+        now: Time,
+        transaction: TransactionId,
+        (remote, id): (SocketAddr, Option<NodeId>),
+        message: MessageType,
+        bytes: Vec<u8>,
+        rto: Duration,
+        deadline: Time,
+        purpose: P,
+    ) -> Result<(), P> {
+        if self.clients.len() >= MAX_CLIENTS {
+            return Err(purpose);
+        }
+        self.timers.set(Alarm::Client(transaction), (now + rto).min(deadline));
+        self.rto.insert(transaction, rto);
+        let client = Client {
+            remote,
+            id,
+            bytes,
+            message,
+            purpose,
+            first_sent: now,
+            deadline,
+            sends: 1,
+            acknowledged: false,
+        };
+        self.clients.insert(transaction, client);
+        Ok(())
+    }
+
+    /// The request with this transaction-ID, if `remote` is whom it was sent to.
+    pub(crate) fn client(&self, transaction: TransactionId, remote: SocketAddr) -> Option<&Client<P>> {
+        self.clients.get(&transaction).filter(|c| c.remote == remote)
+    }
+
+    /// Sends a request once more with other bytes (it must prove its address first).
+    pub(crate) fn restart(&mut self, now: Time, transaction: TransactionId, bytes: Vec<u8>) {
+        if let Some(client) = self.clients.get_mut(&transaction) {
+            client.bytes = bytes;
+            client.sends = 1;
+            client.first_sent = now;
+            let rto = self.rto[&transaction];
+            self.timers.set(Alarm::Client(transaction), (now + rto).min(client.deadline));
+        }
+    }
+
+    /// The hop has the request and will answer.
+    pub(crate) fn acknowledged(&mut self, transaction: TransactionId, remote: SocketAddr) {
+        if let Some(client) = self.clients.get_mut(&transaction).filter(|c| c.remote == remote) {
+            client.acknowledged = true;
+            self.timers.set(Alarm::Client(transaction), client.deadline);
+        }
+    }
+
+    /// The answer came: ends the client transaction.
+    pub(crate) fn answered(&mut self, transaction: TransactionId, remote: SocketAddr) -> Option<Client<P>> {
+        self.client(transaction, remote)?;
+        self.end(transaction)
+    }
+
+    /// Ends every client transaction whose purpose `select`s.
+    pub(crate) fn abandon(&mut self, mut select: impl FnMut(&P) -> bool) {
+        let ended: Vec<_> =
+            self.clients.iter().filter(|(_, c)| select(&c.purpose)).map(|(t, _)| *t).collect();
+        ended.into_iter().for_each(|t| {
+            self.end(t);
+        });
+    }
+
+    fn end(&mut self, transaction: TransactionId) -> Option<Client<P>> {
+        self.timers.cancel(Alarm::Client(transaction));
+        self.rto.remove(&transaction);
+        self.clients.remove(&transaction)
+    }
+
+    /// Client transactions under way.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// A request of somebody else that is remembered.
+    pub(crate) fn server(&self, key: &ServerKey) -> Option<&Server> {
+        self.servers.get(key)
+    }
+
+    /// Remembers a request that will be answered later.
+    pub(crate) fn serve(&mut self, now: Time, key: ServerKey, upstream: SocketAddr, header: Header) {
+        if self.servers.len() >= MAX_SERVERS {
+            let oldest = self.servers.iter().min_by_key(|(_, s)| s.arrived).map(|(k, _)| *k);
+            oldest.into_iter().for_each(|k| self.forget(k));
+        }
+        let server = Server { upstream, header, state: Serving::Forwarding, arrived: now, sends: 0 };
+        self.servers.insert(key, server);
+        self.timers.set(Alarm::Forget(key), now + ANSWER_LIFETIME * 2);
+    }
+
+    /// Remembers the late answer to a request and repeats it until it is acknowledged.
+    pub(crate) fn answer_late(&mut self, now: Time, key: ServerKey, bytes: Vec<u8>, rto: Duration) {
+        if let Some(server) = self.servers.get_mut(&key) {
+            server.state = Serving::Answered(bytes);
+            server.sends = 1;
+            self.timers.set(Alarm::Answer(key), now + rto);
+            self.timers.set(Alarm::Forget(key), now + ANSWER_LIFETIME);
+        }
+    }
+
+    /// Remembers the immediate answer to a request that must not be carried out twice.
+    pub(crate) fn answered_at_once(
+        &mut self,
+        now: Time,
+        key: ServerKey,
+        upstream: SocketAddr,
+        header: Header,
+        bytes: Vec<u8>,
+    ) {
+        self.serve(now, key, upstream, header);
+        if let Some(server) = self.servers.get_mut(&key) {
+            server.state = Serving::Answered(bytes);
+        }
+        self.timers.set(Alarm::Forget(key), now + ANSWER_LIFETIME);
+    }
+
+    /// Our late answer arrived.
+    pub(crate) fn answer_received(&mut self, key: &ServerKey) {
+        self.timers.cancel(Alarm::Answer(*key));
+    }
+
+    fn forget(&mut self, key: ServerKey) {
+        self.servers.remove(&key);
+        self.timers.cancel(Alarm::Answer(key));
+        self.timers.cancel(Alarm::Forget(key));
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.timers.next().map(|(at, _)| at)
+    }
+
+    /// The next thing whose time has come.
+    pub(crate) fn pop_due(&mut self, now: Time) -> Option<Due<P>> {
+        while let Some(alarm) = self.timers.pop_due(now) {
+            match alarm {
+                Alarm::Client(transaction) => return self.client_due(now, transaction),
+                Alarm::Answer(key) => {
+                    if let Some(again) = self.answer_due(now, key) {
+                        return Some(again);
+                    }
+                }
+                Alarm::Forget(key) => self.forget(key),
+            }
+        }
+        None
+    }
+
+    fn client_due(&mut self, now: Time, transaction: TransactionId) -> Option<Due<P>> {
+        let client = self.clients.get_mut(&transaction).expect("an alarm ends with its transaction");
+        let rto = self.rto[&transaction];
+        let again = !client.acknowledged && client.sends < MAX_SENDS && now < client.deadline;
+        if !again {
+            let dead = !client.acknowledged;
+            return self.end(transaction).map(|client| Due::Failed { client, dead });
+        }
+        client.sends += 1;
+        let wait = rto * (1 << (client.sends - 1));
+        self.timers.set(Alarm::Client(transaction), (now + wait).min(client.deadline));
+        let (remote, bytes, message) = (client.remote, client.bytes.clone(), client.message);
+        Some(Due::Resend { remote, bytes, message })
+    }
+
+    fn answer_due(&mut self, now: Time, key: ServerKey) -> Option<Due<P>> {
+        let server = self.servers.get_mut(&key)?;
+        let Serving::Answered(bytes) = &server.state else { return None };
+        if server.sends >= MAX_SENDS {
+            return None;
+        }
+        let again = Due::Resend {
+            remote: server.upstream,
+            bytes: bytes.clone(),
+            message: server.header.message,
+        };
+        server.sends += 1;
+        self.timers.set(Alarm::Answer(key), now + link::rtt::INITIAL_RTO * u32::from(server.sends));
+        Some(again)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RTO: Duration = Duration::from_millis(100);
+
+    fn hop() -> SocketAddr {
+        ([10, 0, 0, 1], 7080).into()
+    }
+
+    fn begin(deadline: Time) -> Transactions<&'static str> {
+        let mut transactions = Transactions::new();
+        let id = TransactionId(1);
+        let bytes = vec![1, 2, 3];
+        transactions
+            .start(Time::ZERO, id, (hop(), None), MessageType::KeepAlive, bytes, RTO, deadline, "ping")
+            .unwrap();
+        transactions
+    }
+
+    fn run(mut transactions: Transactions<&'static str>) -> (Vec<u64>, Time, bool) {
+        let mut resent = Vec::new();
+        loop {
+            let now = transactions.poll_timeout().expect("an outcome");
+            match transactions.pop_due(now) {
+                Some(Due::Resend { .. }) => resent.push(now.as_millis()),
+                Some(Due::Failed { dead, .. }) => return (resent, now, dead),
+                None => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_silent_hop_is_asked_three_times_and_then_dead() {
+        let (resent, end, dead) = run(begin(Time::from_secs(9)));
+        assert_eq!(resent, [100, 300]);
+        assert_eq!((end, dead), (Time::from_millis(700), true));
+    }
+
+    #[test]
+    fn the_deadline_ends_it_earlier() {
+        let (resent, end, _) = run(begin(Time::from_millis(250)));
+        assert_eq!(resent, [100]);
+        assert_eq!(end, Time::from_millis(250));
+    }
+
+    #[test]
+    fn an_acknowledged_request_waits_for_the_deadline_in_silence() {
+        let mut transactions = begin(Time::from_secs(3));
+        transactions.acknowledged(TransactionId(1), hop());
+        let (resent, end, dead) = run(transactions);
+        assert!(resent.is_empty());
+        assert_eq!((end, dead), (Time::from_secs(3), false));
+    }
+
+    #[test]
+    fn an_answer_from_another_address_is_not_an_answer() {
+        let mut transactions = begin(Time::from_secs(3));
+        assert!(transactions.answered(TransactionId(1), ([10, 0, 0, 2], 7080).into()).is_none());
+        let client = transactions.answered(TransactionId(1), hop()).unwrap();
+        assert_eq!(client.rtt(Time::from_millis(30)), Some(Duration::from_millis(30)));
+        assert_eq!(transactions.poll_timeout(), None);
+    }
+}

@@ -1,0 +1,390 @@
+//! SIP between peers.
+//!
+//! A SIP message for another peer is put into an *envelope* signed by our peer key for exactly that
+//! peer, cut into pieces that fit a datagram, and sent in Tunnel requests. Every piece is
+//! acknowledged and repeated like any request, so SIP treats the way as reliable; messages of one
+//! call stay in order because the next is sent only when the one before has arrived. If the peer
+//! does not answer at its address, the pieces are routed to it through the overlay before it counts
+//! as lost.
+//!
+//! ```text
+//! envelope: | version (8) = 1 | sender's public key (32 bytes) | signature (64 bytes) | SIP ... |
+//! piece:    | message (32) | index (8) | count (8) | bytes ... |      (content type 1)
+//! ```
+//! The signature covers a domain string, the receiver's Node-ID and the SIP message.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::p2pp::{Builder, Code, Message, MessageType, Object};
+use wire::{Contact, HashAlgorithm, KeyPair, NodeId, PublicKey, RngExt, Time};
+
+use crate::node::{ANSWER_TIMEOUT, Alarm, Node, Purpose, millis};
+
+/// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
+/// piece header (11) and a cookie (20).
+const PIECE: usize = 1_060;
+
+/// Most pieces of one message; together 16 kB, several times the largest INVITE phones send.
+const MAX_PIECES: usize = 16;
+
+/// Most messages waiting for one call.
+const MAX_QUEUE: usize = 64;
+
+/// Most calls' streams, and most messages being put together, at once.
+const MAX_STREAMS: usize = 2_048;
+
+/// A message that is not complete by then never will be.
+const ASSEMBLY_LIFETIME: Duration = Duration::from_secs(15);
+
+/// A peer of a call that was silent for so long is asked whether it lives.
+const SILENCE: Duration = Duration::from_millis(1_200);
+
+/// How often silence is looked for while there are calls.
+const LIVENESS_TICK: Duration = Duration::from_millis(500);
+
+/// How long the question may take.
+const LIVENESS_TIMEOUT: Duration = Duration::from_millis(2_500);
+
+const CONTENT_ENVELOPE: u8 = 0;
+const CONTENT_PIECE: u8 = 1;
+const DOMAIN: &[u8] = b"openvoip envelope 1\0";
+const ENVELOPE_HEAD: usize = 1 + PublicKey::LEN + KeyPair::SIGNATURE_LEN;
+
+/// One ordered stream of messages: a peer, and the hash of a Call-ID.
+pub(crate) type StreamKey = (NodeId, u64);
+
+#[derive(Default)]
+struct Stream {
+    queue: VecDeque<Vec<u8>>,
+    /// The message on its way.
+    current: Option<Vec<u8>>,
+    unacknowledged: usize,
+    through_overlay: bool,
+}
+
+struct Assembly {
+    pieces: Vec<Option<Vec<u8>>>,
+    started: Time,
+}
+
+/// Everything about SIP between this peer and others.
+#[derive(Default)]
+pub(crate) struct Tunnels {
+    streams: BTreeMap<StreamKey, Stream>,
+    contacts: BTreeMap<NodeId, Contact>,
+    heard: BTreeMap<SocketAddr, Time>,
+    assembling: BTreeMap<(NodeId, u32), Assembly>,
+}
+
+impl Tunnels {
+    /// Where a peer we talk with is.
+    pub(crate) fn contact(&self, id: &NodeId) -> Option<Contact> {
+        self.contacts.get(id).copied()
+    }
+
+    /// Learns where a peer is that we are going to talk with.
+    pub(crate) fn meet(&mut self, now: Time, contact: Contact) {
+        if self.contacts.len() < MAX_STREAMS || self.contacts.contains_key(&contact.id) {
+            self.contacts.insert(contact.id, contact);
+            self.heard.entry(contact.address).or_insert(now);
+        }
+    }
+
+    /// Something arrived from this address.
+    pub(crate) fn heard(&mut self, now: Time, address: SocketAddr) {
+        if let Some(at) = self.heard.get_mut(&address) {
+            *at = now;
+        }
+    }
+
+    pub(crate) fn last_heard(&self, address: SocketAddr) -> Option<Time> {
+        self.heard.get(&address).copied()
+    }
+
+    pub(crate) fn forget_old(&mut self, now: Time) {
+        self.assembling.retain(|_, a| now.since(a.started) < ASSEMBLY_LIFETIME);
+        self.streams.retain(|_, s| s.current.is_some() || !s.queue.is_empty());
+        let heard = &self.heard;
+        let streams = &self.streams;
+        self.contacts.retain(|id, c| {
+            let quiet = heard.get(&c.address).is_none_or(|at| now.since(*at) > Duration::from_secs(600));
+            !quiet || streams.keys().any(|(peer, _)| peer == id)
+        });
+        let contacts = &self.contacts;
+        self.heard.retain(|address, _| contacts.values().any(|c| c.address == *address));
+    }
+
+    /// Puts a piece to the others of its message; returns the message when it is complete.
+    fn assemble(&mut self, now: Time, from: NodeId, piece: &[u8]) -> Option<Vec<u8>> {
+        let (head, bytes) = piece.split_first_chunk::<6>()?;
+        let number = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
+        let (index, count) = (usize::from(head[4]), usize::from(head[5]));
+        if count == 0 || count > MAX_PIECES || index >= count {
+            return None;
+        }
+        if !self.assembling.contains_key(&(from, number)) && self.assembling.len() >= MAX_STREAMS {
+            self.assembling.retain(|_, a| now.since(a.started) < ASSEMBLY_LIFETIME);
+            if self.assembling.len() >= MAX_STREAMS {
+                return None;
+            }
+        }
+        let fresh = || Assembly { pieces: vec![None; count], started: now };
+        let assembly = self.assembling.entry((from, number)).or_insert_with(fresh);
+        if assembly.pieces.len() != count {
+            return None;
+        }
+        assembly.pieces[index] = Some(bytes.to_vec());
+        if assembly.pieces.iter().any(Option::is_none) {
+            return None;
+        }
+        let assembly = self.assembling.remove(&(from, number))?;
+        Some(assembly.pieces.into_iter().flatten().flatten().collect())
+    }
+}
+
+impl Node {
+    /// Sends a SIP message to a peer.
+    pub(crate) fn send_sip(&mut self, now: Time, to: NodeId, sip: &[u8]) {
+        let key = (to, stream_of(sip));
+        if self.tunnels.streams.len() >= MAX_STREAMS && !self.tunnels.streams.contains_key(&key) {
+            self.tunnels.forget_old(now);
+        }
+        let envelope = seal(&self.identity.peer, &to, sip);
+        let stream = self.tunnels.streams.entry(key).or_default();
+        if stream.queue.len() < MAX_QUEUE && envelope.len() <= PIECE * MAX_PIECES {
+            stream.queue.push_back(envelope);
+            self.send_next(now, key);
+        }
+    }
+
+    /// Sends the next message of a stream if none is on its way.
+    fn send_next(&mut self, now: Time, key: StreamKey) {
+        let Some(stream) = self.tunnels.streams.get_mut(&key) else { return };
+        if stream.current.is_some() {
+            return;
+        }
+        let Some(envelope) = stream.queue.pop_front() else {
+            self.tunnels.streams.remove(&key);
+            return;
+        };
+        stream.current = Some(envelope);
+        self.send_pieces(now, key);
+    }
+
+    fn send_pieces(&mut self, now: Time, key: StreamKey) {
+        let Some(stream) = self.tunnels.streams.get_mut(&key) else { return };
+        let Some(envelope) = stream.current.clone() else { return };
+        let recursive = stream.through_overlay;
+        let count = envelope.len().div_ceil(PIECE);
+        stream.unacknowledged = count;
+        let number: u32 = self.rng.random();
+        for (index, bytes) in envelope.chunks(PIECE).enumerate() {
+            let mut piece = Vec::with_capacity(bytes.len() + 6);
+            let content = if count == 1 {
+                CONTENT_ENVELOPE
+            } else {
+                piece.extend_from_slice(&number.to_be_bytes());
+                piece.extend_from_slice(&[index as u8, count as u8]);
+                CONTENT_PIECE
+            };
+            piece.extend_from_slice(bytes);
+            if !self.send_piece(now, key, recursive, content, &piece) {
+                return self.handle_tunnel_silence(now, key);
+            }
+        }
+    }
+
+    fn send_piece(&mut self, now: Time, key: StreamKey, recursive: bool, content: u8, piece: &[u8]) -> bool {
+        let direct = self.tunnels.contact(&key.0).filter(|_| !recursive);
+        let through = || self.standing.as_ref()?.table.route(key.0.key(), 1).contacts().first().copied();
+        let Some(hop) = direct.or_else(through) else { return false };
+        let mut header = self.header(MessageType::Tunnel);
+        header.deadline_ms = millis(ANSWER_TIMEOUT);
+        if direct.is_none() {
+            header.recursive = true;
+            header.ttl = self.initial_ttl();
+        }
+        let bytes = Builder::new(&header)
+            .with(&Object::PeerId(key.0))
+            .with(&Object::Payload { content, bytes: piece })
+            .finish();
+        let to = (hop.address, Some(hop.id));
+        let deadline = now + ANSWER_TIMEOUT;
+        let purpose = Purpose::Tunnel(key);
+        self.request(now, to, MessageType::Tunnel, header.transaction, bytes, deadline, purpose)
+    }
+
+    pub(crate) fn handle_tunnel_answer(&mut self, now: Time, key: StreamKey, code: Code) {
+        let Some(stream) = self.tunnels.streams.get_mut(&key) else { return };
+        if !code.is_ok() {
+            return self.handle_tunnel_silence(now, key);
+        }
+        stream.unacknowledged = stream.unacknowledged.saturating_sub(1);
+        if stream.unacknowledged == 0 {
+            stream.current = None;
+            self.send_next(now, key);
+        }
+    }
+
+    /// The peer does not answer at its address: through the overlay, then, or not at all.
+    pub(crate) fn handle_tunnel_silence(&mut self, now: Time, key: StreamKey) {
+        self.transactions.abandon(|p| *p == Purpose::Tunnel(key));
+        let Some(stream) = self.tunnels.streams.get_mut(&key) else { return };
+        if !std::mem::replace(&mut stream.through_overlay, true) {
+            return self.send_pieces(now, key);
+        }
+        self.tunnels.streams.remove(&key);
+        self.handle_peer_lost(now, key.0);
+    }
+
+    /// A Tunnel request for us.
+    pub(crate) fn answer_tunnel(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let Some(source) = message.header.source else { return };
+        let key = (source, message.header.transaction);
+        if self.transactions.server(&key).is_some() {
+            self.repeat_answer(now, remote, key, message);
+            return;
+        }
+        let receiver = message.find(|o| match o {
+            Object::PeerId(id) => Some(id),
+            _ => None,
+        });
+        let payload = message.find(|o| match o {
+            Object::Payload { content, bytes } => Some((content, bytes)),
+            _ => None,
+        });
+        let (Some((content, bytes)), true) = (payload, receiver == self.node_id()) else {
+            return self.refuse(now, remote, message, Code::NOT_FOUND, "not this peer");
+        };
+        let envelope = match content {
+            CONTENT_ENVELOPE => Some(bytes.to_vec()),
+            CONTENT_PIECE => self.tunnels.assemble(now, source, bytes),
+            _ => return self.refuse(now, remote, message, Code::BAD_REQUEST, "unknown content"),
+        };
+        let answer = Builder::new(&self.answer_header(message, Code::OK)).finish();
+        self.transactions.answered_at_once(now, key, remote, message.header, answer.clone());
+        self.send_peer(now, MessageType::Tunnel, remote, answer);
+        let Some(envelope) = envelope else { return };
+        let Some((id, sip)) = self.node_id().and_then(|own| open(self.hash(), &own, &envelope)) else {
+            return self.link.count_drop("bad envelope");
+        };
+        if !message.header.recursive {
+            self.tunnels.meet(now, Contact { id, address: remote });
+        }
+        self.tunnels.heard(now, remote);
+        self.handle_peer_signalling(now, id, sip);
+    }
+
+    /// Watches the peers of our calls: one that is silent is asked, one that stays silent is lost.
+    pub(crate) fn check_liveness(&mut self, now: Time) {
+        let peers = self.phones.peers_in_calls();
+        if peers.is_empty() {
+            return;
+        }
+        for peer in peers {
+            let Some(contact) = self.tunnels.contact(&peer) else { continue };
+            let silent = self.tunnels.last_heard(contact.address).map_or(SILENCE, |at| now.since(at));
+            let asked = self.phones.is_being_asked(&peer);
+            if silent >= SILENCE && !asked {
+                self.ask_alive(now, contact);
+            } else if silent < SILENCE {
+                self.phones.not_asked(&peer);
+            }
+        }
+        self.timers.set(Alarm::Liveness, now + LIVENESS_TICK);
+    }
+
+    fn ask_alive(&mut self, now: Time, contact: Contact) {
+        self.phones.asked(contact.id);
+        let mut header = self.header(MessageType::KeepAlive);
+        header.deadline_ms = millis(LIVENESS_TIMEOUT);
+        let bytes = Builder::new(&header).finish();
+        let to = (contact.address, Some(contact.id));
+        let deadline = now + LIVENESS_TIMEOUT;
+        let purpose = Purpose::Alive(contact.id);
+        self.request(now, to, MessageType::KeepAlive, header.transaction, bytes, deadline, purpose);
+    }
+
+    /// Starts watching, if a call with another peer has begun.
+    pub(crate) fn watch_calls(&mut self, now: Time) {
+        self.timers.set(Alarm::Liveness, now + LIVENESS_TICK);
+    }
+}
+
+/// The stream a SIP message belongs to: its Call-ID, which our own agent always writes in full.
+fn stream_of(sip: &[u8]) -> u64 {
+    let call_id = sip
+        .split(|b| *b == b'\n')
+        .find(|line| line.len() > 8 && line[..8].eq_ignore_ascii_case(b"call-id:"))
+        .unwrap_or(b"");
+    // FNV-1a: short, and a collision only makes two calls wait for each other.
+    call_id.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+}
+
+fn signed_bytes(to: &NodeId, sip: &[u8]) -> Vec<u8> {
+    [DOMAIN, to.key().as_bytes(), sip].concat()
+}
+
+fn seal(pair: &KeyPair, to: &NodeId, sip: &[u8]) -> Vec<u8> {
+    let mut envelope = Vec::with_capacity(ENVELOPE_HEAD + sip.len());
+    envelope.push(1);
+    envelope.extend_from_slice(&pair.public().0);
+    envelope.extend_from_slice(&pair.sign(&signed_bytes(to, sip)));
+    envelope.extend_from_slice(sip);
+    envelope
+}
+
+/// Who wrote an envelope that is for us, and what; `None` if the signature is not right.
+fn open<'a>(hash: HashAlgorithm, own: &NodeId, envelope: &'a [u8]) -> Option<(NodeId, &'a [u8])> {
+    let (head, sip) = envelope.split_first_chunk::<ENVELOPE_HEAD>()?;
+    let key = PublicKey(head[1..33].try_into().ok()?);
+    let signature = head[33..].try_into().ok()?;
+    let right = head[0] == 1 && key.verifies(&signed_bytes(own, sip), &signature);
+    right.then(|| (key.node_id(hash), sip))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Seed;
+
+    fn id(n: u8) -> NodeId {
+        KeyPair::from_seed(Seed([n; 32])).public().node_id(HashAlgorithm::Sha256)
+    }
+
+    #[test]
+    fn an_envelope_opens_only_for_its_receiver_and_unaltered() {
+        let alice = KeyPair::from_seed(Seed([1; 32]));
+        let mut envelope = seal(&alice, &id(2), b"INVITE sip:bob");
+        let sip: &[u8] = b"INVITE sip:bob";
+        assert_eq!(open(HashAlgorithm::Sha256, &id(2), &envelope), Some((id(1), sip)));
+        assert_eq!(open(HashAlgorithm::Sha256, &id(3), &envelope), None);
+        *envelope.last_mut().unwrap() ^= 1;
+        assert_eq!(open(HashAlgorithm::Sha256, &id(2), &envelope), None);
+    }
+
+    #[test]
+    fn pieces_come_together_in_any_order_and_nonsense_does_not() {
+        let mut tunnels = Tunnels::default();
+        let piece = |index: u8, bytes: &[u8]| [&[0, 0, 0, 7, index, 3], bytes].concat();
+        let now = Time::ZERO;
+        assert_eq!(tunnels.assemble(now, id(1), &piece(2, b"c")), None);
+        assert_eq!(tunnels.assemble(now, id(1), &piece(0, b"a")), None);
+        assert_eq!(tunnels.assemble(now, id(9), &piece(1, b"x")), None);
+        assert_eq!(tunnels.assemble(now, id(1), &piece(1, b"b")), Some(b"abc".to_vec()));
+        assert_eq!(tunnels.assemble(now, id(1), &[0, 0, 0, 8, 5, 3]), None);
+        assert_eq!(tunnels.assemble(now, id(1), &[0, 0, 0, 8, 0, 200]), None);
+        tunnels.forget_old(now + ASSEMBLY_LIFETIME);
+        assert!(tunnels.assembling.is_empty());
+    }
+
+    #[test]
+    fn messages_of_one_call_share_a_stream() {
+        let a = stream_of(b"INVITE x SIP/2.0\r\nCall-ID: 77\r\n\r\n");
+        let b = stream_of(b"BYE x SIP/2.0\r\nVia: y\r\nCall-ID: 77\r\n\r\n");
+        let c = stream_of(b"BYE x SIP/2.0\r\nCall-ID: 78\r\n\r\n");
+        assert!(a == b && a != c);
+    }
+}

@@ -1,0 +1,546 @@
+//! Kademlia: a tree of XOR distances, kept by traffic and a little upkeep.
+//!
+//! The peer nearest to a key by XOR is the most responsible for it, and being nearer is the same
+//! thing as holding it: no peer's claim is needed. Buckets follow the paper (Maymounkov and
+//! Mazières, 2002): old live peers stay, newcomers wait in a replacement cache, and the most silent
+//! peer is asked whether it lives before anybody takes its place. The full neighbourhood of
+//! S/Kademlia's sibling list (Baumgart and Mies, 2007) lets a peer say exactly which keys it holds.
+//!
+//! Four timers keep the table, each jittered, each with a floor under its gap:
+//! *check* asks the peer silent longest; *neighbors* looks up our own place, often after joining,
+//! rarely once nothing changes; *refresh* searches in far buckets that are not full; *verify* pings
+//! peers that were mentioned and would have a place.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use wire::{Contact, Distance, Key, NodeId, Rng, Seed, Time, seed::RngExt};
+
+use crate::Algorithm;
+use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
+use crate::recent::Recent;
+use crate::table::{Admission, Failure, Peer, Shape, Table};
+
+/// Near and responsible are one thing under XOR.
+pub const METRIC: Metric = Metric { rank: xor, progress: None };
+
+/// Wishes waiting for the engine. It drains them after every call, so more than these mean that it
+/// does not; then the table can wait.
+const MAX_WISHES: usize = 32;
+
+/// Mentioned peers waiting to be pinged: two full answers of eight. Whoever finds no room will be
+/// mentioned again.
+const MAX_TO_VERIFY: usize = 16;
+
+/// A peer asked is not asked again within this time, however often it is mentioned.
+const ASKED_SPAN: Duration = Duration::from_secs(60);
+
+/// A peer that failed is not asked on a mention within this time. Should it live, it will answer one
+/// of our lookups and be taken at once.
+const FAILED_SPAN: Duration = Duration::from_secs(300);
+
+/// A suspect is asked again after this time, doubled with every further failure.
+const RECHECK: Duration = Duration::from_secs(10);
+
+/// After so many failures in a row, with no answer from anybody between, it is our own network that
+/// failed: the table is kept, so that we are back when it is.
+const OUTAGE: u32 = 8;
+
+/// How long a peer counts as joining. Until then it may refresh without the steady floor.
+const JOINING: Duration = Duration::from_secs(60);
+
+/// The gap between two refreshing lookups of a joining peer.
+const JOIN_GAP: Duration = Duration::from_millis(500);
+
+/// The first refreshing of a joining peer's far buckets is spread over this time.
+const JOIN_SPREAD: Duration = Duration::from_secs(10);
+
+/// A bucket that needs no search when its time comes is looked at again after this time. Looking
+/// costs no message.
+const RECONSIDER: Duration = Duration::from_secs(30);
+
+const NEVER: Time = Time::from_micros(u64::MAX);
+
+/// The figures of a Kademlia table.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Params {
+    /// What the table holds.
+    ///
+    /// Buckets of 8 with 8 spares: with sessions of an hour and a check every five minutes a bucket
+    /// loses all eight between two checks practically never. The nearest 16 are kept whole, twice
+    /// the largest sensible number of replicas, so that the holders of a key near us are all known.
+    /// From one network prefix at most 2 peers enter a bucket and 10 the table, which makes it
+    /// expensive to surround a peer from one rented network.
+    pub shape: Shape,
+    /// A peer silent for this long is asked whether it lives; jittered by a quarter for each peer.
+    /// Five minutes are a twelfth of an hour's session: some 4 % of entries are dead at any time.
+    pub check_after: Duration,
+    /// The least time between two such questions: at 230 bytes for question and answer, 4 s cap the
+    /// cost at 58 bytes/s whatever the size of the table.
+    pub check_gap: Duration,
+    /// A peer waiting for a place makes us ask the most silent one of its bucket only after this
+    /// silence. Half of `check_after`, so that a crowd of newcomers does not double the pings.
+    pub challenge_after: Duration,
+    /// A far bucket that is not full is searched this often, jittered by a quarter.
+    pub refresh: Duration,
+    /// The least time between two refreshing lookups: at 3 kB in the whole network for each, 40 s
+    /// cap the cost at 75 bytes/s even with 45 buckets of base 16.
+    pub refresh_gap: Duration,
+    /// The first repetition of the lookup for our own place after joining; each doubles the wait.
+    pub neighbors_first: Duration,
+    /// The shortest wait between such lookups once joined, while the neighbours keep changing.
+    pub neighbors_min: Duration,
+    /// The longest, while nothing changes.
+    pub neighbors_max: Duration,
+    /// Pings of mentioned peers that may go at once: one answer's worth.
+    pub verify_burst: u32,
+    /// The time between two such pings in the long run.
+    pub verify_gap: Duration,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Params {
+            shape: Shape {
+                base_bits: 1,
+                bucket: 8,
+                spares: 8,
+                near: 16,
+                prefix_in_bucket: 2,
+                prefix_in_table: 10,
+            },
+            check_after: Duration::from_secs(300),
+            check_gap: Duration::from_secs(4),
+            challenge_after: Duration::from_secs(150),
+            refresh: Duration::from_secs(600),
+            refresh_gap: Duration::from_secs(40),
+            neighbors_first: Duration::from_secs(8),
+            neighbors_min: Duration::from_secs(60),
+            neighbors_max: Duration::from_secs(600),
+            verify_burst: 8,
+            verify_gap: Duration::from_secs(2),
+        }
+    }
+}
+
+/// A peer's view of a Kademlia overlay.
+#[derive(Debug)]
+pub struct Kademlia {
+    params: Params,
+    table: Table,
+    rng: Rng,
+    recent: Recent,
+    wishes: VecDeque<Upkeep>,
+    to_verify: VecDeque<Contact>,
+    pace: f32,
+    /// When the first peer answered, after we knew nobody.
+    joined: Time,
+    check_at: Time,
+    refresh_at: Time,
+    /// No refreshing lookup before this moment.
+    refresh_floor: Time,
+    neighbors_at: Time,
+    neighbors_wait: Duration,
+    /// Whether the neighbourhood changed since we last looked ourselves up.
+    neighbors_changed: bool,
+    /// When the next ping of a mentioned peer would be due if they went evenly; bursts run ahead.
+    verify_due: Time,
+    /// Failures in a row.
+    failures: u32,
+}
+
+/// A Kademlia with the default figures; see [`crate::build`].
+pub fn build(local: NodeId, base_bits: u8, seed: Seed, _now: Time) -> Box<dyn Overlay> {
+    let mut params = Params::default();
+    params.shape.base_bits = base_bits;
+    Box::new(Kademlia::new(local, params, seed))
+}
+
+fn xor(key: &Key, peer: &NodeId) -> Distance {
+    key.xor(peer.key())
+}
+
+impl Kademlia {
+    /// A table around `local`, knowing nobody yet.
+    pub fn new(local: NodeId, params: Params, seed: Seed) -> Self {
+        Kademlia {
+            table: Table::new(local, params.shape),
+            rng: seed.rng(),
+            recent: Recent::default(),
+            wishes: VecDeque::new(),
+            to_verify: VecDeque::new(),
+            pace: 1.0,
+            joined: Time::ZERO,
+            check_at: NEVER,
+            refresh_at: NEVER,
+            refresh_floor: Time::ZERO,
+            neighbors_at: NEVER,
+            neighbors_wait: params.neighbors_first,
+            neighbors_changed: false,
+            verify_due: Time::ZERO,
+            failures: 0,
+            params,
+        }
+    }
+
+    fn wish(&mut self, upkeep: Upkeep) {
+        if self.wishes.len() < MAX_WISHES {
+            self.wishes.push_back(upkeep);
+        }
+    }
+
+    fn paced(&self, span: Duration) -> Duration {
+        span.mul_f32(self.pace)
+    }
+
+    /// `span` at our pace, give or take a quarter.
+    fn jittered(&mut self, span: Duration) -> Duration {
+        let factor = self.rng.random_range(0.75..1.25f32);
+        self.paced(span).mul_f32(factor)
+    }
+
+    fn is_joining(&self, now: Time) -> bool {
+        now - self.joined < JOINING
+    }
+
+    // --- what was heard -------------------------------------------------------------------------
+
+    fn hear(&mut self, now: Time, contact: Contact, rtt: Option<Duration>) {
+        if contact.id == self.table.local() {
+            return;
+        }
+        self.failures = 0;
+        let alone = self.table.is_empty();
+        let refresh = self.first_refresh(now, alone);
+        match self.table.hear(now, contact, rtt, || refresh) {
+            Admission::Known | Admission::Refused => {}
+            Admission::Waits => self.challenge(now, &contact.id),
+            Admission::Added => {
+                self.recent.forget(&contact.id);
+                if alone {
+                    self.join(now);
+                }
+                self.note_neighbor(&contact.id);
+                self.open_far_rows(now);
+                let due = now + self.patience(&contact.id);
+                self.check_at = self.check_at.min(due);
+            }
+        }
+    }
+
+    /// We knew nobody and now know one peer: look ourselves up through it, soon and often at first.
+    fn join(&mut self, now: Time) {
+        self.joined = now;
+        self.neighbors_wait = self.params.neighbors_first;
+        // A moment's wait lets the other bootstrap peers answer too.
+        self.neighbors_at = now + Duration::from_millis(self.rng.random_range(40..120));
+    }
+
+    /// When a bucket that comes to be at `now` is first refreshed.
+    fn first_refresh(&mut self, now: Time, alone: bool) -> Time {
+        if alone || self.is_joining(now) {
+            now + Duration::from_secs(1) + JOIN_SPREAD.mul_f32(self.rng.random_range(0.0..1.0f32))
+        } else {
+            now + self.jittered(self.params.refresh)
+        }
+    }
+
+    fn open_far_rows(&mut self, now: Time) {
+        let spread = if self.is_joining(now) { JOIN_SPREAD } else { self.params.refresh };
+        let rng = &mut self.rng;
+        self.table.open_far_rows(|| {
+            now + Duration::from_secs(1) + spread.mul_f32(rng.random_range(0.0..1.0f32))
+        });
+        self.refresh_at = self.next_refresh();
+    }
+
+    fn note_neighbor(&mut self, id: &NodeId) -> bool {
+        let near = self.table.nearer_than(id) < self.params.shape.bucket;
+        self.neighbors_changed |= near;
+        near
+    }
+
+    /// Somebody waits for a place beside `id`: make sure that the most silent peer there lives.
+    fn challenge(&mut self, now: Time, id: &NodeId) {
+        let silence = self.params.challenge_after.mul_f32(self.pace);
+        if self.verify_ready() > now {
+            return;
+        }
+        let Some(peer) = self.table.most_silent_beside(id) else { return };
+        if now - peer.heard >= silence && now - peer.asked >= ASKED_SPAN {
+            peer.asked = now;
+            let contact = peer.contact;
+            self.spend_verification(now);
+            self.wish(Upkeep::Ping(contact));
+        }
+    }
+
+    // --- pings of mentioned peers ---------------------------------------------------------------
+
+    fn mention(&mut self, now: Time, contact: Contact) {
+        if !self.table.has_place_for(&contact)
+            || self.recent.remembers(now, &contact.id)
+            || self.to_verify.len() >= MAX_TO_VERIFY
+            || self.to_verify.iter().any(|c| c.id == contact.id)
+        {
+            return;
+        }
+        self.to_verify.push_back(contact);
+        self.verify(now);
+    }
+
+    /// The moment from which the allowance permits another ping.
+    fn verify_ready(&self) -> Time {
+        let burst = self.params.verify_burst.saturating_sub(1);
+        self.verify_due.saturating_sub(self.paced(self.params.verify_gap) * burst)
+    }
+
+    fn spend_verification(&mut self, now: Time) {
+        self.verify_due = self.verify_due.max(now) + self.paced(self.params.verify_gap);
+    }
+
+    fn verify(&mut self, now: Time) {
+        while self.verify_ready() <= now {
+            let Some(contact) = self.to_verify.pop_front() else { return };
+            if self.table.has_place_for(&contact) {
+                self.recent.remember(now, &contact.id, ASKED_SPAN);
+                self.spend_verification(now);
+                self.wish(Upkeep::Ping(contact));
+            }
+        }
+    }
+
+    // --- timers ---------------------------------------------------------------------------------
+
+    /// How long this peer may be silent. The jitter is the peer's own, so that many tables filled in
+    /// the same minute do not all ask in the same minute, nor all ask the same peer.
+    fn patience(&self, id: &NodeId) -> Duration {
+        let last = |key: &Key| key.as_bytes().last().copied().unwrap_or(0);
+        let spread = f32::from(last(id.key()) ^ last(self.table.local().key())) / 512.0;
+        self.paced(self.params.check_after).mul_f32(0.75 + spread)
+    }
+
+    fn due(&self, peer: &Peer) -> Time {
+        match peer.failures {
+            0 => (peer.heard + self.patience(&peer.contact.id)).max(peer.asked + ASKED_SPAN),
+            n => peer.asked + RECHECK * (1 << u32::from(n - 1).min(5)),
+        }
+    }
+
+    fn check(&mut self, now: Time) {
+        let next = |this: &Self| {
+            let dues = this.table.peers().map(|p| (this.due(p), p.contact));
+            dues.min_by_key(|&(due, _)| due)
+        };
+        if let Some((due, contact)) = next(self).filter(|&(due, _)| due <= now) {
+            debug_assert!(due <= now);
+            if let Some(peer) = self.table.peers_mut().find(|p| p.contact.id == contact.id) {
+                peer.asked = now;
+            }
+            self.wish(Upkeep::Ping(contact));
+            let gap = self.jittered(self.params.check_gap);
+            self.check_at = next(self).map_or(NEVER, |(due, _)| due.max(now + gap));
+        } else {
+            self.check_at = next(self).map_or(NEVER, |(due, _)| due);
+        }
+    }
+
+    fn look_up_neighbors(&mut self, now: Time) {
+        if self.table.peers().next().is_none() {
+            self.neighbors_at = NEVER;
+            return;
+        }
+        let Params { neighbors_min, neighbors_max, .. } = self.params;
+        self.wish(Upkeep::Lookup(*self.table.local().key()));
+        let settled = self.neighbors_wait >= neighbors_min;
+        self.neighbors_wait = if self.neighbors_changed && settled {
+            (self.neighbors_wait / 2).max(neighbors_min)
+        } else {
+            (self.neighbors_wait * 2).min(neighbors_max)
+        };
+        self.neighbors_changed = false;
+        self.neighbors_at = now + self.jittered(self.neighbors_wait);
+    }
+
+    fn next_refresh(&self) -> Time {
+        self.table.next_refresh().map_or(NEVER, |(_, at)| at.max(self.refresh_floor))
+    }
+
+    /// The younger we are, the sooner a bucket is worth another search: whoever joins a network that
+    /// forms finds few peers at first.
+    fn refresh_wait(&self, now: Time) -> Duration {
+        let Params { refresh, .. } = self.params;
+        (now - self.joined).clamp(RECONSIDER.min(refresh), refresh)
+    }
+
+    fn refresh(&mut self, now: Time) {
+        while let Some((index, at)) = self.table.next_refresh() {
+            if at > now || self.refresh_floor > now {
+                break;
+            }
+            let wanted = self.table.wants_refresh(index);
+            let wait = if wanted { self.refresh_wait(now) } else { RECONSIDER };
+            let again = now + self.jittered(wait);
+            self.table.set_refresh(index, again);
+            if wanted {
+                let key = self.key_in(index);
+                self.wish(Upkeep::Lookup(key));
+                let gap =
+                    if self.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
+                self.refresh_floor = now + self.paced(gap);
+            }
+        }
+        self.refresh_at = self.next_refresh();
+    }
+
+    /// A random key in a bucket's region.
+    fn key_in(&mut self, index: u16) -> Key {
+        let local = *self.table.local().key();
+        let random: [u8; Key::MAX_LEN] = self.rng.random();
+        let random = Key::from_slice(&random[..local.as_bytes().len()]).unwrap_or(local);
+        let (prefix, column) = self.table.region(index);
+        let width = u32::from(self.table.base_bits());
+        let mut key = local.with_suffix_of(prefix, &random);
+        for bit in 0..width {
+            let wanted = column >> (width - 1 - bit) & 1 == 1;
+            if key.bit(prefix + bit) != wanted {
+                key = key.with_flipped_bit(prefix + bit);
+            }
+        }
+        key
+    }
+
+    fn lost(&mut self, now: Time, id: &NodeId) {
+        self.recent.remember(now, id, FAILED_SPAN);
+        if self.note_neighbor(id) {
+            // Soon, but not at once: after a break of many, everybody would search in the same second.
+            let soon = now + self.jittered(Duration::from_secs(30));
+            self.neighbors_at = self.neighbors_at.min(soon);
+        }
+    }
+}
+
+impl Overlay for Kademlia {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Kademlia
+    }
+
+    fn local(&self) -> NodeId {
+        self.table.local()
+    }
+
+    fn route(&self, key: &Key, count: usize) -> Route {
+        let count = count.clamp(1, MAX_ROUTE);
+        let mut contacts = self.table.nearest(key, count);
+        let own = self.rank(key, &self.table.local());
+        // Every subtree of which we know fewer than a bucketful we know whole, so if `count` peers
+        // are nearer than we are, then we know that many.
+        match contacts.last() {
+            Some(last) if contacts.len() >= count && self.rank(key, &last.id) < own => {
+                Route::Toward(contacts)
+            }
+            _ => {
+                contacts.truncate(count - 1);
+                Route::Replicas { contacts, includes_self: true }
+            }
+        }
+    }
+
+    fn handle_peer(&mut self, now: Time, contact: Contact, evidence: Evidence) {
+        match evidence {
+            Evidence::Alive { rtt } => self.hear(now, contact, rtt),
+            Evidence::Mentioned => self.mention(now, contact),
+        }
+    }
+
+    fn handle_failure(&mut self, now: Time, id: &NodeId) {
+        self.failures = self.failures.saturating_add(1);
+        let outage = self.failures > OUTAGE;
+        let fresh = now.saturating_sub(self.params.challenge_after);
+        match self.table.fail(now, id, fresh, outage) {
+            Failure::Unknown => self.recent.remember(now, id, FAILED_SPAN),
+            Failure::Removed => self.lost(now, id),
+            Failure::Suspected => {
+                self.check_at = self.check_at.min(now + RECHECK);
+                if let Some(spare) = self.table.spare_for(id) {
+                    self.mention(now, spare);
+                }
+            }
+        }
+    }
+
+    fn handle_leave(&mut self, now: Time, id: &NodeId) {
+        if self.table.remove(id) {
+            self.lost(now, id);
+        }
+    }
+
+    fn handle_lookup(&mut self, now: Time, key: &Key) {
+        let wait = self.refresh_wait(now);
+        let again = now + self.jittered(wait);
+        let index = self.table.index_of(key);
+        self.table.set_refresh(index, again);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        if self.neighbors_at <= now {
+            self.look_up_neighbors(now);
+        }
+        if self.check_at <= now {
+            self.check(now);
+        }
+        if self.refresh_at <= now {
+            self.refresh(now);
+        }
+        self.verify(now);
+    }
+
+    fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        let verify = if self.to_verify.is_empty() { NEVER } else { self.verify_ready() };
+        [
+            (self.neighbors_at, Reason::Neighbors),
+            (self.check_at, Reason::Check),
+            (self.refresh_at, Reason::Refresh),
+            (verify, Reason::Verify),
+        ]
+        .into_iter()
+        .min_by_key(|&(at, _)| at)
+        .filter(|&(at, _)| at < NEVER)
+    }
+
+    fn poll_upkeep(&mut self) -> Option<Upkeep> {
+        self.wishes.pop_front()
+    }
+
+    fn set_pace(&mut self, factor: f32) {
+        // Sixteen times slower is silence enough; beyond it tables would rot.
+        self.pace = if factor.is_nan() { 1.0 } else { factor.clamp(1.0, 16.0) };
+    }
+
+    fn contacts(&self) -> Vec<Entry> {
+        self.table.entries()
+    }
+
+    fn neighbors(&self) -> Vec<Contact> {
+        self.table.nearest(self.table.local().key(), self.params.shape.bucket)
+    }
+
+    fn rtt(&self, id: &NodeId) -> Option<Duration> {
+        self.table.get(id)?.rtt()
+    }
+
+    fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    fn contains(&self, id: &NodeId) -> bool {
+        self.table.get(id).is_some_and(|p| p.failures == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

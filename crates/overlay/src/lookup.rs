@@ -1,0 +1,477 @@
+//! A search for a key, as a machine: whom to ask next, whom to give up, when it is over.
+//!
+//! The search is iterative: we ask peers near the key for peers nearer to it, and those again. It
+//! knows no message and sends nothing; its owner polls [`Lookup::poll_ask`] and reports what came of
+//! it. Three things make it quick and hard to mislead:
+//!
+//! * A question that takes longer than that peer usually needs counts as *slow*: somebody else is
+//!   asked beside, and the slow peer may still answer. One dead peer costs a round trip, not a
+//!   transaction's whole patience.
+//! * With `paths` above one the search runs on disjoint paths that share no peer, each to its own
+//!   end, so that a liar spoils one path only (S/Kademlia, Baumgart and Mies, 2007).
+//! * Everything is bounded: what one answer may name, what a path remembers, how many peers it asks,
+//!   how often one address is asked. A lookup cannot be kept running or turned into a flood.
+//!
+//! The recursive way to search needs one step at a time only: [`next_hop`].
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::{Contact, Distance, Key, NodeId, Time};
+
+use crate::overlay::{MAX_ROUTE, Metric, Reason, Route};
+
+/// Disjoint paths at most; S/Kademlia found no gain beyond eight.
+pub const MAX_PATHS: usize = 8;
+
+/// Peers a path remembers: several times what it can use, few enough to search by walking.
+pub const MAX_SHORTLIST: usize = 64;
+
+/// Peers a path asks at most. A million peers in base 2 need about 20 steps when tables are poor;
+/// whoever lures us on with ever nearer inventions is left after this many.
+pub const MAX_ASKS_PER_PATH: usize = 48;
+
+/// Questions to one address: a peer that restarted with a new key may be known by the old one too,
+/// but a list of inventions at a victim's address must not become a flood.
+pub const MAX_ASKS_PER_ADDRESS: usize = 2;
+
+/// When a search has reached its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Goal {
+    /// When the nearest peers of every path have all answered or failed: to publish, and to be sure
+    /// that something is missing.
+    Nearest,
+    /// As soon as this many peers had what we seek; failing that, as with [`Goal::Nearest`].
+    Found(usize),
+}
+
+/// How a search is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Questions in flight on each path (Kademlia's alpha). Three overtake one dead peer without
+    /// pause and triple no traffic that one would not have needed.
+    pub parallelism: usize,
+    /// How many of the nearest peers must have spoken (Kademlia's k); at most [`MAX_ROUTE`].
+    pub width: usize,
+    /// Disjoint paths, at most [`MAX_PATHS`]. One is enough unless an answer is doubted.
+    pub paths: usize,
+    /// When to stop.
+    pub goal: Goal,
+    /// How the overlay measures nearness.
+    pub metric: Metric,
+    /// An answer is expected within this time, unless [`Lookup::expect_by`] knows better.
+    pub patience: Duration,
+    /// A question is given up after this time, should its owner not say so earlier.
+    pub give_up: Duration,
+}
+
+impl Config {
+    /// A search as an overlay with this metric does it by default.
+    pub fn new(metric: Metric) -> Self {
+        Config {
+            parallelism: 3,
+            width: 8,
+            paths: 1,
+            goal: Goal::Nearest,
+            metric,
+            // Twice the round trip of most paths on earth.
+            patience: Duration::from_millis(600),
+            give_up: Duration::from_secs(5),
+        }
+    }
+
+    fn bounded(mut self) -> Self {
+        self.parallelism = self.parallelism.clamp(1, MAX_ROUTE);
+        self.width = self.width.clamp(1, MAX_ROUTE);
+        self.paths = self.paths.clamp(1, MAX_PATHS);
+        self
+    }
+}
+
+/// A question to be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ask {
+    /// Whom to ask.
+    pub contact: Contact,
+    /// The path it belongs to, from 0.
+    pub path: usize,
+}
+
+/// What a search came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Outcome {
+    /// The peers nearest to the key that answered, nearest first; at most `width`.
+    pub closest: Vec<Contact>,
+    /// Those that had what we seek, in the order in which they said so.
+    pub holders: Vec<Contact>,
+    /// The number of steps to the first holder, or else to the nearest peer; 1 for one whom we knew
+    /// before.
+    pub hops: u8,
+    /// Peers asked.
+    pub asked: usize,
+    /// Peers that did not answer.
+    pub failed: usize,
+    /// Time from the first question to the end.
+    pub took: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Waiting,
+    Asked { at: Time, expected: Time },
+    Slow { at: Time },
+    Answered,
+    Failed,
+}
+
+impl State {
+    fn is_pending(self) -> bool {
+        matches!(self, State::Asked { .. } | State::Slow { .. })
+    }
+}
+
+/// Where a peer stands in the order of a search: named holders first where the metric needs them
+/// named, then by distance.
+type Order = (bool, Distance);
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    contact: Contact,
+    order: Order,
+    state: State,
+    depth: u8,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Path {
+    /// In order, the most promising first. Each peer once.
+    candidates: Vec<Candidate>,
+    asked: usize,
+}
+
+/// A search in progress.
+#[derive(Clone, Debug)]
+pub struct Lookup {
+    key: Key,
+    local: NodeId,
+    config: Config,
+    paths: Vec<Path>,
+    /// The path to serve next, so that none starves another.
+    turn: usize,
+    holders: Vec<Contact>,
+    found_depth: Option<u8>,
+    started: Option<Time>,
+    now: Time,
+    finished: bool,
+}
+
+impl Lookup {
+    /// A search for `key` by the peer `local` that starts from `seeds`: the contacts that
+    /// [`Overlay::route`](crate::Overlay::route) named, or those of a host cache.
+    pub fn new(key: Key, local: NodeId, seeds: &[Contact], config: Config) -> Self {
+        let config = config.bounded();
+        let mut lookup = Lookup {
+            key,
+            local,
+            config,
+            paths: vec![Path::default(); config.paths],
+            turn: 0,
+            holders: Vec::new(),
+            found_depth: None,
+            started: None,
+            now: Time::ZERO,
+            finished: false,
+        };
+        for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
+            lookup.learn(i % config.paths, *seed, 1, false);
+        }
+        lookup.settle();
+        lookup
+    }
+
+    /// The key sought.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// The next peer to ask, if anybody shall be asked now.
+    pub fn poll_ask(&mut self, now: Time) -> Option<Ask> {
+        if self.finished {
+            return None;
+        }
+        for _ in 0..self.paths.len() {
+            let path = self.turn;
+            self.turn = (self.turn + 1) % self.paths.len();
+            if let Some(place) = self.next_on(path) {
+                let expected = now + self.config.patience;
+                let candidate = &mut self.paths[path].candidates[place];
+                candidate.state = State::Asked { at: now, expected };
+                let contact = candidate.contact;
+                self.paths[path].asked += 1;
+                self.started.get_or_insert(now);
+                self.now = self.now.max(now);
+                return Some(Ask { contact, path });
+            }
+        }
+        // Peers that another path asked meanwhile may have been all that was left.
+        self.settle();
+        None
+    }
+
+    /// Whoever knows this peer's round-trip time says by when its answer is expected.
+    pub fn expect_by(&mut self, id: &NodeId, at: Time) {
+        if let Some(candidate) = self.pending(id)
+            && let State::Asked { at: asked, .. } = candidate.state
+        {
+            candidate.state = State::Asked { at: asked, expected: at };
+        }
+    }
+
+    /// A peer answered: where the key leads from there, and whether it had what we seek.
+    ///
+    /// Returns `false`, and changes nothing, if that peer was not asked or has answered before. An
+    /// answer that comes after the peer was given up is welcome. More contacts than were asked for
+    /// are ignored.
+    pub fn handle_reply(&mut self, now: Time, from: &NodeId, route: &Route, found: bool) -> bool {
+        let Some((path, place)) = self.find_asked(from) else { return false };
+        if self.finished || self.paths[path].candidates[place].state == State::Answered {
+            return false;
+        }
+        self.now = self.now.max(now);
+        let candidate = &mut self.paths[path].candidates[place];
+        candidate.state = State::Answered;
+        let (contact, depth) = (candidate.contact, candidate.depth);
+        if found {
+            self.holders.push(contact);
+            self.found_depth.get_or_insert(depth);
+        }
+        let named = matches!(route, Route::Replicas { .. });
+        for peer in route.contacts().iter().take(self.config.width) {
+            self.learn(path, *peer, depth.saturating_add(1), named);
+        }
+        if route.includes_self() {
+            self.raise(path, from);
+        }
+        self.settle();
+        true
+    }
+
+    /// A peer will not answer.
+    pub fn handle_failure(&mut self, now: Time, from: &NodeId) {
+        self.now = self.now.max(now);
+        if let Some(candidate) = self.pending(from) {
+            candidate.state = State::Failed;
+            self.settle();
+        }
+    }
+
+    /// The moment named by [`poll_timeout`](Self::poll_timeout) has come: patience with somebody is
+    /// at its end. [`poll_ask`](Self::poll_ask) may have more to say now.
+    pub fn handle_timeout(&mut self, now: Time) {
+        self.now = self.now.max(now);
+        let give_up = self.config.give_up;
+        for candidate in self.paths.iter_mut().flat_map(|p| &mut p.candidates) {
+            candidate.state = match candidate.state {
+                State::Asked { at, .. } | State::Slow { at } if at + give_up <= now => State::Failed,
+                State::Asked { at, expected } if expected <= now => State::Slow { at },
+                state => state,
+            };
+        }
+        self.settle();
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), and why.
+    pub fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        if self.finished {
+            return None;
+        }
+        let wake = |state| match state {
+            State::Asked { at, expected } => {
+                let end = at + self.config.give_up;
+                Some(if expected < end { (expected, Reason::Patience) } else { (end, Reason::GiveUp) })
+            }
+            State::Slow { at } => Some((at + self.config.give_up, Reason::GiveUp)),
+            _ => None,
+        };
+        self.candidates().filter_map(|c| wake(c.state)).min()
+    }
+
+    /// Whether the search is over.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// What the search came to, once it is over.
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.finished.then(|| {
+            let mut answered: Vec<_> =
+                self.candidates().filter(|c| c.state == State::Answered).collect();
+            answered.sort_by_key(|c| c.order);
+            let nearest = answered.first().map_or(0, |c| c.depth);
+            Outcome {
+                hops: self.found_depth.unwrap_or(nearest),
+                closest: answered.iter().take(self.config.width).map(|c| c.contact).collect(),
+                holders: self.holders.clone(),
+                asked: self.paths.iter().map(|p| p.asked).sum(),
+                failed: self.candidates().filter(|c| c.state == State::Failed).count(),
+                took: self.now - self.started.unwrap_or(self.now),
+            }
+        })
+    }
+
+    // --- inside ---------------------------------------------------------------------------------
+
+    fn candidates(&self) -> impl Iterator<Item = &Candidate> {
+        self.paths.iter().flat_map(|p| &p.candidates)
+    }
+
+    /// The question still open with this peer.
+    fn pending(&mut self, id: &NodeId) -> Option<&mut Candidate> {
+        let mut all = self.paths.iter_mut().flat_map(|p| &mut p.candidates);
+        all.find(|c| c.contact.id == *id && c.state.is_pending())
+    }
+
+    /// The path that asked this peer, and its place there.
+    fn find_asked(&self, id: &NodeId) -> Option<(usize, usize)> {
+        self.paths.iter().enumerate().find_map(|(path, p)| {
+            let asked = |c: &Candidate| c.contact.id == *id && c.state != State::Waiting;
+            Some((path, p.candidates.iter().position(asked)?))
+        })
+    }
+
+    /// Whether another path asked this peer.
+    fn is_taken(&self, path: usize, id: &NodeId) -> bool {
+        self.paths.len() > 1 && self.find_asked(id).is_some_and(|(other, _)| other != path)
+    }
+
+    fn asks_at(&self, address: SocketAddr) -> usize {
+        let asked = |c: &&Candidate| c.state != State::Waiting && c.contact.address == address;
+        self.candidates().filter(asked).count()
+    }
+
+    /// Whether this path may still ask this peer.
+    fn may_ask(&self, path: usize, contact: &Contact) -> bool {
+        !self.is_taken(path, &contact.id)
+            // Peers reached through others may have no address of their own.
+            && (contact.address.ip().is_unspecified()
+                || self.asks_at(contact.address) < MAX_ASKS_PER_ADDRESS)
+    }
+
+    /// The peers that matter on a path, by their place: the nearest `width` that have not failed and
+    /// are not another path's. Slow ones are there, but take nobody's place.
+    fn window(&self, path: usize) -> impl Iterator<Item = (usize, &Candidate)> {
+        let mut left = self.config.width;
+        self.paths[path]
+            .candidates
+            .iter()
+            .enumerate()
+            .filter(move |(_, c)| match c.state {
+                State::Failed => false,
+                State::Waiting => self.may_ask(path, &c.contact),
+                _ => true,
+            })
+            .take_while(move |(_, c)| {
+                let inside = left > 0;
+                if !matches!(c.state, State::Slow { .. }) {
+                    left = left.saturating_sub(1);
+                }
+                inside
+            })
+    }
+
+    fn next_on(&self, path: usize) -> Option<usize> {
+        let candidates = &self.paths[path].candidates;
+        let in_flight = candidates.iter().filter(|c| matches!(c.state, State::Asked { .. })).count();
+        if in_flight >= self.config.parallelism || self.paths[path].asked >= MAX_ASKS_PER_PATH {
+            return None;
+        }
+        self.window(path).find(|(_, c)| c.state == State::Waiting).map(|(place, _)| place)
+    }
+
+    fn is_path_done(&self, path: usize) -> bool {
+        let exhausted = self.paths[path].asked >= MAX_ASKS_PER_PATH;
+        self.window(path).all(|(_, c)| match c.state {
+            State::Waiting => exhausted,
+            state => !state.is_pending(),
+        })
+    }
+
+    fn settle(&mut self) {
+        if self.finished {
+            return;
+        }
+        let enough = matches!(self.config.goal, Goal::Found(n) if self.holders.len() >= n.max(1));
+        self.finished = enough || (0..self.paths.len()).all(|path| self.is_path_done(path));
+    }
+
+    fn order(&self, id: &NodeId, named: bool) -> Order {
+        match self.config.metric.progress {
+            Some(progress) if !named => (true, progress(&self.key, id)),
+            _ => (false, (self.config.metric.rank)(&self.key, id)),
+        }
+    }
+
+    /// A path hears of a peer.
+    fn learn(&mut self, path: usize, contact: Contact, depth: u8, named: bool) {
+        if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
+            return;
+        }
+        let candidates = &self.paths[path].candidates;
+        if candidates.iter().any(|c| c.contact.id == contact.id) {
+            if named {
+                self.raise(path, &contact.id);
+            }
+            return;
+        }
+        let order = self.order(&contact.id, named);
+        self.insert(path, Candidate { contact, order, state: State::Waiting, depth });
+    }
+
+    /// A peer was named as a holder.
+    fn raise(&mut self, path: usize, id: &NodeId) {
+        if self.config.metric.progress.is_none() {
+            return;
+        }
+        let candidates = &mut self.paths[path].candidates;
+        if let Some(place) = candidates.iter().position(|c| c.contact.id == *id) {
+            let candidate = candidates.remove(place);
+            let order = self.order(id, true);
+            self.insert(path, Candidate { order, ..candidate });
+        }
+    }
+
+    fn insert(&mut self, path: usize, candidate: Candidate) {
+        let candidates = &mut self.paths[path].candidates;
+        if candidates.len() >= MAX_SHORTLIST {
+            // The farthest peer not asked yet makes room; those asked are remembered, so that
+            // nobody is asked twice.
+            let last = candidates.iter().rposition(|c| c.state == State::Waiting);
+            match last {
+                Some(last) if candidates[last].order > candidate.order => {
+                    candidates.remove(last);
+                }
+                _ => return,
+            }
+        }
+        let place = candidates.partition_point(|c| c.order <= candidate.order);
+        candidates.insert(place, candidate);
+    }
+}
+
+/// The next hop of a recursive request: the best contact that `avoid` does not reject.
+///
+/// `avoid` knows the peers on the path so far and those that failed just now. `attempt` counts the
+/// originator's retries from 0: each takes another of the best contacts, so that a retry does not
+/// run into the same dead or dishonest peer again.
+pub fn next_hop(
+    contacts: &[Contact],
+    attempt: usize,
+    avoid: impl Fn(&NodeId) -> bool,
+) -> Option<Contact> {
+    let usable = || contacts.iter().filter(|c| !avoid(&c.id));
+    let count = usable().count();
+    usable().nth(attempt.checked_rem(count)?).copied()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! The trait every overlay algorithm implements, and the words it speaks.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use wire::{Contact, Distance, Key, NodeId, Time};
+
+use crate::Algorithm;
+
+/// The most peers one [`Route`] names, whatever was asked for.
+///
+/// Twenty contacts with IPv6 addresses just fit one datagram of 1,200 bytes.
+pub const MAX_ROUTE: usize = 20;
+
+/// An algorithm that decides which peers to know and which of them lead to a key.
+///
+/// After every `handle_*` the owner drains [`poll_upkeep`](Overlay::poll_upkeep); it wakes the
+/// overlay again at [`poll_timeout`](Overlay::poll_timeout). Every wish of the overlay is answered:
+/// with [`handle_peer`](Overlay::handle_peer) for each peer that replied and
+/// [`handle_failure`](Overlay::handle_failure) for each that did not.
+pub trait Overlay: Send {
+    /// Which algorithm this is.
+    fn algorithm(&self) -> Algorithm;
+
+    /// The peer whose view this is.
+    fn local(&self) -> NodeId;
+
+    /// How responsible `peer` is for `key`: the smaller, the more.
+    fn rank(&self, key: &Key, peer: &NodeId) -> Distance {
+        (self.algorithm().metric().rank)(key, peer)
+    }
+
+    /// Where `key` leads from here, if `count` peers hold each key (at most [`MAX_ROUTE`]).
+    ///
+    /// Used three ways: to answer a peer that searches, to start a search of our own (the
+    /// contacts of either answer are its seeds), and to forward a request (see
+    /// [`next_hop`](crate::next_hop)).
+    fn route(&self, key: &Key, count: usize) -> Route;
+
+    /// Something was learnt about a peer. Clients and our own identity must not be reported.
+    fn handle_peer(&mut self, now: Time, contact: Contact, evidence: Evidence);
+
+    /// A peer did not answer, after all the retransmissions that the engine grants.
+    fn handle_failure(&mut self, now: Time, id: &NodeId);
+
+    /// A peer said goodbye. It is forgotten at once.
+    fn handle_leave(&mut self, now: Time, id: &NodeId);
+
+    /// We started a search for `key`, so that region of the table needs no refreshing soon.
+    fn handle_lookup(&mut self, _now: Time, _key: &Key) {}
+
+    /// The moment named by [`poll_timeout`](Overlay::poll_timeout) has come.
+    fn handle_timeout(&mut self, now: Time);
+
+    /// When the overlay wants to be woken, and why. Always later than the last
+    /// [`handle_timeout`](Overlay::handle_timeout).
+    fn poll_timeout(&self) -> Option<(Time, Reason)>;
+
+    /// The next thing the overlay wishes to be done for its tables.
+    fn poll_upkeep(&mut self) -> Option<Upkeep>;
+
+    /// Slows periodic upkeep by `factor`; 1.0 is the algorithm's own pace, and less counts as 1.0.
+    fn set_pace(&mut self, factor: f32);
+
+    /// The whole routing table, for people (`showrt`) and for table exchanges.
+    fn contacts(&self) -> Vec<Entry>;
+
+    /// The neighbour table (`shownt`): the peers nearest to us, nearest first.
+    fn neighbors(&self) -> Vec<Contact>;
+
+    /// The smoothed round-trip time to a peer of the table, where it is known.
+    fn rtt(&self, id: &NodeId) -> Option<Duration>;
+
+    /// How many peers in good standing the table holds.
+    fn len(&self) -> usize;
+
+    /// True while we know nobody.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether the table holds this peer in good standing.
+    fn contains(&self, id: &NodeId) -> bool;
+}
+
+/// Where a key leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// Others are nearer: these, the nearest first, each strictly nearer than we are.
+    Toward(Vec<Contact>),
+    /// As far as we can tell these hold the key.
+    Replicas {
+        /// The holders besides us, the most responsible first.
+        contacts: Vec<Contact>,
+        /// Whether we are one of them.
+        includes_self: bool,
+    },
+}
+
+impl Route {
+    /// The peers it names, whichever answer it is.
+    pub fn contacts(&self) -> &[Contact] {
+        match self {
+            Route::Toward(contacts) | Route::Replicas { contacts, .. } => contacts,
+        }
+    }
+
+    /// Whether we hold the key ourselves.
+    pub fn includes_self(&self) -> bool {
+        matches!(self, Route::Replicas { includes_self: true, .. })
+    }
+}
+
+/// How we know of a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Evidence {
+    /// It answered something we sent it, at this address.
+    Alive {
+        /// How long the answer took, if it was to a first transmission (Karn's rule).
+        rtt: Option<Duration>,
+    },
+    /// Somebody named it, or an unproven request came from it.
+    Mentioned,
+}
+
+/// A wish for the good of the tables.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Upkeep {
+    /// Ask this peer whether it lives (P2PP KeepAlive).
+    Ping(Contact),
+    /// Swap tables with this peer (P2PP ExchangeTable) and mention what it names.
+    Exchange(Contact),
+    /// Search for this key, asking others even where we could answer ourselves: a search for our
+    /// own place that we answer from our own table would teach us nothing.
+    Lookup(Key),
+}
+
+/// Why a machine of this crate wants to be woken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Reason {
+    /// An entry was silent for long: ask whether it lives.
+    Check,
+    /// A part of the table went unused for long: search there.
+    Refresh,
+    /// Look up our own place, to know our neighbours.
+    Neighbors,
+    /// A peer that was mentioned waits to be asked whether it lives.
+    Verify,
+    /// A question of a lookup takes longer than expected: ask somebody else beside.
+    Patience,
+    /// A question of a lookup went unanswered: count it as failed.
+    GiveUp,
+}
+
+impl Reason {
+    /// A word for logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Check => "check",
+            Reason::Refresh => "refresh",
+            Reason::Neighbors => "neighbors",
+            Reason::Verify => "verify",
+            Reason::Patience => "patience",
+            Reason::GiveUp => "give-up",
+        }
+    }
+}
+
+/// One line of a routing table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// The row: how many digits of our own identifier the peer shares, in Kademlia.
+    pub row: u16,
+    /// The column: the digit at which it differs; always 1 or 0 in base 2.
+    pub column: u8,
+    /// Who and where it is.
+    pub contact: Contact,
+    /// When it last answered.
+    pub last_seen: Time,
+    /// Smoothed round-trip time.
+    pub rtt: Option<Duration>,
+    /// What we think of it.
+    pub standing: Standing,
+}
+
+/// What we think of an entry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Standing {
+    /// It answered when last asked.
+    Good,
+    /// It failed to answer, and gets another chance.
+    Suspect,
+    /// It waits in the replacement cache for a place in a full row.
+    Spare,
+}
+
+impl Standing {
+    /// A word for tables shown to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Standing::Good => "good",
+            Standing::Suspect => "suspect",
+            Standing::Spare => "spare",
+        }
+    }
+}
+
+/// How an algorithm measures nearness.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// How responsible a peer is for a key; the smaller, the more.
+    pub rank: fn(&Key, &NodeId) -> Distance,
+    /// How far along the way to a key a peer stands, where that differs from responsibility.
+    ///
+    /// On a ring a search walks up to the key from one side while the holders stand on the other.
+    /// There a [`Lookup`](crate::Lookup) orders peers by progress until one of them names the
+    /// holders. `None` where both are one thing, as with XOR; then no peer's word about who holds
+    /// the key is needed, nor believed.
+    pub progress: Option<fn(&Key, &NodeId) -> Distance>,
+}
+
+impl Algorithm {
+    /// The number of this algorithm in P2P-Options.
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The algorithm with this number, if this build knows it.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Algorithm::ALL.iter().copied().find(|a| a.number() == number)
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is not an algorithm's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UnknownAlgorithm(pub String);
+
+impl fmt::Display for UnknownAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = Algorithm::ALL.iter().map(|a| a.name()).collect();
+        write!(f, "unknown overlay algorithm '{}': choose one of {}", self.0, names.join(", "))
+    }
+}
+
+impl std::error::Error for UnknownAlgorithm {}
+
+impl FromStr for Algorithm {
+    type Err = UnknownAlgorithm;
+    fn from_str(s: &str) -> Result<Self, UnknownAlgorithm> {
+        Algorithm::ALL
+            .iter()
+            .copied()
+            .find(|a| a.name().eq_ignore_ascii_case(s))
+            .ok_or_else(|| UnknownAlgorithm(s.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_lead_back_to_their_algorithm() {
+        for &algorithm in Algorithm::ALL {
+            assert_eq!(algorithm.name().to_uppercase().parse(), Ok(algorithm));
+            assert_eq!(Algorithm::from_number(algorithm.number()), Some(algorithm));
+        }
+        assert_eq!(Algorithm::Kademlia.number(), 2);
+        assert_eq!(Algorithm::from_number(255), None);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = "tulip".parse::<Algorithm>().unwrap_err();
+        assert!(error.to_string().contains("kademlia"), "{error}");
+    }
+}

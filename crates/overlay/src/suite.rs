@@ -1,0 +1,305 @@
+//! The tests every algorithm takes.
+//!
+//! They know an algorithm by its number only and see it through the trait, in a network in memory:
+//! [`net::Net`]. An algorithm that stands in the list in `lib.rs` is tested by that alone. Sizes
+//! matter: faults that hide in 200 peers have shown at 1,000.
+
+mod net;
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use wire::{Contact, HashAlgorithm, Key, NodeId, Seed, Time, seed::RngExt};
+
+use crate::{Algorithm, Evidence, Overlay, Route, Standing, Upkeep, build, next_hop};
+use net::{Net, contact};
+
+/// How many peers hold each key in these tests.
+const REPLICAS: usize = 5;
+
+/// Makes one test of every function below, for one algorithm.
+macro_rules! takes {
+    ($algorithm:expr) => {
+        crate::suite::takes!(@each $algorithm;
+            a_lone_peer_holds_everything
+            a_mention_alone_never_makes_an_entry
+            a_peer_never_knows_itself
+            routes_end_at_replicas
+            holders_agree_on_who_they_are
+            failed_peers_leave_every_table
+            the_same_seed_gives_the_same_run
+            another_base_finds_everything_too
+            a_thousand_peers_find_everything_through_loss_and_death
+            upkeep_keeps_within_its_budget_under_churn
+            time_moves_on_after_every_timeout
+        );
+    };
+    (@each $algorithm:expr; $($test:ident)+) => {
+        $(#[test]
+        fn $test() {
+            crate::suite::$test($algorithm);
+        })+
+    };
+}
+pub(crate) use takes;
+
+fn fresh(algorithm: Algorithm, n: u32) -> Box<dyn Overlay> {
+    build(algorithm, contact(n).id, 1, Seed::from_number(u64::from(n)), Time::ZERO)
+}
+
+fn key(n: u32) -> Key {
+    HashAlgorithm::Sha256.digest(&[b"resource ", n.to_be_bytes().as_slice()].concat())
+}
+
+pub(crate) fn a_lone_peer_holds_everything(algorithm: Algorithm) {
+    let overlay = fresh(algorithm, 1);
+    assert_eq!(overlay.algorithm(), algorithm);
+    assert_eq!(overlay.local(), contact(1).id);
+    assert_eq!((overlay.len(), overlay.is_empty()), (0, true));
+    let alone = Route::Replicas { contacts: vec![], includes_self: true };
+    assert_eq!(overlay.route(&key(1), REPLICAS), alone);
+}
+
+pub(crate) fn a_mention_alone_never_makes_an_entry(algorithm: Algorithm) {
+    let mut overlay = fresh(algorithm, 1);
+    let mut wishes = 0;
+    for n in 2..2_000 {
+        overlay.handle_peer(Time::ZERO, contact(n), Evidence::Mentioned);
+        wishes += std::iter::from_fn(|| overlay.poll_upkeep()).count();
+    }
+    assert!(overlay.is_empty() && overlay.contacts().is_empty());
+    assert!((1..100).contains(&wishes), "{wishes} wishes for 2,000 mentions");
+}
+
+pub(crate) fn a_peer_never_knows_itself(algorithm: Algorithm) {
+    let mut overlay = fresh(algorithm, 1);
+    for evidence in [Evidence::Mentioned, Evidence::Alive { rtt: None }] {
+        overlay.handle_peer(Time::ZERO, contact(1), evidence);
+    }
+    assert!(overlay.is_empty() && overlay.poll_upkeep().is_none());
+}
+
+/// The peers most responsible for a key, among those alive.
+fn holders(net: &Net, key: &Key) -> Vec<NodeId> {
+    let judge = net.any_living();
+    let mut all: Vec<_> = net.living().map(|i| contact(i).id).collect();
+    all.sort_by_key(|id| judge.rank(key, id));
+    all.truncate(REPLICAS);
+    all
+}
+
+pub(crate) fn routes_end_at_replicas(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 1);
+    net.grow(300, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(90));
+    let mut hops = 0;
+    for n in 0..200 {
+        let key = key(n);
+        let mut at = net.pick();
+        let mut path = vec![contact(at).id];
+        let end = loop {
+            match net.overlay(at).route(&key, REPLICAS) {
+                Route::Replicas { .. } => break contact(at).id,
+                Route::Toward(contacts) => {
+                    let next = next_hop(&contacts, 0, |id| path.contains(id)).expect("a way on");
+                    at = net::index(&next);
+                    path.push(next.id);
+                }
+            }
+            assert!(path.len() < 30, "no end in sight");
+        };
+        assert!(holders(&net, &key).contains(&end), "a route ended short of the holders");
+        hops += path.len() - 1;
+    }
+    assert!(hops < 200 * 8, "{hops} hops for 200 routes");
+}
+
+pub(crate) fn holders_agree_on_who_they_are(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 2);
+    net.grow(300, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(90));
+    let mut told = 0;
+    for n in 0..60 {
+        let key = key(n);
+        let held_by = holders(&net, &key);
+        for &holder in &held_by {
+            let at = (0..300).find(|&i| contact(i).id == holder).unwrap();
+            let Route::Replicas { contacts, includes_self } =
+                net.overlay(at).route(&key, REPLICAS)
+            else {
+                panic!("a holder sends the search on")
+            };
+            assert!(includes_self, "a holder does not know that it is one");
+            let others: Vec<_> = contacts.iter().map(|c| c.id).collect();
+            let expected: Vec<_> = held_by.iter().copied().filter(|id| *id != holder).collect();
+            told += usize::from(others == expected);
+        }
+        let pretenders = net
+            .living()
+            .filter(|&i| net.overlay(i).route(&key, REPLICAS).includes_self())
+            .count();
+        if pretenders != held_by.len() {
+            for i in net.living().filter(|&i| net.overlay(i).route(&key, REPLICAS).includes_self() && !held_by.contains(&contact(i).id)) {
+                let me = contact(i).id;
+                let mut have = [0; 12]; let mut real = [0; 12];
+                for e in net.overlay(i).contacts() { if e.standing == Standing::Good { have[e.row as usize] += 1; } }
+                for j in net.living().filter(|&j| j != i) { real[(contact(j).id.key().common_prefix(me.key()) as usize).min(11)] += 1; }
+                println!("{i}: key row {} have {have:?} real {real:?}", key.common_prefix(me.key()));
+            }
+        }
+    }
+    assert!(told * 100 >= 60 * REPLICAS * 99, "only {told} of 300 knew all the other holders");
+}
+
+pub(crate) fn failed_peers_leave_every_table(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 3);
+    net.grow(120, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(60));
+    net.kill_share(0.25);
+    net.run_for(Duration::from_secs(900));
+    for i in net.living().collect::<Vec<_>>() {
+        for entry in net.overlay(i).contacts() {
+            let lives = net.lives(net::index(&entry.contact));
+            assert!(lives || entry.standing == Standing::Spare, "{i} keeps {entry:?}");
+        }
+    }
+}
+
+pub(crate) fn the_same_seed_gives_the_same_run(algorithm: Algorithm) {
+    let run = |seed| {
+        let mut net = Net::new(algorithm, 1, seed);
+        net.loss = 0.1;
+        net.grow(60, Duration::from_millis(30));
+        net.run_for(Duration::from_secs(120));
+        net.kill_share(0.2);
+        net.run_for(Duration::from_secs(120));
+        net.trace
+    };
+    assert_eq!(run(7), run(7));
+    assert_ne!(run(7), run(8));
+}
+
+pub(crate) fn another_base_finds_everything_too(algorithm: Algorithm) {
+    for base_bits in [2, 4] {
+        let mut net = Net::new(algorithm, base_bits, 4);
+        net.grow(150, Duration::from_millis(50));
+        net.run_for(Duration::from_secs(30));
+        assert_eq!(found(&mut net, 0, 60), 60, "base 2^{base_bits}");
+    }
+}
+
+/// Publishes `count` keys from peers of the net.
+fn publish(net: &mut Net, first: u32, count: u32) {
+    for n in first..first + count {
+        let from = net.pick();
+        net.publish(from, key(n), REPLICAS);
+    }
+    net.run_for(Duration::from_secs(20));
+}
+
+/// How many of these keys are found, each by another random peer.
+fn get(net: &mut Net, first: u32, count: u32) -> usize {
+    let before = net.found;
+    for n in first..first + count {
+        let from = net.pick();
+        net.get(from, key(n));
+    }
+    net.run_for(Duration::from_secs(20));
+    net.found - before
+}
+
+fn found(net: &mut Net, first: u32, count: u32) -> usize {
+    publish(net, first, count);
+    get(net, first, count)
+}
+
+pub(crate) fn a_thousand_peers_find_everything_through_loss_and_death(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 5);
+    net.grow(1_000, Duration::from_millis(100));
+    net.run_for(Duration::from_secs(10));
+    assert_eq!(found(&mut net, 0, 300), 300, "without loss");
+    let asked = net.asked_per_get();
+    assert!(asked < 10.0, "{asked} peers asked per lookup");
+    net.loss = 0.1;
+    let lossy = found(&mut net, 1_000, 300);
+    assert!(lossy >= 297, "{lossy} of 300 with 10 % loss");
+    net.kill_share(0.25);
+    let rest = get(&mut net, 1_000, 300);
+    assert!(rest >= 297, "{rest} of 300 after a quarter died, with 10 % loss");
+}
+
+pub(crate) fn upkeep_keeps_within_its_budget_under_churn(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 6);
+    net.grow(1_000, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(60));
+    net.churn(Duration::from_secs(3_600));
+    net.bytes = 0;
+    let span = Duration::from_secs(300);
+    net.run_for(span);
+    let rate = net.bytes as f64 / 1_000.0 / span.as_secs_f64();
+    println!("{algorithm}: {rate:.0} bytes/s per peer, {} messages", net.messages);
+    assert!(rate < 200.0, "{rate:.0} bytes/s per peer");
+    let found = found(&mut net, 0, 200);
+    assert!(found >= 199, "{found} of 200 under churn");
+}
+
+/// What may happen to an overlay.
+#[derive(Clone, Debug)]
+enum Act {
+    Alive(u32),
+    Mentioned(u32),
+    Failed(u32),
+    Left(u32),
+    Lookup(u32),
+    Wait(u64),
+    Pace(f32),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        4 => (0..200u32).prop_map(Act::Alive),
+        4 => (0..200u32).prop_map(Act::Mentioned),
+        2 => (0..200u32).prop_map(Act::Failed),
+        1 => (0..200u32).prop_map(Act::Left),
+        1 => (0..200u32).prop_map(Act::Lookup),
+        4 => (0..400_000u64).prop_map(Act::Wait),
+        1 => any::<f32>().prop_map(Act::Pace),
+    ]
+}
+
+pub(crate) fn time_moves_on_after_every_timeout(algorithm: Algorithm) {
+    let config = ProptestConfig::with_cases(64);
+    let acts = (0..5u8, prop::collection::vec(act(), 1..250));
+    proptest!(config, |((base_bits, acts) in acts)| {
+        let seed = Seed::from_number(1);
+        let mut overlay = build(algorithm, contact(0).id, base_bits, seed, Time::ZERO);
+        let mut now = Time::ZERO;
+        for act in acts {
+            match act {
+                Act::Alive(n) => {
+                    let rtt = Some(Duration::from_millis(u64::from(n)));
+                    overlay.handle_peer(now, contact(n), Evidence::Alive { rtt });
+                }
+                Act::Mentioned(n) => overlay.handle_peer(now, contact(n), Evidence::Mentioned),
+                Act::Failed(n) => overlay.handle_failure(now, &contact(n).id),
+                Act::Left(n) => overlay.handle_leave(now, &contact(n).id),
+                Act::Lookup(n) => overlay.handle_lookup(now, &key(n)),
+                Act::Pace(pace) => overlay.set_pace(pace),
+                Act::Wait(millis) => {
+                    now += Duration::from_millis(millis);
+                    overlay.handle_timeout(now);
+                    if let Some((at, reason)) = overlay.poll_timeout() {
+                        prop_assert!(at > now, "{reason:?} at {at:?} is not after {now:?}");
+                    }
+                }
+            }
+            let wishes = std::iter::from_fn(|| overlay.poll_upkeep()).count();
+            prop_assert!(wishes <= 64, "{wishes} wishes at once");
+            prop_assert!(!overlay.contains(&contact(0).id));
+            let route = overlay.route(&key(1), REPLICAS);
+            prop_assert!(route.contacts().iter().all(|c| c.id != contact(0).id));
+            let good = overlay.contacts().iter().filter(|e| e.standing == Standing::Good).count();
+            prop_assert_eq!(overlay.len(), good);
+        }
+    });
+}

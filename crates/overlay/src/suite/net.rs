@@ -1,0 +1,465 @@
+//! A network in memory: peers with an overlay, a store and lookups; time, latency, loss and death.
+//!
+//! It does what the engine in `node` does, in the plainest way: a question is sent three times (at
+//! 0, 0.5 and 1.5 s) and has failed after 3 s; whoever answers is reported alive, whoever is named or
+//! asks is mentioned. Bytes are counted by rough sizes of the real messages with their headers.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use super::*;
+use crate::lookup::{Config, Goal, Lookup};
+use wire::Rng;
+
+const PING: u64 = 100;
+const PONG: u64 = 130;
+const FIND: u64 = 100;
+const REPLY: u64 = 100;
+const PER_CONTACT: u64 = 50;
+/// When a question is sent again.
+const SENDS: [Duration; 3] =
+    [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_500)];
+const FAILED_AFTER: Duration = Duration::from_secs(3);
+/// How many peers the bootstrap list names.
+const BOOTSTRAP: usize = 20;
+
+/// Peer number `n`. Its address tells its number.
+pub(crate) fn contact(n: u32) -> Contact {
+    static MADE: LazyLock<Vec<Contact>> = LazyLock::new(|| (0..4_096).map(make).collect());
+    MADE.get(n as usize).copied().unwrap_or_else(|| make(n))
+}
+
+fn make(n: u32) -> Contact {
+    let [_, b, c, d] = n.to_be_bytes();
+    let id = NodeId(HashAlgorithm::Sha256.digest(&[b"peer ", n.to_be_bytes().as_slice()].concat()));
+    Contact { id, address: SocketAddr::from(([10, b, c, d], 7080)) }
+}
+
+/// The number of a peer.
+pub(crate) fn index(contact: &Contact) -> u32 {
+    match contact.address {
+        SocketAddr::V4(a) => u32::from(*a.ip()) & 0xff_ffff,
+        SocketAddr::V6(_) => unreachable!("all peers here have IPv4 addresses"),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Body {
+    Ping,
+    Find { key: Key, count: usize },
+    Store(Key),
+    Exchange,
+}
+
+struct Exchange {
+    from: u32,
+    to: Contact,
+    body: Body,
+    lookup: Option<u32>,
+    sent: Time,
+}
+
+enum Event {
+    Arrive(u64),
+    Reply(u64, Option<Route>, bool),
+    Fail(u64),
+    Wake(u32),
+    Join(u32),
+    Die(u32),
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    Upkeep,
+    Publish(usize),
+    Get,
+}
+
+struct Peer {
+    overlay: Box<dyn Overlay>,
+    store: BTreeSet<Key>,
+    lookups: BTreeMap<u32, (Lookup, Purpose)>,
+    wake: Option<Time>,
+}
+
+/// Orders events by time, and by their making where times are equal.
+struct Scheduled(Time, u64, Event);
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.1 == other.1
+    }
+}
+impl Eq for Scheduled {}
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.0, self.1).cmp(&(other.0, other.1))
+    }
+}
+
+/// The network.
+pub(crate) struct Net {
+    algorithm: Algorithm,
+    base_bits: u8,
+    /// By number; `None` once dead.
+    peers: Vec<Option<Peer>>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    exchanges: BTreeMap<u64, Exchange>,
+    made: u64,
+    rng: Rng,
+    now: Time,
+    session: Option<Duration>,
+    gets: usize,
+    asked: usize,
+    /// Share of datagrams that get lost.
+    pub(crate) loss: f64,
+    /// Bytes sent by everybody.
+    pub(crate) bytes: u64,
+    /// Messages sent by everybody.
+    pub(crate) messages: u64,
+    /// Gets that found their key.
+    pub(crate) found: usize,
+    /// A sum over every event, to compare runs.
+    pub(crate) trace: u64,
+}
+
+impl Net {
+    pub(crate) fn new(algorithm: Algorithm, base_bits: u8, seed: u64) -> Self {
+        Net {
+            algorithm,
+            base_bits,
+            peers: Vec::new(),
+            queue: BinaryHeap::new(),
+            exchanges: BTreeMap::new(),
+            made: 0,
+            rng: Seed::from_number(seed).rng(),
+            now: Time::ZERO,
+            session: None,
+            gets: 0,
+            asked: 0,
+            loss: 0.0,
+            bytes: 0,
+            messages: 0,
+            found: 0,
+            trace: 0,
+        }
+    }
+
+    /// Lets `n` peers join, one every `gap`.
+    pub(crate) fn grow(&mut self, n: u32, gap: Duration) {
+        let first = self.peers.len() as u32;
+        for i in 0..n {
+            let at = self.now + gap * i;
+            self.peers.push(None);
+            self.schedule(at, Event::Join(first + i));
+        }
+        self.run_for(gap * n);
+    }
+
+    /// From now on peers live for exponentially distributed times; each that dies is replaced.
+    pub(crate) fn churn(&mut self, session: Duration) {
+        self.session = Some(session);
+        for i in self.living().collect::<Vec<_>>() {
+            self.schedule_death(i);
+        }
+    }
+
+    pub(crate) fn kill_share(&mut self, share: f64) {
+        for i in self.living().collect::<Vec<_>>() {
+            if self.rng.random_bool(share) {
+                self.peers[i as usize] = None;
+            }
+        }
+    }
+
+    pub(crate) fn lives(&self, i: u32) -> bool {
+        self.peers[i as usize].is_some()
+    }
+
+    pub(crate) fn living(&self) -> impl Iterator<Item = u32> {
+        (0..self.peers.len() as u32).filter(|&i| self.lives(i))
+    }
+
+    pub(crate) fn pick(&mut self) -> u32 {
+        loop {
+            let i = self.rng.random_range(0..self.peers.len()) as u32;
+            if self.lives(i) {
+                return i;
+            }
+        }
+    }
+
+    pub(crate) fn overlay(&self, i: u32) -> &dyn Overlay {
+        &*self.peers[i as usize].as_ref().expect("a living peer").overlay
+    }
+
+    pub(crate) fn any_living(&self) -> &dyn Overlay {
+        self.overlay(self.living().next().expect("somebody lives"))
+    }
+
+    /// Peers asked in the mean by the gets so far.
+    pub(crate) fn asked_per_get(&self) -> f64 {
+        self.asked as f64 / self.gets.max(1) as f64
+    }
+
+    pub(crate) fn publish(&mut self, from: u32, key: Key, replicas: usize) {
+        self.search(from, key, Purpose::Publish(replicas));
+        self.drain(from);
+    }
+
+    pub(crate) fn get(&mut self, from: u32, key: Key) {
+        if self.peer(from).is_some_and(|p| p.store.contains(&key)) {
+            self.found += 1;
+            return;
+        }
+        self.search(from, key, Purpose::Get);
+        self.drain(from);
+    }
+
+    pub(crate) fn run_for(&mut self, span: Duration) {
+        let end = self.now + span;
+        while self.queue.peek().is_some_and(|Reverse(next)| next.0 <= end) {
+            let Some(Reverse(Scheduled(at, _, event))) = self.queue.pop() else { break };
+            assert!(at >= self.now, "time ran backwards");
+            self.now = at;
+            self.happen(event);
+        }
+        self.now = end;
+    }
+
+    fn schedule(&mut self, at: Time, event: Event) {
+        self.made += 1;
+        self.queue.push(Reverse(Scheduled(at, self.made, event)));
+    }
+
+    fn schedule_death(&mut self, i: u32) {
+        if let Some(session) = self.session {
+            let life = session.mul_f64(-self.rng.random_range(f64::EPSILON..1.0).ln());
+            self.schedule(self.now + life, Event::Die(i));
+        }
+    }
+
+    fn peer(&mut self, i: u32) -> Option<&mut Peer> {
+        self.peers[i as usize].as_mut()
+    }
+
+    fn note(&mut self, kind: u64, who: u32, about: u32) {
+        let word = kind << 56 ^ u64::from(who) << 28 ^ u64::from(about) ^ self.now.as_micros();
+        self.trace = self.trace.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ word;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Join(i) => self.join(i),
+            Event::Die(i) => {
+                self.peers[i as usize] = None;
+                self.peers.push(None);
+                self.join(self.peers.len() as u32 - 1);
+            }
+            Event::Wake(i) => self.wake(i),
+            Event::Arrive(token) => self.arrive(token),
+            Event::Reply(token, route, found) => self.reply(token, route, found),
+            Event::Fail(token) => self.fail(token),
+        }
+    }
+
+    fn join(&mut self, i: u32) {
+        let overlay = build(
+            self.algorithm,
+            contact(i).id,
+            self.base_bits,
+            Seed::child_of(&mut self.rng),
+            self.now,
+        );
+        let known: Vec<_> = self.living().collect();
+        let (store, lookups) = (BTreeSet::new(), BTreeMap::new());
+        self.peers[i as usize] = Some(Peer { overlay, store, lookups, wake: None });
+        // The bootstrap names the twenty that joined last; four of them are asked for a sign of life.
+        for &other in known.iter().rev().take(BOOTSTRAP).step_by(5) {
+            self.ask(i, contact(other), Body::Ping, None);
+        }
+        self.schedule_death(i);
+        self.drain(i);
+    }
+
+    fn wake(&mut self, i: u32) {
+        let now = self.now;
+        let Some(peer) = self.peer(i) else { return };
+        if peer.wake != Some(now) {
+            return;
+        }
+        peer.wake = None;
+        if peer.overlay.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            peer.overlay.handle_timeout(now);
+            assert!(peer.overlay.poll_timeout().is_none_or(|(at, _)| at > now));
+        }
+        for (lookup, _) in peer.lookups.values_mut() {
+            if lookup.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                lookup.handle_timeout(now);
+            }
+        }
+        self.drain(i);
+    }
+
+    // --- questions and answers ------------------------------------------------------------------
+
+    fn ask(&mut self, from: u32, to: Contact, body: Body, lookup: Option<u32>) {
+        self.made += 1;
+        let (token, sent) = (self.made, self.now);
+        let (size, answer) = match body {
+            Body::Ping => (PING, PONG),
+            Body::Find { .. } => (FIND, REPLY),
+            Body::Store(_) => (400, PONG),
+            Body::Exchange => (FIND, REPLY + 8 * PER_CONTACT),
+        };
+        self.exchanges.insert(token, Exchange { from, to, body, lookup, sent });
+        self.note(1, from, index(&to));
+        let latency = Duration::from_millis(self.rng.random_range(10..60));
+        for after in SENDS {
+            self.bytes += size;
+            self.messages += 1;
+            if self.rng.random_bool(self.loss) || !self.lives(index(&to)) {
+                continue;
+            }
+            self.bytes += answer;
+            self.messages += 1;
+            if !self.rng.random_bool(self.loss) {
+                self.schedule(sent + after + latency, Event::Arrive(token));
+                return;
+            }
+        }
+        self.schedule(sent + FAILED_AFTER, Event::Fail(token));
+    }
+
+    fn arrive(&mut self, token: u64) {
+        let now = self.now;
+        let Exchange { from, to, body, sent, .. } = self.exchanges[&token];
+        let Some(peer) = self.peers[index(&to) as usize].as_mut() else {
+            self.schedule(sent + FAILED_AFTER, Event::Fail(token));
+            return;
+        };
+        peer.overlay.handle_peer(now, contact(from), Evidence::Mentioned);
+        let (route, found) = match body {
+            Body::Ping => (None, false),
+            Body::Find { key, count } => {
+                (Some(peer.overlay.route(&key, count)), peer.store.contains(&key))
+            }
+            Body::Store(key) => (None, peer.store.insert(key)),
+            Body::Exchange => (Some(Route::Toward(peer.overlay.neighbors())), false),
+        };
+        if let (Body::Find { .. }, Some(route)) = (body, &route) {
+            self.bytes += PER_CONTACT * route.contacts().len() as u64;
+        }
+        let back = Duration::from_millis(self.rng.random_range(10..60));
+        self.schedule(now + back, Event::Reply(token, route, found));
+        self.drain(index(&to));
+    }
+
+    fn reply(&mut self, token: u64, route: Option<Route>, found: bool) {
+        let now = self.now;
+        let Some(Exchange { from, to, lookup, sent, .. }) = self.exchanges.remove(&token) else {
+            return;
+        };
+        self.note(2, from, index(&to));
+        let Some(peer) = self.peer(from) else { return };
+        peer.overlay.handle_peer(now, to, Evidence::Alive { rtt: Some(now - sent) });
+        if let Some(route) = route {
+            for other in route.contacts().iter().filter(|c| c.id != contact(from).id) {
+                peer.overlay.handle_peer(now, *other, Evidence::Mentioned);
+            }
+            if let Some((lookup, _)) = lookup.and_then(|n| peer.lookups.get_mut(&n)) {
+                lookup.handle_reply(now, &to.id, &route, found);
+            }
+        }
+        self.drain(from);
+    }
+
+    fn fail(&mut self, token: u64) {
+        let now = self.now;
+        let Some(Exchange { from, to, lookup, .. }) = self.exchanges.remove(&token) else { return };
+        self.note(3, from, index(&to));
+        let Some(peer) = self.peer(from) else { return };
+        peer.overlay.handle_failure(now, &to.id);
+        if let Some((lookup, _)) = lookup.and_then(|n| peer.lookups.get_mut(&n)) {
+            lookup.handle_failure(now, &to.id);
+        }
+        self.drain(from);
+    }
+
+    // --- what a peer does of itself -------------------------------------------------------------
+
+    fn search(&mut self, from: u32, key: Key, purpose: Purpose) {
+        self.made += 1;
+        let number = self.made as u32;
+        let now = self.now;
+        let mut config = Config::new(self.algorithm.metric());
+        if purpose == Purpose::Get {
+            config.goal = Goal::Found(1);
+        }
+        let Some(peer) = self.peer(from) else { return };
+        peer.overlay.handle_lookup(now, &key);
+        let seeds = peer.overlay.route(&key, config.width + 1);
+        let lookup = Lookup::new(key, contact(from).id, seeds.contacts(), config);
+        peer.lookups.insert(number, (lookup, purpose));
+    }
+
+    fn drain(&mut self, i: u32) {
+        let now = self.now;
+        while let Some(wish) = self.peer(i).and_then(|p| p.overlay.poll_upkeep()) {
+            match wish {
+                Upkeep::Ping(to) => self.ask(i, to, Body::Ping, None),
+                Upkeep::Exchange(to) => self.ask(i, to, Body::Exchange, None),
+                Upkeep::Lookup(key) => self.search(i, key, Purpose::Upkeep),
+            }
+        }
+        let Some(peer) = self.peer(i) else { return };
+        for number in peer.lookups.keys().copied().collect::<Vec<_>>() {
+            self.advance(i, number);
+        }
+        let Some(peer) = self.peer(i) else { return };
+        let lookups = peer.lookups.values().filter_map(|(l, _)| l.poll_timeout());
+        let next = lookups.chain(peer.overlay.poll_timeout()).map(|(at, _)| at).min();
+        if let Some(at) = next
+            && peer.wake.is_none_or(|set| at < set || set <= now)
+        {
+            let at = at.max(now + Duration::from_micros(1));
+            peer.wake = Some(at);
+            self.schedule(at, Event::Wake(i));
+        }
+    }
+
+    fn advance(&mut self, i: u32, number: u32) {
+        let now = self.now;
+        loop {
+            let Some((lookup, _)) = self.peer(i).and_then(|p| p.lookups.get_mut(&number)) else {
+                return;
+            };
+            let Some(ask) = lookup.poll_ask(now) else { break };
+            let body = Body::Find { key: *lookup.key(), count: 8 };
+            self.ask(i, ask.contact, body, Some(number));
+        }
+        let Some(peer) = self.peer(i) else { return };
+        let Some(outcome) = peer.lookups[&number].0.outcome() else { return };
+        let Some((lookup, purpose)) = peer.lookups.remove(&number) else { return };
+        match purpose {
+            Purpose::Upkeep => {}
+            Purpose::Get => {
+                self.gets += 1;
+                self.asked += outcome.asked;
+                self.found += usize::from(!outcome.holders.is_empty());
+            }
+            Purpose::Publish(replicas) => {
+                for to in outcome.closest.into_iter().take(replicas) {
+                    self.ask(i, to, Body::Store(*lookup.key()), None);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,511 @@
+//! A routing table of buckets: who is kept where, who waits, and who makes room.
+//!
+//! A peer's bucket is named by its *row*, the number of leading digits it shares with us, and its
+//! *column*, the first digit that differs; a digit has `base_bits` bits. A bucket holds the peers
+//! known longest, since a peer that has been up for long is likely to stay; those met later wait in
+//! the bucket's replacement cache until somebody fails.
+//!
+//! Around ourselves we keep more: the nearest peers stay even where their bucket is full. With that
+//! a peer knows *all* its neighbours, and can tell exactly which keys it holds and who else does.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use wire::{Contact, Distance, Key, NodeId, Time};
+
+use crate::overlay::{Entry, Standing};
+
+/// The widest digit: 16 columns a row. Wider ones cost upkeep that no network we aim at repays.
+pub const MAX_BASE_BITS: u8 = 4;
+
+/// How much a table holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Shape {
+    /// Bits of a key resolved by one step, 1 to [`MAX_BASE_BITS`].
+    pub base_bits: u8,
+    /// Peers a bucket holds.
+    pub bucket: usize,
+    /// Peers a bucket's replacement cache holds.
+    pub spares: usize,
+    /// How many of the peers nearest to us stay even in a full bucket.
+    pub near: usize,
+    /// Peers from one network prefix that a bucket accepts.
+    pub prefix_in_bucket: usize,
+    /// Peers from one network prefix that the table accepts.
+    pub prefix_in_table: usize,
+}
+
+/// A peer of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// Who and where.
+    pub contact: Contact,
+    /// When it last answered.
+    pub heard: Time,
+    /// When we last asked whether it lives, or noticed that it did not.
+    pub asked: Time,
+    /// Questions it left unanswered since.
+    pub failures: u8,
+    /// Smoothed round-trip time in microseconds; zero while unknown.
+    rtt: u32,
+}
+
+impl Peer {
+    /// Smoothed round-trip time.
+    pub fn rtt(&self) -> Option<Duration> {
+        (self.rtt > 0).then(|| Duration::from_micros(u64::from(self.rtt)))
+    }
+
+    fn hear(&mut self, now: Time, address: SocketAddr, rtt: Option<Duration>) {
+        self.contact.address = address;
+        self.heard = now;
+        self.failures = 0;
+        if let Some(sample) = rtt {
+            let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
+            // The smoothing of RFC 6298: one eighth of each new sample.
+            self.rtt = if self.rtt == 0 { sample } else { self.rtt - self.rtt / 8 + sample / 8 };
+        }
+    }
+}
+
+/// A peer that waits for a place.
+#[derive(Clone, Copy, Debug)]
+struct Spare {
+    contact: Contact,
+    heard: Time,
+}
+
+/// One bucket: the peers known longest first, and those that wait, the latest heard last.
+#[derive(Debug)]
+struct Bucket {
+    index: u16,
+    refresh_at: Time,
+    peers: Vec<Peer>,
+    spares: Vec<Spare>,
+}
+
+/// What became of a peer that answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It was in the table already.
+    Known,
+    /// It is in the table now.
+    Added,
+    /// Its bucket is full of peers in good standing; it waits.
+    Waits,
+    /// There is no place for it: too many from its network, or it is ourselves.
+    Refused,
+}
+
+/// What became of a peer that did not answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failure {
+    /// It was not in the table.
+    Unknown,
+    /// It stays, suspected.
+    Suspected,
+    /// It is gone.
+    Removed,
+}
+
+/// A routing table.
+#[derive(Debug)]
+pub struct Table {
+    local: NodeId,
+    shape: Shape,
+    /// Sorted by index. Compact on purpose: a simulator holds many thousand tables.
+    buckets: Vec<Bucket>,
+}
+
+impl Table {
+    /// An empty table around `local`.
+    pub fn new(local: NodeId, mut shape: Shape) -> Self {
+        shape.base_bits = shape.base_bits.clamp(1, MAX_BASE_BITS);
+        shape.bucket = shape.bucket.max(1);
+        Table { local, shape, buckets: Vec::new() }
+    }
+
+    /// The peer in the middle of the table.
+    pub fn local(&self) -> NodeId {
+        self.local
+    }
+
+    /// Peers in the table.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.buckets.iter().flat_map(|b| &b.peers)
+    }
+
+    /// The peers in the table, to note that they were asked.
+    pub fn peers_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
+        self.buckets.iter_mut().flat_map(|b| &mut b.peers)
+    }
+
+    /// How many peers are in good standing.
+    pub fn len(&self) -> usize {
+        self.peers().filter(|p| p.failures == 0).count()
+    }
+
+    /// True without a peer in good standing.
+    pub fn is_empty(&self) -> bool {
+        !self.peers().any(|p| p.failures == 0)
+    }
+
+    /// The peer with this identity.
+    pub fn get(&self, id: &NodeId) -> Option<&Peer> {
+        self.bucket(self.index_of(id.key()))?.peers.iter().find(|p| p.contact.id == *id)
+    }
+
+    /// Everything in the table, for people.
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut all = Vec::new();
+        for bucket in &self.buckets {
+            let (row, column) = self.row_and_column(bucket.index);
+            let entry = |contact, last_seen, rtt, standing| Entry {
+                row,
+                column,
+                contact,
+                last_seen,
+                rtt,
+                standing,
+            };
+            all.extend(bucket.peers.iter().map(|p| {
+                let standing = if p.failures == 0 { Standing::Good } else { Standing::Suspect };
+                entry(p.contact, p.heard, p.rtt(), standing)
+            }));
+            all.extend(
+                bucket.spares.iter().map(|s| entry(s.contact, s.heard, None, Standing::Spare)),
+            );
+        }
+        all
+    }
+
+    /// The `count` peers in good standing nearest to `key`, nearest first. Suspects stand in only
+    /// where nobody else is left.
+    pub fn nearest(&self, key: &Key, count: usize) -> Vec<Contact> {
+        let good = self.nearest_where(key, count, |p| p.failures == 0);
+        if good.is_empty() { self.nearest_where(key, count, |_| true) } else { good }
+    }
+
+    fn nearest_where(
+        &self,
+        key: &Key,
+        count: usize,
+        wanted: impl Fn(&Peer) -> bool,
+    ) -> Vec<Contact> {
+        let mut best: Vec<(Distance, Contact)> = Vec::with_capacity(count + 1);
+        for peer in self.peers().filter(|p| wanted(p)) {
+            let distance = key.xor(peer.contact.id.key());
+            if best.len() == count && best.last().is_some_and(|(worst, _)| *worst <= distance) {
+                continue;
+            }
+            let place = best.partition_point(|(d, _)| *d < distance);
+            best.insert(place, (distance, peer.contact));
+            best.truncate(count);
+        }
+        best.into_iter().map(|(_, contact)| contact).collect()
+    }
+
+    /// How many peers in good standing are nearer to us than `id` is.
+    pub fn nearer_than(&self, id: &NodeId) -> usize {
+        let limit = self.local.key().xor(id.key());
+        self.peers()
+            .filter(|p| p.failures == 0 && self.local.key().xor(p.contact.id.key()) < limit)
+            .count()
+    }
+
+    /// Whether an answer of this stranger would bring it into the table now.
+    pub fn has_place_for(&self, contact: &Contact) -> bool {
+        if contact.id == self.local || self.get(&contact.id).is_some() {
+            return false;
+        }
+        let index = self.index_of(contact.id.key());
+        let full = self.bucket(index).is_some_and(|b| self.is_full(b));
+        (!full || self.nearer_than(&contact.id) < self.shape.near)
+            && self.prefix_allows(index, contact)
+    }
+
+    /// A peer answered. `refresh_at` says when its bucket wants refreshing, should this be the first
+    /// peer there.
+    pub fn hear(
+        &mut self,
+        now: Time,
+        contact: Contact,
+        rtt: Option<Duration>,
+        refresh_at: impl FnMut() -> Time,
+    ) -> Admission {
+        if contact.id == self.local {
+            return Admission::Refused;
+        }
+        let index = self.index_of(contact.id.key());
+        if let Some(admission) = self.hear_known(now, index, contact, rtt) {
+            return admission;
+        }
+        if !self.prefix_allows(index, &contact) {
+            return Admission::Refused;
+        }
+        let near = self.shape.near;
+        let is_near = self.bucket(index).is_none_or(|b| b.peers.len() < self.shape.bucket)
+            || self.nearer_than(&contact.id) < near;
+        let (size, spares) = (self.shape.bucket, self.shape.spares);
+        let bucket = self.bucket_or_new(index, refresh_at);
+        bucket.spares.retain(|s| s.contact.id != contact.id);
+        if bucket.peers.len() >= size {
+            let suspect = bucket.peers.iter().position(|p| p.failures > 0);
+            if let Some(place) = suspect {
+                bucket.peers.remove(place);
+            } else if !is_near {
+                if bucket.spares.len() >= spares && !bucket.spares.is_empty() {
+                    bucket.spares.remove(0);
+                }
+                if spares > 0 {
+                    bucket.spares.push(Spare { contact, heard: now });
+                }
+                return Admission::Waits;
+            }
+        }
+        let mut peer = Peer { contact, heard: now, asked: now, failures: 0, rtt: 0 };
+        peer.hear(now, contact.address, rtt);
+        bucket.peers.push(peer);
+        self.trim();
+        Admission::Added
+    }
+
+    /// A peer answered from where we knew it, or from elsewhere.
+    fn hear_known(
+        &mut self,
+        now: Time,
+        index: u16,
+        contact: Contact,
+        rtt: Option<Duration>,
+    ) -> Option<Admission> {
+        let known = self.get(&contact.id)?.contact;
+        if known.address.ip() != contact.address.ip() && !self.prefix_allows(index, &contact) {
+            self.remove(&contact.id);
+            return Some(Admission::Refused);
+        }
+        let peer = self.get_mut(&contact.id)?;
+        peer.hear(now, contact.address, rtt);
+        Some(Admission::Known)
+    }
+
+    /// A peer did not answer.
+    ///
+    /// At first it is suspected, unless somebody heard since `fresh` waits for its place; the second
+    /// time it goes. With `keep` it stays in any case.
+    pub fn fail(&mut self, now: Time, id: &NodeId, fresh: Time, keep: bool) -> Failure {
+        let index = self.index_of(id.key());
+        let Some(bucket) = self.bucket_mut(index) else { return Failure::Unknown };
+        bucket.spares.retain(|s| s.contact.id != *id);
+        let Some(place) = bucket.peers.iter().position(|p| p.contact.id == *id) else {
+            return Failure::Unknown;
+        };
+        let peer = &mut bucket.peers[place];
+        peer.failures = peer.failures.saturating_add(1);
+        peer.asked = now;
+        let replaceable = bucket.spares.last().is_some_and(|s| s.heard >= fresh);
+        if keep || (peer.failures < 2 && !replaceable) {
+            return Failure::Suspected;
+        }
+        bucket.peers.remove(place);
+        self.promote(index, fresh);
+        Failure::Removed
+    }
+
+    /// Forgets a peer.
+    pub fn remove(&mut self, id: &NodeId) -> bool {
+        let index = self.index_of(id.key());
+        let Some(bucket) = self.bucket_mut(index) else { return false };
+        bucket.spares.retain(|s| s.contact.id != *id);
+        let before = bucket.peers.len();
+        bucket.peers.retain(|p| p.contact.id != *id);
+        bucket.peers.len() < before
+    }
+
+    /// The peer that waits for a place in the bucket of `id`, the latest heard.
+    pub fn spare_for(&self, id: &NodeId) -> Option<Contact> {
+        self.bucket(self.index_of(id.key()))?.spares.last().map(|s| s.contact)
+    }
+
+    /// The peer in the bucket of `id` that was silent longest.
+    pub fn most_silent_beside(&mut self, id: &NodeId) -> Option<&mut Peer> {
+        let index = self.index_of(id.key());
+        self.bucket_mut(index)?.peers.iter_mut().min_by_key(|p| p.heard)
+    }
+
+    /// The next bucket to be refreshed and when.
+    pub fn next_refresh(&self) -> Option<(u16, Time)> {
+        self.buckets.iter().map(|b| (b.index, b.refresh_at)).min_by_key(|&(_, at)| at)
+    }
+
+    /// Postpones the refreshing of a bucket.
+    pub fn set_refresh(&mut self, index: u16, at: Time) {
+        if let Some(bucket) = self.bucket_mut(index) {
+            bucket.refresh_at = at;
+        }
+    }
+
+    /// Makes sure that every bucket exists which a search for ourselves does not cover, so that those
+    /// in which we know nobody are refreshed too.
+    pub fn open_far_rows(&mut self, mut refresh_at: impl FnMut() -> Time) {
+        let Some(last) = self.near_row() else { return };
+        for row in 0..=last {
+            for column in 0..1u8 << self.shape.base_bits {
+                if column != self.digit(self.local.key(), row) {
+                    let index = self.index(row, column);
+                    self.bucket_or_new(index, &mut refresh_at);
+                }
+            }
+        }
+    }
+
+    /// Whether a search in this bucket could find somebody worth knowing. Not so in a bucket full of
+    /// peers in good standing, nor among our neighbours, all of whom a search for ourselves finds.
+    pub fn wants_refresh(&self, index: u16) -> bool {
+        let (row, _) = self.row_and_column(index);
+        self.near_row().is_some_and(|near| row <= near)
+            && self.bucket(index).is_some_and(|b| !self.is_full(b))
+    }
+
+    /// The prefix, in bits, and the digit of the keys in this bucket.
+    pub fn region(&self, index: u16) -> (u32, u8) {
+        let (row, column) = self.row_and_column(index);
+        (u32::from(row) * u32::from(self.shape.base_bits), column)
+    }
+
+    /// Bits of a digit.
+    pub fn base_bits(&self) -> u8 {
+        self.shape.base_bits
+    }
+
+    /// The bucket a key falls into.
+    pub fn index_of(&self, key: &Key) -> u16 {
+        let last = self.local.key().bits().saturating_sub(1);
+        let shared = self.local.key().common_prefix(key).min(last);
+        let row = (shared / u32::from(self.shape.base_bits)) as u16;
+        self.index(row, self.digit(key, row))
+    }
+
+    /// The row of our eighth neighbour, with buckets of eight. A search for ourselves finds everybody
+    /// in the rows behind it; those before it, and the rest of its own, take searches of their own.
+    fn near_row(&self) -> Option<u16> {
+        let near = self.nearest(self.local.key(), self.shape.bucket);
+        let farthest = near.last()?;
+        Some(self.row_and_column(self.index_of(farthest.id.key())).0)
+    }
+
+    fn digit(&self, key: &Key, row: u16) -> u8 {
+        let width = u32::from(self.shape.base_bits);
+        key.digit(u32::from(row) * width, width)
+    }
+
+    fn index(&self, row: u16, column: u8) -> u16 {
+        (row << self.shape.base_bits) | u16::from(column)
+    }
+
+    fn row_and_column(&self, index: u16) -> (u16, u8) {
+        let columns = 1u16 << self.shape.base_bits;
+        (index / columns, (index % columns) as u8)
+    }
+
+    fn bucket(&self, index: u16) -> Option<&Bucket> {
+        let place = self.buckets.binary_search_by_key(&index, |b| b.index).ok()?;
+        Some(&self.buckets[place])
+    }
+
+    fn bucket_mut(&mut self, index: u16) -> Option<&mut Bucket> {
+        let place = self.buckets.binary_search_by_key(&index, |b| b.index).ok()?;
+        Some(&mut self.buckets[place])
+    }
+
+    fn bucket_or_new(&mut self, index: u16, mut refresh_at: impl FnMut() -> Time) -> &mut Bucket {
+        let place = match self.buckets.binary_search_by_key(&index, |b| b.index) {
+            Ok(place) => place,
+            Err(place) => {
+                let (peers, spares) = (Vec::new(), Vec::new());
+                let bucket = Bucket { index, refresh_at: refresh_at(), peers, spares };
+                self.buckets.insert(place, bucket);
+                place
+            }
+        };
+        &mut self.buckets[place]
+    }
+
+    fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
+        let index = self.index_of(id.key());
+        self.bucket_mut(index)?.peers.iter_mut().find(|p| p.contact.id == *id)
+    }
+
+    fn is_full(&self, bucket: &Bucket) -> bool {
+        bucket.peers.iter().filter(|p| p.failures == 0).count() >= self.shape.bucket
+    }
+
+    /// Gives a free place to the peer heard last, if that was after `fresh`.
+    fn promote(&mut self, index: u16, fresh: Time) {
+        let size = self.shape.bucket;
+        let Some(bucket) = self.bucket_mut(index) else { return };
+        if bucket.peers.len() < size && bucket.spares.last().is_some_and(|s| s.heard >= fresh) {
+            let Some(spare) = bucket.spares.pop() else { return };
+            let Spare { contact, heard } = spare;
+            bucket.peers.push(Peer { contact, heard, asked: heard, failures: 0, rtt: 0 });
+        }
+    }
+
+    /// Sends back to wait whoever stayed in a full bucket as a near peer and is near no longer.
+    fn trim(&mut self) {
+        let Shape { bucket: size, near, spares, .. } = self.shape;
+        for place in 0..self.buckets.len() {
+            while self.buckets[place].peers.len() > size {
+                let bucket = &self.buckets[place];
+                let far = |p: &Peer| self.nearer_than(&p.contact.id) >= near;
+                let Some(newest) = bucket.peers.iter().rposition(far) else { break };
+                let bucket = &mut self.buckets[place];
+                let Peer { contact, heard, .. } = bucket.peers.remove(newest);
+                if bucket.spares.len() < spares {
+                    bucket.spares.insert(0, Spare { contact, heard });
+                }
+            }
+        }
+    }
+
+    fn prefix_allows(&self, index: u16, contact: &Contact) -> bool {
+        let Some(prefix) = prefix(contact.address.ip()) else { return true };
+        let (mut in_bucket, mut in_table) = (0, 0);
+        for bucket in &self.buckets {
+            let from_there = bucket
+                .peers
+                .iter()
+                .filter(|p| p.contact.id != contact.id)
+                .filter(|p| self::prefix(p.contact.address.ip()) == Some(prefix))
+                .count();
+            in_table += from_there;
+            if bucket.index == index {
+                in_bucket = from_there;
+            }
+        }
+        in_bucket < self.shape.prefix_in_bucket && in_table < self.shape.prefix_in_table
+    }
+}
+
+/// The network an address belongs to, as far as one person can cheaply own many addresses of it: an
+/// IPv4 /24 or an IPv6 /56. `None` where addresses are nobody's to buy and often all from one
+/// network: loopback, private, shared and link-local ones, as in laboratories and meshes.
+pub fn prefix(address: IpAddr) -> Option<u64> {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            let shared = a == 100 && b & 0xc0 == 64; // RFC 6598
+            let local = ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared;
+            (!local).then(|| u64::from(u32::from_be_bytes([0, a, b, c])))
+        }
+        IpAddr::V6(ip) => {
+            let local =
+                ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
+            let [a, b, c, d, e, f, g, _, ..] = ip.octets();
+            // The top bit keeps the two families apart; no global IPv6 prefix loses by it.
+            (!local).then(|| u64::from_be_bytes([0x80, a, b, c, d, e, f, g]))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,510 @@
+//! The agent: registrar and back-to-back user agent in one, for one peer's phones.
+//!
+//! It ends every dialog on each side and joins the two, so that a phone talks to its own peer and
+//! to nobody else. Where a call goes it does not know: it asks with [`Event::Route`] and is told
+//! with [`Agent::route`]. What goes in and out of the sound is not its matter either, see
+//! [`MediaPlane`].
+//!
+//! | file | concern |
+//! |---|---|
+//! | `register` | REGISTER, and who may ask for anything |
+//! | `call` | from INVITE to its final response: routing and forking |
+//! | `ending` | how a call ends |
+//! | `in_dialog` | what passes within a call |
+//! | `transfer` | Refer-To and Replaces, whose dialog names differ on each leg |
+//! | `errand` | MESSAGE: one request, one answer |
+//! | `headers` | which header fields pass |
+
+mod call;
+mod ending;
+mod errand;
+mod headers;
+mod in_dialog;
+mod register;
+#[cfg(test)]
+mod tests;
+mod transfer;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use wire::sip::{self, Frame, Framer, Message, Method, Policy};
+use wire::{ConnectionId, NodeId, Seed, Time};
+
+use crate::address::Addresses;
+use crate::auth::Guard;
+use crate::dialog::DialogKey;
+use crate::event::{CallId, Cause, Event, RequestId, Target};
+use crate::flow::Flow;
+use crate::media_plane::{MediaPlane, Side};
+use crate::registrar::Registrar;
+use crate::timers::Timers;
+use crate::transaction::{ClientId, Incoming, ServerId, TransactionEvent, Transactions};
+
+use call::Call;
+use errand::Errand;
+use register::Proof;
+
+/// Most calls at once: more sound than one peer can carry.
+pub const MAX_CALLS: usize = 1000;
+/// Most requests that wait for their destination.
+pub const MAX_WAITING: usize = 2000;
+/// Most connections of phones: each may hold one unfinished message of 64 kB.
+pub const MAX_STREAMS: usize = 1024;
+/// How long the driver may take to find a destination before the request fails with 408.
+pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What an agent needs to know of its place.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The domain of our users' addresses of record.
+    pub domain: String,
+    /// Other names of this host that phones may write instead.
+    pub aliases: Vec<String>,
+    /// Where phones reach us by UDP; the unspecified address means every interface.
+    pub udp: SocketAddr,
+    /// Where phones reach us by TCP.
+    pub tcp: SocketAddr,
+    /// What we call ourselves in Server headers.
+    pub server: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Alarm {
+    /// A registration runs out.
+    Binding(u64),
+    /// A destination was not found in time.
+    Route(RequestId),
+}
+
+/// What a server transaction is to us while it is open.
+#[derive(Clone, Copy, Debug)]
+enum Served {
+    /// The INVITE that began a call.
+    Call(CallId),
+    /// A request passed on within a call.
+    Relay(ClientId),
+    /// A MESSAGE.
+    Errand(RequestId),
+    /// An INVITE we answered 2xx on that side, waiting for its ACK.
+    Answered(CallId),
+}
+
+/// What a client transaction is to us.
+#[derive(Clone, Copy, Debug)]
+enum Asked {
+    Branch(CallId, usize),
+    Relay(CallId),
+    Bye(CallId),
+    Errand(RequestId),
+}
+
+/// A request that waits for its destination.
+#[derive(Clone, Copy, Debug)]
+enum Waiting {
+    Call(CallId),
+    Errand,
+}
+
+/// Registrar and back-to-back user agent of one peer.
+#[derive(Debug)]
+pub struct Agent {
+    server: String,
+    addresses: Addresses,
+    transactions: Transactions,
+    registrar: Registrar,
+    guard: Guard,
+    framers: BTreeMap<ConnectionId, Framer>,
+    calls: BTreeMap<CallId, Call>,
+    live_calls: usize,
+    dialogs: BTreeMap<DialogKey, (CallId, u16, Side)>,
+    errands: BTreeMap<RequestId, Errand>,
+    waiting: BTreeMap<RequestId, Waiting>,
+    served: BTreeMap<ServerId, Served>,
+    asked: BTreeMap<ClientId, Asked>,
+    alarms: Timers<Alarm>,
+    /// A few per message or timer; the driver drains it after every call.
+    events: VecDeque<Event>,
+    next_id: u64,
+}
+
+impl Agent {
+    /// An agent without users or calls.
+    pub fn new(config: Config, seed: Seed) -> Self {
+        let mut rng = seed.rng();
+        Agent {
+            addresses: Addresses::new(&config.domain, &config.aliases, config.udp, config.tcp),
+            server: config.server,
+            transactions: Transactions::new(Seed::child_of(&mut rng)),
+            registrar: Registrar::default(),
+            guard: Guard::new(Seed::child_of(&mut rng)),
+            framers: BTreeMap::new(),
+            calls: BTreeMap::new(),
+            live_calls: 0,
+            dialogs: BTreeMap::new(),
+            errands: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            served: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            alarms: Timers::new(),
+            events: VecDeque::new(),
+            next_id: 0,
+        }
+    }
+
+    /// Lets a user register, or changes their password. `false` if there are too many users.
+    pub fn add_user(&mut self, aor: &str, password: &str) -> bool {
+        self.registrar.add_user(&aor.to_ascii_lowercase(), password)
+    }
+
+    /// Forgets a user and their phones.
+    pub fn remove_user(&mut self, aor: &str) {
+        let aor = aor.to_ascii_lowercase();
+        let gone = self.registrar.remove_user(&aor);
+        self.unregistered(&aor, gone, true);
+    }
+
+    /// The users, whether their phones are there or not.
+    pub fn users(&self) -> impl Iterator<Item = &str> {
+        self.registrar.users()
+    }
+
+    /// The Contact URIs, flows and names of the phones that a user has registered.
+    pub fn phones(&self, aor: &str) -> impl Iterator<Item = (&str, Flow, &str)> {
+        let bindings = self.registrar.bindings(aor).iter();
+        bindings.map(|b| (b.contact.uri.as_str(), b.flow, b.user_agent.as_str()))
+    }
+
+    /// The user, if we have them under that or a similar address.
+    pub fn resolve_user(&self, aor: &str) -> Option<String> {
+        self.registrar.resolve(&aor.to_ascii_lowercase())
+    }
+
+    /// Says where our ports really are.
+    pub fn set_sockets(&mut self, udp: SocketAddr, tcp: SocketAddr) {
+        self.addresses.set_sockets(udp, tcp);
+    }
+
+    /// How many calls there are, ringing ones included.
+    pub fn live_calls(&self) -> usize {
+        self.live_calls
+    }
+
+    /// How many transactions and calls are remembered, ended ones included.
+    pub fn remembered(&self) -> (usize, usize) {
+        (
+            self.transactions.len(),
+            self.calls.len() + self.errands.len(),
+        )
+    }
+
+    /// Takes what arrived on `flow`: one datagram, one tunnelled message, or a piece of a stream.
+    /// `false` asks the driver to close a stream that can no longer be understood.
+    pub fn handle_message(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        bytes: &[u8],
+        media: &mut dyn MediaPlane,
+    ) -> bool {
+        let Flow::Stream(connection, _) = flow else {
+            // Keep-alives (RFC 5626 section 4.4.1): a ping wants no answer on UDP, but a CRLF
+            // pair costs nothing and pleases phones that wait for one.
+            if bytes.iter().all(|b| b"\r\n\0 ".contains(b)) {
+                if bytes == b"\r\n\r\n" && flow.is_phone() {
+                    self.transactions.send(flow, Framer::PONG.to_vec());
+                }
+                return true;
+            }
+            self.message(now, flow, bytes, media);
+            return true;
+        };
+        if !self.framers.contains_key(&connection) && self.framers.len() >= MAX_STREAMS {
+            return false;
+        }
+        self.framers.entry(connection).or_default().push(bytes);
+        loop {
+            let Some(framer) = self.framers.get_mut(&connection) else {
+                return false;
+            };
+            match framer.next_frame() {
+                Ok(Some(Frame::Message(message))) => self.message(now, flow, &message, media),
+                Ok(Some(Frame::Ping)) => self.transactions.send(flow, Framer::PONG.to_vec()),
+                Ok(Some(Frame::Pong)) => {}
+                Ok(None) => return true,
+                Err(_) => {
+                    self.handle_flow_closed(now, flow, media);
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// A connection closed: its phone is gone.
+    pub fn handle_flow_closed(&mut self, now: Time, flow: Flow, media: &mut dyn MediaPlane) {
+        if let Flow::Stream(connection, _) = flow {
+            self.framers.remove(&connection);
+        }
+        self.drop_bindings_at(flow);
+        self.flow_lost(now, flow, Cause::PhoneLost, media);
+    }
+
+    /// A peer cannot be reached any more: calls through it end, and the phones are told.
+    pub fn peer_lost(&mut self, now: Time, node: NodeId, media: &mut dyn MediaPlane) {
+        self.flow_lost(now, Flow::Peer(node), Cause::PeerLost, media);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Time, media: &mut dyn MediaPlane) {
+        self.transactions.handle_timeout(now);
+        self.drain_transactions(now, media);
+        while let Some(alarm) = self.alarms.pop_due(now) {
+            match alarm {
+                Alarm::Binding(id) => self.binding_expired(id),
+                Alarm::Route(request) => self.reject(now, request, 408, "No route found", media),
+            }
+        }
+        self.drain_transactions(now, media);
+    }
+
+    /// Says where a request of [`Event::Route`] goes: to every target at once. An empty list means
+    /// that there is no such user.
+    pub fn route(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        targets: Vec<Target>,
+        media: &mut dyn MediaPlane,
+    ) {
+        let Some(waiting) = self.waiting.remove(&request) else {
+            return;
+        };
+        self.alarms.cancel(Alarm::Route(request));
+        let found = self.resolve(&targets);
+        match waiting {
+            Waiting::Call(call) => self.fork_call(now, call, found, media),
+            Waiting::Errand => self.send_errand(now, request, found),
+        }
+        self.drain_transactions(now, media);
+    }
+
+    /// Refuses a request of [`Event::Route`].
+    pub fn reject(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        status: u16,
+        reason: &str,
+        media: &mut dyn MediaPlane,
+    ) {
+        let Some(waiting) = self.waiting.remove(&request) else {
+            return;
+        };
+        self.alarms.cancel(Alarm::Route(request));
+        let status = if (300..=699).contains(&status) {
+            status
+        } else {
+            500
+        };
+        match waiting {
+            Waiting::Call(call) => self.refuse_call(now, call, status, reason, media),
+            Waiting::Errand => self.end_errand(now, request, status, reason),
+        }
+        self.drain_transactions(now, media);
+    }
+
+    /// The next message to send, and where.
+    pub fn poll_transmit(&mut self) -> Option<(Flow, Vec<u8>)> {
+        self.transactions.poll_transmit()
+    }
+
+    /// The next thing to know.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When `handle_timeout` is next due, and why.
+    pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        let alarm = self.alarms.next().map(|(at, alarm)| match alarm {
+            Alarm::Binding(_) => (at, "a registration runs out"),
+            Alarm::Route(_) => (at, "no route was found"),
+        });
+        [self.transactions.poll_timeout(), alarm]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
+    }
+
+    fn message(&mut self, now: Time, flow: Flow, bytes: &[u8], media: &mut dyn MediaPlane) {
+        match sip::parse(bytes) {
+            Ok(message) => {
+                let incoming = self.transactions.receive(now, flow, message);
+                self.incoming(now, flow, incoming, media);
+                self.drain_transactions(now, media);
+            }
+            // Answered without a transaction, in no more bytes than a phone's own request.
+            Err(refusal) => {
+                if let Some(mut reply) = refusal.reply() {
+                    reply.set_to_tag("malformed");
+                    self.transactions.send(flow, reply.to_bytes());
+                }
+            }
+        }
+    }
+
+    fn incoming(&mut self, now: Time, flow: Flow, incoming: Incoming, media: &mut dyn MediaPlane) {
+        match incoming {
+            Incoming::Request { id, message } => self.request(now, flow, id, message, media),
+            Incoming::Cancel { invite, message } => self.cancelled(now, invite, &message, media),
+            Incoming::Ack(message) => self.acknowledged(now, flow, &message, media),
+            Incoming::Response { id, message } => self.response(now, id, message, media),
+            Incoming::Absorbed => {}
+        }
+    }
+
+    fn request(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        id: ServerId,
+        request: Message,
+        media: &mut dyn MediaPlane,
+    ) {
+        if matches!(request.method(), Some(Method::Subscribe | Method::Publish)) {
+            let reply = Message::reply_to(&request, 489, "").with("Allow-Events", "refer");
+            return self.reply(now, id, reply);
+        }
+        let policy = Policy {
+            methods: &headers::METHODS,
+            options: &headers::OPTIONS,
+        };
+        if let Err(refusal) = sip::check(&request, &policy) {
+            if let Some(reply) = refusal.reply_to(&request) {
+                self.reply(now, id, reply);
+            }
+            return;
+        }
+        if request.to_tag().is_some() {
+            return self.in_dialog(now, flow, id, request, media);
+        }
+        match request.method() {
+            Some(Method::Register) => self.register(now, flow, id, request),
+            Some(Method::Options) => self.options(now, id, &request),
+            Some(Method::Invite) => match self.identify(now, flow, &request) {
+                Proof::Of(from) => self.start_call(now, flow, id, request, from, media),
+                Proof::Answer(reply) => self.reply(now, id, *reply),
+            },
+            Some(Method::Message) => match self.identify(now, flow, &request) {
+                Proof::Of(from) => self.start_errand(now, flow, id, request, from),
+                Proof::Answer(reply) => self.reply(now, id, *reply),
+            },
+            Some(Method::Refer) => {
+                self.refuse(now, id, &request, 403, "REFER only within a call");
+            }
+            _ => self.refuse(now, id, &request, 481, ""),
+        }
+    }
+
+    fn options(&mut self, now: Time, id: ServerId, request: &Message) {
+        let policy = Policy {
+            methods: &headers::METHODS,
+            options: &headers::OPTIONS,
+        };
+        let reply = Message::reply_to(request, 200, "")
+            .with("Allow", policy.allow())
+            .with("Accept", "application/sdp")
+            .with("Supported", headers::OPTIONS.join(", "));
+        self.reply(now, id, reply);
+    }
+
+    fn response(&mut self, now: Time, id: ClientId, message: Message, media: &mut dyn MediaPlane) {
+        match self.asked.get(&id).copied() {
+            Some(Asked::Branch(call, branch)) => {
+                self.branch_response(now, call, branch, message, media);
+            }
+            Some(Asked::Relay(call)) => self.relay_response(now, call, id, message, media),
+            Some(Asked::Errand(request)) => self.errand_response(now, request, id, message),
+            Some(Asked::Bye(_)) | None => {}
+        }
+    }
+
+    fn drain_transactions(&mut self, now: Time, media: &mut dyn MediaPlane) {
+        while let Some(event) = self.transactions.poll_event() {
+            match event {
+                TransactionEvent::NoResponse(id) => match self.asked.get(&id).copied() {
+                    Some(Asked::Branch(call, branch)) => {
+                        self.branch_silent(now, call, branch, media);
+                    }
+                    Some(Asked::Relay(call)) => self.relay_silent(now, call, id, media),
+                    Some(Asked::Errand(request)) => self.errand_silent(now, request, id),
+                    Some(Asked::Bye(_)) | None => {}
+                },
+                TransactionEvent::ClientEnded(id) => {
+                    if let Some(Asked::Branch(call, _) | Asked::Relay(call) | Asked::Bye(call)) =
+                        self.asked.remove(&id)
+                    {
+                        self.client_ended(call, id);
+                    }
+                }
+                TransactionEvent::NotAcknowledged(id) => {
+                    if let Some(Served::Answered(call)) = self.served.remove(&id) {
+                        self.not_acknowledged(now, call, media);
+                    }
+                }
+                TransactionEvent::RequesterGone(id) => self.requester_gone(now, id, media),
+            }
+        }
+    }
+
+    fn requester_gone(&mut self, now: Time, id: ServerId, media: &mut dyn MediaPlane) {
+        match self.served.remove(&id) {
+            Some(Served::Call(call)) => self.caller_gone(now, call, media),
+            Some(Served::Errand(request)) => self.drop_errand(request),
+            _ => {}
+        }
+    }
+
+    fn flow_lost(&mut self, now: Time, flow: Flow, cause: Cause, media: &mut dyn MediaPlane) {
+        // Calls first, so that their phones hear the true reason and not a failed transaction.
+        let affected: Vec<CallId> = self
+            .calls
+            .iter()
+            .filter(|(_, c)| c.rests_on(flow))
+            .map(|(id, _)| *id)
+            .collect();
+        for call in affected {
+            self.end_lost_call(now, call, flow, cause, media);
+        }
+        self.transactions.flow_lost(now, flow);
+        self.drain_transactions(now, media);
+    }
+
+    /// Sends a response, with our tag and name where they are missing.
+    fn reply(&mut self, now: Time, id: ServerId, mut reply: Message) {
+        if reply.status() > 100 && reply.to_tag().is_none() {
+            let tag = self.transactions.token();
+            reply.set_to_tag(&tag);
+        }
+        if reply.header("Server").is_none() && reply.header("User-Agent").is_none() {
+            reply.push("Server", &self.server);
+        }
+        self.transactions.respond(now, id, &reply);
+    }
+
+    fn refuse(&mut self, now: Time, id: ServerId, request: &Message, status: u16, reason: &str) {
+        self.reply(now, id, Message::reply_to(request, status, reason));
+    }
+
+    fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Asks the driver where a request goes.
+    fn ask_route(&mut self, now: Time, request: RequestId, waiting: Waiting, event: Event) {
+        self.waiting.insert(request, waiting);
+        self.alarms.set(Alarm::Route(request), now + ROUTE_TIMEOUT);
+        self.events.push_back(event);
+    }
+}

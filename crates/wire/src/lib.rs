@@ -1,0 +1,31 @@
+//! Bytes into messages: every format an OpenVoIP peer speaks, and the few words all crates share.
+//!
+//! | module | turns bytes into |
+//! |---|---|
+//! | [`p2pp`] | P2PP messages, objects and signed records (`docs/protocol.md`) |
+//! | [`sip`], [`sdp`] | SIP messages and session descriptions (RFC 3261, RFC 8866) |
+//! | [`stun`] | STUN binding requests and answers (RFC 8489) |
+//! | [`rtp`] | RTP and RTCP headers (RFC 3550, RFC 5761) |
+//!
+//! The shared words: [`Key`], [`NodeId`], [`ResourceId`] and [`Distance`] are points of the
+//! identifier space; [`Time`] is the world's clock handed in as an argument; [`Seed`] and [`Rng`]
+//! are chance handed in at construction; [`Datagram`] and [`Transmit`] are what goes in and out.
+//!
+//! Nothing here does IO. Parsing never panics and never allocates more than the input justifies.
+
+pub mod identity;
+pub mod key;
+pub mod net;
+pub mod p2pp;
+pub mod rtp;
+pub mod sdp;
+pub mod seed;
+pub mod sip;
+pub mod stun;
+pub mod time;
+
+pub use identity::{KeyPair, PublicKey};
+pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};
+pub use net::{ConnectionId, Contact, Datagram, Socket, Transmit};
+pub use seed::{Rng, RngExt, Seed};
+pub use time::{Time, UnixTime};
