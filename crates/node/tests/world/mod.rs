@@ -1,0 +1,172 @@
+//! A network small enough to read: peers in one thread, virtual time, five milliseconds each way.
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use node::{Config, Event, Identity, Node, OpId, Outcome, Saved, User};
+use wire::{KeyPair, RngExt, Rng, Seed, Socket, Time, Transmit, UnixTime};
+
+const LATENCY: Duration = Duration::from_millis(5);
+
+type InFlight = (Time, u64, Socket, SocketAddr, SocketAddr, Vec<u8>);
+
+/// Peers, and what is under way between them and their phones.
+pub struct World {
+    pub now: Time,
+    pub nodes: Vec<Node>,
+    pub events: Vec<VecDeque<Event>>,
+    pub to_phones: Vec<(usize, Transmit)>,
+    pub dead: BTreeSet<usize>,
+    pub loss: f64,
+    flying: BinaryHeap<Reverse<InFlight>>,
+    by_address: BTreeMap<SocketAddr, usize>,
+    rng: Rng,
+    count: u64,
+}
+
+pub fn address(n: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 7080))
+}
+
+pub fn sip_address(n: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 5060))
+}
+
+impl World {
+    /// `count` peers; the first founds the overlay, each serves the user `user<n>@test`.
+    pub fn new(count: usize) -> World {
+        let mut world = World {
+            now: Time::from_secs(1),
+            nodes: Vec::new(),
+            events: Vec::new(),
+            to_phones: Vec::new(),
+            dead: BTreeSet::new(),
+            loss: 0.0,
+            flying: BinaryHeap::new(),
+            by_address: BTreeMap::new(),
+            rng: Seed::from_number(99).rng(),
+            count: 0,
+        };
+        for n in 0..count {
+            world.add(n);
+            world.run(Duration::from_millis(100));
+        }
+        world
+    }
+
+    fn add(&mut self, n: usize) {
+        let mut config = Config { listen: address(n), sip: sip_address(n), ..Config::default() };
+        if n > 0 {
+            config.bootstrap = vec![address(0)];
+        }
+        let peer = KeyPair::from_seed(Seed::from_number(1_000 + n as u64));
+        let keys = KeyPair::from_seed(Seed::from_number(9_000 + n as u64));
+        let identity = Identity { peer, users: vec![User { aor: format!("user{n}@test"), keys }] };
+        let seed = Seed::from_number(n as u64);
+        let node = Node::new(config, identity, Saved::default(), seed, self.now, UnixTime(1_800_000_000));
+        self.nodes.push(node);
+        self.events.push(VecDeque::new());
+        self.by_address.insert(address(n), n);
+        self.collect(n);
+    }
+
+    /// Takes what a peer wants sent and said.
+    pub fn collect(&mut self, n: usize) {
+        while let Some(t) = self.nodes[n].poll_transmit() {
+            match t.socket {
+                Socket::Peer => self.send(Socket::Peer, address(n), t.remote, t.bytes),
+                _ => self.to_phones.push((n, t)),
+            }
+        }
+        while let Some(event) = self.nodes[n].poll_event() {
+            if let Event::MediaPortsWanted(count) = event {
+                for _ in 0..count {
+                    self.count += 2;
+                    self.nodes[n].offer_media_port(20_000 + (self.count % 20_000) as u16 * 2);
+                }
+                continue;
+            }
+            self.events[n].push_back(event);
+        }
+    }
+
+    fn send(&mut self, socket: Socket, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        self.count += 1;
+        if self.loss == 0.0 || self.rng.random_range(0.0..1.0) >= self.loss {
+            self.flying.push(Reverse((self.now + LATENCY, self.count, socket, from, to, bytes)));
+        }
+    }
+
+    /// Bytes from a phone to the peer `n`.
+    pub fn from_phone(&mut self, n: usize, socket: Socket, from: SocketAddr, bytes: &[u8]) {
+        let mut bytes = bytes.to_vec();
+        let forward = self.nodes[n].handle_datagram(self.now, socket, from, &mut bytes);
+        self.forward(n, forward, &bytes);
+        self.collect(n);
+    }
+
+    fn forward(&mut self, n: usize, forward: Option<node::Forward>, bytes: &[u8]) {
+        let Some(f) = forward else { return };
+        let bytes = bytes[..f.len].to_vec();
+        match f.socket {
+            Socket::Peer => self.send(Socket::Peer, address(n), f.remote, bytes),
+            socket => self.to_phones.push((n, Transmit { socket, remote: f.remote, bytes })),
+        }
+    }
+
+    /// Lets time pass until `until`, or until nothing happens any more before it.
+    pub fn step(&mut self, until: Time) -> bool {
+        let arrival = self.flying.peek().map(|Reverse(f)| f.0);
+        let alive = |n: &usize| !self.dead.contains(n);
+        let wake = (0..self.nodes.len())
+            .filter(alive)
+            .filter_map(|n| Some((self.nodes[n].poll_timeout()?.0, n)))
+            .min();
+        match (arrival, wake) {
+            (Some(at), _) if at <= until && wake.is_none_or(|(w, _)| at <= w) => {
+                let Reverse((at, _, socket, from, to, mut bytes)) = self.flying.pop().expect("peeked");
+                self.now = at;
+                if let Some(&n) = self.by_address.get(&to).filter(|n| !self.dead.contains(n)) {
+                    let forward = self.nodes[n].handle_datagram(at, socket, from, &mut bytes);
+                    self.forward(n, forward, &bytes);
+                    self.collect(n);
+                }
+                true
+            }
+            (_, Some((at, n))) if at <= until => {
+                self.now = self.now.max(at);
+                self.nodes[n].handle_timeout(self.now);
+                let next = self.nodes[n].poll_timeout();
+                assert!(next.is_none_or(|(t, _)| t > self.now), "{n} at {:?}: {next:?}", self.now);
+                self.collect(n);
+                true
+            }
+            _ => {
+                self.now = until;
+                false
+            }
+        }
+    }
+
+    /// Lets `d` pass.
+    pub fn run(&mut self, d: Duration) {
+        let until = self.now + d;
+        while self.step(until) {}
+    }
+
+    /// Runs until the command has ended, at most half a minute.
+    pub fn wait(&mut self, n: usize, op: OpId) -> Outcome {
+        self.collect(n);
+        let until = self.now + Duration::from_secs(30);
+        loop {
+            let done = self.events[n].iter().position(|e| matches!(e, Event::Done { op: o, .. } if *o == op));
+            if let Some(Event::Done { outcome, .. }) = done.and_then(|i| self.events[n].remove(i)) {
+                return outcome;
+            }
+            assert!(self.step(until), "command {op:?} of peer {n} never ended");
+        }
+    }
+}
