@@ -1,0 +1,433 @@
+//! The loop: one thread, one poll, any number of peers.
+//!
+//! Every peer has a UDP port towards other peers, a UDP and a TCP port towards phones, and pairs of
+//! UDP ports for phones' sound, bound when its node asks for them. A datagram is read into one
+//! buffer and handed to its node; sound comes back in the same buffer and is sent on without a copy.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream, UdpSocket};
+use mio::{Events, Interest, Poll, Registry, Token};
+use node::{Event, Node};
+use wire::{ConnectionId, Socket, Time, Transmit};
+
+/// Datagrams read from one socket before the others get their turn.
+const BURST: usize = 64;
+
+/// Connections of phones to one peer at once.
+const MAX_CONNECTIONS: usize = 64;
+
+/// Bytes waiting for a slow phone before its connection is closed.
+const MAX_BACKLOG: usize = 256 * 1024;
+
+/// Largest datagram read: anything longer is not ours.
+const BUFFER: usize = 65_536;
+
+/// What a token of the poll stands for.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Udp(usize, Socket),
+    PhoneListener(usize),
+    Phone(usize, ConnectionId),
+}
+
+struct Stream {
+    socket: TcpStream,
+    remote: SocketAddr,
+    token: Token,
+    backlog: VecDeque<u8>,
+}
+
+/// One peer and its sockets.
+struct Hosted {
+    node: Node,
+    media_ip: IpAddr,
+    udp: BTreeMap<Socket, (UdpSocket, Token)>,
+    listener: Option<TcpListener>,
+    streams: BTreeMap<ConnectionId, Stream>,
+    wakes: Option<Time>,
+    gone: bool,
+}
+
+/// The sockets of a peer, bound but not yet at work.
+pub struct Bound {
+    peer: UdpSocket,
+    sip: UdpSocket,
+    sip_tcp: TcpListener,
+    /// The address of the peer port.
+    pub peer_address: SocketAddr,
+    /// The address at which phones register.
+    pub sip_address: SocketAddr,
+}
+
+impl Bound {
+    /// Binds the ports of a peer. `fixed` says which must not move when they are taken.
+    pub fn new(
+        peer: SocketAddr,
+        peer_fixed: bool,
+        sip: SocketAddr,
+        sip_fixed: bool,
+    ) -> Result<Bound, String> {
+        let peer = bind(peer, peer_fixed, "--listen", |a| UdpSocket::bind(a))?;
+        let (sip, sip_tcp) = bind(sip, sip_fixed, "--sip", |a| {
+            let udp = UdpSocket::bind(a)?;
+            let tcp = TcpListener::bind(udp.local_addr()?)?;
+            Ok((udp, tcp))
+        })?;
+        enlarge(&peer);
+        enlarge(&sip);
+        let address = |s: &UdpSocket| s.local_addr().map_err(|e| e.to_string());
+        let (peer_address, sip_address) = (address(&peer)?, address(&sip)?);
+        Ok(Bound { peer, sip, sip_tcp, peer_address, sip_address })
+    }
+}
+
+/// Binds an address; one that was not demanded moves to the next free port when taken.
+fn bind<T>(
+    wanted: SocketAddr,
+    fixed: bool,
+    option: &str,
+    bind: impl Fn(SocketAddr) -> io::Result<T>,
+) -> Result<T, String> {
+    let mut address = wanted;
+    for _ in 0..200 {
+        match bind(address) {
+            Ok(bound) => return Ok(bound),
+            Err(e) if e.kind() == ErrorKind::AddrInUse && !fixed && address.port() != 0 => {
+                address.set_port(address.port().wrapping_add(2).max(1_024));
+            }
+            Err(e) if e.kind() == ErrorKind::AddrInUse && address.port() == 0 => {}
+            Err(e) => {
+                return Err(format!(
+                    "cannot use {wanted}: {e}. Choose another address with {option} IP:PORT, or leave \
+                     {option} out and a free port is found"
+                ));
+            }
+        }
+    }
+    Err(format!("no free port near {wanted}: choose one with {option} IP:PORT"))
+}
+
+/// Room for bursts; the system may grant less.
+fn enlarge(socket: &UdpSocket) {
+    let socket = socket2::SockRef::from(socket);
+    let _ = socket.set_recv_buffer_size(1 << 20);
+    let _ = socket.set_send_buffer_size(1 << 20);
+}
+
+/// Peers, their sockets, and the clock.
+pub struct World {
+    poll: Poll,
+    events: Events,
+    origin: Instant,
+    hosted: Vec<Hosted>,
+    sources: BTreeMap<Token, Source>,
+    wakes: BTreeSet<(Time, usize)>,
+    next_token: usize,
+    next_connection: u64,
+    buffer: Vec<u8>,
+}
+
+impl World {
+    /// No peers yet.
+    pub fn new() -> io::Result<World> {
+        Ok(World {
+            poll: Poll::new()?,
+            events: Events::with_capacity(1_024),
+            origin: Instant::now(),
+            hosted: Vec::new(),
+            sources: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            next_token: 1_000,
+            next_connection: 1,
+            buffer: vec![0; BUFFER],
+        })
+    }
+
+    /// For sockets of the caller's own; tokens below 1,000 are the caller's.
+    pub fn registry(&self) -> &Registry {
+        self.poll.registry()
+    }
+
+    /// The clock.
+    pub fn now(&self) -> Time {
+        Time::from_micros(self.origin.elapsed().as_micros() as u64)
+    }
+
+    /// A peer.
+    pub fn node(&self, index: usize) -> &Node {
+        &self.hosted[index].node
+    }
+
+    /// Adds a peer with its bound sockets; returns its index.
+    pub fn add(&mut self, node: Node, bound: Bound) -> io::Result<usize> {
+        let index = self.hosted.len();
+        let media_ip = bound.sip_address.ip();
+        let mut hosted = Hosted {
+            node,
+            media_ip,
+            udp: BTreeMap::new(),
+            listener: None,
+            streams: BTreeMap::new(),
+            wakes: None,
+            gone: false,
+        };
+        for (socket, mut udp) in [(Socket::Peer, bound.peer), (Socket::Sip, bound.sip)] {
+            let token = self.token(Source::Udp(index, socket));
+            self.poll.registry().register(&mut udp, token, Interest::READABLE)?;
+            hosted.udp.insert(socket, (udp, token));
+        }
+        let token = self.token(Source::PhoneListener(index));
+        let mut listener = bound.sip_tcp;
+        self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
+        hosted.listener = Some(listener);
+        self.hosted.push(hosted);
+        Ok(index)
+    }
+
+    fn token(&mut self, source: Source) -> Token {
+        self.next_token += 1;
+        self.sources.insert(Token(self.next_token), source);
+        Token(self.next_token)
+    }
+
+    /// Stops hosting a peer, without a goodbye: its ports fall silent.
+    pub fn kill(&mut self, index: usize) {
+        let hosted = &mut self.hosted[index];
+        hosted.gone = true;
+        hosted.udp.clear();
+        hosted.listener = None;
+        hosted.streams.clear();
+        if let Some(at) = hosted.wakes.take() {
+            self.wakes.remove(&(at, index));
+        }
+    }
+
+    /// Gives a peer a command; what it wants sent is sent, what it says goes to `tell`.
+    pub fn with<T>(
+        &mut self,
+        index: usize,
+        tell: &mut dyn FnMut(usize, Event),
+        command: impl FnOnce(&mut Node, Time) -> T,
+    ) -> T {
+        let now = self.now();
+        let result = command(&mut self.hosted[index].node, now);
+        self.drain(index, tell);
+        result
+    }
+
+    /// Waits until something happens, at most `longest`, and deals with it. Returns the caller's own
+    /// tokens that are ready.
+    pub fn turn(
+        &mut self,
+        longest: Duration,
+        tell: &mut dyn FnMut(usize, Event),
+    ) -> io::Result<Vec<Token>> {
+        let now = self.now();
+        let until = self.wakes.first().map(|(at, _)| at.since(now));
+        // A microsecond more, so that the alarm is surely due when the wait is over.
+        let wait = until.map_or(longest, |d| d.min(longest)) + Duration::from_micros(1);
+        match self.poll.poll(&mut self.events, Some(wait)) {
+            Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
+            _ => {}
+        }
+        let ready: Vec<(Token, bool)> = self.events.iter().map(|e| (e.token(), e.is_writable())).collect();
+        let mut own = Vec::new();
+        for (token, writable) in ready {
+            match self.sources.get(&token).copied() {
+                Some(Source::Udp(index, socket)) => self.read_udp(index, socket, tell),
+                Some(Source::PhoneListener(index)) => self.accept(index),
+                Some(Source::Phone(index, connection)) => {
+                    if writable {
+                        self.flush(index, connection);
+                    }
+                    self.read_stream(index, connection, tell);
+                }
+                None => own.push(token),
+            }
+        }
+        self.run_alarms(tell);
+        Ok(own)
+    }
+
+    fn run_alarms(&mut self, tell: &mut dyn FnMut(usize, Event)) {
+        // At most once per peer and turn, so that a busy peer never starves the sockets.
+        let now = self.now();
+        let due: Vec<usize> = self.wakes.iter().take_while(|(at, _)| *at <= now).map(|(_, i)| *i).collect();
+        for index in due {
+            self.hosted[index].node.handle_timeout(now);
+            self.drain(index, tell);
+        }
+    }
+
+    fn read_udp(&mut self, index: usize, socket: Socket, tell: &mut dyn FnMut(usize, Event)) {
+        for _ in 0..BURST {
+            let Some((udp, _)) = self.hosted[index].udp.get(&socket) else { return };
+            let (len, remote) = match udp.recv_from(&mut self.buffer) {
+                Ok(got) => got,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                // An earlier datagram found nobody at home: no fault of this socket.
+                Err(_) => continue,
+            };
+            let now = self.now();
+            let hosted = &mut self.hosted[index];
+            let bytes = &mut self.buffer[..len];
+            match hosted.node.handle_datagram(now, socket, remote, bytes) {
+                Some(forward) => {
+                    if let Some((out, _)) = hosted.udp.get(&forward.socket) {
+                        let _ = out.send_to(&self.buffer[..forward.len], forward.remote);
+                    }
+                }
+                None => self.drain(index, tell),
+            }
+        }
+        // There may be more: readiness is told only once.
+        let Some((udp, token)) = self.hosted[index].udp.get_mut(&socket) else { return };
+        let _ = self.poll.registry().reregister(udp, *token, Interest::READABLE);
+    }
+
+    /// Sends what a peer wants sent, deals with what it asks of us, and tells the rest.
+    fn drain(&mut self, index: usize, tell: &mut dyn FnMut(usize, Event)) {
+        while let Some(transmit) = self.hosted[index].node.poll_transmit() {
+            self.send(index, transmit);
+        }
+        while let Some(event) = self.hosted[index].node.poll_event() {
+            match event {
+                Event::MediaPortsWanted(count) => self.bind_media(index, count),
+                Event::MediaPortReleased(port) => self.unbind_media(index, port),
+                Event::CloseStream(connection) => self.close(index, connection),
+                event => tell(index, event),
+            }
+        }
+        let hosted = &mut self.hosted[index];
+        let wakes = hosted.node.poll_timeout().map(|(at, _)| at).filter(|_| !hosted.gone);
+        if hosted.wakes != wakes {
+            hosted.wakes.into_iter().for_each(|at| {
+                self.wakes.remove(&(at, index));
+            });
+            wakes.into_iter().for_each(|at| {
+                self.wakes.insert((at, index));
+            });
+            hosted.wakes = wakes;
+        }
+    }
+
+    fn send(&mut self, index: usize, transmit: Transmit) {
+        if let Socket::SipStream(connection) = transmit.socket {
+            if let Some(stream) = self.hosted[index].streams.get_mut(&connection) {
+                stream.backlog.extend(&transmit.bytes);
+            }
+            return self.flush(index, connection);
+        }
+        if let Some((udp, _)) = self.hosted[index].udp.get(&transmit.socket) {
+            let _ = udp.send_to(&transmit.bytes, transmit.remote);
+        }
+    }
+
+    // ---- media ports ---------------------------------------------------------------------------
+
+    fn bind_media(&mut self, index: usize, count: usize) {
+        for _ in 0..count {
+            let ip = self.hosted[index].media_ip;
+            let Some((even, odd)) = bind_pair(ip) else { return };
+            let Ok(port) = even.local_addr().map(|a| a.port()) else { return };
+            for (port, mut udp) in [(port, even), (port + 1, odd)] {
+                let token = self.token(Source::Udp(index, Socket::Media(port)));
+                let _ = self.poll.registry().register(&mut udp, token, Interest::READABLE);
+                self.hosted[index].udp.insert(Socket::Media(port), (udp, token));
+            }
+            self.hosted[index].node.offer_media_port(port);
+        }
+    }
+
+    fn unbind_media(&mut self, index: usize, port: u16) {
+        for port in [port, port + 1] {
+            if let Some((mut udp, token)) = self.hosted[index].udp.remove(&Socket::Media(port)) {
+                let _ = self.poll.registry().deregister(&mut udp);
+                self.sources.remove(&token);
+            }
+        }
+    }
+
+    // ---- phones over TCP -----------------------------------------------------------------------
+
+    fn accept(&mut self, index: usize) {
+        while let Some(Ok((mut socket, remote))) = self.hosted[index].listener.as_ref().map(TcpListener::accept) {
+            if self.hosted[index].streams.len() >= MAX_CONNECTIONS {
+                continue;
+            }
+            let connection = ConnectionId(self.next_connection);
+            self.next_connection += 1;
+            let token = self.token(Source::Phone(index, connection));
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            if self.poll.registry().register(&mut socket, token, interest).is_ok() {
+                let stream = Stream { socket, remote, token, backlog: VecDeque::new() };
+                self.hosted[index].streams.insert(connection, stream);
+            }
+        }
+    }
+
+    fn read_stream(&mut self, index: usize, connection: ConnectionId, tell: &mut dyn FnMut(usize, Event)) {
+        loop {
+            let hosted = &mut self.hosted[index];
+            let Some(stream) = hosted.streams.get_mut(&connection) else { return };
+            let remote = stream.remote;
+            match stream.socket.read(&mut self.buffer) {
+                Ok(len) if len > 0 => {
+                    let now = self.now();
+                    let bytes = &mut self.buffer[..len];
+                    let socket = Socket::SipStream(connection);
+                    self.hosted[index].node.handle_datagram(now, socket, remote, bytes);
+                    self.drain(index, tell);
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                _ => {
+                    self.close(index, connection);
+                    let now = self.now();
+                    self.hosted[index].node.handle_stream_closed(now, connection);
+                    return self.drain(index, tell);
+                }
+            }
+        }
+    }
+
+    fn flush(&mut self, index: usize, connection: ConnectionId) {
+        let Some(stream) = self.hosted[index].streams.get_mut(&connection) else { return };
+        while !stream.backlog.is_empty() {
+            match stream.socket.write(stream.backlog.as_slices().0) {
+                Ok(written) => drop(stream.backlog.drain(..written)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => return,
+            }
+        }
+        if stream.backlog.len() > MAX_BACKLOG {
+            self.close(index, connection);
+        }
+    }
+
+    fn close(&mut self, index: usize, connection: ConnectionId) {
+        if let Some(mut stream) = self.hosted[index].streams.remove(&connection) {
+            let _ = self.poll.registry().deregister(&mut stream.socket);
+            self.sources.remove(&stream.token);
+        }
+    }
+}
+
+/// An even port and the odd one after it, both free.
+fn bind_pair(ip: IpAddr) -> Option<(UdpSocket, UdpSocket)> {
+    for _ in 0..100 {
+        let first = UdpSocket::bind(SocketAddr::new(ip, 0)).ok()?;
+        let port = first.local_addr().ok()?.port();
+        let other = UdpSocket::bind(SocketAddr::new(ip, port ^ 1));
+        match (other, port % 2) {
+            (Ok(odd), 0) => return Some((first, odd)),
+            (Ok(even), _) => return Some((even, first)),
+            _ => {}
+        }
+    }
+    None
+}
