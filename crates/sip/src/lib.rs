@@ -21,6 +21,7 @@ mod media_plane;
 mod registrar;
 mod timers;
 pub mod transaction;
+pub mod ua;
 
 pub use agent::{Agent, Config, MAX_CALLS, ROUTE_TIMEOUT};
 pub use auth::{LOCK_OUT, MAX_FAILURES};
