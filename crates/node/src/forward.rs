@@ -17,7 +17,7 @@ use crate::node::{Node, Purpose, millis};
 use crate::transaction::{ServerKey, Serving};
 
 /// Hops a route log holds at most: twice the logarithm of any overlay this runs in.
-pub const MAX_ROUTE_LOG: usize = 16;
+pub(crate) const MAX_ROUTE_LOG: usize = 16;
 
 /// What each hop keeps back of the deadline for the way of the answer, at least.
 const MARGIN: Duration = Duration::from_millis(20);

@@ -51,6 +51,7 @@ pub use config::{Config, Identity, KeptValue, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
 pub use event::{Event, Level, OpId, Outcome};
+pub use locals::CallOptions;
 
 pub use media::Forward;
 pub use node::Node;

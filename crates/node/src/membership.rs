@@ -21,10 +21,10 @@ use crate::search::{For, Want};
 use crate::storage::Storage;
 
 /// Peers a bootstrap answer names (slides of 2008: recently joined and managed ones mixed).
-pub const BOOTSTRAP_PEERS: usize = 20;
+pub(crate) const BOOTSTRAP_PEERS: usize = 20;
 
 /// Hosts remembered across restarts.
-pub const HOST_CACHE: usize = 64;
+pub(crate) const HOST_CACHE: usize = 64;
 
 /// Joins are sent to this many of the nearest peers, so that one lost or lying peer does not matter.
 const JOINS: usize = 4;

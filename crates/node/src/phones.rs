@@ -30,6 +30,8 @@ pub(crate) struct Phones {
     asked: BTreeSet<NodeId>,
     /// Whether ports for sound are worth keeping ready.
     has_phones: bool,
+    /// Ports asked for and not given yet.
+    ports_asked_for: usize,
 }
 
 impl Phones {
@@ -51,6 +53,7 @@ impl Phones {
             inbox: saved.inbox.iter().cloned().collect(),
             asked: BTreeSet::new(),
             has_phones: false,
+            ports_asked_for: 0,
         }
     }
 
@@ -132,6 +135,7 @@ impl Node {
     /// Gives a bound pair of UDP ports for sound, named by the even one.
     pub fn offer_media_port(&mut self, port: u16) {
         self.phones.plane.offer_port(port);
+        self.phones.ports_asked_for = self.phones.ports_asked_for.saturating_sub(1);
     }
 
     /// Says at which address phones find this peer, once the sockets are bound.
@@ -280,8 +284,9 @@ impl Node {
             self.emit(Event::MediaPortReleased(port));
         }
         let wanted = self.phones.plane.ports_wanted();
-        if self.phones.has_phones && wanted > 0 && !self.phones.locals.ports_requested(wanted) {
-            self.emit(Event::MediaPortsWanted(wanted));
+        if self.phones.has_phones && wanted > self.phones.ports_asked_for {
+            self.emit(Event::MediaPortsWanted(wanted - self.phones.ports_asked_for));
+            self.phones.ports_asked_for = wanted;
         }
     }
 

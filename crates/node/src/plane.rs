@@ -20,7 +20,7 @@ use crate::timers::Timers;
 
 /// Port pairs kept ready, so that a call never waits for one: two for each side of two media lines
 /// of two phones ringing at once.
-pub const PORT_STOCK: usize = 8;
+pub(crate) const PORT_STOCK: usize = 8;
 
 /// Most port pairs kept for reuse after their calls ended.
 const PORT_KEEP: usize = 64;
@@ -56,7 +56,6 @@ pub(crate) struct Heard {
     pub(crate) mos: f64,
     pub(crate) codec: String,
     pub(crate) recording: Option<Vec<i16>>,
-    pub(crate) silent_peer: bool,
 }
 
 /// The media plane of a peer.
@@ -228,7 +227,6 @@ impl Plane {
             mos,
             codec: entry.codec.clone(),
             recording: None,
-            silent_peer: theirs.received == 0 && ours.received > 100,
         })
     }
 

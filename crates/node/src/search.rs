@@ -24,7 +24,7 @@ use crate::report::Hop;
 
 /// Names one search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub struct SearchId(pub u64);
+pub(crate) struct SearchId(pub u64);
 
 /// Peers named in one answer, and spoken to at the end of a search (Kademlia's k).
 pub(crate) const WIDTH: usize = 8;

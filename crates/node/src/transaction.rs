@@ -20,10 +20,10 @@ use wire::{NodeId, Time};
 use crate::timers::Timers;
 
 /// Sends of one request to one hop before it counts as dead.
-pub const MAX_SENDS: u8 = 3;
+pub(crate) const MAX_SENDS: u8 = 3;
 
 /// How long an answer is repeated for late repetitions of its request.
-pub const ANSWER_LIFETIME: Duration = Duration::from_secs(15);
+pub(crate) const ANSWER_LIFETIME: Duration = Duration::from_secs(15);
 
 /// Most requests under way at once; a peer with more is being flooded by its owner.
 const MAX_CLIENTS: usize = 4_096;
@@ -185,11 +185,6 @@ impl<P> Transactions<P> {
         self.timers.cancel(Alarm::Client(transaction));
         self.rto.remove(&transaction);
         self.clients.remove(&transaction)
-    }
-
-    /// Client transactions under way.
-    pub(crate) fn outstanding(&self) -> usize {
-        self.clients.len()
     }
 
     /// A request of somebody else that is remembered.

@@ -1,5 +1,5 @@
 //! A network small enough to read: peers in one thread, virtual time, five milliseconds each way.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::cmp::Reverse;

@@ -1,0 +1,213 @@
+//! Calls and messages between peers, judged by what was heard.
+
+mod world;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use media::{Endpoint, EndpointConfig, Source};
+use node::{CallOptions, Event, Outcome};
+use sip::Flow;
+use sip::transaction::SentBy;
+use sip::ua::{UaConfig, UaEvent, UserAgent, g711_sdp};
+use wire::sdp::Description;
+use wire::{Seed, Socket};
+use world::{World, sip_address};
+
+/// A scripted phone at one peer: registers, answers, plays a tone, keeps what it hears.
+struct Phone {
+    at: usize,
+    address: SocketAddr,
+    ua: UserAgent,
+    sound: Option<Endpoint>,
+    send_to: Option<SocketAddr>,
+    hertz: f64,
+    ended: bool,
+    texts: Vec<String>,
+}
+
+impl Phone {
+    fn new(world: &mut World, at: usize, hertz: f64) -> Phone {
+        let user = format!("user{at}");
+        world.nodes[at].add_phone(world.now, &format!("{user}@test"), "secret");
+        world.collect(at);
+        let address = SocketAddr::from(([10, 9, 0, at as u8], 5060));
+        let config = UaConfig {
+            user,
+            domain: "test".into(),
+            password: Some("secret".into()),
+            flow: Flow::Udp(sip_address(at)),
+            sent_by: SentBy { host: address.ip().to_string(), port: Some(5060) },
+            expires: 600,
+        };
+        let mut ua = UserAgent::new(config, Seed::from_number(at as u64 + 50));
+        ua.register(world.now);
+        let phone =
+            Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, texts: Vec::new() };
+        phone
+    }
+
+    fn media_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), 30_000)
+    }
+
+    fn talk(&mut self, world: &World, sdp: &[u8]) {
+        let config = EndpointConfig::new(Source::Tone(self.hertz), Seed::from_number(7));
+        self.sound = Some(Endpoint::new(config, world.now));
+        self.send_to = Description::parse(sdp).unwrap().destination(0);
+    }
+
+    /// Takes what came, says what is due.
+    fn act(&mut self, world: &mut World) {
+        let mut rest = Vec::new();
+        for (n, t) in std::mem::take(&mut world.to_phones) {
+            match t.socket {
+                Socket::Sip if t.remote == self.address => {
+                    self.ua.handle_message(world.now, Flow::Udp(sip_address(n)), &t.bytes);
+                }
+                Socket::Media(_) if t.remote == self.media_address() => {
+                    if let Some(sound) = &mut self.sound {
+                        sound.handle_packet(world.now, &t.bytes);
+                    }
+                }
+                _ => rest.push((n, t)),
+            }
+        }
+        world.to_phones = rest;
+        if self.ua.poll_timeout().is_some_and(|(at, _)| at <= world.now) {
+            self.ua.handle_timeout(world.now);
+        }
+        while let Some(event) = self.ua.poll_event() {
+            match event {
+                UaEvent::Incoming { handle, offer, .. } => {
+                    self.ua.ring(world.now, handle);
+                    self.talk(world, &offer.expect("an offer"));
+                    self.ua.answer(world.now, handle, g711_sdp(self.media_address()));
+                }
+                UaEvent::Answered { sdp, .. } => self.talk(world, &sdp),
+                UaEvent::Ended { .. } => self.ended = true,
+                UaEvent::MessageReceived { body, .. } => {
+                    self.texts.push(String::from_utf8(body).unwrap());
+                }
+                _ => {}
+            }
+        }
+        while let Some((_, bytes)) = self.ua.poll_transmit() {
+            world.from_phone(self.at, Socket::Sip, self.address, &bytes);
+        }
+        let Some(sound) = &mut self.sound else { return };
+        if sound.poll_timeout().is_some_and(|(at, _)| at <= world.now) {
+            sound.handle_timeout(world.now);
+        }
+        while let Some(packet) = sound.poll_packet() {
+            let to = self.send_to.unwrap();
+            let offset = u16::from(matches!(wire::rtp::classify(&packet), Some(wire::rtp::Kind::Rtcp)));
+            let socket = Socket::Media(to.port() + offset);
+            let from = SocketAddr::new(self.address.ip(), 30_000 + offset);
+            world.from_phone(self.at, socket, from, &packet);
+        }
+    }
+
+    fn heard(&self, hertz: f64) -> bool {
+        let recording = self.sound.as_ref().map(|s| s.recording().to_vec()).unwrap_or_default();
+        media::heard(&recording, 8_000, hertz).at_least(2.0)
+    }
+}
+
+fn run(world: &mut World, phones: &mut [Phone], d: Duration) {
+    let until = world.now + d;
+    while world.now < until {
+        phones.iter_mut().for_each(|p| p.act(world));
+        world.run(Duration::from_millis(2));
+    }
+}
+
+fn ready(peers: usize) -> World {
+    let mut world = World::new(peers);
+    world.run(Duration::from_secs(10));
+    world
+}
+
+#[test]
+fn echo_gives_back_what_it_hears() {
+    let mut world = ready(3);
+    let options = CallOptions { record: true, duration: Some(Duration::from_secs(4)), play: None };
+    let op = world.nodes[1].call(world.now, "user1@test", "echo", options);
+    match world.wait(1, op) {
+        Outcome::Call(report) => {
+            let recording = report.recording.expect("a recording");
+            let heard = media::heard(&recording, 8_000, 440.0);
+            assert!(heard.at_least(2.0), "{heard:?}");
+            assert_eq!((report.state.as_str(), report.failure), ("ended", None));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn two_phones_at_two_peers_hear_each_other() {
+    let mut world = ready(8);
+    let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let offer = g711_sdp(phones[0].media_address());
+    let call = phones[0].ua.invite(world.now, "user6@test", offer);
+    run(&mut world, &mut phones, Duration::from_secs(5));
+    assert!(phones[1].heard(440.0) && phones[0].heard(1_000.0));
+    let report = world.nodes[2].calls(world.now).pop().expect("a call");
+    assert_eq!((report.state.as_str(), report.path.as_str()), ("established", "direct"));
+    assert!(report.setup_ms < 300.0 && report.mos > 4.0 && report.rtp.lost == 0, "{report:?}");
+    phones[0].ua.hang_up(world.now, call);
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    assert!(phones[1].ended);
+    assert_eq!(world.nodes[6].calls(world.now).pop().unwrap().state, "ended");
+}
+
+#[test]
+fn a_phone_is_told_within_five_seconds_that_the_other_peer_died() {
+    let mut world = ready(8);
+    let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let offer = g711_sdp(phones[0].media_address());
+    phones[0].ua.invite(world.now, "user6@test", offer);
+    run(&mut world, &mut phones, Duration::from_secs(4));
+    assert!(phones[0].heard(1_000.0));
+    world.dead.insert(6);
+    let [caller, _] = phones;
+    let mut survivor = [caller];
+    run(&mut world, &mut survivor, Duration::from_secs(5));
+    assert!(survivor[0].ended, "{:?}", world.nodes[2].calls(world.now));
+    let report = world.nodes[2].calls(world.now).pop().unwrap();
+    assert_eq!(report.failure.expect("a failure").cause, "peer_lost");
+}
+
+#[test]
+fn a_message_reaches_a_phone_or_waits_in_the_inbox() {
+    let mut world = ready(8);
+    let mut phones = [Phone::new(&mut world, 5, 440.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let to_phone = world.nodes[1].message(world.now, "user1@test", "user5@test", "hello");
+    run(&mut world, &mut phones, Duration::from_secs(2));
+    assert_eq!(phones[0].texts, ["hello"]);
+    assert!(matches!(world.wait(1, to_phone), Outcome::Message(r) if r.state == "delivered"));
+    let to_inbox = world.nodes[1].message(world.now, "user1@test", "user4@test", "later");
+    assert!(matches!(world.wait(1, to_inbox), Outcome::Message(r) if r.state == "delivered"));
+    let inbox: Vec<_> = world.nodes[4].inbox().map(|m| (m.from.as_str(), m.text.as_str())).collect();
+    assert_eq!(inbox, [("user1@test", "later")]);
+}
+
+#[test]
+fn calls_that_cannot_succeed_say_why() {
+    let mut world = ready(8);
+    for (to, status, cause) in [("nobody@test", 404, "not_found"), ("user4@test", 480, "unavailable")] {
+        let start = world.now;
+        let op = world.nodes[1].call(world.now, "user1@test", to, CallOptions::default());
+        match world.wait(1, op) {
+            Outcome::Call(report) => {
+                assert_eq!((report.status, report.failure.unwrap().cause.as_str()), (status, cause));
+                assert!(world.now.since(start) < Duration::from_secs(3));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!world.events[1].iter().any(|e| matches!(e, Event::Offline { .. })));
+}
