@@ -23,7 +23,8 @@ const MAX_RESOLUTIONS: usize = 1_024;
 /// Who waits for a name to be resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ResolvedFor {
-    Sip(sip::RequestId),
+    /// A request of the agent, for this user.
+    Sip(sip::RequestId, String),
     Ping(OpId),
     Tables(OpId, crate::diagnostics::Table),
 }
@@ -151,7 +152,7 @@ impl Node {
 
     fn resolved(&mut self, now: Time, purpose: ResolvedFor, outcome: Resolved) {
         match (purpose, outcome) {
-            (ResolvedFor::Sip(request), outcome) => self.route_request(now, request, outcome),
+            (ResolvedFor::Sip(request, user), outcome) => self.route_request(now, request, user, outcome),
             (ResolvedFor::Ping(op), Resolved::Peers(peers)) => self.ping_contact(now, op, peers[0]),
             (ResolvedFor::Tables(op, table), Resolved::Peers(peers)) => {
                 self.ask_tables(now, op, (peers[0].address, Some(peers[0].id)), table);

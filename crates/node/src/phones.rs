@@ -387,12 +387,21 @@ impl Node {
             (None, false) if matches!(source, Flow::Peer(_)) => {
                 self.refuse_route(now, request, 404, "No such user here");
             }
-            (None, false) => self.resolve(now, &to, ResolvedFor::Sip(request)),
+            (None, false) => {
+                let purpose = ResolvedFor::Sip(request, to.clone());
+                self.resolve(now, &to, purpose);
+            }
         }
     }
 
     /// The directory knows, or knows not, where a request shall go.
-    pub(crate) fn route_request(&mut self, now: Time, request: RequestId, outcome: Resolved) {
+    pub(crate) fn route_request(
+        &mut self,
+        now: Time,
+        request: RequestId,
+        user: String,
+        outcome: Resolved,
+    ) {
         match outcome {
             Resolved::Unknown => self.refuse_route(now, request, 404, "Nobody has that name"),
             Resolved::Offline => self.refuse_route(now, request, 480, "None of the user's peers is there"),
@@ -401,8 +410,7 @@ impl Node {
                 for contact in peers {
                     self.tunnels.meet(now, contact);
                     self.phones.plane.peers.insert(contact.id, contact.address);
-                    // An empty user leaves the name as it was dialled.
-                    targets.push(Target::Peer { node: contact.id, user: String::new() });
+                    targets.push(Target::Peer { node: contact.id, user: user.clone() });
                 }
                 self.route(now, request, targets);
             }
