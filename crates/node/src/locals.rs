@@ -199,8 +199,6 @@ impl Node {
     fn handle_local_event(&mut self, now: Time, id: u32, event: UaEvent) {
         match event {
             UaEvent::Incoming { handle, offer, .. } if id == ECHO => {
-                let talker = Talker { source: Source::Echo, record: false };
-                self.phones.plane.talkers.insert(ECHO, talker);
                 // Whatever codec is offered comes back as it came.
                 let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
                 let sdp = offer.unwrap_or_else(|| g711_sdp(nowhere));

@@ -15,6 +15,7 @@ use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
 use wire::sdp::{Description, Direction};
 use wire::{NodeId, Rng, Seed, Time, Transmit};
 
+use crate::locals::ECHO;
 use crate::report::RtpReport;
 use crate::timers::Timers;
 
@@ -94,7 +95,7 @@ impl Plane {
             phone_ip,
             peer_address,
             peers: BTreeMap::new(),
-            talkers: BTreeMap::new(),
+            talkers: BTreeMap::from([(ECHO, Talker { source: Source::Echo, record: false })]),
             finished: BTreeMap::new(),
         }
     }

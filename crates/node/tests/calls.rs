@@ -135,9 +135,10 @@ fn echo_gives_back_what_it_hears() {
     let op = world.nodes[1].call(world.now, "user1@test", "echo", options);
     match world.wait(1, op) {
         Outcome::Call(report) => {
-            let recording = report.recording.expect("a recording");
+            let recording = report.recording.clone().expect("a recording");
+            assert_eq!(report.failure, None, "{report:?}");
             let heard = media::heard(&recording, 8_000, 440.0);
-            assert!(heard.at_least(2.0), "{heard:?}");
+            assert!(heard.at_least(2.0), "{heard:?} {} {:?}", recording.len(), report.rtp);
             assert_eq!((report.state.as_str(), report.failure), ("ended", None));
         }
         other => panic!("{other:?}"),
@@ -190,7 +191,8 @@ fn a_message_reaches_a_phone_or_waits_in_the_inbox() {
     assert_eq!(phones[0].texts, ["hello"]);
     assert!(matches!(world.wait(1, to_phone), Outcome::Message(r) if r.state == "delivered"));
     let to_inbox = world.nodes[1].message(world.now, "user1@test", "user4@test", "later");
-    assert!(matches!(world.wait(1, to_inbox), Outcome::Message(r) if r.state == "delivered"));
+    let outcome = world.wait(1, to_inbox);
+    assert!(matches!(&outcome, Outcome::Message(r) if r.state == "delivered"), "{outcome:?}");
     let inbox: Vec<_> = world.nodes[4].inbox().map(|m| (m.from.as_str(), m.text.as_str())).collect();
     assert_eq!(inbox, [("user1@test", "later")]);
 }

@@ -250,7 +250,7 @@ impl Agent {
                 }),
                 Target::Local(number) => found.push(Destination {
                     flow: Flow::Local(*number),
-                    uri: String::new(),
+                    uri: format!("sip:user-{number}@local.invalid"),
                     routes: Vec::new(),
                     replaces: None,
                 }),
