@@ -1,3 +1,5 @@
 //! The real world: sockets, clock, disk and command line around [`node::Node`].
 
+pub mod control;
+pub mod home;
 pub mod run;

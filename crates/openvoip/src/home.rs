@@ -1,0 +1,182 @@
+//! The data directory of a peer: keys, phones, and what survives a restart.
+//!
+//! ```text
+//! peer.key            the peer key, 64 hexadecimal digits, readable by the owner only
+//! users/NAME.key      a user key each, likewise
+//! phones.json         who may register, with passwords, likewise
+//! state.json          host cache, published values, inbox
+//! control.sock        the control socket, while the peer runs
+//! ```
+//!
+//! Files are replaced, never overwritten in place. One that cannot be read is set aside under another
+//! name with a message, and nothing is lost silently.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use node::{Identity, Saved, User};
+use wire::{KeyPair, Seed};
+
+/// A data directory.
+#[derive(Clone, Debug)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// Opens a data directory, making it if it is not there.
+    pub fn open(path: &Path) -> Result<Home, String> {
+        let users = path.join("users");
+        fs::create_dir_all(&users)
+            .map_err(|e| format!("cannot make {}: {e}. Choose another place with --data-dir", users.display()))?;
+        Ok(Home(path.to_owned()))
+    }
+
+    /// Where the running peer listens for commands.
+    pub fn control_socket(path: &Path) -> PathBuf {
+        path.join("control.sock")
+    }
+
+    /// The path itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The peer key and the keys of the users served; made when first asked for.
+    pub fn identity(&self, users: &[String]) -> Result<Identity, String> {
+        let peer = self.key("peer.key")?;
+        let mut names: Vec<String> = self.known_users();
+        names.extend(users.iter().cloned());
+        names.sort();
+        names.dedup();
+        let user = |aor: String| Ok(User { keys: self.key(&format!("users/{aor}.key"))?, aor });
+        let mut served = names.into_iter().map(user).collect::<Result<Vec<User>, String>>()?;
+        // The users named on the command line come first: they give the default domain.
+        served.sort_by_key(|u| !users.contains(&u.aor));
+        Ok(Identity { peer, users: served })
+    }
+
+    fn known_users(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.0.join("users")).into_iter().flatten().flatten();
+        let name = |e: fs::DirEntry| e.file_name().to_str()?.strip_suffix(".key").map(str::to_owned);
+        entries.filter_map(name).collect()
+    }
+
+    fn key(&self, name: &str) -> Result<KeyPair, String> {
+        if name.contains("..") || name.matches('/').count() > 1 {
+            return Err(format!("'{name}' cannot be a file name: choose a user without slashes and dots in a row"));
+        }
+        let path = self.0.join(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => data_encoding::HEXLOWER
+                .decode(text.trim().as_bytes())
+                .ok()
+                .and_then(|b| b.try_into().ok())
+                .map(|b| KeyPair::from_seed(Seed(b)))
+                .ok_or_else(|| {
+                    format!(
+                        "{} is not a key (64 hexadecimal digits). Restore it from a copy; or move it away, \
+                         and a new identity is made at the next start",
+                        path.display()
+                    )
+                }),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let mut secret = [0; 32];
+                getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
+                let pair = KeyPair::from_seed(Seed(secret));
+                let text = data_encoding::HEXLOWER.encode(&*pair.secret());
+                self.write(name, text.as_bytes())?;
+                Ok(pair)
+            }
+            Err(e) => Err(format!("cannot read {}: {e}", path.display())),
+        }
+    }
+
+    /// Who may register, with which password.
+    pub fn phones(&self) -> BTreeMap<String, String> {
+        self.read("phones.json").unwrap_or_default()
+    }
+
+    /// Lets a phone register, from the next start on.
+    pub fn save_phones(&self, phones: &BTreeMap<String, String>) -> Result<(), String> {
+        self.write("phones.json", &serde_json::to_vec_pretty(phones).map_err(|e| e.to_string())?)
+    }
+
+    /// What survived the last run.
+    pub fn saved(&self) -> Saved {
+        self.read("state.json").unwrap_or_default()
+    }
+
+    /// Keeps what shall survive.
+    pub fn save(&self, saved: &Saved) -> Result<(), String> {
+        self.write("state.json", &serde_json::to_vec(saved).map_err(|e| e.to_string())?)
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
+        let path = self.0.join(name);
+        let bytes = fs::read(&path).ok()?;
+        match serde_json::from_slice(&bytes) {
+            Ok(value) => Some(value),
+            Err(e) => {
+                let aside = (1..).map(|n| self.0.join(format!("{name}.corrupt-{n}"))).find(|p| !p.exists())?;
+                let moved = fs::rename(&path, &aside);
+                eprintln!(
+                    "{} cannot be read ({e}); it was {} and this peer starts without it",
+                    path.display(),
+                    moved.map_or_else(|e| format!("left there: {e}"), |()| format!("set aside as {}", aside.display()))
+                );
+                None
+            }
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
+        let path = self.0.join(name);
+        let new = path.with_extension("new");
+        let written = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&new)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .and_then(|()| fs::rename(&new, &path));
+        written.map_err(|e| format!("cannot write {}: {e}", path.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_made_once_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let first = home.identity(&["alice@demo.test".into()]).unwrap();
+        let again = home.identity(&[]).unwrap();
+        assert_eq!(first.peer.public(), again.peer.public());
+        assert_eq!(first.users[0].keys.public(), again.users[0].keys.public());
+    }
+
+    #[test]
+    fn a_corrupt_state_is_set_aside_and_not_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        fs::write(dir.path().join("state.json"), b"{\"hosts\": [\"127.0").unwrap();
+        assert_eq!(home.saved(), Saved::default());
+        assert!(dir.path().join("state.json.corrupt-1").exists());
+        home.save(&Saved { hosts: vec!["127.0.0.1:7080".parse().unwrap()], ..Saved::default() }).unwrap();
+        assert_eq!(home.saved().hosts.len(), 1);
+    }
+
+    #[test]
+    fn a_damaged_key_is_an_error_and_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        fs::write(dir.path().join("peer.key"), b"short").unwrap();
+        assert!(home.identity(&[]).unwrap_err().contains("not a key"));
+        assert_eq!(fs::read(dir.path().join("peer.key")).unwrap(), b"short");
+    }
+}
