@@ -1,5 +1,7 @@
 //! The real world: sockets, clock, disk and command line around [`node::Node`].
 
 pub mod control;
+pub mod demo;
 pub mod home;
 pub mod run;
+pub mod serve;
