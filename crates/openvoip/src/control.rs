@@ -92,7 +92,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
         "objects" => rows("objects", to_json(node.objects(now))),
         "connections" => rows("connections", to_json(node.connections(now))),
         "calls" => rows("calls", to_json(node.calls(now))),
-        "inbox" => rows("messages", to_json(node.inbox().collect::<Vec<_>>())),
+        "inbox" => Reply::Now(answer("inbox", exit::OK, json!({ "messages": to_json(node.inbox().collect::<Vec<_>>()) }))),
         "lookup" => lookup(node, now, who, request),
         "put" => {
             let ttl = request["ttl"].as_u64().map(Duration::from_secs);
