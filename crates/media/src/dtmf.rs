@@ -37,12 +37,7 @@ impl EventPayload {
     /// Its four bytes.
     pub fn to_bytes(self) -> [u8; 4] {
         let [high, low] = self.duration.to_be_bytes();
-        [
-            self.event,
-            (u8::from(self.end) << 7) | (self.volume & 0x3f),
-            high,
-            low,
-        ]
+        [self.event, (u8::from(self.end) << 7) | (self.volume & 0x3f), high, low]
     }
 }
 
@@ -85,12 +80,7 @@ mod tests {
 
     #[test]
     fn a_digit_has_its_golden_bytes() {
-        let five = EventPayload {
-            event: 5,
-            end: true,
-            volume: 10,
-            duration: 800,
-        };
+        let five = EventPayload { event: 5, end: true, volume: 10, duration: 800 };
         assert_eq!(five.to_bytes(), [0x05, 0x8a, 0x03, 0x20]);
         assert_eq!(EventPayload::parse(&[0x05, 0x8a, 0x03, 0x20]), Some(five));
         assert_eq!(EventPayload::parse(&[5, 0, 0]), None);
@@ -101,23 +91,14 @@ mod tests {
         for digit in "0123456789*#ABCD".chars() {
             assert_eq!(event_of(digit).and_then(digit_of), Some(digit));
         }
-        assert_eq!(
-            (event_of('b'), event_of('x'), event_of('€')),
-            (Some(13), None, None)
-        );
+        assert_eq!((event_of('b'), event_of('x'), event_of('€')), (Some(13), None, None));
         assert_eq!(digit_of(16), None, "hook flash is no digit");
     }
 
     #[test]
     fn a_press_counts_once_however_many_packets_say_it() {
         let mut presses = Presses::default();
-        let packet = EventPayload {
-            event: 1,
-            end: false,
-            volume: 10,
-            duration: 160,
-        }
-        .to_bytes();
+        let packet = EventPayload { event: 1, end: false, volume: 10, duration: 160 }.to_bytes();
         assert_eq!(presses.digit(100, &packet), Some('1'));
         assert_eq!(presses.digit(100, &packet), None);
         assert_eq!(presses.digit(2_000, &packet), Some('1'), "pressed again");

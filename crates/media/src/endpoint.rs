@@ -244,10 +244,8 @@ impl Endpoint {
 
     /// Frames begin again now; the stream's clock did not stand still.
     fn restart(&mut self, now: Time) {
-        self.header.timestamp = self
-            .header
-            .timestamp
-            .wrapping_add(self.frames_late(now).wrapping_mul(FRAME as u32));
+        self.header.timestamp =
+            self.header.timestamp.wrapping_add(self.frames_late(now).wrapping_mul(FRAME as u32));
         self.next_frame = self.next_frame.max(now);
         self.fresh = true;
     }
@@ -268,9 +266,7 @@ impl Endpoint {
     pub fn dial(&mut self, digit: char, press: Duration) -> bool {
         let frames = (press.as_millis() / FRAME_TIME.as_millis()).clamp(2, 300) as u32;
         match dtmf::event_of(digit) {
-            Some(event)
-                if self.config.event_payload_type.is_some() && self.digits.len() < DIGITS_MAX =>
-            {
+            Some(event) if self.config.event_payload_type.is_some() && self.digits.len() < DIGITS_MAX => {
                 self.digits.push_back((event, frames));
                 true
             }
@@ -309,8 +305,7 @@ impl Endpoint {
         }
         let header = packet.header;
         let kind = self.types.get(header.payload_type);
-        self.reception
-            .count(now, &header, kind.timed.then_some(kind.clock));
+        self.reception.count(now, &header, kind.timed.then_some(kind.clock));
         if matches!(self.config.source, Source::Echo) && self.sending && !self.ended {
             self.echo(&header, packet.payload);
         }
@@ -337,11 +332,7 @@ impl Endpoint {
         let marker = heard.marker || self.echoed != Some(heard.ssrc);
         self.echoed = Some(heard.ssrc);
         self.header.timestamp = heard.timestamp;
-        let header = Header {
-            marker,
-            payload_type: heard.payload_type,
-            ..self.header
-        };
+        let header = Header { marker, payload_type: heard.payload_type, ..self.header };
         self.send(header, payload);
     }
 
@@ -352,10 +343,8 @@ impl Endpoint {
             if late > CATCH_UP {
                 let skipped = late - CATCH_UP;
                 self.next_frame += FRAME_TIME * skipped as u32;
-                self.header.timestamp = self
-                    .header
-                    .timestamp
-                    .wrapping_add((skipped as u32).wrapping_mul(FRAME as u32));
+                self.header.timestamp =
+                    self.header.timestamp.wrapping_add((skipped as u32).wrapping_mul(FRAME as u32));
                 self.fresh = true;
             }
             while self.next_frame <= now {
@@ -390,10 +379,7 @@ impl Endpoint {
     fn next_samples(&mut self) -> [i16; FRAME] {
         let mut frame = [0; FRAME];
         match &self.config.source {
-            Source::Tone(_) => frame
-                .iter_mut()
-                .zip(&mut self.sine)
-                .for_each(|(f, s)| *f = s),
+            Source::Tone(_) => frame.iter_mut().zip(&mut self.sine).for_each(|(f, s)| *f = s),
             Source::Samples { samples, repeat } if self.played < samples.len() => {
                 let rest = &samples[self.played..];
                 let count = rest.len().min(FRAME);
@@ -422,12 +408,7 @@ impl Endpoint {
             let Some((event, frames)) = self.digits.pop_front() else {
                 return false;
             };
-            self.dialling = Some(Dialling {
-                event,
-                begun: self.header.timestamp,
-                frames,
-                at: 0,
-            });
+            self.dialling = Some(Dialling { event, begun: self.header.timestamp, frames, at: 0 });
         }
         let Some(mut dialling) = self.dialling.take() else {
             return false;
@@ -440,12 +421,8 @@ impl Endpoint {
             volume: DIGIT_VOLUME,
             duration: (dialling.at.min(dialling.frames) * FRAME as u32) as u16,
         };
-        let header = Header {
-            marker: dialling.at == 1,
-            payload_type,
-            timestamp: dialling.begun,
-            ..self.header
-        };
+        let header =
+            Header { marker: dialling.at == 1, payload_type, timestamp: dialling.begun, ..self.header };
         self.send(header, &payload.to_bytes());
         if dialling.at + 1 < dialling.frames + END_PACKETS {
             self.dialling = Some(dialling);
@@ -465,14 +442,9 @@ impl Endpoint {
     }
 
     fn report(&mut self, now: Time) {
-        let heard = self
-            .reception
-            .ssrc()
-            .and_then(|ssrc| self.reception.report(ssrc));
+        let heard = self.reception.ssrc().and_then(|ssrc| self.reception.report(ssrc));
         self.sent.timestamp = self.header.timestamp;
-        let report =
-            self.reports
-                .compose(now, self.header.ssrc, &self.config.cname, self.sent, heard);
+        let report = self.reports.compose(now, self.header.ssrc, &self.config.cname, self.sent, heard);
         push(&mut self.packets, report, PACKETS_MAX);
     }
 
@@ -496,9 +468,7 @@ impl Endpoint {
     /// When to call [`Endpoint::handle_timeout`], and why.
     pub fn poll_timeout(&self) -> Option<(Time, EndpointReason)> {
         let report = (!self.ended).then_some((self.reports.next(), EndpointReason::Report));
-        let frame = self
-            .talks()
-            .then_some((self.next_frame, EndpointReason::Frame));
+        let frame = self.talks().then_some((self.next_frame, EndpointReason::Frame));
         frame.into_iter().chain(report).min()
     }
 

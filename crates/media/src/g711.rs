@@ -86,20 +86,12 @@ fn decode_mu(code: u8) -> i16 {
     let code = !code;
     let segment = u32::from(code >> 4) & 7;
     let magnitude = ((i32::from(code & 0x0f) * 8 + MU_BIAS) << segment) - MU_BIAS;
-    (if code & 0x80 != 0 {
-        -magnitude
-    } else {
-        magnitude
-    }) as i16
+    (if code & 0x80 != 0 { -magnitude } else { magnitude }) as i16
 }
 
 fn encode_a(sample: i16) -> u8 {
     // Positive codes have the sign bit set; a negative value is its ones' complement.
-    let (sign, value) = if sample >= 0 {
-        (0x80, i32::from(sample))
-    } else {
-        (0, !i32::from(sample))
-    };
+    let (sign, value) = if sample >= 0 { (0x80, i32::from(sample)) } else { (0, !i32::from(sample)) };
     let segment = (24 - (value | 0xff).leading_zeros()).min(7);
     let step = (value >> if segment == 0 { 4 } else { segment + 3 }) & 0x0f;
     (sign | (segment << 4) as u8 | step as u8) ^ 0x55
@@ -112,11 +104,7 @@ fn decode_a(code: u8) -> i16 {
         0 => step * 16 + 8,
         _ => (step * 16 + 0x108) << (segment - 1),
     };
-    (if code & 0x80 != 0 {
-        magnitude
-    } else {
-        -magnitude
-    }) as i16
+    (if code & 0x80 != 0 { magnitude } else { -magnitude }) as i16
 }
 
 #[cfg(test)]
@@ -170,11 +158,7 @@ mod tests {
         for law in [Law::Mu, Law::A] {
             for code in 0..=255 {
                 // mu-law has two zeros; the negative one comes back positive.
-                let expected = if law == Law::Mu && code == 0x7f {
-                    0xff
-                } else {
-                    code
-                };
+                let expected = if law == Law::Mu && code == 0x7f { 0xff } else { code };
                 assert_eq!(law.encode(law.decode(code)), expected, "{law:?} {code:#x}");
             }
         }
@@ -188,10 +172,7 @@ mod tests {
                 let magnitude = i32::from(sample).abs();
                 // A step is a sixteenth of its segment; beyond the top the code clips.
                 let bound = (magnitude / 32 + 8).max((magnitude - 32_256) * 2);
-                assert!(
-                    (back - i32::from(sample)).abs() <= bound,
-                    "{law:?} {sample} {back}"
-                );
+                assert!((back - i32::from(sample)).abs() <= bound, "{law:?} {sample} {back}");
             }
         }
     }

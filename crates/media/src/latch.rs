@@ -58,12 +58,7 @@ pub struct Latch {
 impl Latch {
     /// A latch for a phone that announced `announced` and signals from `signalled_from`.
     pub fn new(announced: Option<SocketAddr>, signalled_from: Option<IpAddr>) -> Latch {
-        Latch {
-            announced,
-            signalled_from,
-            heard: None,
-            former: None,
-        }
+        Latch { announced, signalled_from, heard: None, former: None }
     }
 
     /// The phone announced another address (re-INVITE): whoever is heard next is latched. The same
@@ -109,11 +104,7 @@ impl Latch {
         if !may_latch {
             return Verdict::Refuse;
         }
-        self.heard = Some(Source {
-            address: from,
-            rank,
-            last: now,
-        });
+        self.heard = Some(Source { address: from, rank, last: now });
         self.former = None;
         Verdict::AdmitAndLatch
     }
@@ -214,10 +205,7 @@ mod tests {
 
     #[test]
     fn a_new_announcement_latches_anew_but_not_onto_the_old_tail() {
-        let mut l = Latch::new(
-            Some(at("10.0.0.1:4000")),
-            Some("198.51.100.1".parse().unwrap()),
-        );
+        let mut l = Latch::new(Some(at("10.0.0.1:4000")), Some("198.51.100.1".parse().unwrap()));
         let (old, new) = (at("198.51.100.1:61000"), at("198.51.100.1:61002"));
         l.admit(secs(0), old, true);
         l.announce(secs(1), Some(at("10.0.0.1:4000")));

@@ -32,8 +32,8 @@ pub use g711::Law;
 pub use mos::{Codec, Quality};
 pub use payload::PayloadTypes;
 pub use session::{
-    Direction, Event, Face, Forward, Leg, LegStats, PeerFace, PhoneFace, Reason, Session,
-    SessionConfig, stream_of,
+    Direction, Event, Face, Forward, Leg, LegStats, PeerFace, PhoneFace, Reason, Session, SessionConfig,
+    stream_of,
 };
 pub use tone::{Heard, heard};
 pub use wav::Wav;

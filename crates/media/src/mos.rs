@@ -131,13 +131,7 @@ mod tests {
 
     #[test]
     fn more_loss_and_more_delay_never_sound_better() {
-        for codec in [
-            Codec::G711,
-            Codec::G722,
-            Codec::G729,
-            Codec::Opus,
-            Codec::Gsm,
-        ] {
+        for codec in [Codec::G711, Codec::G722, Codec::G729, Codec::Opus, Codec::Gsm] {
             for i in 0..100 {
                 let (loss, delay) = (f64::from(i) / 100.0, i as u64 * 10);
                 assert!(mos(codec, loss + 0.01, delay) <= mos(codec, loss, delay));

@@ -20,11 +20,7 @@ pub struct PayloadTypes(Box<[PayloadType; 128]>);
 
 impl Default for PayloadTypes {
     fn default() -> Self {
-        let unknown = PayloadType {
-            codec: Codec::Other,
-            clock: 8_000,
-            timed: true,
-        };
+        let unknown = PayloadType { codec: Codec::Other, clock: 8_000, timed: true };
         let mut types = PayloadTypes(Box::new([unknown; 128]));
         for (number, name, clock) in [
             (0, "PCMU", 8_000),
@@ -56,11 +52,7 @@ impl PayloadTypes {
         };
         if clock > 0 {
             let timed = !encoding.eq_ignore_ascii_case("telephone-event");
-            *slot = PayloadType {
-                codec: Codec::from_encoding_name(encoding),
-                clock,
-                timed,
-            };
+            *slot = PayloadType { codec: Codec::from_encoding_name(encoding), clock, timed };
         }
     }
 
@@ -78,21 +70,13 @@ mod tests {
     #[test]
     fn static_types_are_known_and_dynamic_ones_can_be_told() {
         let mut types = PayloadTypes::default();
-        assert_eq!(
-            types.get(9).clock,
-            8_000,
-            "G.722 keeps the clock RFC 3551 gave it by mistake"
-        );
+        assert_eq!(types.get(9).clock, 8_000, "G.722 keeps the clock RFC 3551 gave it by mistake");
         assert_eq!(types.get(34).clock, 90_000);
         types.set(111, "opus", 48_000);
         types.set(101, "telephone-event", 8_000);
         types.set(200, "x", 1);
         types.set(0, "PCMU", 0);
-        let opus = PayloadType {
-            codec: Codec::Opus,
-            clock: 48_000,
-            timed: true,
-        };
+        let opus = PayloadType { codec: Codec::Opus, clock: 48_000, timed: true };
         assert_eq!(types.get(111), opus);
         assert!(!types.get(101).timed);
         assert_eq!(types.get(0).clock, 8_000);

@@ -140,12 +140,9 @@ impl Reception {
     pub fn report(&mut self, subject: u32) -> Option<ReportBlock> {
         let source = self.source.as_mut()?;
         let expected = source.expected();
-        let lost_in =
-            |e: u64, r: u64| i64::try_from(e).unwrap_or(0) - i64::try_from(r).unwrap_or(0);
-        let (new_expected, new_received) = (
-            expected - source.expected_at_report.min(expected),
-            source.received - source.received_at_report,
-        );
+        let lost_in = |e: u64, r: u64| i64::try_from(e).unwrap_or(0) - i64::try_from(r).unwrap_or(0);
+        let (new_expected, new_received) =
+            (expected - source.expected_at_report.min(expected), source.received - source.received_at_report);
         (source.expected_at_report, source.received_at_report) = (expected, source.received);
         let lost_now = lost_in(new_expected, new_received);
         let fraction_lost = match new_expected {
@@ -204,12 +201,7 @@ mod tests {
     use super::*;
 
     fn header(sequence: u16, timestamp: u32) -> Header {
-        Header {
-            sequence,
-            timestamp,
-            ssrc: 7,
-            ..Header::default()
-        }
+        Header { sequence, timestamp, ssrc: 7, ..Header::default() }
     }
 
     fn feed(reception: &mut Reception, sequences: impl IntoIterator<Item = u16>) {
@@ -226,17 +218,10 @@ mod tests {
         assert_eq!((r.expected(), r.received(), r.lost()), (8, 6, 2));
         assert_eq!(r.loss(), 0.25);
         let block = r.report(9).unwrap();
-        assert_eq!(
-            (block.ssrc, block.cumulative_lost, block.highest_sequence),
-            (9, 2, 17)
-        );
+        assert_eq!((block.ssrc, block.cumulative_lost, block.highest_sequence), (9, 2, 17));
         assert_eq!(block.fraction_lost, 64, "2 of 8 in 256ths");
         feed(&mut r, [18, 19, 20, 21]);
-        assert_eq!(
-            r.report(9).unwrap().fraction_lost,
-            0,
-            "nothing was lost since"
-        );
+        assert_eq!(r.report(9).unwrap().fraction_lost, 0, "nothing was lost since");
     }
 
     #[test]
@@ -261,26 +246,14 @@ mod tests {
         feed(&mut r, [1, 2, 30_000, 3]);
         assert_eq!((r.received(), r.lost()), (3, 0));
         feed(&mut r, [40_000, 40_001, 40_002]);
-        assert_eq!(
-            (r.received(), r.lost()),
-            (5, 0),
-            "a restart is not 40,000 losses"
-        );
+        assert_eq!((r.received(), r.lost()), (5, 0), "a restart is not 40,000 losses");
     }
 
     #[test]
     fn sums_carry_over_a_change_of_source() {
         let mut r = Reception::default();
         feed(&mut r, [1, 3]);
-        r.count(
-            Time::ZERO,
-            &Header {
-                sequence: 900,
-                ssrc: 8,
-                ..Header::default()
-            },
-            None,
-        );
+        r.count(Time::ZERO, &Header { sequence: 900, ssrc: 8, ..Header::default() }, None);
         assert_eq!((r.expected(), r.received(), r.lost()), (4, 3, 1));
         assert_eq!(r.ssrc(), Some(8));
     }

@@ -95,11 +95,7 @@ impl Reports {
     }
 
     fn schedule(&mut self, now: Time) {
-        let mean = if self.count < EAGER_REPORTS {
-            EAGER_INTERVAL
-        } else {
-            INTERVAL
-        };
+        let mean = if self.count < EAGER_REPORTS { EAGER_INTERVAL } else { INTERVAL };
         self.next = now + mean.mul_f64(self.rng.random_range(0.5..1.5));
     }
 
@@ -160,10 +156,7 @@ impl Reports {
                 Packet::ReceiverReport(_, blocks) => blocks,
                 _ => continue,
             };
-            blocks
-                .iter()
-                .filter(|b| b.ssrc == subject)
-                .for_each(|b| self.hear_block(now, &b));
+            blocks.iter().filter(|b| b.ssrc == subject).for_each(|b| self.hear_block(now, &b));
         }
     }
 
@@ -173,11 +166,7 @@ impl Reports {
             fraction_lost: block.fraction_lost,
             jitter: block.jitter,
         });
-        let known = self
-            .sent
-            .iter()
-            .flatten()
-            .find(|(middle, _)| *middle == block.last_sr);
+        let known = self.sent.iter().flatten().find(|(middle, _)| *middle == block.last_sr);
         if let Some((_, at)) = known
             && block.last_sr != 0
         {
@@ -206,11 +195,7 @@ mod tests {
         // Near's report takes 40 ms, lies two seconds at the far side, and the answer takes 60 ms.
         let question = near.compose(secs(1.0), 3, "near", Sent::default(), None);
         hear(&mut far, secs(1.04), &question, 9);
-        let block = ReportBlock {
-            ssrc: 2,
-            cumulative_lost: 5,
-            ..ReportBlock::default()
-        };
+        let block = ReportBlock { ssrc: 2, cumulative_lost: 5, ..ReportBlock::default() };
         let answer = far.compose(secs(3.04), 5, "far", Sent::default(), Some(block));
         hear(&mut near, secs(3.10), &answer, 2);
         let rtt = near.rtt().unwrap().as_secs_f64();
@@ -222,11 +207,7 @@ mod tests {
     #[test]
     fn an_answer_to_a_report_we_never_sent_measures_nothing() {
         let mut reports = Reports::new(Time::ZERO, Seed::from_number(1));
-        let block = ReportBlock {
-            ssrc: 2,
-            last_sr: 77,
-            ..ReportBlock::default()
-        };
+        let block = ReportBlock { ssrc: 2, last_sr: 77, ..ReportBlock::default() };
         let mut bytes = Vec::new();
         rtcp::write_receiver_report(1, &[block], &mut bytes);
         hear(&mut reports, secs(1.0), &bytes, 2);
@@ -242,14 +223,8 @@ mod tests {
             reports.compose(due, 1, "x", Sent::default(), None);
             intervals.push((reports.next() - due).as_secs_f64());
         }
-        assert!(
-            intervals[..2].iter().all(|i| (0.5..1.5).contains(i)),
-            "{intervals:?}"
-        );
-        assert!(
-            intervals[2..].iter().all(|i| (2.5..7.5).contains(i)),
-            "{intervals:?}"
-        );
+        assert!(intervals[..2].iter().all(|i| (0.5..1.5).contains(i)), "{intervals:?}");
+        assert!(intervals[2..].iter().all(|i| (2.5..7.5).contains(i)), "{intervals:?}");
         let mean = intervals[2..].iter().sum::<f64>() / 198.0;
         assert!((mean - 5.0).abs() < 0.4, "{mean}");
     }

@@ -85,13 +85,7 @@ pub struct PhoneFace {
 impl PhoneFace {
     /// A phone of which only our port is known.
     pub fn new(port: u16) -> PhoneFace {
-        PhoneFace {
-            port,
-            rtcp_mux: false,
-            announced: None,
-            announced_rtcp: None,
-            signalled_from: None,
-        }
+        PhoneFace { port, rtcp_mux: false, announced: None, announced_rtcp: None, signalled_from: None }
     }
 }
 
@@ -542,9 +536,7 @@ impl Session {
         let legs = self.legs.iter().flat_map(|leg| {
             let report = leg.next_report().map(|at| (at, Reason::Report));
             let talker = leg.local().and_then(Endpoint::poll_timeout);
-            report
-                .into_iter()
-                .chain(talker.map(|(at, _)| (at, Reason::Talker)))
+            report.into_iter().chain(talker.map(|(at, _)| (at, Reason::Talker)))
         });
         legs.chain([(self.next_check, Reason::Silence)]).min()
     }
@@ -561,11 +553,7 @@ impl Session {
 
     fn push(&mut self, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
         if self.transmits.len() < TRANSMITS_MAX {
-            self.transmits.push_back(Transmit {
-                socket,
-                remote,
-                bytes,
-            });
+            self.transmits.push_back(Transmit { socket, remote, bytes });
         }
     }
 

@@ -21,11 +21,7 @@ pub struct Tape {
 impl Tape {
     /// An empty tape for at most `length` samples.
     pub fn new(length: usize) -> Tape {
-        Tape {
-            samples: Vec::new(),
-            length,
-            anchor: None,
-        }
+        Tape { samples: Vec::new(), length, anchor: None }
     }
 
     /// Lays down the samples of a packet.
@@ -73,11 +69,7 @@ mod tests {
     use super::*;
 
     fn at(ssrc: u32, timestamp: u32) -> Header {
-        Header {
-            ssrc,
-            timestamp,
-            ..Header::default()
-        }
+        Header { ssrc, timestamp, ..Header::default() }
     }
 
     #[test]

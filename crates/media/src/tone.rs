@@ -17,16 +17,8 @@ pub struct Sine {
 impl Sine {
     /// A sine of `hz` at `rate` samples per second, with a peak of `amplitude` (at most 32767).
     pub fn new(hz: f64, rate: u32, amplitude: f64) -> Sine {
-        let step = if hz.is_finite() {
-            TAU * hz / f64::from(rate.max(1))
-        } else {
-            0.0
-        };
-        Sine {
-            phase: 0.0,
-            step,
-            amplitude: amplitude.clamp(0.0, 32_767.0),
-        }
+        let step = if hz.is_finite() { TAU * hz / f64::from(rate.max(1)) } else { 0.0 };
+        Sine { phase: 0.0, step, amplitude: amplitude.clamp(0.0, 32_767.0) }
     }
 }
 
@@ -61,20 +53,14 @@ pub fn goertzel(samples: &[i16], rate: u32, hz: f64) -> Share {
         (s1, s2) = (x + coefficient * s1 - s2, s1);
     }
     if energy == 0.0 {
-        return Share {
-            power: 0.0,
-            phase: 0.0,
-        };
+        return Share { power: 0.0, phase: 0.0 };
     }
     // The filter's state, turned back to the phase of the first sample.
     let (re, im) = (s1 - s2 * w.cos(), s2 * w.sin());
     let last = w * (samples.len() as f64 - 1.0);
     let magnitude = re * re + im * im;
     let power = (2.0 * magnitude / (energy * samples.len() as f64)).min(1.0);
-    Share {
-        power,
-        phase: im.atan2(re) - last,
-    }
+    Share { power, phase: im.atan2(re) - last }
 }
 
 /// What a listener for one pitch heard.
@@ -131,20 +117,13 @@ pub fn heard(samples: &[i16], rate: u32, hz: f64) -> Heard {
             broken = sounded;
         }
     }
-    heard.purity = if all_power > 0.0 {
-        tone_power / all_power
-    } else {
-        0.0
-    };
+    heard.purity = if all_power > 0.0 { tone_power / all_power } else { 0.0 };
     heard
 }
 
 /// The share of the tone in one window, at the pitch it really has; zero if that is not `hz`.
 fn share_of_pitch(window: &[i16], half: usize, rate: u32, hz: f64) -> f64 {
-    let (first, second) = (
-        goertzel(&window[..half], rate, hz),
-        goertzel(&window[half..], rate, hz),
-    );
+    let (first, second) = (goertzel(&window[..half], rate, hz), goertzel(&window[half..], rate, hz));
     // A true `hz` turns by exactly this much from one half to the next; the rest is pitch error.
     let expected = TAU * hz * half as f64 / f64::from(rate);
     let turn = (second.phase - first.phase - expected + TAU / 2.0).rem_euclid(TAU) - TAU / 2.0;
@@ -163,9 +142,7 @@ mod tests {
     use crate::Law;
 
     fn sine(hz: f64, seconds: f64) -> Vec<i16> {
-        Sine::new(hz, 8_000, 8_000.0)
-            .take((8_000.0 * seconds) as usize)
-            .collect()
+        Sine::new(hz, 8_000, 8_000.0).take((8_000.0 * seconds) as usize).collect()
     }
 
     #[test]
@@ -183,10 +160,7 @@ mod tests {
     #[test]
     fn a_pitch_within_one_percent_passes_and_beyond_does_not() {
         for hz in [300.0, 440.0, 1_000.0, 2_000.0] {
-            assert!(
-                heard(&sine(hz * 1.006, 1.0), 8_000, hz).at_least(0.8),
-                "{hz}"
-            );
+            assert!(heard(&sine(hz * 1.006, 1.0), 8_000, hz).at_least(0.8), "{hz}");
             for off in [0.94, 0.98, 1.02, 1.05, 2.0] {
                 let wrong = heard(&sine(hz * off, 1.0), 8_000, hz);
                 assert!(wrong.seconds < 0.2, "{hz} x {off}: {wrong:?}");
@@ -197,11 +171,7 @@ mod tests {
     #[test]
     fn silence_and_noise_are_not_a_tone() {
         assert_eq!(heard(&[0; 8_000], 8_000, 440.0), Heard::default());
-        assert_eq!(
-            heard(&sine(440.0, 0.01), 8_000, 440.0),
-            Heard::default(),
-            "too short"
-        );
+        assert_eq!(heard(&sine(440.0, 0.01), 8_000, 440.0), Heard::default(), "too short");
         let mut state = 1u32;
         let noise: Vec<i16> = (0..8_000)
             .map(|_| {
@@ -214,11 +184,8 @@ mod tests {
 
     #[test]
     fn a_second_voice_spoils_the_purity() {
-        let mixed: Vec<i16> = sine(440.0, 1.0)
-            .iter()
-            .zip(sine(700.0, 1.0))
-            .map(|(a, b)| a / 2 + b / 2)
-            .collect();
+        let mixed: Vec<i16> =
+            sine(440.0, 1.0).iter().zip(sine(700.0, 1.0)).map(|(a, b)| a / 2 + b / 2).collect();
         let heard = heard(&mixed, 8_000, 440.0);
         assert!(heard.seconds == 0.0 && heard.purity < 0.6, "{heard:?}");
     }
@@ -238,10 +205,7 @@ mod tests {
         let share = goertzel(&sine(1_000.0, 0.1), 8_000, 1_000.0);
         assert!(share.power > 0.999, "{share:?}");
         // A sine starts a quarter turn behind a cosine.
-        assert!(
-            (share.phase.rem_euclid(TAU) - 0.75 * TAU).abs() < 0.01,
-            "{share:?}"
-        );
+        assert!((share.phase.rem_euclid(TAU) - 0.75 * TAU).abs() < 0.01, "{share:?}");
         assert!(goertzel(&sine(500.0, 0.1), 8_000, 1_000.0).power < 1e-6);
     }
 

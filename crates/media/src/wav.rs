@@ -33,24 +33,14 @@ pub struct Wav {
 impl Wav {
     /// One channel of sound.
     pub fn mono(rate: u32, samples: Vec<i16>) -> Wav {
-        Wav {
-            rate,
-            channels: 1,
-            samples,
-        }
+        Wav { rate, channels: 1, samples }
     }
 
     /// Two channels, as long as the longer one: what each side of a call heard, side by side.
     pub fn stereo(rate: u32, left: &[i16], right: &[i16]) -> Wav {
         let at = |side: &[i16], i: usize| side.get(i).copied().unwrap_or(0);
-        let samples = (0..left.len().max(right.len()))
-            .flat_map(|i| [at(left, i), at(right, i)])
-            .collect();
-        Wav {
-            rate,
-            channels: 2,
-            samples,
-        }
+        let samples = (0..left.len().max(right.len())).flat_map(|i| [at(left, i), at(right, i)]).collect();
+        Wav { rate, channels: 2, samples }
     }
 
     /// Reads a file.
@@ -59,10 +49,7 @@ impl Wav {
         let mut reader = hound::WavReader::new(Cursor::new(bytes)).map_err(container)?;
         let spec = reader.spec();
         if spec.bits_per_sample != 16 || spec.sample_format != hound::SampleFormat::Int {
-            return Err(Error::Format(format!(
-                "{} bits per sample",
-                spec.bits_per_sample
-            )));
+            return Err(Error::Format(format!("{} bits per sample", spec.bits_per_sample)));
         }
         if !matches!(spec.channels, 1 | 2) || !(1_000..=384_000).contains(&spec.sample_rate) {
             let what = format!("{} channels at {} Hz", spec.channels, spec.sample_rate);
@@ -71,15 +58,8 @@ impl Wav {
         if reader.len() > SAMPLES_MAX {
             return Err(Error::TooLong);
         }
-        let samples = reader
-            .samples::<i16>()
-            .collect::<Result<_, _>>()
-            .map_err(container)?;
-        Ok(Wav {
-            rate: spec.sample_rate,
-            channels: spec.channels,
-            samples,
-        })
+        let samples = reader.samples::<i16>().collect::<Result<_, _>>().map_err(container)?;
+        Ok(Wav { rate: spec.sample_rate, channels: spec.channels, samples })
     }
 
     /// Writes a file.
@@ -142,11 +122,7 @@ mod tests {
         assert_eq!(wav.samples, [1, i16::MIN, -2, 0, 3, 0]);
         let bytes = wav.write().unwrap();
         assert_eq!(&bytes[..4], b"RIFF");
-        assert_eq!(
-            bytes.len(),
-            44 + 12,
-            "the plain 44-byte header that every player reads"
-        );
+        assert_eq!(bytes.len(), 44 + 12, "the plain 44-byte header that every player reads");
         assert_eq!(Wav::read(&bytes).unwrap(), wav);
     }
 
@@ -161,15 +137,10 @@ mod tests {
     #[test]
     fn a_tone_keeps_its_pitch_at_another_rate() {
         for rate in [16_000, 44_100, 48_000, 8_000, 6_000] {
-            let tone: Vec<i16> = Sine::new(440.0, rate, 8_000.0)
-                .take(rate as usize)
-                .collect();
+            let tone: Vec<i16> = Sine::new(440.0, rate, 8_000.0).take(rate as usize).collect();
             let at_8k = Wav::stereo(rate, &tone, &tone).mono_at(8_000);
             let heard = heard(&at_8k, 8_000, 440.0);
-            assert!(
-                heard.seconds > 0.8 && heard.purity > 0.95,
-                "{rate}: {heard:?}"
-            );
+            assert!(heard.seconds > 0.8 && heard.purity > 0.95, "{rate}: {heard:?}");
         }
     }
 

@@ -70,10 +70,7 @@ impl Node {
             MessageType::GetDiagnostics => self.answer_diagnostics(now, remote, message),
             MessageType::Configure => self.answer_configure(now, remote, message),
             MessageType::Leave => {}
-            MessageType::Enroll
-            | MessageType::Authenticate
-            | MessageType::Connect
-            | MessageType::Invite => {
+            MessageType::Enroll | MessageType::Authenticate | MessageType::Connect | MessageType::Invite => {
                 self.refuse(now, remote, message, Code::NOT_IMPLEMENTED, "");
             }
         }
@@ -201,8 +198,7 @@ impl Node {
         if message.signer(self.hash()).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
-        let from_holder =
-            matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);
+        let from_holder = matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);
         let mut outcome = Err(Code::BAD_REQUEST);
         let mut objects = message.objects().peekable();
         while let Some(object) = objects.next() {

@@ -154,11 +154,7 @@ impl Node {
             Some(p) if p.verified => "published",
             _ => "publishing",
         };
-        UserStatus {
-            aor: user.aor.clone(),
-            public_key: user.keys.public().to_string(),
-            state: state.into(),
-        }
+        UserStatus { aor: user.aor.clone(), public_key: user.keys.public().to_string(), state: state.into() }
     }
 
     /// The routing table (`showrt`).
@@ -310,13 +306,7 @@ impl Node {
         }
     }
 
-    pub(crate) fn ask_tables(
-        &mut self,
-        now: Time,
-        op: OpId,
-        to: (SocketAddr, Option<NodeId>),
-        table: Table,
-    ) {
+    pub(crate) fn ask_tables(&mut self, now: Time, op: OpId, to: (SocketAddr, Option<NodeId>), table: Table) {
         let offset = self.diagnostics.asking.get(&op).map_or(0, |a| rows_of(&a.found));
         let options = RequestOptions {
             routing_table: table == Table::Routing,

@@ -174,13 +174,7 @@ impl Node {
     }
 
     /// Looks a key up.
-    pub fn lookup_key(
-        &mut self,
-        now: Time,
-        key: ResourceId,
-        kind: Kind,
-        options: LookupOptions,
-    ) -> OpId {
+    pub fn lookup_key(&mut self, now: Time, key: ResourceId, kind: Kind, options: LookupOptions) -> OpId {
         self.lookup(now, key, kind, key.to_string(), options)
     }
 

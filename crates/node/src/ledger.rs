@@ -97,10 +97,7 @@ impl Function {
 
     /// Whether the ceiling applies.
     pub fn is_maintenance(self) -> bool {
-        matches!(
-            self,
-            Function::Keepalive | Function::Join | Function::Table | Function::Storage
-        )
+        matches!(self, Function::Keepalive | Function::Join | Function::Table | Function::Storage)
     }
 }
 

@@ -14,8 +14,7 @@ use link::{Endpoint, Received};
 use overlay::{Evidence, Overlay};
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError, TransactionId};
 use wire::{
-    ConnectionId, Contact, NodeId, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit,
-    UnixTime,
+    ConnectionId, Contact, NodeId, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime,
 };
 
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
@@ -197,10 +196,10 @@ impl Node {
             self.handle_alarm(now, alarm);
         }
         self.handle_search_timeouts(now);
-        if let Some(standing) = &mut self.standing {
-            if standing.table.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                standing.table.handle_timeout(now);
-            }
+        if let Some(standing) = &mut self.standing
+            && standing.table.poll_timeout().is_some_and(|(at, _)| at <= now)
+        {
+            standing.table.handle_timeout(now);
         }
         self.handle_phones_timeout(now);
         self.drain(now);
@@ -306,6 +305,7 @@ impl Node {
     }
 
     /// Sends a request to one hop and remembers why. `false` if too many are under way.
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn request(
         &mut self,
         now: Time,
@@ -318,8 +318,7 @@ impl Node {
     ) -> bool {
         let rto = self.link.round_trips.rto(to.0);
         let sent = bytes.clone();
-        let started =
-            self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose);
+        let started = self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose);
         if started.is_ok() {
             self.send_peer(now, message, to.0, sent);
         }
@@ -373,7 +372,12 @@ impl Node {
 
     // ---- the peer port -------------------------------------------------------------------------
 
-    fn handle_peer_port(&mut self, now: Time, remote: SocketAddr, bytes: &mut [u8]) -> Option<media::Forward> {
+    fn handle_peer_port(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        bytes: &mut [u8],
+    ) -> Option<media::Forward> {
         match self.link.handle_datagram(now, remote, bytes) {
             Received::P2pp => {
                 self.handle_p2pp(now, remote, bytes);

@@ -201,7 +201,7 @@ impl Node {
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
-        let forward = self.phones.plane.from_phone(now, port, remote, bytes);
+        let forward = self.phones.plane.pass_from_phone(now, port, remote, bytes);
         self.book_media(now, forward.as_ref());
         forward
     }
@@ -215,7 +215,7 @@ impl Node {
         use crate::ledger::Function;
         self.ledger.received(now, Function::Media, &remote, bytes.len());
         self.tunnels.heard(now, remote);
-        self.phones.plane.from_peer(now, remote, bytes)
+        self.phones.plane.pass_from_peer(now, remote, bytes)
     }
 
     fn book_media(&mut self, now: Time, forward: Option<&media::Forward>) {
@@ -303,19 +303,16 @@ impl Node {
 
     fn handle_agent_event(&mut self, now: Time, event: sip::Event) {
         match event {
-            sip::Event::Route { request, call, method, to, source, .. } => {
+            sip::Event::Route { request, call, to, source, .. } => {
                 let is_call = call.is_some();
                 if let Some(call) = call.and_then(|c| self.phones.calls.live.get_mut(&c)) {
                     call.advance(CallState::Resolving);
                 }
-                let _ = method;
                 self.find_route(now, request, is_call, &to, source);
             }
             sip::Event::RouteCancelled { .. } => {}
-            sip::Event::Registered { user, contact, new, .. } => {
-                if new {
-                    self.emit(Event::Phone { user, contact, online: true });
-                }
+            sip::Event::Registered { user, contact, new: true, .. } => {
+                self.emit(Event::Phone { user, contact, online: true });
             }
             sip::Event::Unregistered { user, contact, .. } => {
                 self.emit(Event::Phone { user, contact, online: false });
@@ -334,7 +331,9 @@ impl Node {
                 self.phones.calls.live.insert(record.call, Call::new(&record, op));
                 self.watch_calls(now);
             }
-            sip::Event::Ringing { call, .. } => self.call_changed(now, call, |c| c.advance(CallState::Ringing)),
+            sip::Event::Ringing { call, .. } => {
+                self.call_changed(now, call, |c| c.advance(CallState::Ringing))
+            }
             sip::Event::Answered { call, flow } => {
                 self.call_changed(now, call, |c| c.establish(now, flow));
                 self.limit_call(now, call);
@@ -395,13 +394,7 @@ impl Node {
     }
 
     /// The directory knows, or knows not, where a request shall go.
-    pub(crate) fn route_request(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        user: String,
-        outcome: Resolved,
-    ) {
+    pub(crate) fn route_request(&mut self, now: Time, request: RequestId, user: String, outcome: Resolved) {
         match outcome {
             Resolved::Unknown => self.refuse_route(now, request, 404, "Nobody has that name"),
             Resolved::Offline => self.refuse_route(now, request, 480, "None of the user's peers is there"),

@@ -10,7 +10,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use media::{Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source};
+use media::{
+    Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source,
+};
 use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
 use wire::sdp::{Description, Direction};
 use wire::{NodeId, Rng, Seed, Time, Transmit};
@@ -129,7 +131,7 @@ impl Plane {
     // ---- packets -------------------------------------------------------------------------------
 
     /// A packet from a phone, on one of our media ports.
-    pub(crate) fn from_phone(
+    pub(crate) fn pass_from_phone(
         &mut self,
         now: Time,
         port: u16,
@@ -141,7 +143,7 @@ impl Plane {
     }
 
     /// A packet from another peer, on the peer port.
-    pub(crate) fn from_peer(
+    pub(crate) fn pass_from_peer(
         &mut self,
         now: Time,
         remote: SocketAddr,
@@ -222,13 +224,12 @@ impl Plane {
             lost: theirs.lost,
             jitter_ms: theirs.jitter_ms,
         };
-        let mos = if theirs.received == 0 { 0.0 } else { entry.session.quality(near.other()).map_or(0.0, |q| q.mos) };
-        Some(Heard {
-            rtp,
-            mos,
-            codec: entry.codec.clone(),
-            recording: None,
-        })
+        let mos = if theirs.received == 0 {
+            0.0
+        } else {
+            entry.session.quality(near.other()).map_or(0.0, |q| q.mos)
+        };
+        Some(Heard { rtp, mos, codec: entry.codec.clone(), recording: None })
     }
 
     fn forget_fork(&mut self, key: SessionKey) {
@@ -382,14 +383,7 @@ impl MediaPlane for Plane {
 }
 
 /// Takes from a description what concerns the leg that sent it.
-fn learn(
-    entry: &mut Entry,
-    now: Time,
-    leg: media::Leg,
-    flow: Flow,
-    description: &Description,
-    index: usize,
-) {
+fn learn(entry: &mut Entry, now: Time, leg: media::Leg, flow: Flow, description: &Description, index: usize) {
     let media = &description.media[index];
     match flow {
         Flow::Udp(_) | Flow::Stream(..) => {

@@ -90,11 +90,9 @@ impl Publications {
     /// The values of console and applications, to be published again after a restart.
     pub(crate) fn kept_values(&self) -> Vec<KeptValue> {
         let kept = |p: &Publication| match &p.what {
-            What::Data(key) if !p.remove => Some(KeptValue {
-                key: key.clone(),
-                value: p.value.clone(),
-                ttl_s: p.lifetime.as_secs(),
-            }),
+            What::Data(key) if !p.remove => {
+                Some(KeptValue { key: key.clone(), value: p.value.clone(), ttl_s: p.lifetime.as_secs() })
+            }
             _ => None,
         };
         self.all.values().filter_map(kept).collect()
@@ -159,14 +157,7 @@ impl Node {
     }
 
     /// Starts to publish, or publishes anew.
-    fn publish(
-        &mut self,
-        now: Time,
-        what: What,
-        value: Vec<u8>,
-        ttl: Option<Duration>,
-        op: Option<OpId>,
-    ) {
+    fn publish(&mut self, now: Time, what: What, value: Vec<u8>, ttl: Option<Duration>, op: Option<OpId>) {
         let known = self.publications.all.iter().find(|(_, p)| p.what == what).map(|(id, _)| *id);
         if known.is_none() && self.publications.all.len() >= MAX_PUBLICATIONS {
             if let Some(op) = op {
@@ -338,8 +329,7 @@ impl Node {
                 Err(code) => self.publications.all.get_mut(&id).expect("same").refused = Some(code),
             }
         }
-        let message =
-            if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
+        let message = if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
         for contact in &others {
             self.send_record(now, *contact, message, record.as_ref(), lifetime, Purpose::Store(id));
         }

@@ -345,8 +345,7 @@ impl Node {
             let purpose = Purpose::Step(id);
             match want {
                 Want::Peers => {
-                    let objects =
-                        [Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key })];
+                    let objects = [Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key })];
                     self.ask(now, to, MessageType::LookupPeer, &objects, purpose);
                 }
                 Want::Object(kind, owner) => {
@@ -493,13 +492,7 @@ impl Node {
 }
 
 /// A question for records.
-fn object_question(
-    header: &Header,
-    key: Key,
-    kind: Kind,
-    owner: Option<PublicKey>,
-    trace: bool,
-) -> Vec<u8> {
+fn object_question(header: &Header, key: Key, kind: Kind, owner: Option<PublicKey>, trace: bool) -> Vec<u8> {
     let mut builder = Builder::new(header);
     builder.push(&Object::RLookup(RLookup { resource: ResourceId(key), kind, owner }));
     if trace {

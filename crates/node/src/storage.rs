@@ -206,9 +206,7 @@ impl Storage {
 
 /// The lifetime a holder grants: what is left of it, within what the owner signed and our bounds.
 fn grant(record: &RecordRef<'_>, lifetime: Duration) -> Duration {
-    lifetime
-        .min(Duration::from_secs(record.lifetime.into()))
-        .clamp(MIN_LIFETIME, MAX_LIFETIME)
+    lifetime.min(Duration::from_secs(record.lifetime.into())).clamp(MIN_LIFETIME, MAX_LIFETIME)
 }
 
 /// What a user's record says: the keys of the peers that serve the user.

@@ -281,11 +281,8 @@ impl<P> Transactions<P> {
         if server.sends >= MAX_SENDS {
             return None;
         }
-        let again = Due::Resend {
-            remote: server.upstream,
-            bytes: bytes.clone(),
-            message: server.header.message,
-        };
+        let again =
+            Due::Resend { remote: server.upstream, bytes: bytes.clone(), message: server.header.message };
         server.sends += 1;
         self.timers.set(Alarm::Answer(key), now + link::rtt::INITIAL_RTO * u32::from(server.sends));
         Some(again)

@@ -80,7 +80,8 @@ fn lookups_survive_loss() {
     let mut ok = 0;
     for seeker in 0..20 {
         let options = LookupOptions { fresh: true, ..LookupOptions::default() };
-        let op = world.nodes[seeker].lookup_user(world.now, &format!("user{}@test", (seeker + 9) % 20), options);
+        let op =
+            world.nodes[seeker].lookup_user(world.now, &format!("user{}@test", (seeker + 9) % 20), options);
         ok += usize::from(found(world.wait(seeker, op)).found);
     }
     assert!(ok >= 19, "{ok} of 20");

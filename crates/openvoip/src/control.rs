@@ -71,9 +71,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
         "" => first_user(node, now),
         from => from.to_owned(),
     };
-    let target: Target = match text(request, "node").parse() {
-        Ok(target) => target,
-    };
+    let Ok(target) = text(request, "node").parse::<Target>();
     let remote = !text(request, "node").is_empty();
     let rows = |name: &str, rows: Value| Reply::Now(answer(name, exit::OK, json!({ name: rows })));
     match text(request, "command") {
@@ -92,7 +90,11 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
         "objects" => rows("objects", to_json(node.objects(now))),
         "connections" => rows("connections", to_json(node.connections(now))),
         "calls" => rows("calls", to_json(node.calls(now))),
-        "inbox" => Reply::Now(answer("inbox", exit::OK, json!({ "messages": to_json(node.inbox().collect::<Vec<_>>()) }))),
+        "inbox" => Reply::Now(answer(
+            "inbox",
+            exit::OK,
+            json!({ "messages": to_json(node.inbox().collect::<Vec<_>>()) }),
+        )),
         "lookup" => lookup(node, now, who, request),
         "put" => {
             let ttl = request["ttl"].as_u64().map(Duration::from_secs);
@@ -102,9 +104,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
         "remove" => Reply::Later(node.remove(now, text(request, "key")), "remove"),
         "msg" => Reply::Later(node.message(now, &from, who, text(request, "text")), "msg"),
         "ping" => {
-            let target = match who.parse() {
-                Ok(target) => target,
-            };
+            let Ok(target) = who.parse::<Target>();
             Reply::Later(node.ping(now, &target), "ping")
         }
         "call" => {

@@ -28,8 +28,9 @@ impl Home {
     /// Opens a data directory, making it if it is not there.
     pub fn open(path: &Path) -> Result<Home, String> {
         let users = path.join("users");
-        fs::create_dir_all(&users)
-            .map_err(|e| format!("cannot make {}: {e}. Choose another place with --data-dir", users.display()))?;
+        fs::create_dir_all(&users).map_err(|e| {
+            format!("cannot make {}: {e}. Choose another place with --data-dir", users.display())
+        })?;
         Ok(Home(path.to_owned()))
     }
 
@@ -65,7 +66,9 @@ impl Home {
 
     fn key(&self, name: &str) -> Result<KeyPair, String> {
         if name.contains("..") || name.matches('/').count() > 1 {
-            return Err(format!("'{name}' cannot be a file name: choose a user without slashes and dots in a row"));
+            return Err(format!(
+                "'{name}' cannot be a file name: choose a user without slashes and dots in a row"
+            ));
         }
         let path = self.0.join(name);
         match fs::read_to_string(&path) {
@@ -119,12 +122,16 @@ impl Home {
         match serde_json::from_slice(&bytes) {
             Ok(value) => Some(value),
             Err(e) => {
-                let aside = (1..).map(|n| self.0.join(format!("{name}.corrupt-{n}"))).find(|p| !p.exists())?;
+                let aside =
+                    (1..).map(|n| self.0.join(format!("{name}.corrupt-{n}"))).find(|p| !p.exists())?;
                 let moved = fs::rename(&path, &aside);
                 eprintln!(
                     "{} cannot be read ({e}); it was {} and this peer starts without it",
                     path.display(),
-                    moved.map_or_else(|e| format!("left there: {e}"), |()| format!("set aside as {}", aside.display()))
+                    moved.map_or_else(
+                        |e| format!("left there: {e}"),
+                        |()| format!("set aside as {}", aside.display())
+                    )
                 );
                 None
             }

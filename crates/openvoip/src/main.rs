@@ -219,14 +219,16 @@ fn main() {
 fn run(cli: Cli) -> i32 {
     let data_dir = cli.data_dir.clone().unwrap_or_else(default_data_dir);
     match cli.command {
-        Command::Demo { headless: _, check, peers, overlay, seed } => demo::run(peers, overlay, seed, check, cli.json),
+        Command::Demo { headless: _, check, peers, overlay, seed } => {
+            demo::run(peers, overlay, seed, check, cli.json)
+        }
         Command::Up { listen, sip, bootstrap, user, overlay } => {
-            let config = Config { bootstrap, overlay: options(&overlay, &user), ..Config::default() };
+            let config = Config { bootstrap, overlay: options(&overlay), ..Config::default() };
             let users = user.iter().map(|u| node::canonical_aor(u, &config.overlay.name)).collect();
             up(serve::Options { data_dir, listen, sip, users, config })
         }
         Command::Bootstrap { listen, overlay } => {
-            let config = Config { overlay: options(&overlay, &[]), ..Config::default() };
+            let config = Config { overlay: options(&overlay), ..Config::default() };
             up(serve::Options { data_dir, listen, sip: None, users: Vec::new(), config })
         }
         Command::Console => console(&data_dir, cli.timeout),
@@ -249,9 +251,7 @@ fn default_data_dir() -> PathBuf {
         .map_or_else(|| PathBuf::from("openvoip-data"), |dirs| dirs.data_dir().to_owned())
 }
 
-fn options(args: &OverlayArgs, users: &[String]) -> OverlayOptions {
-    let domain = users.first().and_then(|u| u.split_once('@')).map(|(_, d)| d.to_owned());
-    let _ = domain;
+fn options(args: &OverlayArgs) -> OverlayOptions {
     OverlayOptions {
         name: args.overlay_name.clone(),
         algorithm: args.overlay,
@@ -335,7 +335,8 @@ fn print_plain(value: &Value, depth: usize) {
             Value::Array(items) => {
                 println!("{indent}{name} ({})", items.len());
                 for item in items {
-                    let fields = item.as_object().map(|o| o.values().map(plain).collect::<Vec<_>>().join("  "));
+                    let fields =
+                        item.as_object().map(|o| o.values().map(plain).collect::<Vec<_>>().join("  "));
                     println!("{indent}  {}", fields.unwrap_or_else(|| plain(item)));
                 }
             }
@@ -404,7 +405,9 @@ fn console(data_dir: &std::path::Path, timeout: u64) -> i32 {
             "getrt" => json!({ "command": "routes", "node": node }),
             "getnt" => json!({ "command": "neighbors", "node": node }),
             "getro" => json!({ "command": "objects", "node": node }),
-            "insert" => json!({ "command": "put", "key": word(1), "value": words[2.min(words.len())..].join(" ") }),
+            "insert" => {
+                json!({ "command": "put", "key": word(1), "value": words[2.min(words.len())..].join(" ") })
+            }
             "rlookup" => json!({ "command": "get", "key": word(1) }),
             "ulookup" => json!({ "command": "lookup", "who": word(1) }),
             "set" => json!({ "command": "set", "name": word(1), "value": word(2) }),

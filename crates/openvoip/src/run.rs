@@ -71,7 +71,7 @@ impl Bound {
         sip: SocketAddr,
         sip_fixed: bool,
     ) -> Result<Bound, String> {
-        let peer = bind(peer, peer_fixed, "--listen", |a| UdpSocket::bind(a))?;
+        let peer = bind(peer, peer_fixed, "--listen", UdpSocket::bind)?;
         let (sip, sip_tcp) = bind(sip, sip_fixed, "--sip", |a| {
             let udp = UdpSocket::bind(a)?;
             let tcp = TcpListener::bind(udp.local_addr()?)?;
@@ -221,11 +221,7 @@ impl World {
 
     /// Waits until something happens, at most `longest`, and deals with it. Returns the caller's own
     /// tokens that are ready.
-    pub fn turn(
-        &mut self,
-        longest: Duration,
-        tell: &mut dyn FnMut(usize, Event),
-    ) -> io::Result<Vec<Token>> {
+    pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Token>> {
         let now = self.now();
         let until = self.wakes.first().map(|(at, _)| at.since(now));
         // A microsecond more, so that the alarm is surely due when the wait is over.
@@ -355,7 +351,9 @@ impl World {
     // ---- phones over TCP -----------------------------------------------------------------------
 
     fn accept(&mut self, index: usize) {
-        while let Some(Ok((mut socket, remote))) = self.hosted[index].listener.as_ref().map(TcpListener::accept) {
+        while let Some(Ok((mut socket, remote))) =
+            self.hosted[index].listener.as_ref().map(TcpListener::accept)
+        {
             if self.hosted[index].streams.len() >= MAX_CONNECTIONS {
                 continue;
             }

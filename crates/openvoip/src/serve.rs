@@ -142,7 +142,8 @@ fn listen(data_dir: &std::path::Path) -> Result<UnixListener, String> {
         ));
     }
     let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path).map_err(|e| format!("cannot listen on {}: {e}", path.display()))?;
+    let listener =
+        UnixListener::bind(&path).map_err(|e| format!("cannot listen on {}: {e}", path.display()))?;
     use std::os::unix::fs::PermissionsExt;
     let only_us = std::fs::Permissions::from_mode(0o600);
     std::fs::set_permissions(&path, only_us).map_err(|e| e.to_string())?;
@@ -198,7 +199,8 @@ impl Server {
                 return;
             }
         }
-        while let Some(end) = self.clients.get(&token).and_then(|c| c.input.iter().position(|b| *b == b'\n')) {
+        while let Some(end) = self.clients.get(&token).and_then(|c| c.input.iter().position(|b| *b == b'\n'))
+        {
             let Some(client) = self.clients.get_mut(&token) else { return };
             let line: Vec<u8> = client.input.drain(..=end).collect();
             let request: Value = serde_json::from_slice(&line).unwrap_or(Value::Null);
@@ -206,7 +208,14 @@ impl Server {
         }
     }
 
-    fn carry_out(&mut self, token: Token, request: &Value, world: &mut World, index: usize, told: &mut Vec<Event>) {
+    fn carry_out(
+        &mut self,
+        token: Token,
+        request: &Value,
+        world: &mut World,
+        index: usize,
+        told: &mut Vec<Event>,
+    ) {
         let mut tell = |_: usize, event: Event| told.push(event);
         let reply = world.with(index, &mut tell, |node, now| control::handle(node, now, request));
         match reply {

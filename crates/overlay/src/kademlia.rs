@@ -248,9 +248,8 @@ impl Kademlia {
     fn open_far_rows(&mut self, now: Time) {
         let spread = if self.is_joining(now) { JOIN_SPREAD } else { self.params.refresh };
         let rng = &mut self.rng;
-        self.table.open_far_rows(|| {
-            now + Duration::from_secs(1) + spread.mul_f32(rng.random_range(0.0..1.0f32))
-        });
+        self.table
+            .open_far_rows(|| now + Duration::from_secs(1) + spread.mul_f32(rng.random_range(0.0..1.0f32)));
         self.refresh_at = self.next_refresh();
     }
 
@@ -385,8 +384,7 @@ impl Kademlia {
             if wanted {
                 let key = self.key_in(index);
                 self.wish(Upkeep::Lookup(key));
-                let gap =
-                    if self.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
+                let gap = if self.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
                 self.refresh_floor = now + self.paced(gap);
             }
         }

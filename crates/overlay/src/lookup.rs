@@ -304,8 +304,7 @@ impl Lookup {
     /// What the search came to, once it is over.
     pub fn outcome(&self) -> Option<Outcome> {
         self.finished.then(|| {
-            let mut answered: Vec<_> =
-                self.candidates().filter(|c| c.state == State::Answered).collect();
+            let mut answered: Vec<_> = self.candidates().filter(|c| c.state == State::Answered).collect();
             answered.sort_by_key(|c| c.order);
             let nearest = answered.first().map_or(0, |c| c.depth);
             Outcome {
@@ -463,11 +462,7 @@ impl Lookup {
 /// `avoid` knows the peers on the path so far and those that failed just now. `attempt` counts the
 /// originator's retries from 0: each takes another of the best contacts, so that a retry does not
 /// run into the same dead or dishonest peer again.
-pub fn next_hop(
-    contacts: &[Contact],
-    attempt: usize,
-    avoid: impl Fn(&NodeId) -> bool,
-) -> Option<Contact> {
+pub fn next_hop(contacts: &[Contact], attempt: usize, avoid: impl Fn(&NodeId) -> bool) -> Option<Contact> {
     let usable = || contacts.iter().filter(|c| !avoid(&c.id));
     let count = usable().count();
     usable().nth(attempt.checked_rem(count)?).copied()

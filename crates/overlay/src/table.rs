@@ -160,21 +160,13 @@ impl Table {
         let mut all = Vec::new();
         for bucket in &self.buckets {
             let (row, column) = self.row_and_column(bucket.index);
-            let entry = |contact, last_seen, rtt, standing| Entry {
-                row,
-                column,
-                contact,
-                last_seen,
-                rtt,
-                standing,
-            };
+            let entry =
+                |contact, last_seen, rtt, standing| Entry { row, column, contact, last_seen, rtt, standing };
             all.extend(bucket.peers.iter().map(|p| {
                 let standing = if p.failures == 0 { Standing::Good } else { Standing::Suspect };
                 entry(p.contact, p.heard, p.rtt(), standing)
             }));
-            all.extend(
-                bucket.spares.iter().map(|s| entry(s.contact, s.heard, None, Standing::Spare)),
-            );
+            all.extend(bucket.spares.iter().map(|s| entry(s.contact, s.heard, None, Standing::Spare)));
         }
         all
     }
@@ -186,12 +178,7 @@ impl Table {
         if good.is_empty() { self.nearest_where(key, count, |_| true) } else { good }
     }
 
-    fn nearest_where(
-        &self,
-        key: &Key,
-        count: usize,
-        wanted: impl Fn(&Peer) -> bool,
-    ) -> Vec<Contact> {
+    fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
         let mut best: Vec<(Distance, Contact)> = Vec::with_capacity(count + 1);
         for peer in self.peers().filter(|p| wanted(p)) {
             let distance = key.xor(peer.contact.id.key());
@@ -208,9 +195,7 @@ impl Table {
     /// How many peers in good standing are nearer to us than `id` is.
     pub fn nearer_than(&self, id: &NodeId) -> usize {
         let limit = self.local.key().xor(id.key());
-        self.peers()
-            .filter(|p| p.failures == 0 && self.local.key().xor(p.contact.id.key()) < limit)
-            .count()
+        self.peers().filter(|p| p.failures == 0 && self.local.key().xor(p.contact.id.key()) < limit).count()
     }
 
     /// Whether an answer of this stranger would bring it into the table now.
@@ -220,8 +205,7 @@ impl Table {
         }
         let index = self.index_of(contact.id.key());
         let full = self.bucket(index).is_some_and(|b| self.is_full(b));
-        (!full || self.nearer_than(&contact.id) < self.shape.near)
-            && self.prefix_allows(index, contact)
+        (!full || self.nearer_than(&contact.id) < self.shape.near) && self.prefix_allows(index, contact)
     }
 
     /// A peer answered. `refresh_at` says when its bucket wants refreshing, should this be the first
@@ -498,8 +482,7 @@ pub fn prefix(address: IpAddr) -> Option<u64> {
             (!local).then(|| u64::from(u32::from_be_bytes([0, a, b, c])))
         }
         IpAddr::V6(ip) => {
-            let local =
-                ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
+            let local = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
             let [a, b, c, d, e, f, g, _, ..] = ip.octets();
             // The top bit keeps the two families apart; no global IPv6 prefix loses by it.
             (!local).then(|| u64::from_be_bytes([0x80, a, b, c, d, e, f, g]))

@@ -28,27 +28,18 @@ fn request(method: Method, uri: &str, port: u16, n: u64, cseq: u64) -> Message {
         .with("Max-Forwards", "70")
         .with("CSeq", format!("{cseq} {method}"))
         .with("User-Agent", "a desk phone of the usual kind, version 10.4")
-        .with(
-            "Allow",
-            "INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, INFO, MESSAGE, REFER",
-        )
+        .with("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, NOTIFY, INFO, MESSAGE, REFER")
 }
 
 fn invite(n: u64) -> Message {
-    request(
-        Method::Invite,
-        "sip:alice@192.0.2.1:5060;transport=udp",
-        6000,
-        n,
-        1,
-    )
-    .with("From", format!("\"Bob\" <sip:bob@192.0.2.1>;tag=a{n}"))
-    .with("To", "<sip:alice@192.0.2.1>")
-    .with("Call-ID", format!("{n}-9348fhw9f83h@192.0.2.4"))
-    .with("Contact", "<sip:bob@192.0.2.4:6000>")
-    .with("Supported", "gruu,replaces,norefersub")
-    .with("Allow-Events", "talk,hold,conference,refer")
-    .with_body("application/sdp", SDP)
+    request(Method::Invite, "sip:alice@192.0.2.1:5060;transport=udp", 6000, n, 1)
+        .with("From", format!("\"Bob\" <sip:bob@192.0.2.1>;tag=a{n}"))
+        .with("To", "<sip:alice@192.0.2.1>")
+        .with("Call-ID", format!("{n}-9348fhw9f83h@192.0.2.4"))
+        .with("Contact", "<sip:bob@192.0.2.4:6000>")
+        .with("Supported", "gruu,replaces,norefersub")
+        .with("Allow-Events", "talk,hold,conference,refer")
+        .with_body("application/sdp", SDP)
 }
 
 /// An agent and the virtual time it lives in.
@@ -71,26 +62,19 @@ impl Peer {
         let mut agent = Agent::new(config, Seed::from_number(1));
         agent.add_user("alice@home.example", "secret");
         agent.add_user("bob@home.example", "secret");
-        Peer {
-            agent,
-            now: Time::from_secs(1),
-            n: 0,
-        }
+        Peer { agent, now: Time::from_secs(1), n: 0 }
     }
 
     fn give(&mut self, port: u16, message: &Message) -> Vec<Message> {
-        self.agent
-            .handle_message(self.now, flow(port), &message.to_bytes(), &mut Unchanged);
+        self.agent.handle_message(self.now, flow(port), &message.to_bytes(), &mut Unchanged);
         while let Some(event) = self.agent.poll_event() {
             if let Event::Route { request, to, .. } = event {
-                self.agent
-                    .route(self.now, request, vec![Target::User(to)], &mut Unchanged);
+                self.agent.route(self.now, request, vec![Target::User(to)], &mut Unchanged);
             }
         }
         self.agent.handle_timeout(self.now, &mut Unchanged);
         let out = std::iter::from_fn(|| self.agent.poll_transmit());
-        out.map(|(_, bytes)| parse(&bytes).expect("our own message"))
-            .collect()
+        out.map(|(_, bytes)| parse(&bytes).expect("our own message")).collect()
     }
 
     fn register(&mut self, user: &str, port: u16) {
@@ -102,10 +86,7 @@ impl Peer {
                 .with("From", format!("<sip:{user}@192.0.2.1>;tag=a"))
                 .with("To", format!("<sip:{user}@192.0.2.1>"))
                 .with("Call-ID", format!("registration-of-{user}"))
-                .with(
-                    "Contact",
-                    format!("<sip:{user}@192.0.2.4:{port}>;+sip.instance=\"<urn:{user}>\""),
-                )
+                .with("Contact", format!("<sip:{user}@192.0.2.4:{port}>;+sip.instance=\"<urn:{user}>\""))
                 .with("Expires", "3600")
         };
         let asked = self.give(port, &plain(n));
@@ -119,22 +100,17 @@ impl Peer {
     fn call(&mut self) {
         self.now += Duration::from_millis(100);
         self.n += 1;
-        let find = |sent: Vec<Message>, method: &Method| {
-            sent.into_iter().find(|m| m.is(method)).expect("a request")
-        };
+        let find =
+            |sent: Vec<Message>, method: &Method| sent.into_iter().find(|m| m.is(method)).expect("a request");
         let asked = find(self.give(6000, &invite(self.n)), &Method::Invite);
-        let mut ringing =
-            Message::reply_to(&asked, 180, "").with("Contact", "<sip:alice@192.0.2.4:6001>");
+        let mut ringing = Message::reply_to(&asked, 180, "").with("Contact", "<sip:alice@192.0.2.4:6001>");
         ringing.set_to_tag("x");
         self.give(6001, &ringing);
         let ok = Message::reply_to(&asked, 200, "").with("Contact", "<sip:alice@192.0.2.4:6001>");
         let mut ok = ok.with_body("application/sdp", SDP);
         ok.set_to_tag("x");
         let sent = self.give(6001, &ok);
-        let ok = sent
-            .into_iter()
-            .find(|m| m.status() == 200)
-            .expect("an answer");
+        let ok = sent.into_iter().find(|m| m.status() == 200).expect("an answer");
         let n = self.n;
         let within = |method: Method, cseq: u64| {
             request(method, &ok.contact().expect("a contact").uri, 6000, n, cseq)
@@ -159,11 +135,7 @@ fn benches(c: &mut Criterion) {
     c.bench_function("REGISTER with digest, both requests", |b| {
         b.iter(|| {
             turn.set(!turn.get());
-            let (user, port) = if turn.get() {
-                ("alice", 6001)
-            } else {
-                ("bob", 6000)
-            };
+            let (user, port) = if turn.get() { ("alice", 6001) } else { ("bob", 6000) };
             peer.register(user, port);
         });
     });

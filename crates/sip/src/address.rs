@@ -105,24 +105,13 @@ impl Addresses {
     /// Our own address as the neighbour at `flow` should see it.
     pub(crate) fn local(&self, flow: &Flow) -> Option<SocketAddr> {
         let remote = flow.remote()?;
-        let bound = if flow.is_reliable() {
-            self.tcp
-        } else {
-            self.udp
-        };
+        let bound = if flow.is_reliable() { self.tcp } else { self.udp };
         let ip = if !bound.ip().is_unspecified() {
             bound.ip()
         } else if remote.ip().is_loopback() {
-            if remote.is_ipv4() {
-                Ipv4Addr::LOCALHOST.into()
-            } else {
-                Ipv6Addr::LOCALHOST.into()
-            }
+            if remote.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() }
         } else {
-            self.reached
-                .get(&remote.ip())
-                .copied()
-                .unwrap_or(bound.ip())
+            self.reached.get(&remote.ip()).copied().unwrap_or(bound.ip())
         };
         Some(SocketAddr::new(ip, bound.port()))
     }
@@ -130,14 +119,8 @@ impl Addresses {
     /// Our part of a Via towards `flow`.
     pub(crate) fn sent_by(&self, flow: &Flow) -> SentBy {
         match self.local(flow) {
-            Some(local) => SentBy {
-                host: host_of(local),
-                port: Some(local.port()),
-            },
-            None => SentBy {
-                host: self.domain.clone(),
-                port: None,
-            },
+            Some(local) => SentBy { host: host_of(local), port: Some(local.port()) },
+            None => SentBy { host: self.domain.clone(), port: None },
         }
     }
 
@@ -148,17 +131,8 @@ impl Addresses {
             return format!("sip:{}", written(aor));
         };
         let user = if domain == self.domain { user } else { aor };
-        let tcp = if flow.is_reliable() {
-            ";transport=tcp"
-        } else {
-            ""
-        };
-        format!(
-            "sip:{}@{}:{}{tcp}",
-            percent_encode_user(user),
-            host_of(local),
-            local.port()
-        )
+        let tcp = if flow.is_reliable() { ";transport=tcp" } else { "" };
+        format!("sip:{}@{}:{}{tcp}", percent_encode_user(user), host_of(local), local.port())
     }
 }
 
@@ -186,25 +160,12 @@ mod tests {
 
     #[test]
     fn every_spelling_of_our_domain_is_our_domain() {
-        for host in [
-            "home.example",
-            "HOME.example",
-            "192.168.1.5:5062",
-            "[::1]",
-            "pi.lan",
-            "a.local",
-        ] {
+        for host in ["home.example", "HOME.example", "192.168.1.5:5062", "[::1]", "pi.lan", "a.local"] {
             let aor = ours().aor(&format!("sip:Bob@{host};transport=udp"));
             assert_eq!(aor.as_deref(), Some("bob@home.example"), "{host}");
         }
-        assert_eq!(
-            ours().aor("sip:bob@far.example").as_deref(),
-            Some("bob@far.example")
-        );
-        assert_eq!(
-            ours().aor("tel:+1-555-1234").as_deref(),
-            Some("+15551234@home.example")
-        );
+        assert_eq!(ours().aor("sip:bob@far.example").as_deref(), Some("bob@far.example"));
+        assert_eq!(ours().aor("tel:+1-555-1234").as_deref(), Some("+15551234@home.example"));
         assert_eq!(ours().aor("sip:home.example"), None);
     }
 

@@ -193,10 +193,7 @@ impl Agent {
 
     /// How many transactions and calls are remembered, ended ones included.
     pub fn remembered(&self) -> (usize, usize) {
-        (
-            self.transactions.len(),
-            self.calls.len() + self.errands.len(),
-        )
+        (self.transactions.len(), self.calls.len() + self.errands.len())
     }
 
     /// Takes what arrived on `flow`: one datagram, one tunnelled message, or a piece of a stream.
@@ -270,13 +267,7 @@ impl Agent {
 
     /// Says where a request of [`Event::Route`] goes: to every target at once. An empty list means
     /// that there is no such user.
-    pub fn route(
-        &mut self,
-        now: Time,
-        request: RequestId,
-        targets: Vec<Target>,
-        media: &mut dyn MediaPlane,
-    ) {
+    pub fn route(&mut self, now: Time, request: RequestId, targets: Vec<Target>, media: &mut dyn MediaPlane) {
         let Some(waiting) = self.waiting.remove(&request) else {
             return;
         };
@@ -302,11 +293,7 @@ impl Agent {
             return;
         };
         self.alarms.cancel(Alarm::Route(request));
-        let status = if (300..=699).contains(&status) {
-            status
-        } else {
-            500
-        };
+        let status = if (300..=699).contains(&status) { status } else { 500 };
         match waiting {
             Waiting::Call(call) => self.refuse_call(now, call, status, reason, media),
             Waiting::Errand => self.end_errand(now, request, status, reason),
@@ -330,10 +317,7 @@ impl Agent {
             Alarm::Binding(_) => (at, "a registration runs out"),
             Alarm::Route(_) => (at, "no route was found"),
         });
-        [self.transactions.poll_timeout(), alarm]
-            .into_iter()
-            .flatten()
-            .min_by_key(|(at, _)| *at)
+        [self.transactions.poll_timeout(), alarm].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     fn message(&mut self, now: Time, flow: Flow, bytes: &[u8], media: &mut dyn MediaPlane) {
@@ -363,22 +347,12 @@ impl Agent {
         }
     }
 
-    fn request(
-        &mut self,
-        now: Time,
-        flow: Flow,
-        id: ServerId,
-        request: Message,
-        media: &mut dyn MediaPlane,
-    ) {
+    fn request(&mut self, now: Time, flow: Flow, id: ServerId, request: Message, media: &mut dyn MediaPlane) {
         if matches!(request.method(), Some(Method::Subscribe | Method::Publish)) {
             let reply = Message::reply_to(&request, 489, "").with("Allow-Events", "refer");
             return self.reply(now, id, reply);
         }
-        let policy = Policy {
-            methods: &headers::METHODS,
-            options: &headers::OPTIONS,
-        };
+        let policy = Policy { methods: &headers::METHODS, options: &headers::OPTIONS };
         if let Err(refusal) = sip::check(&request, &policy) {
             if let Some(reply) = refusal.reply_to(&request) {
                 self.reply(now, id, reply);
@@ -407,10 +381,7 @@ impl Agent {
     }
 
     fn options(&mut self, now: Time, id: ServerId, request: &Message) {
-        let policy = Policy {
-            methods: &headers::METHODS,
-            options: &headers::OPTIONS,
-        };
+        let policy = Policy { methods: &headers::METHODS, options: &headers::OPTIONS };
         let reply = Message::reply_to(request, 200, "")
             .with("Allow", policy.allow())
             .with("Accept", "application/sdp")
@@ -467,12 +438,8 @@ impl Agent {
 
     fn flow_lost(&mut self, now: Time, flow: Flow, cause: Cause, media: &mut dyn MediaPlane) {
         // Calls first, so that their phones hear the true reason and not a failed transaction.
-        let affected: Vec<CallId> = self
-            .calls
-            .iter()
-            .filter(|(_, c)| c.rests_on(flow))
-            .map(|(id, _)| *id)
-            .collect();
+        let affected: Vec<CallId> =
+            self.calls.iter().filter(|(_, c)| c.rests_on(flow)).map(|(id, _)| *id).collect();
         for call in affected {
             self.end_lost_call(now, call, flow, cause, media);
         }

@@ -55,28 +55,17 @@ pub(crate) struct Guard {
 impl Guard {
     pub(crate) fn new(seed: Seed) -> Self {
         let secret = seed.rng().random();
-        Guard {
-            secret,
-            failures: BTreeMap::new(),
-            counts: BTreeMap::new(),
-        }
+        Guard { secret, failures: BTreeMap::new(), counts: BTreeMap::new() }
     }
 
     fn nonce_at(&self, micros: u64, ip: IpAddr) -> String {
-        let keyed = [
-            &self.secret[..],
-            &micros.to_be_bytes(),
-            ip.to_string().as_bytes(),
-        ]
-        .concat();
+        let keyed = [&self.secret[..], &micros.to_be_bytes(), ip.to_string().as_bytes()].concat();
         let mac = HashAlgorithm::Sha256.digest(&keyed).to_string();
         format!("{micros:016x}{}", &mac[..32])
     }
 
     fn nonce_is_fresh(&self, now: Time, nonce: &str, ip: IpAddr) -> bool {
-        let made = nonce
-            .get(..16)
-            .and_then(|t| u64::from_str_radix(t, 16).ok());
+        let made = nonce.get(..16).and_then(|t| u64::from_str_radix(t, 16).ok());
         made.is_some_and(|made| {
             let then = Time::from_micros(made);
             then <= now && now.since(then) < NONCE_LIFE && self.nonce_at(made, ip) == nonce
@@ -116,9 +105,7 @@ impl Guard {
         // with the right password must not be counted as guessing.
         let proven = credentials.proves(password.unwrap_or(""), method) && password.is_some();
         if !proven {
-            return Verdict::Wrong {
-                locked: self.count_failure(now, key),
-            };
+            return Verdict::Wrong { locked: self.count_failure(now, key) };
         }
         if !self.nonce_is_fresh(now, &credentials.nonce, ip) || !self.count_is_new(credentials) {
             return Verdict::Stale;
@@ -129,19 +116,12 @@ impl Guard {
 
     fn count_failure(&mut self, now: Time, key: (String, IpAddr)) -> bool {
         if self.failures.len() >= MAX_FAILING && !self.failures.contains_key(&key) {
-            let oldest = self
-                .failures
-                .iter()
-                .min_by_key(|(_, f)| f.last)
-                .map(|(k, _)| k.clone());
+            let oldest = self.failures.iter().min_by_key(|(_, f)| f.last).map(|(k, _)| k.clone());
             if let Some(oldest) = oldest {
                 self.failures.remove(&oldest);
             }
         }
-        let failures = self.failures.entry(key).or_insert(Failures {
-            count: 0,
-            last: now,
-        });
+        let failures = self.failures.entry(key).or_insert(Failures { count: 0, last: now });
         failures.count += 1;
         failures.last = now;
         failures.count >= MAX_FAILURES
@@ -155,11 +135,7 @@ impl Guard {
         let Ok(count) = u32::from_str_radix(count, 16) else {
             return false;
         };
-        if self
-            .counts
-            .get(&credentials.nonce)
-            .is_some_and(|last| count <= *last)
-        {
+        if self.counts.get(&credentials.nonce).is_some_and(|last| count <= *last) {
             return false;
         }
         if self.counts.len() >= MAX_COUNTED {
@@ -195,11 +171,7 @@ mod tests {
         assert_eq!(judge(&mut guard, t0, &good), Verdict::Proven);
         assert_eq!(judge(&mut guard, t0, &good), Verdict::Stale, "replayed");
         let good = answer(&guard, t0, "pw");
-        assert_eq!(
-            judge(&mut guard, t0 + NONCE_LIFE, &good),
-            Verdict::Stale,
-            "too old"
-        );
+        assert_eq!(judge(&mut guard, t0 + NONCE_LIFE, &good), Verdict::Stale, "too old");
         let elsewhere = "192.0.2.8".parse().unwrap();
         let good = answer(&guard, t0, "pw");
         let verdict = guard.judge(t0, elsewhere, "bob", Some("pw"), &good, "REGISTER");
@@ -212,16 +184,10 @@ mod tests {
         let now = Time::from_secs(10);
         for n in 1..=5 {
             let bad = answer(&guard, now, "guess");
-            assert_eq!(
-                judge(&mut guard, now, &bad),
-                Verdict::Wrong { locked: n == 5 }
-            );
+            assert_eq!(judge(&mut guard, now, &bad), Verdict::Wrong { locked: n == 5 });
         }
         let good = answer(&guard, now, "pw");
-        assert!(matches!(
-            judge(&mut guard, now, &good),
-            Verdict::Locked(60..=61)
-        ));
+        assert!(matches!(judge(&mut guard, now, &good), Verdict::Locked(60..=61)));
         assert_eq!(judge(&mut guard, now + LOCK_OUT, &good), Verdict::Proven);
     }
 }

@@ -44,11 +44,7 @@ pub(crate) struct Dialog {
 
 impl Dialog {
     pub(crate) fn key(&self) -> DialogKey {
-        (
-            self.call_id.clone(),
-            self.local_tag().to_owned(),
-            self.remote_tag().to_owned(),
-        )
+        (self.call_id.clone(), self.local_tag().to_owned(), self.remote_tag().to_owned())
     }
 
     pub(crate) fn local_tag(&self) -> &str {
@@ -99,10 +95,7 @@ impl Dialog {
         request.push("To", self.remote.to_string());
         request.push("Call-ID", &self.call_id);
         request.push("CSeq", format!("{number} {method}"));
-        let refreshes = matches!(
-            method,
-            Method::Invite | Method::Update | Method::Refer | Method::Notify
-        );
+        let refreshes = matches!(method, Method::Invite | Method::Update | Method::Refer | Method::Notify);
         if refreshes {
             request.push("Contact", &self.contact);
         }

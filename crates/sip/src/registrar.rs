@@ -75,19 +75,12 @@ impl Registrar {
         if self.users.len() >= MAX_USERS && !self.users.contains_key(aor) {
             return false;
         }
-        self.users
-            .entry(aor.to_ascii_lowercase())
-            .or_default()
-            .password = password.to_owned();
+        self.users.entry(aor.to_ascii_lowercase()).or_default().password = password.to_owned();
         true
     }
 
     pub(crate) fn remove_user(&mut self, aor: &str) -> Vec<Binding> {
-        let removed = self
-            .users
-            .remove(aor)
-            .map(|u| u.bindings)
-            .unwrap_or_default();
+        let removed = self.users.remove(aor).map(|u| u.bindings).unwrap_or_default();
         for binding in &removed {
             self.unlist(aor, binding);
         }
@@ -123,10 +116,7 @@ impl Registrar {
     /// The users whose phones registered from `flow`.
     pub(crate) fn users_at(&self, flow: Flow) -> impl Iterator<Item = &str> {
         let from = (flow, String::new());
-        self.sources
-            .range(from..)
-            .take_while(move |(f, _)| *f == flow)
-            .map(|(_, u)| u.as_str())
+        self.sources.range(from..).take_while(move |(f, _)| *f == flow).map(|(_, u)| u.as_str())
     }
 
     /// Registers a phone or renews it; says whether it is new, its number, and which phone had to
@@ -142,10 +132,7 @@ impl Registrar {
         let Some(user) = self.users.get_mut(aor) else {
             return Err(OutOfOrder);
         };
-        let old = user
-            .bindings
-            .iter()
-            .position(|b| b.same_phone(&binding.contact));
+        let old = user.bindings.iter().position(|b| b.same_phone(&binding.contact));
         if let Some(old) = old.map(|at| &user.bindings[at])
             && old.call_id == binding.call_id
             && binding.cseq <= old.cseq
@@ -190,10 +177,7 @@ impl Registrar {
 
     fn unlist(&mut self, aor: &str, binding: &Binding) {
         self.owners.remove(&binding.id);
-        let others = self
-            .bindings(aor)
-            .iter()
-            .any(|b| b.source == binding.source);
+        let others = self.bindings(aor).iter().any(|b| b.source == binding.source);
         if !others {
             self.sources.remove(&(binding.source, aor.to_owned()));
         }

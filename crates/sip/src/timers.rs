@@ -13,10 +13,7 @@ pub(crate) struct Timers<K> {
 
 impl<K: Ord + Copy> Timers<K> {
     pub(crate) fn new() -> Self {
-        Timers {
-            by_key: BTreeMap::new(),
-            by_time: BTreeSet::new(),
-        }
+        Timers { by_key: BTreeMap::new(), by_time: BTreeSet::new() }
     }
 
     pub(crate) fn set(&mut self, key: K, at: Time) {

@@ -165,25 +165,16 @@ impl Transactions {
 
     /// A connection closed, or a peer is lost: whatever waits on it ends now.
     pub fn flow_lost(&mut self, now: Time, flow: Flow) {
-        let clients: Vec<u64> = self
-            .clients
-            .iter()
-            .filter(|(_, c)| c.flow == flow)
-            .map(|(id, _)| *id)
-            .collect();
+        let clients: Vec<u64> =
+            self.clients.iter().filter(|(_, c)| c.flow == flow).map(|(id, _)| *id).collect();
         for id in clients {
             self.client_lost(now, id);
         }
-        let servers: Vec<u64> = self
-            .servers
-            .iter()
-            .filter(|(_, s)| s.flow == flow)
-            .map(|(id, _)| *id)
-            .collect();
+        let servers: Vec<u64> =
+            self.servers.iter().filter(|(_, s)| s.flow == flow).map(|(id, _)| *id).collect();
         for id in servers {
             if self.servers.get(&id).is_some_and(|s| !s.is_answered()) {
-                self.events
-                    .push_back(TransactionEvent::RequesterGone(ServerId(id)));
+                self.events.push_back(TransactionEvent::RequesterGone(ServerId(id)));
             }
             self.forget_server(id);
         }

@@ -29,8 +29,7 @@ impl PublicKey {
         let Ok(key) = ed25519_dalek::VerifyingKey::from_bytes(&self.0) else {
             return false;
         };
-        key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature))
-            .is_ok()
+        key.verify_strict(message, &ed25519_dalek::Signature::from_bytes(signature)).is_ok()
     }
 }
 
@@ -111,19 +110,12 @@ mod tests {
             pair.public().to_string(),
             "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
         );
-        assert!(
-            data_encoding::HEXLOWER
-                .encode(&pair.sign(b""))
-                .starts_with("e5564300c360ac72")
-        );
+        assert!(data_encoding::HEXLOWER.encode(&pair.sign(b"")).starts_with("e5564300c360ac72"));
     }
 
     #[test]
     fn a_changed_message_or_key_does_not_verify() {
-        let (a, b) = (
-            KeyPair::from_seed(Seed([1; 32])),
-            KeyPair::from_seed(Seed([2; 32])),
-        );
+        let (a, b) = (KeyPair::from_seed(Seed([1; 32])), KeyPair::from_seed(Seed([2; 32])));
         let signature = a.sign(b"hello");
         assert!(a.public().verifies(b"hello", &signature));
         assert!(!a.public().verifies(b"hullo", &signature));

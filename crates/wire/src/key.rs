@@ -33,10 +33,7 @@ impl Key {
         }
         let mut bytes = [0; Key::MAX_LEN];
         bytes[..slice.len()].copy_from_slice(slice);
-        Some(Key {
-            bytes,
-            len: slice.len() as u8,
-        })
+        Some(Key { bytes, len: slice.len() as u8 })
     }
 
     /// The key's bytes, most significant first.
@@ -59,13 +56,7 @@ impl Key {
     pub fn digit(&self, start: u32, width: u32) -> u8 {
         debug_assert!((1..=8).contains(&width));
         let (byte, shift) = ((start / 8) as usize, start % 8);
-        let at = |i: usize| {
-            u16::from(if i < self.len as usize {
-                self.bytes[i]
-            } else {
-                0
-            })
-        };
+        let at = |i: usize| u16::from(if i < self.len as usize { self.bytes[i] } else { 0 });
         let window = (at(byte) << 8) | at(byte + 1);
         ((window >> (16 - shift - width)) & ((1 << width) - 1)) as u8
     }
@@ -122,9 +113,7 @@ impl Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes()
-            .iter()
-            .try_for_each(|b| write!(f, "{b:02x}"))
+        self.as_bytes().iter().try_for_each(|b| write!(f, "{b:02x}"))
     }
 }
 
@@ -142,9 +131,7 @@ pub struct NotAKey;
 impl FromStr for Key {
     type Err = NotAKey;
     fn from_str(s: &str) -> Result<Self, NotAKey> {
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE
-            .decode(s.as_bytes())
-            .map_err(|_| NotAKey)?;
+        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(s.as_bytes()).map_err(|_| NotAKey)?;
         Key::from_slice(&bytes).ok_or(NotAKey)
     }
 }
@@ -234,12 +221,8 @@ pub enum HashAlgorithm {
 
 impl HashAlgorithm {
     /// Every hash this peer knows.
-    pub const ALL: [HashAlgorithm; 4] = [
-        HashAlgorithm::Sha1,
-        HashAlgorithm::Sha256,
-        HashAlgorithm::Md4,
-        HashAlgorithm::Md5,
-    ];
+    pub const ALL: [HashAlgorithm; 4] =
+        [HashAlgorithm::Sha1, HashAlgorithm::Sha256, HashAlgorithm::Md4, HashAlgorithm::Md5];
 
     /// The hash with this number on the wire.
     pub fn from_number(n: u8) -> Option<Self> {
@@ -310,14 +293,8 @@ mod tests {
     #[test]
     fn hashes_match_their_published_vectors_for_abc() {
         let cases = [
-            (
-                HashAlgorithm::Sha1,
-                "a9993e364706816aba3e25717850c26c9cd0d89d",
-            ),
-            (
-                HashAlgorithm::Sha256,
-                "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
-            ),
+            (HashAlgorithm::Sha1, "a9993e364706816aba3e25717850c26c9cd0d89d"),
+            (HashAlgorithm::Sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"),
             (HashAlgorithm::Md4, "a448017aaf21d8525fc10ae87aa6729d"),
             (HashAlgorithm::Md5, "900150983cd24fb0d6963f7d28e17f72"),
         ];
@@ -346,10 +323,7 @@ mod tests {
         assert_eq!(a.common_prefix(&a), 128);
         assert_eq!(a.common_prefix(&a.with_flipped_bit(9)), 9);
         let b = hex("ffffffffffffffffffffffffffffffff");
-        assert_eq!(
-            a.with_suffix_of(8, &b),
-            hex("a5ffffffffffffffffffffffffffffff")
-        );
+        assert_eq!(a.with_suffix_of(8, &b), hex("a5ffffffffffffffffffffffffffffff"));
     }
 
     #[test]

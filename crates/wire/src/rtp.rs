@@ -132,24 +132,13 @@ impl<'a> Packet<'a> {
                 (Some((profile, data)), rest)
             }
         };
-        let payload = if fixed[0] & 0x20 != 0 {
-            without_padding(rest)?
-        } else {
-            rest
-        };
-        Ok(Packet {
-            header,
-            csrcs,
-            extension,
-            payload,
-        })
+        let payload = if fixed[0] & 0x20 != 0 { without_padding(rest)? } else { rest };
+        Ok(Packet { header, csrcs, extension, payload })
     }
 
     /// The contributing sources that a mixer named.
     pub fn csrcs(&self) -> impl Iterator<Item = u32> + 'a {
-        self.csrcs
-            .chunks_exact(4)
-            .map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]]))
+        self.csrcs.chunks_exact(4).map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]]))
     }
 }
 
@@ -191,23 +180,13 @@ mod tests {
 
     use super::*;
 
-    const GOLDEN: Header = Header {
-        marker: true,
-        payload_type: 0,
-        sequence: 0x1234,
-        timestamp: 0x0102_0304,
-        ssrc: 0xdead_beef,
-    };
+    const GOLDEN: Header =
+        Header { marker: true, payload_type: 0, sequence: 0x1234, timestamp: 0x0102_0304, ssrc: 0xdead_beef };
 
     #[test]
     fn a_packet_has_its_golden_bytes() {
         let bytes = GOLDEN.packet(&[0xff, 0x7f]);
-        assert_eq!(
-            bytes,
-            [
-                0x80, 0x80, 0x12, 0x34, 1, 2, 3, 4, 0xde, 0xad, 0xbe, 0xef, 0xff, 0x7f
-            ]
-        );
+        assert_eq!(bytes, [0x80, 0x80, 0x12, 0x34, 1, 2, 3, 4, 0xde, 0xad, 0xbe, 0xef, 0xff, 0x7f]);
         let packet = Packet::parse(&bytes).unwrap();
         assert_eq!(packet.header, GOLDEN);
         assert_eq!(packet.payload, [0xff, 0x7f]);
@@ -252,11 +231,7 @@ mod tests {
         let rtcp = [0x80, 201, 0, 1, 0, 0, 0, 5];
         assert_eq!(classify(&rtcp), Some(Kind::Rtcp));
         assert_eq!(sender_ssrc(&rtcp), Some(5));
-        assert_eq!(
-            classify(&[0x80, 0, 0, 1, 0, 0, 0, 5]),
-            None,
-            "too short for RTP"
-        );
+        assert_eq!(classify(&[0x80, 0, 0, 1, 0, 0, 0, 5]), None, "too short for RTP");
         assert_eq!(classify(&[0xc0; 20]), None, "P2PP");
         assert_eq!(classify(&[0x00; 20]), None, "STUN");
     }

@@ -391,7 +391,10 @@ mod tests {
         let expected = BARESIP
             .replace("c=IN IP4 10.0.0.7", "c=IN IP6 2001:db8::1")
             .replace("3827 1 IN IP4 10.0.0.7", "3827 1 IN IP6 2001:db8::1")
-            .replace("audio 10024 RTP/AVP 96 0 8 101", "audio 7100 RTP/AVP 96 0 8 101\r\nc=IN IP6 2001:db8::1")
+            .replace(
+                "audio 10024 RTP/AVP 96 0 8 101",
+                "audio 7100 RTP/AVP 96 0 8 101\r\nc=IN IP6 2001:db8::1",
+            )
             .replace("a=rtcp:10025", "a=rtcp:7101");
         assert_eq!(String::from_utf8(sdp.to_bytes()).unwrap(), expected);
     }

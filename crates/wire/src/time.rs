@@ -94,14 +94,8 @@ mod tests {
     #[test]
     fn differences_never_underflow() {
         assert_eq!(Time::from_secs(1) - Time::from_secs(2), Duration::ZERO);
-        assert_eq!(
-            Time::from_secs(3).since(Time::from_secs(1)),
-            Duration::from_secs(2)
-        );
-        assert_eq!(
-            Time::from_secs(1).saturating_sub(Duration::from_secs(2)),
-            Time::ZERO
-        );
+        assert_eq!(Time::from_secs(3).since(Time::from_secs(1)), Duration::from_secs(2));
+        assert_eq!(Time::from_secs(1).saturating_sub(Duration::from_secs(2)), Time::ZERO);
     }
 
     #[test]

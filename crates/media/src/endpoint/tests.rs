@@ -6,20 +6,11 @@ use super::*;
 use crate::tone::heard;
 
 fn talker(source: Source, seed: u64) -> Endpoint {
-    Endpoint::new(
-        EndpointConfig::new(source, Seed::from_number(seed)),
-        Time::ZERO,
-    )
+    Endpoint::new(EndpointConfig::new(source, Seed::from_number(seed)), Time::ZERO)
 }
 
 /// Lets two talkers hear each other for `ms`, losing the packets that `lose` picks.
-fn run(
-    a: &mut Endpoint,
-    b: &mut Endpoint,
-    from: u64,
-    ms: u64,
-    mut lose: impl FnMut(&[u8]) -> bool,
-) {
+fn run(a: &mut Endpoint, b: &mut Endpoint, from: u64, ms: u64, mut lose: impl FnMut(&[u8]) -> bool) {
     for t in from..from + ms {
         let now = Time::from_millis(t);
         for e in [&mut *a, &mut *b] {
@@ -44,15 +35,9 @@ fn run(
 
 #[test]
 fn two_talkers_hear_each_other() {
-    let (mut ann, mut bob) = (
-        talker(Source::Tone(440.0), 1),
-        talker(Source::Tone(1_000.0), 2),
-    );
+    let (mut ann, mut bob) = (talker(Source::Tone(440.0), 1), talker(Source::Tone(1_000.0), 2));
     run(&mut ann, &mut bob, 0, 3_000, |_| false);
-    let (at_ann, at_bob) = (
-        heard(ann.recording(), RATE, 1_000.0),
-        heard(bob.recording(), RATE, 440.0),
-    );
+    let (at_ann, at_bob) = (heard(ann.recording(), RATE, 1_000.0), heard(bob.recording(), RATE, 440.0));
     assert!(at_ann.at_least(2.9) && at_ann.gaps == 0, "{at_ann:?}");
     assert!(at_bob.at_least(2.8) && at_bob.gaps == 0, "{at_bob:?}");
     assert_eq!(ann.stats().sent, 150);
@@ -71,15 +56,8 @@ fn losses_are_counted_and_heard_as_gaps() {
         n % 60 == 59
     });
     let heard = heard(bob.recording(), RATE, 440.0);
-    assert!(
-        bob.stats().lost >= 3 && heard.gaps >= 2,
-        "{:?} {heard:?}",
-        bob.stats()
-    );
-    assert!(
-        bob.recording().len() >= 31_000,
-        "what is lost is silence, not shortened"
-    );
+    assert!(bob.stats().lost >= 3 && heard.gaps >= 2, "{:?} {heard:?}", bob.stats());
+    assert!(bob.recording().len() >= 31_000, "what is lost is silence, not shortened");
 }
 
 #[test]
@@ -95,10 +73,7 @@ fn echo_returns_any_codec_packet_for_packet() {
             ssrc: 5,
         };
         let payload = [i as u8; 3];
-        echo.handle_packet(
-            Time::from_millis(20 * u64::from(i)),
-            &header.packet(&payload),
-        );
+        echo.handle_packet(Time::from_millis(20 * u64::from(i)), &header.packet(&payload));
         let back = echo.poll_packet().unwrap();
         let packet = Packet::parse(&back).unwrap();
         assert_eq!(packet.payload, payload);
@@ -107,10 +82,7 @@ fn echo_returns_any_codec_packet_for_packet() {
         assert_ne!(packet.header.ssrc, 5);
         sent.push(packet.header.sequence);
     }
-    assert!(
-        sent.windows(2).all(|w| w[1] == w[0].wrapping_add(1)),
-        "{sent:?}"
-    );
+    assert!(sent.windows(2).all(|w| w[1] == w[0].wrapping_add(1)), "{sent:?}");
     assert_eq!((echo.poll_packet(), echo.stats().received), (None, 10));
 }
 
@@ -137,23 +109,14 @@ fn digits_are_dialled_and_understood_even_when_most_packets_are_lost() {
     });
     let digits: Vec<_> = std::iter::from_fn(|| bob.poll_event()).collect();
     let pressed = "12#2".chars().map(EndpointEvent::Digit);
-    let expected: Vec<_> = [EndpointEvent::Hearing]
-        .into_iter()
-        .chain(pressed)
-        .collect();
+    let expected: Vec<_> = [EndpointEvent::Hearing].into_iter().chain(pressed).collect();
     assert_eq!(digits, expected);
 }
 
 #[test]
 fn samples_end_and_say_so() {
     let samples = vec![1_000; 400];
-    let mut ann = talker(
-        Source::Samples {
-            samples,
-            repeat: false,
-        },
-        1,
-    );
+    let mut ann = talker(Source::Samples { samples, repeat: false }, 1);
     (0..5).for_each(|i| ann.handle_timeout(Time::from_millis(20 * i)));
     assert_eq!(ann.poll_event(), Some(EndpointEvent::Played));
     let payloads: Vec<Vec<u8>> = std::iter::from_fn(|| ann.poll_packet())
@@ -185,9 +148,8 @@ fn hold_stops_the_frames_and_resume_goes_on_in_time() {
 fn a_driver_that_slept_is_not_answered_with_a_burst() {
     let mut ann = talker(Source::Tone(440.0), 1);
     ann.handle_timeout(Time::from_secs(3));
-    let rtp = std::iter::from_fn(|| ann.poll_packet())
-        .filter(|p| rtp::classify(p) == Some(Kind::Rtp))
-        .count();
+    let rtp =
+        std::iter::from_fn(|| ann.poll_packet()).filter(|p| rtp::classify(p) == Some(Kind::Rtp)).count();
     assert_eq!(rtp as u64, CATCH_UP + 1);
 }
 

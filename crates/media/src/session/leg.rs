@@ -31,14 +31,8 @@ struct Latches {
 /// A face with what has been learnt about it.
 #[derive(Debug)]
 enum Party {
-    Phone {
-        face: PhoneFace,
-        latches: Latches,
-    },
-    Peer {
-        face: PeerFace,
-        former: [Option<SocketAddr>; FORMER_PATHS],
-    },
+    Phone { face: PhoneFace, latches: Latches },
+    Peer { face: PeerFace, former: [Option<SocketAddr>; FORMER_PATHS] },
     Local(Box<Endpoint>),
 }
 
@@ -117,10 +111,7 @@ impl LegState {
                 };
                 Party::Phone { face, latches }
             }
-            Face::Peer(face) => Party::Peer {
-                face,
-                former: [None; FORMER_PATHS],
-            },
+            Face::Peer(face) => Party::Peer { face, former: [None; FORMER_PATHS] },
             Face::Local(endpoint) => Party::Local(endpoint),
         };
         LegState {
@@ -142,19 +133,11 @@ impl LegState {
     }
 
     pub(super) fn local(&self) -> Option<&Endpoint> {
-        if let Party::Local(endpoint) = &self.party {
-            Some(endpoint)
-        } else {
-            None
-        }
+        if let Party::Local(endpoint) = &self.party { Some(endpoint) } else { None }
     }
 
     pub(super) fn local_mut(&mut self) -> Option<&mut Endpoint> {
-        if let Party::Local(endpoint) = &mut self.party {
-            Some(endpoint)
-        } else {
-            None
-        }
+        if let Party::Local(endpoint) = &mut self.party { Some(endpoint) } else { None }
     }
 
     // Commands.
@@ -213,15 +196,9 @@ impl LegState {
                 // A stranger who guessed the id is heard only while the peer is not; where we send
                 // is for signalling to say, so no packet can move it.
                 let known = face.remote == Some(from) || former.contains(&Some(from));
-                let quiet = self
-                    .last_media
-                    .is_none_or(|at| now.since(at) >= RELATCH_AFTER);
+                let quiet = self.last_media.is_none_or(|at| now.since(at) >= RELATCH_AFTER);
                 let admitted = ssrc == face.receive_id && (known || quiet || face.remote.is_none());
-                if admitted {
-                    Verdict::Admit
-                } else {
-                    Verdict::Refuse
-                }
+                if admitted { Verdict::Admit } else { Verdict::Refuse }
             }
             Party::Local(_) => Verdict::Refuse,
         };
@@ -237,15 +214,8 @@ impl LegState {
 
     /// Counts an admitted packet; says whether it ended a silence.
     #[inline]
-    pub(super) fn hear(
-        &mut self,
-        now: Time,
-        header: &Header,
-        len: usize,
-        kind: PayloadType,
-    ) -> bool {
-        self.reception
-            .count(now, header, kind.timed.then_some(kind.clock));
+    pub(super) fn hear(&mut self, now: Time, header: &Header, len: usize, kind: PayloadType) -> bool {
+        self.reception.count(now, header, kind.timed.then_some(kind.clock));
         self.received_bytes += len as u64;
         self.heard_or_due = now;
         self.last_media = Some(now);
@@ -291,40 +261,23 @@ impl LegState {
 
     /// A source heard at present or before.
     pub(super) fn source_of(&self, ssrc: u32) -> Option<StreamSource> {
-        self.sources
-            .iter()
-            .flatten()
-            .copied()
-            .find(|s| s.ssrc == ssrc)
+        self.sources.iter().flatten().copied().find(|s| s.ssrc == ssrc)
     }
 
     /// The source of a packet; a new one is made to go on where the outgoing stream stands.
     #[inline]
-    fn source_for(
-        &mut self,
-        now: Time,
-        header: &Header,
-        standing: Option<Standing>,
-    ) -> StreamSource {
+    fn source_for(&mut self, now: Time, header: &Header, standing: Option<Standing>) -> StreamSource {
         match self.sources[0] {
             Some(source) if source.ssrc == header.ssrc => source,
             _ => self.other_source(now, header, standing),
         }
     }
 
-    fn other_source(
-        &mut self,
-        now: Time,
-        header: &Header,
-        standing: Option<Standing>,
-    ) -> StreamSource {
+    fn other_source(&mut self, now: Time, header: &Header, standing: Option<Standing>) -> StreamSource {
         // The tail of the source before passes in its place; a source that comes back for good is
         // too far behind for that, and is joined on like a new one.
         if let (Some(former), Some(s)) = (self.source_of(header.ssrc), standing) {
-            let behind = s
-                .sequence
-                .wrapping_sub(header.sequence)
-                .wrapping_sub(former.sequence_offset);
+            let behind = s.sequence.wrapping_sub(header.sequence).wrapping_sub(former.sequence_offset);
             if behind < TAIL {
                 return former;
             }
@@ -336,11 +289,7 @@ impl LegState {
                 s.timestamp_at(now).wrapping_sub(header.timestamp),
             ),
         };
-        let source = StreamSource {
-            ssrc: header.ssrc,
-            sequence_offset,
-            timestamp_offset,
-        };
+        let source = StreamSource { ssrc: header.ssrc, sequence_offset, timestamp_offset };
         let last = self.sources[0].filter(|s| s.ssrc != header.ssrc);
         self.sources = [Some(source), last];
         source
@@ -361,10 +310,9 @@ impl LegState {
     #[inline]
     fn rtp_destination(&self) -> Option<Option<(Socket, SocketAddr)>> {
         match &self.party {
-            Party::Phone { face, latches } => latches
-                .rtp
-                .destination()
-                .map(|to| Some((Socket::Media(face.port), to))),
+            Party::Phone { face, latches } => {
+                latches.rtp.destination().map(|to| Some((Socket::Media(face.port), to)))
+            }
             Party::Peer { face, .. } => face.remote.map(|to| Some((Socket::Peer, to))),
             Party::Local(_) => Some(None),
         }
@@ -375,17 +323,10 @@ impl LegState {
             Party::Phone { face, latches } if !face.rtcp_mux => {
                 // Where its media really comes from, plus one, unless its RTCP was heard itself.
                 let guess = || {
-                    let rtp = latches
-                        .rtp
-                        .latched()
-                        .filter(|_| face.announced_rtcp.is_none())?;
+                    let rtp = latches.rtp.latched().filter(|_| face.announced_rtcp.is_none())?;
                     Some(SocketAddr::new(rtp.ip(), rtp.port().checked_add(1)?))
                 };
-                let to = latches
-                    .rtcp
-                    .latched()
-                    .or_else(guess)
-                    .or(latches.rtcp.destination())?;
+                let to = latches.rtcp.latched().or_else(guess).or(latches.rtcp.destination())?;
                 Some(Some((Socket::Media(face.port.wrapping_add(1)), to)))
             }
             _ => self.rtp_destination(),
@@ -402,11 +343,9 @@ impl LegState {
         packet: &mut [u8],
         clock: u32,
     ) -> Option<Route> {
-        let (Some(ssrc), Some(destination), true) = (
-            self.ssrc_out(),
-            self.rtp_destination(),
-            self.direction.listens(),
-        ) else {
+        let (Some(ssrc), Some(destination), true) =
+            (self.ssrc_out(), self.rtp_destination(), self.direction.listens())
+        else {
             self.counts.withheld += 1;
             return None;
         };
@@ -416,21 +355,12 @@ impl LegState {
         rewrite(packet, ssrc, sequence, timestamp).ok()?;
         let ahead = |s: Standing| (sequence.wrapping_sub(s.sequence) as i16) > 0;
         if self.standing.is_none_or(ahead) {
-            self.standing = Some(Standing {
-                sequence,
-                timestamp,
-                at: now,
-                clock,
-            });
+            self.standing = Some(Standing { sequence, timestamp, at: now, clock });
         }
         self.sent.packets += 1;
         self.sent.bytes += packet.len().saturating_sub(wire::rtp::HEADER_LEN) as u64;
         Some(match destination {
-            Some((socket, remote)) => Route::Away(Forward {
-                socket,
-                remote,
-                len: packet.len(),
-            }),
+            Some((socket, remote)) => Route::Away(Forward { socket, remote, len: packet.len() }),
             None => {
                 self.local_mut()?.handle_packet(now, packet);
                 Route::Local
@@ -452,11 +382,7 @@ impl LegState {
             self.reports.remember(now, info.ntp);
         }
         Some(match destination {
-            Some((socket, remote)) => Route::Away(Forward {
-                socket,
-                remote,
-                len: packet.len(),
-            }),
+            Some((socket, remote)) => Route::Away(Forward { socket, remote, len: packet.len() }),
             None => {
                 self.local_mut()?.handle_packet(now, packet);
                 Route::Local
@@ -471,11 +397,7 @@ impl LegState {
     }
 
     /// The report to the other peer, if it is due: where it goes, and its bytes.
-    pub(super) fn due_report(
-        &mut self,
-        now: Time,
-        cname: &str,
-    ) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+    pub(super) fn due_report(&mut self, now: Time, cname: &str) -> Option<(Socket, SocketAddr, Vec<u8>)> {
         let Party::Peer { face, .. } = &self.party else {
             return None;
         };
@@ -483,20 +405,13 @@ impl LegState {
             return None;
         }
         // A report without a stream still carries the times that measure the path.
-        let silent = ReportBlock {
-            ssrc: face.receive_id,
-            ..ReportBlock::default()
-        };
+        let silent = ReportBlock { ssrc: face.receive_id, ..ReportBlock::default() };
         let block = self.reception.report(face.receive_id).unwrap_or(silent);
         self.sent.timestamp = self.standing.map_or(0, |s| s.timestamp_at(now));
         // Composed even when it cannot be sent, for that schedules the next.
         let ssrc = face.send_id.unwrap_or(0) | 1;
-        let bytes = self
-            .reports
-            .compose(now, ssrc, cname, self.sent, Some(block));
-        face.send_id
-            .and(face.remote)
-            .map(|remote| (Socket::Peer, remote, bytes))
+        let bytes = self.reports.compose(now, ssrc, cname, self.sent, Some(block));
+        face.send_id.and(face.remote).map(|remote| (Socket::Peer, remote, bytes))
     }
 
     pub(super) fn stats(&self) -> LegStats {

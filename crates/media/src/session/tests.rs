@@ -25,18 +25,11 @@ fn ms(ms: u64) -> Time {
 }
 
 fn phone(port: u16, announced: &str) -> Face {
-    Face::Phone(PhoneFace {
-        announced: Some(at(announced)),
-        ..PhoneFace::new(port)
-    })
+    Face::Phone(PhoneFace { announced: Some(at(announced)), ..PhoneFace::new(port) })
 }
 
 fn peer(remote: &str, send_id: u32, receive_id: u32) -> Face {
-    Face::Peer(PeerFace {
-        remote: Some(at(remote)),
-        send_id: Some(send_id),
-        receive_id,
-    })
+    Face::Peer(PeerFace { remote: Some(at(remote)), send_id: Some(send_id), receive_id })
 }
 
 fn talker(source: Source, seed: u64) -> Face {
@@ -45,10 +38,7 @@ fn talker(source: Source, seed: u64) -> Face {
 }
 
 fn session(a: Face, b: Face, seed: u64) -> Session {
-    Session::new(
-        SessionConfig::new(a, b, Seed::from_number(seed)),
-        Time::ZERO,
-    )
+    Session::new(SessionConfig::new(a, b, Seed::from_number(seed)), Time::ZERO)
 }
 
 /// Two phones at one peer.
@@ -63,24 +53,13 @@ fn phone_and_peer() -> Session {
 
 /// A frame of the stream `ssrc`, its timestamp following its number.
 fn frame(ssrc: u32, sequence: u16) -> Vec<u8> {
-    let header = Header {
-        payload_type: 0,
-        sequence,
-        timestamp: u32::from(sequence) * 160,
-        ssrc,
-        marker: false,
-    };
+    let header =
+        Header { payload_type: 0, sequence, timestamp: u32::from(sequence) * 160, ssrc, marker: false };
     header.packet(&[0x55; 160])
 }
 
 /// Hands a packet in; says where it goes and what its header has become.
-fn carry(
-    s: &mut Session,
-    now: Time,
-    leg: Leg,
-    from: &str,
-    bytes: &[u8],
-) -> Option<(Forward, Header)> {
+fn carry(s: &mut Session, now: Time, leg: Leg, from: &str, bytes: &[u8]) -> Option<(Forward, Header)> {
     let mut bytes = bytes.to_vec();
     let forward = s.handle_datagram(now, leg, at(from), &mut bytes)?;
     assert_eq!(forward.len, bytes.len());
@@ -97,49 +76,30 @@ fn two_phones_at_one_peer_hear_each_other_under_constant_ssrcs() {
     let (f, first) = carry(&mut s, ms(0), Leg::A, ANN, &frame(1, 10)).unwrap();
     assert_eq!(to(f), (Socket::Media(20_002), at(BOB)));
     assert_ne!(first.ssrc, 1);
-    assert_eq!(
-        (first.sequence, first.timestamp),
-        (10, 1_600),
-        "the first source keeps its numbers"
-    );
+    assert_eq!((first.sequence, first.timestamp), (10, 1_600), "the first source keeps its numbers");
     let (_, second) = carry(&mut s, ms(20), Leg::A, ANN, &frame(1, 11)).unwrap();
     assert_eq!(second.ssrc, first.ssrc);
     let (f, back) = carry(&mut s, ms(20), Leg::B, BOB, &frame(2, 7)).unwrap();
     assert_eq!(to(f), (Socket::Media(20_000), at(ANN)));
     assert_ne!(back.ssrc, first.ssrc);
     assert_eq!((s.stats(Leg::A).received, s.stats(Leg::B).sent), (2, 2));
-    assert_eq!(
-        s.poll_event(),
-        Some(Event::Latched {
-            leg: Leg::A,
-            remote: at(ANN)
-        })
-    );
+    assert_eq!(s.poll_event(), Some(Event::Latched { leg: Leg::A, remote: at(ANN) }));
 }
 
 #[test]
 fn any_payload_passes_untouched() {
     let mut s = two_phones();
     for payload_type in 0..128 {
-        let header = Header {
-            payload_type,
-            marker: true,
-            ssrc: 1,
-            ..Header::default()
-        };
+        let header = Header { payload_type, marker: true, ssrc: 1, ..Header::default() };
         let payload = vec![payload_type; usize::from(payload_type)];
         let mut bytes = header.packet(&payload);
         if rtp::classify(&bytes) == Some(Kind::Rtcp) {
             continue; // 64 to 95 with the marker cannot be told from RTCP.
         }
-        s.handle_datagram(ms(0), Leg::A, at(ANN), &mut bytes)
-            .unwrap();
+        s.handle_datagram(ms(0), Leg::A, at(ANN), &mut bytes).unwrap();
         let packet = Packet::parse(&bytes).unwrap();
         assert_eq!(packet.payload, payload);
-        assert_eq!(
-            (packet.header.payload_type, packet.header.marker),
-            (payload_type, true)
-        );
+        assert_eq!((packet.header.payload_type, packet.header.marker), (payload_type, true));
     }
 }
 
@@ -151,9 +111,7 @@ fn streams_between_peers_travel_under_the_receivers_ids() {
     let f = near.handle_rtp(ms(0), Leg::A, at(ANN), &mut bytes).unwrap();
     assert_eq!(to(f), (Socket::Peer, at(PEER_B)));
     assert_eq!(stream_of(&bytes), Some(ID_B));
-    let f = far
-        .handle_rtp(ms(5), Leg::A, at(PEER_A), &mut bytes)
-        .unwrap();
+    let f = far.handle_rtp(ms(5), Leg::A, at(PEER_A), &mut bytes).unwrap();
     assert_eq!(to(f), (Socket::Media(30_000), at(BOB)));
     // A packet of another stream does not belong here.
     let mut other = frame(ID_B + 2, 11);
@@ -163,11 +121,7 @@ fn streams_between_peers_travel_under_the_receivers_ids() {
 
 #[test]
 fn nothing_is_sent_before_the_other_peer_has_named_its_id_and_path() {
-    let face = PeerFace {
-        remote: None,
-        send_id: None,
-        receive_id: ID_A,
-    };
+    let face = PeerFace { remote: None, send_id: None, receive_id: ID_A };
     let mut s = session(phone(20_000, ANN), Face::Peer(face), 1);
     assert!(carry(&mut s, ms(0), Leg::A, ANN, &frame(1, 1)).is_none());
     s.set_path(Leg::B, at(PEER_B));
@@ -179,11 +133,7 @@ fn nothing_is_sent_before_the_other_peer_has_named_its_id_and_path() {
 
 #[test]
 fn early_media_is_heard_before_the_path_is_known() {
-    let face = PeerFace {
-        remote: None,
-        send_id: None,
-        receive_id: ID_A,
-    };
+    let face = PeerFace { remote: None, send_id: None, receive_id: ID_A };
     let mut s = session(phone(20_000, ANN), Face::Peer(face), 1);
     let (f, _) = carry(&mut s, ms(0), Leg::B, PEER_B, &frame(ID_A, 1)).unwrap();
     assert_eq!(to(f), (Socket::Media(20_000), at(ANN)));
@@ -239,11 +189,7 @@ fn a_transfer_goes_on_in_the_same_stream() {
     let (_, next) = carry(&mut s, ms(200), Leg::A, "192.0.2.3:4000", &frame(77, 9)).unwrap();
     assert_eq!(next.ssrc, first.ssrc);
     assert_eq!(next.sequence, 501);
-    assert_eq!(
-        next.timestamp,
-        first.timestamp + 1_600,
-        "200 ms later on the stream's clock"
-    );
+    assert_eq!(next.timestamp, first.timestamp + 1_600, "200 ms later on the stream's clock");
     let (f, _) = carry(&mut s, ms(200), Leg::B, BOB, &frame(2, 1)).unwrap();
     assert_eq!(to(f), (Socket::Media(20_004), at("192.0.2.3:4000")));
 }
@@ -256,17 +202,10 @@ fn a_phone_that_changes_its_ssrc_is_joined_on_and_its_old_tail_fits_in() {
         .enumerate()
         .map(|(i, (ssrc, n))| {
             let now = ms(20 * i as u64);
-            carry(&mut s, now, Leg::A, ANN, &frame(ssrc, n))
-                .unwrap()
-                .1
-                .sequence
+            carry(&mut s, now, Leg::A, ANN, &frame(ssrc, n)).unwrap().1.sequence
         })
         .collect();
-    assert_eq!(
-        sequences,
-        [100, 101, 102, 102, 103, 104],
-        "the late 102 collides, and nothing jumps"
-    );
+    assert_eq!(sequences, [100, 101, 102, 102, 103, 104], "the late 102 collides, and nothing jumps");
 }
 
 #[test]
@@ -274,10 +213,7 @@ fn hold_withholds_media_from_a_party_that_does_not_listen() {
     let mut s = two_phones();
     s.set_direction(ms(0), Leg::A, Direction::SendOnly);
     s.set_direction(ms(0), Leg::B, Direction::RecvOnly);
-    assert!(
-        carry(&mut s, ms(1), Leg::A, ANN, &frame(1, 1)).is_some(),
-        "music on hold"
-    );
+    assert!(carry(&mut s, ms(1), Leg::A, ANN, &frame(1, 1)).is_some(), "music on hold");
     assert!(carry(&mut s, ms(1), Leg::B, BOB, &frame(2, 1)).is_none());
     s.set_direction(ms(2), Leg::A, Direction::SendRecv);
     assert!(carry(&mut s, ms(2), Leg::B, BOB, &frame(2, 2)).is_some());
@@ -286,13 +222,7 @@ fn hold_withholds_media_from_a_party_that_does_not_listen() {
 // RTCP.
 
 fn sender_report(ssrc: u32, ntp: u64, block: Option<ReportBlock>) -> Vec<u8> {
-    let info = SenderInfo {
-        ssrc,
-        ntp,
-        timestamp: 1_000,
-        packets: 5,
-        octets: 800,
-    };
+    let info = SenderInfo { ssrc, ntp, timestamp: 1_000, packets: 5, octets: 800 };
     let mut out = Vec::new();
     rtcp::write_sender_report(&info, block.as_slice(), &mut out);
     rtcp::write_source_description(ssrc, "ann@192.0.2.1", &mut out);
@@ -315,36 +245,21 @@ fn rtcp_means_the_same_to_both_phones_across_two_peers() {
     near.handle_rtp(ms(0), Leg::A, at(ANN), &mut ann).unwrap();
     far.handle_rtp(ms(1), Leg::A, at(PEER_A), &mut ann).unwrap();
     far.handle_rtp(ms(1), Leg::B, at(BOB), &mut bob).unwrap();
-    near.handle_rtp(ms(2), Leg::B, at(PEER_B), &mut bob)
-        .unwrap();
+    near.handle_rtp(ms(2), Leg::B, at(PEER_B), &mut bob).unwrap();
     let ann_as_bob_knows_her = rtp::sender_ssrc(&ann).unwrap();
     let bob_as_ann_knows_him = rtp::sender_ssrc(&bob).unwrap();
     // Ann reports on what she hears; Bob must read it as about his own stream.
-    let about_bob = ReportBlock {
-        ssrc: bob_as_ann_knows_him,
-        highest_sequence: 20,
-        ..Default::default()
-    };
+    let about_bob = ReportBlock { ssrc: bob_as_ann_knows_him, highest_sequence: 20, ..Default::default() };
     let mut report = sender_report(1, 42, Some(about_bob));
-    let f = near
-        .handle_rtcp(ms(3), Leg::A, at("192.0.2.1:4001"), &mut report)
-        .unwrap();
+    let f = near.handle_rtcp(ms(3), Leg::A, at("192.0.2.1:4001"), &mut report).unwrap();
     assert_eq!(to(f), (Socket::Peer, at(PEER_B)));
     assert_eq!(first_report(&report).0.ssrc, ID_B);
     assert_eq!(stream_of(&report), Some(ID_B));
-    let f = far
-        .handle_rtcp(ms(4), Leg::A, at(PEER_A), &mut report)
-        .unwrap();
+    let f = far.handle_rtcp(ms(4), Leg::A, at(PEER_A), &mut report).unwrap();
     assert_eq!(to(f), (Socket::Media(30_001), at("192.0.2.2:5001")));
     let (info, blocks) = first_report(&report);
     assert_eq!((info.ssrc, info.ntp), (ann_as_bob_knows_her, 42));
-    assert_eq!(
-        blocks,
-        [ReportBlock {
-            ssrc: 2,
-            ..about_bob
-        }]
-    );
+    assert_eq!(blocks, [ReportBlock { ssrc: 2, ..about_bob }]);
 }
 
 #[test]
@@ -353,24 +268,16 @@ fn translated_reports_follow_the_numbers_of_a_joined_stream() {
     carry(&mut s, ms(0), Leg::B, BOB, &frame(2, 100)).unwrap();
     let (_, joined) = carry(&mut s, ms(20), Leg::B, BOB, &frame(3, 9_000)).unwrap();
     carry(&mut s, ms(20), Leg::A, ANN, &frame(1, 1)).unwrap();
-    let block = ReportBlock {
-        ssrc: joined.ssrc,
-        highest_sequence: u32::from(joined.sequence),
-        ..Default::default()
-    };
+    let block =
+        ReportBlock { ssrc: joined.ssrc, highest_sequence: u32::from(joined.sequence), ..Default::default() };
     let mut report = sender_report(1, 1, Some(block));
-    s.handle_rtcp(ms(30), Leg::A, at("192.0.2.1:4001"), &mut report)
-        .unwrap();
+    s.handle_rtcp(ms(30), Leg::A, at("192.0.2.1:4001"), &mut report).unwrap();
     let about = first_report(&report).1[0];
     assert_eq!((about.ssrc, about.highest_sequence & 0xffff), (3, 9_000));
     let mut report = sender_report(3, 1, None);
-    s.handle_rtcp(ms(30), Leg::B, at("192.0.2.2:5001"), &mut report)
-        .unwrap();
+    s.handle_rtcp(ms(30), Leg::B, at("192.0.2.2:5001"), &mut report).unwrap();
     let shift = joined.timestamp.wrapping_sub(9_000 * 160);
-    assert_eq!(
-        first_report(&report).0.timestamp,
-        1_000u32.wrapping_add(shift)
-    );
+    assert_eq!(first_report(&report).0.timestamp, 1_000u32.wrapping_add(shift));
 }
 
 #[test]
@@ -380,9 +287,7 @@ fn goodbyes_do_not_end_a_stream_that_goes_on() {
     let mut bytes = sender_report(1, 1, None);
     let kept = bytes.len();
     rtcp::write_goodbye(1, &mut bytes);
-    let f = s
-        .handle_rtcp(ms(1), Leg::A, at("192.0.2.1:4001"), &mut bytes)
-        .unwrap();
+    let f = s.handle_rtcp(ms(1), Leg::A, at("192.0.2.1:4001"), &mut bytes).unwrap();
     assert_eq!(f.len, kept);
 }
 
@@ -392,13 +297,8 @@ fn rtcp_of_a_stranger_is_refused_and_muxed_rtcp_stays_on_its_port() {
     s.set_announced(ms(0), Leg::B, Some(at(BOB)), None, true);
     carry(&mut s, ms(0), Leg::A, ANN, &frame(1, 1)).unwrap();
     let mut report = sender_report(1, 1, None);
-    assert_eq!(
-        s.handle_datagram(ms(1), Leg::A, at(STRANGER), &mut report),
-        None
-    );
-    let f = s
-        .handle_datagram(ms(1), Leg::A, at("192.0.2.1:4001"), &mut report)
-        .unwrap();
+    assert_eq!(s.handle_datagram(ms(1), Leg::A, at(STRANGER), &mut report), None);
+    let f = s.handle_datagram(ms(1), Leg::A, at("192.0.2.1:4001"), &mut report).unwrap();
     assert_eq!(to(f), (Socket::Media(20_002), at(BOB)));
 }
 
@@ -408,13 +308,7 @@ fn a_phones_receiver_report_tells_its_round_trip() {
     carry(&mut s, ms(0), Leg::A, ANN, &frame(1, 1)).unwrap();
     let (_, bob) = carry(&mut s, ms(0), Leg::B, BOB, &frame(2, 1)).unwrap();
     let ntp = rtcp::ntp(ms(77));
-    s.handle_rtcp(
-        ms(100),
-        Leg::B,
-        at("192.0.2.2:5001"),
-        &mut sender_report(2, ntp, None),
-    )
-    .unwrap();
+    s.handle_rtcp(ms(100), Leg::B, at("192.0.2.2:5001"), &mut sender_report(2, ntp, None)).unwrap();
     let block = ReportBlock {
         ssrc: bob.ssrc,
         last_sr: rtcp::ntp_middle(ntp),
@@ -422,8 +316,7 @@ fn a_phones_receiver_report_tells_its_round_trip() {
         ..Default::default()
     };
     let mut answer = sender_report(1, 5, Some(block));
-    s.handle_rtcp(ms(1_130), Leg::A, at("192.0.2.1:4001"), &mut answer)
-        .unwrap();
+    s.handle_rtcp(ms(1_130), Leg::A, at("192.0.2.1:4001"), &mut answer).unwrap();
     assert_eq!(s.stats(Leg::A).rtt, Some(Duration::from_millis(30)));
 }
 
@@ -490,15 +383,9 @@ fn the_far_side_reports_the_losses_it_sees() {
     let (mut near, mut far) = two_talkers(Source::Tone(440.0), Source::Silence);
     run(&mut near, &mut far, 10, 10, 20_000);
     let stats = far.stats(Leg::A);
-    assert!(
-        (stats.lost as f64 / 1_000.0 - 0.1).abs() < 0.005,
-        "{stats:?}"
-    );
+    assert!((stats.lost as f64 / 1_000.0 - 0.1).abs() < 0.005, "{stats:?}");
     let told = near.stats(Leg::B).far.unwrap();
-    assert!(
-        told.lost > 50 && (20..32).contains(&told.fraction_lost),
-        "{told:?}"
-    );
+    assert!(told.lost > 50 && (20..32).contains(&told.fraction_lost), "{told:?}");
     assert!(far.quality(Leg::A).unwrap().mos < near.quality(Leg::B).unwrap().mos);
 }
 
@@ -520,9 +407,7 @@ fn two_talkers_at_one_peer_need_no_network() {
 // Silence.
 
 fn events(s: &mut Session) -> Vec<Event> {
-    std::iter::from_fn(|| s.poll_event())
-        .filter(|e| !matches!(e, Event::Latched { .. }))
-        .collect()
+    std::iter::from_fn(|| s.poll_event()).filter(|e| !matches!(e, Event::Latched { .. })).collect()
 }
 
 #[test]
@@ -535,16 +420,7 @@ fn a_leg_that_falls_silent_is_told_once_and_told_again_when_it_resumes() {
         s.handle_timeout(at);
         told.extend(events(&mut s).into_iter().map(|e| (at, e)));
     }
-    assert_eq!(
-        told,
-        [(
-            ms(3_500),
-            Event::Silent {
-                leg: Leg::A,
-                since: ms(500)
-            }
-        )]
-    );
+    assert_eq!(told, [(ms(3_500), Event::Silent { leg: Leg::A, since: ms(500) })]);
     carry(&mut s, ms(20_000), Leg::A, ANN, &frame(1, 2)).unwrap();
     assert_eq!(events(&mut s), [Event::Resumed { leg: Leg::A }]);
 }
@@ -561,13 +437,7 @@ fn a_party_on_hold_may_be_silent_and_is_expected_again_after_it() {
     s.handle_timeout(ms(102_999));
     assert_eq!(events(&mut s), []);
     s.handle_timeout(ms(103_000));
-    assert_eq!(
-        events(&mut s),
-        [Event::Silent {
-            leg: Leg::B,
-            since: ms(100_000)
-        }]
-    );
+    assert_eq!(events(&mut s), [Event::Silent { leg: Leg::B, since: ms(100_000) }]);
 }
 
 #[derive(Debug, Clone)]
@@ -588,10 +458,7 @@ fn step() -> impl Strategy<Value = Step> {
         any::<u64>().prop_map(|n| sender_report(
             ID_A | 1,
             n,
-            Some(ReportBlock {
-                ssrc: ID_B,
-                ..Default::default()
-            })
+            Some(ReportBlock { ssrc: ID_B, ..Default::default() })
         )),
     ];
     prop_oneof![

@@ -1,13 +1,13 @@
 //! A network small enough to read: peers in one thread, virtual time, five milliseconds each way.
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, Outcome, Saved, User};
-use wire::{KeyPair, RngExt, Rng, Seed, Socket, Time, Transmit, UnixTime};
+use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime};
 
 const LATENCY: Duration = Duration::from_millis(5);
 

@@ -19,8 +19,7 @@ const FIND: u64 = 100;
 const REPLY: u64 = 100;
 const PER_CONTACT: u64 = 50;
 /// When a question is sent again.
-const SENDS: [Duration; 3] =
-    [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_500)];
+const SENDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_500)];
 const FAILED_AFTER: Duration = Duration::from_secs(3);
 /// How many peers the bootstrap list names.
 const BOOTSTRAP: usize = 20;
@@ -271,13 +270,8 @@ impl Net {
     }
 
     fn join(&mut self, i: u32) {
-        let overlay = build(
-            self.algorithm,
-            contact(i).id,
-            self.base_bits,
-            Seed::child_of(&mut self.rng),
-            self.now,
-        );
+        let overlay =
+            build(self.algorithm, contact(i).id, self.base_bits, Seed::child_of(&mut self.rng), self.now);
         let known: Vec<_> = self.living().collect();
         let (store, lookups) = (BTreeSet::new(), BTreeMap::new());
         self.peers[i as usize] = Some(Peer { overlay, store, lookups, wake: None });
@@ -348,9 +342,7 @@ impl Net {
         peer.overlay.handle_peer(now, contact(from), Evidence::Mentioned);
         let (route, found) = match body {
             Body::Ping => (None, false),
-            Body::Find { key, count } => {
-                (Some(peer.overlay.route(&key, count)), peer.store.contains(&key))
-            }
+            Body::Find { key, count } => (Some(peer.overlay.route(&key, count)), peer.store.contains(&key)),
             Body::Store(key) => (None, peer.store.insert(key)),
             Body::Exchange => (Some(Route::Toward(peer.overlay.neighbors())), false),
         };

@@ -6,10 +6,8 @@ const SHAPE: Shape =
     Shape { base_bits: 1, bucket: 4, spares: 2, near: 6, prefix_in_bucket: 2, prefix_in_table: 5 };
 
 fn key(first: u8, n: u32) -> Key {
-    let mut bytes = *<&[u8; 32]>::try_from(
-        HashAlgorithm::Sha256.digest(&n.to_be_bytes()).as_bytes(),
-    )
-    .unwrap();
+    let mut bytes =
+        *<&[u8; 32]>::try_from(HashAlgorithm::Sha256.digest(&n.to_be_bytes()).as_bytes()).unwrap();
     bytes[0] = first;
     Key::from_slice(&bytes).unwrap()
 }
@@ -131,9 +129,18 @@ fn one_network_cannot_fill_a_bucket_or_the_table() {
 
 #[test]
 fn laboratories_and_meshes_know_no_prefix_limit() {
-    for exempt in ["127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.1.1", "100.64.0.9",
-        "::1", "fe80::1", "fd00::1", "::ffff:10.0.0.1"]
-    {
+    for exempt in [
+        "127.0.0.1",
+        "10.1.2.3",
+        "192.168.0.1",
+        "172.16.0.1",
+        "169.254.1.1",
+        "100.64.0.9",
+        "::1",
+        "fe80::1",
+        "fd00::1",
+        "::ffff:10.0.0.1",
+    ] {
         assert_eq!(prefix(exempt.parse().unwrap()), None, "{exempt}");
     }
     let of = |s: &str| prefix(s.parse().unwrap()).unwrap();

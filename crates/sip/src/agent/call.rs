@@ -80,16 +80,8 @@ impl Pair {
 
     pub(super) fn leg(&self, side: Side) -> Leg {
         match side {
-            Side::Caller => Leg {
-                side,
-                fork: 0,
-                flow: self.caller.flow,
-            },
-            Side::Callee => Leg {
-                side,
-                fork: self.branch as u16,
-                flow: self.callee.flow,
-            },
+            Side::Caller => Leg { side, fork: 0, flow: self.caller.flow },
+            Side::Callee => Leg { side, fork: self.branch as u16, flow: self.callee.flow },
         }
     }
 }
@@ -135,10 +127,9 @@ impl Call {
     /// Whether the call cannot go on without that flow.
     pub(super) fn rests_on(&self, flow: Flow) -> bool {
         match self.state {
-            State::Established(pair) => self
-                .pairs
-                .get(&pair)
-                .is_some_and(|p| p.caller.flow == flow || p.callee.flow == flow),
+            State::Established(pair) => {
+                self.pairs.get(&pair).is_some_and(|p| p.caller.flow == flow || p.callee.flow == flow)
+            }
             _ => false,
         }
     }
@@ -150,10 +141,7 @@ impl Call {
 
 /// Hops left for a request that we pass on.
 pub(super) fn fewer_hops(request: &Message) -> u8 {
-    let hops: u8 = request
-        .header("Max-Forwards")
-        .and_then(|h| h.parse().ok())
-        .unwrap_or(70);
+    let hops: u8 = request.header("Max-Forwards").and_then(|h| h.parse().ok()).unwrap_or(70);
     hops.min(70).saturating_sub(1)
 }
 
@@ -196,10 +184,8 @@ impl Agent {
     }
 
     fn list(&mut self, call: CallId, number: u16, pair: &Pair) {
-        self.dialogs
-            .insert(pair.caller.key(), (call, number, Side::Caller));
-        self.dialogs
-            .insert(pair.callee.key(), (call, number, Side::Callee));
+        self.dialogs.insert(pair.caller.key(), (call, number, Side::Caller));
+        self.dialogs.insert(pair.callee.key(), (call, number, Side::Callee));
     }
 
     fn unlist(&mut self, pair: &Pair) {
@@ -257,11 +243,7 @@ impl Agent {
             }
         }
         found.truncate(MAX_FORKS);
-        if found.is_empty() {
-            Found::Nowhere(status)
-        } else {
-            Found::At(found)
-        }
+        if found.is_empty() { Found::Nowhere(status) } else { Found::At(found) }
     }
 
     pub(super) fn start_call(
@@ -278,10 +260,7 @@ impl Agent {
             let reply = Message::reply_to(&request, 415, "").with("Accept", "application/sdp");
             return self.reply(now, server, reply);
         }
-        if request
-            .header("Content-Encoding")
-            .is_some_and(|e| !e.eq_ignore_ascii_case("identity"))
-        {
+        if request.header("Content-Encoding").is_some_and(|e| !e.eq_ignore_ascii_case("identity")) {
             let reply = Message::reply_to(&request, 415, "").with("Accept-Encoding", "identity");
             return self.reply(now, server, reply);
         }
@@ -295,8 +274,7 @@ impl Agent {
             let reply = Message::reply_to(&request, 503, "").with("Retry-After", "5");
             return self.reply(now, server, reply);
         }
-        self.transactions
-            .respond(now, server, &Message::reply_to(&request, 100, ""));
+        self.transactions.respond(now, server, &Message::reply_to(&request, 100, ""));
         let id = CallId(self.new_id());
         let record = CallRecord {
             call: id,
@@ -333,24 +311,11 @@ impl Agent {
         let request = RequestId(self.new_id());
         call.waiting = Some(request);
         self.calls.insert(id, call);
-        let event = Event::Route {
-            request,
-            call: Some(id),
-            method: Method::Invite,
-            from,
-            to,
-            source: flow,
-        };
+        let event = Event::Route { request, call: Some(id), method: Method::Invite, from, to, source: flow };
         self.ask_route(now, request, Waiting::Call(id), event);
     }
 
-    pub(super) fn fork_call(
-        &mut self,
-        now: Time,
-        id: CallId,
-        found: Found,
-        media: &mut dyn MediaPlane,
-    ) {
+    pub(super) fn fork_call(&mut self, now: Time, id: CallId, found: Found, media: &mut dyn MediaPlane) {
         self.with_call(id, |agent, call| {
             call.waiting = None;
             if call.state != State::Calling {
@@ -372,29 +337,17 @@ impl Agent {
     }
 
     /// Sends the INVITE to one destination.
-    fn invite(
-        &mut self,
-        now: Time,
-        call: &mut Call,
-        destination: Destination,
-        media: &mut dyn MediaPlane,
-    ) {
+    fn invite(&mut self, now: Time, call: &mut Call, destination: Destination, media: &mut dyn MediaPlane) {
         let index = call.branches.len();
         let flow = destination.flow;
         let aor = format!("sip:{}", written(&call.record.to));
-        let target = if destination.uri.is_empty() {
-            aor.clone()
-        } else {
-            destination.uri
-        };
+        let target = if destination.uri.is_empty() { aor.clone() } else { destination.uri };
         let display = call.request.from().map(|f| f.display).unwrap_or_default();
         let branch = Branch {
             client: None,
             flow,
             call_id: self.transactions.token(),
-            local: self
-                .as_caller(&call.record.from, &display)
-                .with_tag(&self.transactions.token()),
+            local: self.as_caller(&call.record.from, &display).with_tag(&self.transactions.token()),
             remote: NameAddr::new(aor),
             contact: format!("<{}>", self.addresses.uri_for(&flow, &call.record.from)),
             target,
@@ -411,25 +364,14 @@ impl Agent {
         invite.push("CSeq", "1 INVITE");
         invite.push("Contact", &branch.contact);
         headers::pass(&call.request, &mut invite);
-        let replaces = destination
-            .replaces
-            .as_deref()
-            .or(call.request.header("Replaces"));
+        let replaces = destination.replaces.as_deref().or(call.request.header("Replaces"));
         if let Some(replaces) = replaces {
             invite.push("Replaces", replaces);
         }
         call.branches.push(branch);
         if call.had_offer {
-            let from = Leg {
-                side: Side::Caller,
-                fork: 0,
-                flow: call.source,
-            };
-            let toward = Leg {
-                side: Side::Callee,
-                fork: index as u16,
-                flow,
-            };
+            let from = Leg { side: Side::Caller, fork: 0, flow: call.source };
+            let toward = Leg { side: Side::Callee, fork: index as u16, flow };
             match media.rewrite(now, call.id(), from, toward, &invite.body, Role::Offer) {
                 Ok(body) => invite.body = body,
                 Err(status) => {
@@ -464,13 +406,7 @@ impl Agent {
         });
     }
 
-    pub(super) fn branch_silent(
-        &mut self,
-        now: Time,
-        id: CallId,
-        index: usize,
-        media: &mut dyn MediaPlane,
-    ) {
+    pub(super) fn branch_silent(&mut self, now: Time, id: CallId, index: usize, media: &mut dyn MediaPlane) {
         self.with_call(id, |agent, call| {
             let nobody = Message::response(480, "No answer");
             agent.branch_refused(call, index, nobody);
@@ -483,11 +419,7 @@ impl Agent {
             return;
         };
         branch.done = true;
-        if call
-            .best
-            .as_ref()
-            .is_none_or(|best| rank(&response) < rank(best))
-        {
+        if call.best.as_ref().is_none_or(|best| rank(&response) < rank(best)) {
             call.best = Some(response);
         }
     }
@@ -499,26 +431,16 @@ impl Agent {
         if call.state != State::Calling || call.waiting.is_some() || !over {
             return;
         }
-        let best = call
-            .best
-            .take()
-            .unwrap_or_else(|| Message::response(480, ""));
+        let best = call.best.take().unwrap_or_else(|| Message::response(480, ""));
         // A phone's own challenge is nothing the caller could answer.
-        let status = if matches!(best.status(), 401 | 407) {
-            403
-        } else {
-            best.status()
-        };
+        let status = if matches!(best.status(), 401 | 407) { 403 } else { best.status() };
         let mut reply = Message::reply_to(&call.request, status, best.reason());
         headers::pass(&best, &mut reply);
         headers::drop_body(&mut reply);
         if (300..400).contains(&status) {
             for contact in best.list("Contact").filter_map(NameAddr::parse) {
                 if let Some(aor) = self.addresses.aor(&contact.uri) {
-                    reply.push(
-                        "Contact",
-                        format!("<{}>", self.addresses.uri_for(&call.source, &aor)),
-                    );
+                    reply.push("Contact", format!("<{}>", self.addresses.uri_for(&call.source, &aor)));
                 }
             }
         }
@@ -563,31 +485,18 @@ impl Agent {
             local: call.request.to()?.with_tag(&self.transactions.token()),
             remote: call.request.from()?,
             target: call.request.contact()?.uri,
-            routes: call
-                .request
-                .headers_named("Record-Route")
-                .map(str::to_owned)
-                .collect(),
+            routes: call.request.headers_named("Record-Route").map(str::to_owned).collect(),
             local_cseq: 0,
             remote_cseq: Some(cseq),
             invite_cseq: cseq,
-            contact: format!(
-                "<{}>",
-                self.addresses.uri_for(&call.source, &call.record.to)
-            ),
+            contact: format!("<{}>", self.addresses.uri_for(&call.source, &call.record.to)),
             unacknowledged: None,
             answered: None,
             peer: call.record.from.clone(),
         };
         let number = call.next_pair;
         call.next_pair += 1;
-        let pair = Pair {
-            branch: index,
-            caller,
-            callee,
-            invite_pending: false,
-            refers: Vec::new(),
-        };
+        let pair = Pair { branch: index, caller, callee, invite_pending: false, refers: Vec::new() };
         self.list(call.id(), number, &pair);
         call.pairs.insert(number, pair);
         Some(number)
@@ -596,10 +505,7 @@ impl Agent {
     /// Takes target and routes from a response that makes or confirms the callee's dialog.
     fn learn_route(pair: &mut Pair, response: &Message) {
         pair.callee.refresh_target(response);
-        let mut routes: Vec<String> = response
-            .headers_named("Record-Route")
-            .map(str::to_owned)
-            .collect();
+        let mut routes: Vec<String> = response.headers_named("Record-Route").map(str::to_owned).collect();
         routes.reverse();
         pair.callee.routes = routes;
     }
@@ -620,11 +526,7 @@ impl Agent {
         reply.push("Contact", &pair.caller.contact);
         headers::pass(response, &mut reply);
         if headers::has_sdp(response) {
-            let role = if call.had_offer {
-                Role::Answer
-            } else {
-                Role::Offer
-            };
+            let role = if call.had_offer { Role::Answer } else { Role::Offer };
             let (from, toward) = (pair.leg(Side::Callee), pair.leg(Side::Caller));
             reply.body = media.rewrite(now, call.id(), from, toward, &response.body, role)?;
         }
@@ -652,10 +554,7 @@ impl Agent {
         let flow = pair.callee.flow;
         if !call.ringing {
             call.ringing = true;
-            self.events.push_back(Event::Ringing {
-                call: call.record.call,
-                flow,
-            });
+            self.events.push_back(Event::Ringing { call: call.record.call, flow });
         }
         let Some(pair) = call.pairs.get(&number) else {
             return;
@@ -721,22 +620,14 @@ impl Agent {
         }
         self.served.insert(call.server, Served::Answered(call.id()));
         self.cancel_branches(now, call, Some(ELSEWHERE));
-        let losers: Vec<u16> = call
-            .pairs
-            .keys()
-            .copied()
-            .filter(|n| *n != number)
-            .collect();
+        let losers: Vec<u16> = call.pairs.keys().copied().filter(|n| *n != number).collect();
         for loser in losers {
             if let Some(pair) = call.pairs.remove(&loser) {
                 self.unlist(&pair);
             }
         }
         media.answered(now, call.id(), leg);
-        self.events.push_back(Event::Answered {
-            call: call.id(),
-            flow,
-        });
+        self.events.push_back(Event::Answered { call: call.id(), flow });
     }
 
     fn repeat_ack(&mut self, call: &Call, number: u16) {

@@ -32,19 +32,10 @@ impl Agent {
                 let reply = Message::reply_to(&call.request, 487, "");
                 agent.reply(now, call.server, reply);
                 let reason = cancel.header("Reason").map(str::to_owned);
-                agent.end(
-                    now,
-                    call,
-                    Cause::Cancelled,
-                    487,
-                    "",
-                    reason.as_deref(),
-                    media,
-                );
+                agent.end(now, call, Cause::Cancelled, 487, "", reason.as_deref(), media);
             }),
             Some(Served::Relay(client)) => {
-                self.transactions
-                    .cancel(now, client, cancel.header("Reason"));
+                self.transactions.cancel(now, client, cancel.header("Reason"));
             }
             _ => {}
         }
@@ -100,11 +91,7 @@ impl Agent {
     ) {
         self.with_call(call, |agent, call| match call.state {
             State::Calling => {
-                let code = if (400..=699).contains(&status) {
-                    status
-                } else {
-                    480
-                };
+                let code = if (400..=699).contains(&status) { status } else { 480 };
                 let reply = Message::reply_to(&call.request, code, reason);
                 agent.reply(now, call.server, reply);
                 agent.end(now, call, Cause::Command, code, reason, None, media);
@@ -122,10 +109,7 @@ impl Agent {
     }
 
     /// Marks the call as ended, stops what is under way, and says so.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what ended, why, and in whose words"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "what ended, why, and in whose words")]
     pub(super) fn end(
         &mut self,
         now: Time,
@@ -156,24 +140,12 @@ impl Agent {
         call.state = State::Ended;
         self.live_calls = self.live_calls.saturating_sub(1);
         media.close(now, call.id());
-        let reason = if reason.is_empty() {
-            reason_phrase(status)
-        } else {
-            reason
-        };
-        self.events.push_back(Event::Ended {
-            call: call.id(),
-            cause,
-            status,
-            reason: reason.to_owned(),
-        });
+        let reason = if reason.is_empty() { reason_phrase(status) } else { reason };
+        self.events.push_back(Event::Ended { call: call.id(), cause, status, reason: reason.to_owned() });
     }
 }
 
 /// A Reason header (RFC 3326).
 pub(super) fn reason_header(status: u16, text: &str) -> String {
-    format!(
-        "SIP;cause={status};text=\"{}\"",
-        text.replace(['"', '\\'], "'")
-    )
+    format!("SIP;cause={status};text=\"{}\"", text.replace(['"', '\\'], "'"))
 }

@@ -40,24 +40,11 @@ impl Agent {
         }
         self.addresses.learn(&flow, request.uri());
         let id = RequestId(self.new_id());
-        let errand = Errand {
-            server,
-            request,
-            from: from.clone(),
-            to: to.clone(),
-            open: BTreeSet::new(),
-            best: None,
-        };
+        let errand =
+            Errand { server, request, from: from.clone(), to: to.clone(), open: BTreeSet::new(), best: None };
         self.errands.insert(id, errand);
         self.served.insert(server, Served::Errand(id));
-        let event = Event::Route {
-            request: id,
-            call: None,
-            method: Method::Message,
-            from,
-            to,
-            source: flow,
-        };
+        let event = Event::Route { request: id, call: None, method: Method::Message, from, to, source: flow };
         self.ask_route(now, id, Waiting::Errand, event);
     }
 
@@ -72,9 +59,7 @@ impl Agent {
         for destination in destinations {
             let message = self.errand_for(&errand, &destination);
             let sent_by = self.addresses.sent_by(&destination.flow);
-            let client = self
-                .transactions
-                .request(now, destination.flow, message, &sent_by);
+            let client = self.transactions.request(now, destination.flow, message, &sent_by);
             self.asked.insert(client, Asked::Errand(id));
             errand.open.insert(client);
         }
@@ -83,32 +68,18 @@ impl Agent {
 
     fn errand_for(&mut self, errand: &Errand, destination: &Destination) -> Message {
         let mut message = Message::request(Method::Message, &destination.uri);
-        message.push(
-            "Max-Forwards",
-            super::call::fewer_hops(&errand.request).to_string(),
-        );
+        message.push("Max-Forwards", super::call::fewer_hops(&errand.request).to_string());
         let display = errand.request.from().map(|f| f.display).unwrap_or_default();
-        let from = self
-            .as_caller(&errand.from, &display)
-            .with_tag(&self.transactions.token());
+        let from = self.as_caller(&errand.from, &display).with_tag(&self.transactions.token());
         message.push("From", from.to_string());
-        message.push(
-            "To",
-            format!("<sip:{}>", crate::address::written(&errand.to)),
-        );
+        message.push("To", format!("<sip:{}>", crate::address::written(&errand.to)));
         message.push("Call-ID", self.transactions.token());
         message.push("CSeq", "1 MESSAGE");
         headers::pass(&errand.request, &mut message);
         message
     }
 
-    pub(super) fn errand_response(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        client: ClientId,
-        response: Message,
-    ) {
+    pub(super) fn errand_response(&mut self, now: Time, id: RequestId, client: ClientId, response: Message) {
         if response.status() < 200 {
             return;
         }
@@ -116,10 +87,7 @@ impl Agent {
             return;
         };
         errand.open.remove(&client);
-        let better = errand
-            .best
-            .as_ref()
-            .is_none_or(|b| rank(&response) < rank(b));
+        let better = errand.best.as_ref().is_none_or(|b| rank(&response) < rank(b));
         let good = response.status() < 300;
         if better {
             errand.best = Some(response);
@@ -132,12 +100,7 @@ impl Agent {
 
     pub(super) fn errand_silent(&mut self, now: Time, id: RequestId, client: ClientId) {
         // Not 408: its sender has given up by itself by now (RFC 4320 section 4.1).
-        self.errand_response(
-            now,
-            id,
-            client,
-            Message::response(480, "No answer from the phone"),
-        );
+        self.errand_response(now, id, client, Message::response(480, "No answer from the phone"));
     }
 
     fn finish_errand(&mut self, now: Time, id: RequestId) {
@@ -159,11 +122,7 @@ impl Agent {
         // A MESSAGE is not answered 408 (RFC 4320).
         let status = if status == 408 { 480 } else { status };
         if let Some(errand) = self.errands.get_mut(&id) {
-            let reason = if reason.is_empty() {
-                wire::sip::reason_phrase(status)
-            } else {
-                reason
-            };
+            let reason = if reason.is_empty() { wire::sip::reason_phrase(status) } else { reason };
             errand.best = Some(Message::response(status, reason));
             self.finish_errand(now, id);
         }

@@ -8,22 +8,12 @@ use wire::sip::Message;
 /// Methods we handle.
 pub(super) const METHODS: [wire::sip::Method; 12] = {
     use wire::sip::Method::*;
-    [
-        Invite, Ack, Cancel, Bye, Options, Register, Info, Message, Update, Prack, Refer, Notify,
-    ]
+    [Invite, Ack, Cancel, Bye, Options, Register, Info, Message, Update, Prack, Refer, Notify]
 };
 
 /// Extensions that pass end to end, and so may be required.
-pub(super) const OPTIONS: [&str; 8] = [
-    "100rel",
-    "timer",
-    "replaces",
-    "norefersub",
-    "tdialog",
-    "histinfo",
-    "early-session",
-    "precondition",
-];
+pub(super) const OPTIONS: [&str; 8] =
+    ["100rel", "timer", "replaces", "norefersub", "tdialog", "histinfo", "early-session", "precondition"];
 
 /// Fields that belong to one leg.
 const OF_ONE_LEG: [&str; 28] = [
@@ -67,10 +57,8 @@ pub(super) fn pass(source: &Message, target: &mut Message) {
         }
     }
     for name in ["Supported", "Require", "Unsupported"] {
-        let known: Vec<&str> = source
-            .list(name)
-            .filter(|tag| OPTIONS.iter().any(|o| o.eq_ignore_ascii_case(tag)))
-            .collect();
+        let known: Vec<&str> =
+            source.list(name).filter(|tag| OPTIONS.iter().any(|o| o.eq_ignore_ascii_case(tag))).collect();
         if !known.is_empty() {
             target.push(name, known.join(", "));
         }
@@ -81,9 +69,7 @@ pub(super) fn pass(source: &Message, target: &mut Message) {
 /// Removes the body and what describes it.
 pub(super) fn drop_body(message: &mut Message) {
     message.body.clear();
-    message
-        .headers
-        .retain(|h| !h.name().starts_with("Content-"));
+    message.headers.retain(|h| !h.name().starts_with("Content-"));
 }
 
 /// Whether the message carries a session description.

@@ -40,11 +40,7 @@ impl Relay {
 /// The dialog that a request from outside belongs to.
 fn key_of(request: &Message) -> DialogKey {
     let tag = |t: Option<String>| t.unwrap_or_default();
-    (
-        request.call_id().to_owned(),
-        tag(request.to_tag()),
-        tag(request.from_tag()),
-    )
+    (request.call_id().to_owned(), tag(request.to_tag()), tag(request.from_tag()))
 }
 
 /// Whether a request of this dialog may come by that flow: its own, or the same phone after its
@@ -96,10 +92,7 @@ impl Agent {
         });
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a request, its place, and the world"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "a request, its place, and the world")]
     fn bye(
         &mut self,
         now: Time,
@@ -147,12 +140,7 @@ impl Agent {
         let Some(pair) = call.pairs.get_mut(&number) else {
             return;
         };
-        if pair
-            .dialog(side)
-            .answered
-            .as_ref()
-            .is_some_and(|a| a.ack.is_none())
-        {
+        if pair.dialog(side).answered.as_ref().is_some_and(|a| a.ack.is_none()) {
             self.send_ack(pair, side, None);
         }
         let dialog = pair.dialog(side);
@@ -164,9 +152,7 @@ impl Agent {
             bye.set("Reason", reason);
         }
         let flow = dialog.flow;
-        let client = self
-            .transactions
-            .request(now, flow, bye, &self.addresses.sent_by(&flow));
+        let client = self.transactions.request(now, flow, bye, &self.addresses.sent_by(&flow));
         call.add_client(client);
         self.asked.insert(client, Asked::Bye(id));
     }
@@ -179,9 +165,7 @@ impl Agent {
         };
         let flow = dialog.flow;
         let mut ack = dialog.request_numbered(Method::Ack, cseq);
-        let via = self
-            .transactions
-            .fresh_via(&flow, &self.addresses.sent_by(&flow));
+        let via = self.transactions.fresh_via(&flow, &self.addresses.sent_by(&flow));
         ack.push_via(&via);
         if let Some((original, body)) = passed {
             headers::pass(original, &mut ack);
@@ -191,21 +175,12 @@ impl Agent {
             ack.body = body;
         }
         let bytes = ack.to_bytes();
-        pair.dialog(side).answered = Some(Answered {
-            cseq,
-            ack: Some(bytes.clone()),
-        });
+        pair.dialog(side).answered = Some(Answered { cseq, ack: Some(bytes.clone()) });
         self.transactions.send(flow, bytes);
     }
 
     /// An ACK to a 2xx of ours.
-    pub(super) fn acknowledged(
-        &mut self,
-        now: Time,
-        flow: Flow,
-        ack: &Message,
-        media: &mut dyn MediaPlane,
-    ) {
+    pub(super) fn acknowledged(&mut self, now: Time, flow: Flow, ack: &Message, media: &mut dyn MediaPlane) {
         let Some(&(id, number, side)) = self.dialogs.get(&key_of(ack)) else {
             return;
         };
@@ -218,9 +193,7 @@ impl Agent {
                 return;
             };
             match dialog.unacknowledged {
-                Some((expected, server))
-                    if expected == cseq.number && same_neighbour(dialog.flow, flow) =>
-                {
+                Some((expected, server)) if expected == cseq.number && same_neighbour(dialog.flow, flow) => {
                     dialog.unacknowledged = None;
                     agent.transactions.acknowledge(server);
                     agent.served.remove(&server);
@@ -228,11 +201,7 @@ impl Agent {
                 _ => return,
             }
             let other = side.other();
-            let open = pair
-                .dialog(other)
-                .answered
-                .as_ref()
-                .is_some_and(|a| a.ack.is_none());
+            let open = pair.dialog(other).answered.as_ref().is_some_and(|a| a.ack.is_none());
             if state == State::Ended || !open {
                 return;
             }
@@ -298,10 +267,7 @@ impl Agent {
         });
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a request, its place, and the world"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "a request, its place, and the world")]
     fn re_invite(
         &mut self,
         now: Time,
@@ -318,8 +284,7 @@ impl Agent {
         };
         let unfinished = [Side::Caller, Side::Callee].into_iter().any(|s| {
             let dialog = pair.dialog(s);
-            dialog.unacknowledged.is_some()
-                || dialog.answered.as_ref().is_some_and(|a| a.ack.is_none())
+            dialog.unacknowledged.is_some() || dialog.answered.as_ref().is_some_and(|a| a.ack.is_none())
         });
         if !established || unfinished || pair.invite_pending {
             return self.refuse(now, server, &request, 491, "");
@@ -328,16 +293,12 @@ impl Agent {
             let reply = Message::reply_to(&request, 415, "").with("Accept", "application/sdp");
             return self.reply(now, server, reply);
         }
-        self.transactions
-            .respond(now, server, &Message::reply_to(&request, 100, ""));
+        self.transactions.respond(now, server, &Message::reply_to(&request, 100, ""));
         self.relay(now, call, number, side, server, request, media);
     }
 
     /// Passes a request on to the other side.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a request, its place, and the world"
-    )]
+    #[expect(clippy::too_many_arguments, reason = "a request, its place, and the world")]
     fn relay(
         &mut self,
         now: Time,
@@ -384,22 +345,11 @@ impl Agent {
         let dialog = pair.dialog(side.other());
         let (flow, cseq) = (dialog.flow, dialog.local_cseq);
         pair.invite_pending |= method == Method::Invite;
-        let client = self
-            .transactions
-            .request(now, flow, out, &self.addresses.sent_by(&flow));
+        let client = self.transactions.request(now, flow, out, &self.addresses.sent_by(&flow));
         call.add_client(client);
         self.asked.insert(client, Asked::Relay(id));
         self.served.insert(server, Served::Relay(client));
-        call.relays.insert(
-            client,
-            Relay {
-                server,
-                request,
-                pair: number,
-                from: side,
-                cseq,
-            },
-        );
+        call.relays.insert(client, Relay { server, request, pair: number, from: side, cseq });
     }
 
     /// Turns names that mean something on one leg into those of the other.
@@ -407,11 +357,8 @@ impl Agent {
         match request.method() {
             Some(Method::Prack) => {
                 // RAck: the RSeq passes as it is, the INVITE has another number (RFC 3262).
-                let words: Vec<&str> = request
-                    .header("RAck")
-                    .unwrap_or("")
-                    .split_ascii_whitespace()
-                    .collect();
+                let words: Vec<&str> =
+                    request.header("RAck").unwrap_or("").split_ascii_whitespace().collect();
                 if let [rseq, _, method] = words[..] {
                     let number = pair.dialog(side.other()).invite_cseq;
                     out.push("RAck", format!("{rseq} {number} {method}"));
@@ -431,10 +378,7 @@ impl Agent {
                 let event = out.header("Event").unwrap_or("").to_owned();
                 let id = event.split(';').find_map(|p| p.trim().strip_prefix("id="));
                 let id = id.and_then(|i| i.trim().parse::<u32>().ok());
-                let known = pair
-                    .refers
-                    .iter()
-                    .find(|(s, _, ours)| *s != side && Some(*ours) == id);
+                let known = pair.refers.iter().find(|(s, _, ours)| *s != side && Some(*ours) == id);
                 if let Some((_, theirs, _)) = known {
                     out.set("Event", format!("refer;id={theirs}"));
                 }
@@ -463,18 +407,11 @@ impl Agent {
                 return;
             };
             let (from, to, cseq) = (relay.from, relay.from.other(), relay.cseq);
-            let refreshes = matches!(
-                relay.request.method(),
-                Some(Method::Invite | Method::Update)
-            );
+            let refreshes = matches!(relay.request.method(), Some(Method::Invite | Method::Update));
             if refreshes && (200..300).contains(&status) {
                 pair.dialog(to).refresh_target(&response);
             }
-            let passed = if matches!(status, 401 | 407) {
-                403
-            } else {
-                status
-            };
+            let passed = if matches!(status, 401 | 407) { 403 } else { status };
             let mut reply = Message::reply_to(&relay.request, passed, response.reason());
             headers::pass(&response, &mut reply);
             if refreshes && (101..300).contains(&status) {
@@ -520,11 +457,7 @@ impl Agent {
     /// A 2xx to a re-INVITE that was answered before: its ACK was lost.
     fn repeated_answer(&mut self, call: &mut Call, response: &Message) {
         let tag = |t: Option<String>| t.unwrap_or_default();
-        let key = (
-            response.call_id().to_owned(),
-            tag(response.from_tag()),
-            tag(response.to_tag()),
-        );
+        let key = (response.call_id().to_owned(), tag(response.from_tag()), tag(response.to_tag()));
         let Some(&(_, number, side)) = self.dialogs.get(&key) else {
             return;
         };
@@ -532,14 +465,8 @@ impl Agent {
             return;
         };
         let dialog = pair.dialog(side);
-        if let Some(Answered {
-            cseq,
-            ack: Some(ack),
-        }) = &dialog.answered
-        {
-            let same = response
-                .cseq()
-                .is_some_and(|c| c.number == *cseq && c.method == Method::Invite);
+        if let Some(Answered { cseq, ack: Some(ack) }) = &dialog.answered {
+            let same = response.cseq().is_some_and(|c| c.number == *cseq && c.method == Method::Invite);
             if same && response.status() < 300 {
                 self.transactions.send(dialog.flow, ack.clone());
             }
@@ -575,15 +502,7 @@ impl Agent {
                 Some(Flow::Peer(_)) => Cause::PeerLost,
                 _ => Cause::PhoneLost,
             };
-            agent.end(
-                now,
-                call,
-                cause,
-                200,
-                "The other side does not answer",
-                None,
-                media,
-            );
+            agent.end(now, call, cause, 200, "The other side does not answer", None, media);
         });
     }
 }

@@ -24,10 +24,7 @@ impl Agent {
     /// Who sends this request: a registered phone by its address, any phone by its credentials, a
     /// peer or a local user agent by its word.
     pub(super) fn identify(&mut self, now: Time, flow: Flow, request: &Message) -> Proof {
-        let claimed = request
-            .from()
-            .and_then(|f| self.addresses.aor(&f.uri))
-            .unwrap_or_default();
+        let claimed = request.from().and_then(|f| self.addresses.aor(&f.uri)).unwrap_or_default();
         if !flow.is_phone() {
             return Proof::Of(claimed);
         }
@@ -59,21 +56,15 @@ impl Agent {
         let found = request
             .headers_named(header)
             .filter_map(Credentials::parse)
-            .find(|c| {
-                c.realm.eq_ignore_ascii_case(&realm) || request.headers_named(header).count() == 1
-            });
+            .find(|c| c.realm.eq_ignore_ascii_case(&realm) || request.headers_named(header).count() == 1);
         let Some(credentials) = found else {
             return answer(&self.guard, false);
         };
         let user = self.user_named(&credentials.username);
-        let name = user
-            .clone()
-            .unwrap_or_else(|| credentials.username.to_ascii_lowercase());
+        let name = user.clone().unwrap_or_else(|| credentials.username.to_ascii_lowercase());
         let password = user.as_deref().and_then(|u| self.registrar.password(u));
         let method = request.method().map_or("", Method::as_str);
-        let verdict = self
-            .guard
-            .judge(now, remote.ip(), &name, password, &credentials, method);
+        let verdict = self.guard.judge(now, remote.ip(), &name, password, &credentials, method);
         match verdict {
             Verdict::Proven => Proof::Of(name),
             Verdict::Stale => answer(&self.guard, true),
@@ -133,19 +124,14 @@ impl Agent {
         let mut reply = Message::reply_to(&request, 200, "");
         for binding in self.registrar.bindings(&user) {
             let mut contact = binding.contact.clone();
-            contact.params.set(
-                "expires",
-                Some(&registrar::seconds_left(now, binding).to_string()),
-            );
+            contact.params.set("expires", Some(&registrar::seconds_left(now, binding).to_string()));
             reply.push("Contact", contact.to_string());
         }
         self.reply(now, id, reply);
     }
 
     fn unregister_all(&mut self, user: &str, request: &Message) -> Result<(), (u16, &'static str)> {
-        if request.header("Expires").map(str::trim) != Some("0")
-            || request.list("Contact").count() > 1
-        {
+        if request.header("Expires").map(str::trim) != Some("0") || request.list("Contact").count() > 1 {
             return Err((400, "Contact * needs Expires 0"));
         }
         let gone = self.registrar.unbind(user, |_| true);
@@ -161,17 +147,14 @@ impl Agent {
         user: &str,
         request: &Message,
     ) -> Result<(), (u16, &'static str)> {
-        let contacts: Option<Vec<NameAddr>> =
-            request.list("Contact").map(NameAddr::parse).collect();
+        let contacts: Option<Vec<NameAddr>> = request.list("Contact").map(NameAddr::parse).collect();
         let contacts = contacts.ok_or((400, "Malformed Contact"))?;
         if contacts.len() > MAX_BINDINGS {
             return Err((400, "Too many Contacts"));
         }
         let general = expiry(request.header("Expires")).unwrap_or(MAX_EXPIRES);
         let natted = request.via().is_some_and(|v| {
-            v.params
-                .get("received")
-                .is_some_and(|r| !v.host.trim_matches(['[', ']']).eq(r))
+            v.params.get("received").is_some_and(|r| !v.host.trim_matches(['[', ']']).eq(r))
         });
         let longest = if natted { NAT_EXPIRES } else { MAX_EXPIRES };
         let wish = |c: &NameAddr| match c.params.get("expires") {
@@ -229,11 +212,7 @@ impl Agent {
         for binding in gone {
             self.alarms.cancel(Alarm::Binding(binding.id));
             let (user, contact) = (user.to_owned(), binding.contact.uri);
-            self.events.push_back(Event::Unregistered {
-                user,
-                contact,
-                lost,
-            });
+            self.events.push_back(Event::Unregistered { user, contact, lost });
         }
     }
 
@@ -271,11 +250,7 @@ fn flow_to(flow: Flow, remote: std::net::SocketAddr, contact: &NameAddr) -> Flow
     let Ok(uri) = Uri::parse(&contact.uri) else {
         return flow;
     };
-    match uri
-        .host
-        .trim_matches(['[', ']'])
-        .parse::<std::net::IpAddr>()
-    {
+    match uri.host.trim_matches(['[', ']']).parse::<std::net::IpAddr>() {
         Ok(ip) if ip == remote.ip() => Flow::Udp((ip, uri.port.unwrap_or(5060)).into()),
         _ => flow,
     }
@@ -283,7 +258,5 @@ fn flow_to(flow: Flow, remote: std::net::SocketAddr, contact: &NameAddr) -> Flow
 
 fn locked_out(request: &Message, seconds: u64) -> Message {
     let hint = format!("399 openvoip \"Wrong password too often, try again in {seconds} s\"");
-    Message::reply_to(request, 403, "")
-        .with("Retry-After", seconds.to_string())
-        .with("Warning", hint)
+    Message::reply_to(request, 403, "").with("Retry-After", seconds.to_string()).with("Warning", hint)
 }

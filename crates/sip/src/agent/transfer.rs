@@ -31,12 +31,7 @@ impl<'a> Replaces<'a> {
         let from_tag = params.get("from-tag")?.to_owned();
         params.remove("to-tag");
         params.remove("from-tag");
-        Some(Replaces {
-            call_id: call_id.trim(),
-            to_tag,
-            from_tag,
-            rest: params.to_string(),
-        })
+        Some(Replaces { call_id: call_id.trim(), to_tag, from_tag, rest: params.to_string() })
     }
 }
 
@@ -44,21 +39,12 @@ impl Agent {
     /// The dialog with that name: its call, pair, and side. `true` if the name is from the
     /// neighbour's point of view, so that it is *we* who are the party named by the To tag.
     fn named(&self, replaces: &Replaces<'_>) -> Option<(bool, (crate::event::CallId, u16, Side))> {
-        let Replaces {
-            call_id,
-            to_tag,
-            from_tag,
-            ..
-        } = replaces;
-        let key = |local: &str, remote: &str| {
-            ((*call_id).to_owned(), local.to_owned(), remote.to_owned())
-        };
+        let Replaces { call_id, to_tag, from_tag, .. } = replaces;
+        let key = |local: &str, remote: &str| ((*call_id).to_owned(), local.to_owned(), remote.to_owned());
         if let Some(at) = self.dialogs.get(&key(to_tag, from_tag)) {
             return Some((true, *at));
         }
-        self.dialogs
-            .get(&key(from_tag, to_tag))
-            .map(|at| (false, *at))
+        self.dialogs.get(&key(from_tag, to_tag)).map(|at| (false, *at))
     }
 
     /// The name of the other leg of the call that `value` names, and who is at its end.
@@ -104,11 +90,7 @@ impl Agent {
         let Some(refer_to) = request.header("Refer-To") else {
             return;
         };
-        out.push(
-            "Refer-To",
-            self.refer_to(toward, refer_to)
-                .unwrap_or_else(|| refer_to.to_owned()),
-        );
+        out.push("Refer-To", self.refer_to(toward, refer_to).unwrap_or_else(|| refer_to.to_owned()));
         let by = request.header("Referred-By").and_then(NameAddr::parse);
         let aor = by.as_ref().and_then(|b| self.addresses.aor(&b.uri));
         if let (Some(mut by), Some(aor)) = (by, aor) {
@@ -122,19 +104,10 @@ impl Agent {
         let uri = Uri::parse(&address.uri).ok()?;
         let mut target = self.addresses.aor(&address.uri)?;
         let mut fields = Vec::new();
-        for field in uri
-            .headers
-            .as_deref()
-            .unwrap_or("")
-            .split('&')
-            .filter(|f| !f.is_empty())
-        {
+        for field in uri.headers.as_deref().unwrap_or("").split('&').filter(|f| !f.is_empty()) {
             let (name, content) = field.split_once('=').unwrap_or((field, ""));
             let content = percent_decode(content);
-            match self
-                .other_leg(&content)
-                .filter(|_| name.eq_ignore_ascii_case("Replaces"))
-            {
+            match self.other_leg(&content).filter(|_| name.eq_ignore_ascii_case("Replaces")) {
                 Some((other, peer)) => {
                     target = peer;
                     fields.push(format!("Replaces={}", escape(&other)));

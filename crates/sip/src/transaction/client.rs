@@ -59,34 +59,19 @@ impl Client {
 impl Transactions {
     /// Sends a request, which gets a Via here. Responses come out of `receive`, the end out of
     /// `poll_event`. Where there is no room for one more, the end comes at once.
-    pub fn request(
-        &mut self,
-        now: Time,
-        flow: Flow,
-        mut message: Message,
-        by: &SentBy,
-    ) -> ClientId {
+    pub fn request(&mut self, now: Time, flow: Flow, mut message: Message, by: &SentBy) -> ClientId {
         let via = self.fresh_via(&flow, by);
         message.push_via(&via);
         let id = self.start(now, flow, message, via.branch().to_owned(), false);
         ClientId(id)
     }
 
-    fn start(
-        &mut self,
-        now: Time,
-        flow: Flow,
-        message: Message,
-        branch: String,
-        internal: bool,
-    ) -> u64 {
+    fn start(&mut self, now: Time, flow: Flow, message: Message, branch: String, internal: bool) -> u64 {
         let id = self.new_id();
         let method = message.method().cloned().unwrap_or(Method::Options);
         if self.clients.len() >= MAX_TRANSACTIONS {
-            self.events
-                .push_back(TransactionEvent::NoResponse(ClientId(id)));
-            self.events
-                .push_back(TransactionEvent::ClientEnded(ClientId(id)));
+            self.events.push_back(TransactionEvent::NoResponse(ClientId(id)));
+            self.events.push_back(TransactionEvent::ClientEnded(ClientId(id)));
             return id;
         }
         let bytes = message.to_bytes();
@@ -94,17 +79,10 @@ impl Transactions {
         if !flow.is_reliable() {
             self.timers.set((id, Timer::Retransmit), now + T1);
         }
-        let grace = if matches!(flow, Flow::Peer(_)) {
-            PEER_GRACE
-        } else {
-            Duration::ZERO
-        };
+        let grace = if matches!(flow, Flow::Peer(_)) { PEER_GRACE } else { Duration::ZERO };
         self.timers.set((id, Timer::Deadline), now + T1_64 + grace);
         self.branches.insert((branch.clone(), method.clone()), id);
-        let request = Message {
-            body: Vec::new(),
-            ..message
-        };
+        let request = Message { body: Vec::new(), ..message };
         let client = Client {
             flow,
             method,
@@ -133,11 +111,7 @@ impl Transactions {
             return Incoming::Absorbed;
         };
         let (status, invite, flow) = (message.status(), client.is_invite(), client.flow);
-        let grace = if matches!(flow, Flow::Peer(_)) {
-            PEER_GRACE
-        } else {
-            Duration::ZERO
-        };
+        let grace = if matches!(flow, Flow::Peer(_)) { PEER_GRACE } else { Duration::ZERO };
         match (client.state, status) {
             (State::Calling | State::Proceeding, 100..=199) => {
                 client.state = State::Proceeding;
@@ -145,9 +119,7 @@ impl Transactions {
                     client.bytes = None;
                     self.timers.cancel((id, Timer::Retransmit));
                     match client.cancel {
-                        Cancel::No => self
-                            .timers
-                            .set((id, Timer::Deadline), now + TIMER_C + grace),
+                        Cancel::No => self.timers.set((id, Timer::Deadline), now + TIMER_C + grace),
                         Cancel::Wanted => self.send_cancel(now, id),
                         Cancel::Sent => {}
                     }
@@ -183,10 +155,7 @@ impl Transactions {
                 if internal || told {
                     return Incoming::Absorbed;
                 }
-                return Incoming::Response {
-                    id: ClientId(id),
-                    message,
-                };
+                return Incoming::Response { id: ClientId(id), message };
             }
             (State::Completed, 300..) if invite => {
                 if let Some(ack) = &client.bytes {
@@ -197,10 +166,9 @@ impl Transactions {
             _ => return Incoming::Absorbed,
         }
         match self.clients.get(&id) {
-            Some(c) if !c.internal && (!c.given_up || status >= 200) => Incoming::Response {
-                id: ClientId(id),
-                message,
-            },
+            Some(c) if !c.internal && (!c.given_up || status >= 200) => {
+                Incoming::Response { id: ClientId(id), message }
+            }
             _ => Incoming::Absorbed,
         }
     }
@@ -253,8 +221,7 @@ impl Transactions {
             if !client.is_invite() {
                 client.interval = client.interval.min(T2);
             }
-            self.timers
-                .set((id, Timer::Retransmit), now + client.interval);
+            self.timers.set((id, Timer::Retransmit), now + client.interval);
             return;
         }
         let rang_too_long =
@@ -262,8 +229,7 @@ impl Transactions {
         if matches!(client.state, State::Calling | State::Proceeding) && !client.given_up {
             client.given_up = true;
             if !client.internal {
-                self.events
-                    .push_back(TransactionEvent::NoResponse(ClientId(id)));
+                self.events.push_back(TransactionEvent::NoResponse(ClientId(id)));
             }
         }
         if rang_too_long {
@@ -281,8 +247,7 @@ impl Transactions {
         };
         let waiting = matches!(client.state, State::Calling | State::Proceeding);
         if waiting && !client.given_up && !client.internal {
-            self.events
-                .push_back(TransactionEvent::NoResponse(ClientId(id)));
+            self.events.push_back(TransactionEvent::NoResponse(ClientId(id)));
         }
         self.end_client(id);
     }
@@ -292,8 +257,7 @@ impl Transactions {
         if let Some(client) = self.clients.remove(&id) {
             self.branches.remove(&(client.branch, client.method));
             if !client.internal {
-                self.events
-                    .push_back(TransactionEvent::ClientEnded(ClientId(id)));
+                self.events.push_back(TransactionEvent::ClientEnded(ClientId(id)));
             }
         }
     }
@@ -306,10 +270,7 @@ fn follow_up(request: &Message, method: Method) -> Message {
         message.push_via(&via);
     }
     for header in &request.headers {
-        if ["Route", "From", "Call-ID", "Max-Forwards"]
-            .iter()
-            .any(|n| header.is(n))
-        {
+        if ["Route", "From", "Call-ID", "Max-Forwards"].iter().any(|n| header.is(n)) {
             message.headers.push(header.clone());
         }
     }

@@ -6,9 +6,7 @@ use std::time::Duration;
 use wire::Time;
 use wire::sip::{Message, Method, Via};
 
-use super::{
-    Incoming, MAX_TRANSACTIONS, ServerId, T1, T1_64, T2, T4, Timer, TransactionEvent, Transactions,
-};
+use super::{Incoming, MAX_TRANSACTIONS, ServerId, T1, T1_64, T2, T4, Timer, TransactionEvent, Transactions};
 use crate::flow::Flow;
 
 /// How long a non-INVITE request may stay unanswered before it is forgotten: longer than Timer F
@@ -46,12 +44,7 @@ impl ServerKey {
             let tag = message.from_tag().unwrap_or_default();
             format!("{}|{}|{number}|{tag}", via.branch(), message.call_id())
         };
-        ServerKey {
-            flow,
-            branch,
-            sent_by: via.sent_by(),
-            method,
-        }
+        ServerKey { flow, branch, sent_by: via.sent_by(), method }
     }
 }
 
@@ -79,20 +72,11 @@ impl Server {
 }
 
 impl Transactions {
-    pub(super) fn receive_request(
-        &mut self,
-        now: Time,
-        flow: Flow,
-        mut message: Message,
-    ) -> Incoming {
+    pub(super) fn receive_request(&mut self, now: Time, flow: Flow, mut message: Message) -> Incoming {
         let (Some(mut via), Some(method)) = (message.via(), message.method().cloned()) else {
             return Incoming::Absorbed;
         };
-        let matched = if method == Method::Ack {
-            Method::Invite
-        } else {
-            method.clone()
-        };
+        let matched = if method == Method::Ack { Method::Invite } else { method.clone() };
         let key = ServerKey::of(flow, &message, &via, matched);
         if let Some(&id) = self.server_keys.get(&key) {
             return self.repeated(now, id, method, message);
@@ -141,10 +125,7 @@ impl Transactions {
         if method == Method::Cancel {
             return self.receive_cancel(now, id, key, message);
         }
-        Incoming::Request {
-            id: ServerId(id),
-            message,
-        }
+        Incoming::Request { id: ServerId(id), message }
     }
 
     /// A request that belongs to a transaction we have.
@@ -157,11 +138,7 @@ impl Transactions {
                 State::Completed => {
                     server.state = State::Confirmed;
                     server.response = None;
-                    let linger = if server.flow.is_reliable() {
-                        Duration::ZERO
-                    } else {
-                        T4
-                    };
+                    let linger = if server.flow.is_reliable() { Duration::ZERO } else { T4 };
                     self.timers.cancel((id, Timer::Retransmit));
                     self.linger(now, id, linger);
                 }
@@ -180,10 +157,7 @@ impl Transactions {
     }
 
     fn receive_cancel(&mut self, now: Time, id: u64, key: ServerKey, message: Message) -> Incoming {
-        let key = ServerKey {
-            method: Method::Invite,
-            ..key
-        };
+        let key = ServerKey { method: Method::Invite, ..key };
         let invite = self.server_keys.get(&key).copied();
         let status = if invite.is_some() { 200 } else { 481 };
         let mut reply = Message::reply_to(&message, status, "");
@@ -193,10 +167,7 @@ impl Transactions {
         self.respond(now, ServerId(id), &reply);
         match invite {
             Some(invite) if self.servers.get(&invite).is_some_and(|s| !s.is_answered()) => {
-                Incoming::Cancel {
-                    invite: ServerId(invite),
-                    message,
-                }
+                Incoming::Cancel { invite: ServerId(invite), message }
             }
             _ => Incoming::Absorbed,
         }
@@ -217,11 +188,7 @@ impl Transactions {
         let (reply, reliable) = (server.reply, server.flow.is_reliable());
         if status >= 200 {
             let invite = server.is_invite();
-            server.state = if invite && status < 300 {
-                State::Accepted
-            } else {
-                State::Completed
-            };
+            server.state = if invite && status < 300 { State::Accepted } else { State::Completed };
             // An answered INVITE may still come by another way; anything else is quick.
             if let Some(merged) = server.merged.take_if(|_| !invite) {
                 self.merged.remove(&merged);
@@ -230,11 +197,7 @@ impl Transactions {
                 self.timers.set((id, Timer::Retransmit), now + T1);
             }
             // A reliable non-INVITE needs no Timer J; everything else lingers for 64*T1.
-            let linger = if !invite && reliable {
-                Duration::ZERO
-            } else {
-                T1_64
-            };
+            let linger = if !invite && reliable { Duration::ZERO } else { T1_64 };
             self.linger(now, id, linger);
         }
         self.transmits.push_back((reply, bytes));
@@ -275,13 +238,11 @@ impl Transactions {
                 if let Some(response) = &server.response {
                     self.transmits.push_back((server.reply, response.clone()));
                 }
-                self.timers
-                    .set((id, Timer::Retransmit), now + server.interval);
+                self.timers.set((id, Timer::Retransmit), now + server.interval);
             }
             Timer::Deadline => {
                 if server.state == State::Accepted && !server.acknowledged {
-                    self.events
-                        .push_back(TransactionEvent::NotAcknowledged(ServerId(id)));
+                    self.events.push_back(TransactionEvent::NotAcknowledged(ServerId(id)));
                 }
                 self.forget_server(id);
             }
@@ -305,11 +266,7 @@ fn merged_key(message: &Message, method: &Method) -> Option<String> {
         return None;
     }
     let number = message.cseq()?.number;
-    Some(format!(
-        "{}|{}|{number}|{method}",
-        message.call_id(),
-        message.from_tag()?
-    ))
+    Some(format!("{}|{}|{number}|{method}", message.call_id(), message.from_tag()?))
 }
 
 fn ip_of(host: &str) -> Option<IpAddr> {

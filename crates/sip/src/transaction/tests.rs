@@ -13,10 +13,7 @@ fn tcp() -> Flow {
 }
 
 fn by() -> SentBy {
-    SentBy {
-        host: "192.0.2.1".into(),
-        port: Some(5060),
-    }
+    SentBy { host: "192.0.2.1".into(), port: Some(5060) }
 }
 
 fn layer(n: u64) -> Transactions {
@@ -87,12 +84,7 @@ fn other_requests_are_repeated_at_most_every_four_seconds() {
     let mut t = layer(1);
     t.request(Time::ZERO, udp(), bare(Method::Message, 1), &by());
     let times = sent_at(&mut t, Time::ZERO, Time::from_secs(100));
-    assert_eq!(
-        times,
-        [
-            0, 500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500
-        ]
-    );
+    assert_eq!(times, [0, 500, 1500, 3500, 7500, 11500, 15500, 19500, 23500, 27500, 31500]);
 }
 
 #[test]
@@ -108,17 +100,11 @@ fn nothing_is_repeated_where_nothing_is_lost() {
 fn a_repeated_request_gets_the_last_answer_and_reaches_the_user_once() {
     let mut t = layer(1);
     let id = accepted(&mut t, Time::ZERO, udp(), incoming(Method::Invite, VIA));
-    assert_eq!(
-        t.receive(Time::ZERO, udp(), incoming(Method::Invite, VIA)),
-        Incoming::Absorbed
-    );
+    assert_eq!(t.receive(Time::ZERO, udp(), incoming(Method::Invite, VIA)), Incoming::Absorbed);
     assert_eq!(t.poll_transmit(), None);
     let ringing = Message::reply_to(&incoming(Method::Invite, VIA), 180, "");
     t.respond(Time::ZERO, id, &ringing);
-    assert_eq!(
-        t.receive(Time::ZERO, udp(), incoming(Method::Invite, VIA)),
-        Incoming::Absorbed
-    );
+    assert_eq!(t.receive(Time::ZERO, udp(), incoming(Method::Invite, VIA)), Incoming::Absorbed);
     let (first, second) = (t.poll_transmit().unwrap(), t.poll_transmit().unwrap());
     assert_eq!(first, second);
 }
@@ -129,15 +115,9 @@ fn a_refusal_is_repeated_until_its_ack_and_the_ack_ends_here() {
     let invite = incoming(Method::Invite, VIA);
     let id = accepted(&mut t, Time::ZERO, udp(), invite.clone());
     t.respond(Time::ZERO, id, &Message::reply_to(&invite, 486, ""));
-    assert_eq!(
-        sent_at(&mut t, Time::ZERO, Time::from_secs(4)),
-        [0, 500, 1500, 3500]
-    );
+    assert_eq!(sent_at(&mut t, Time::ZERO, Time::from_secs(4)), [0, 500, 1500, 3500]);
     let ack = incoming(Method::Ack, VIA);
-    assert_eq!(
-        t.receive(Time::from_secs(4), udp(), ack),
-        Incoming::Absorbed
-    );
+    assert_eq!(t.receive(Time::from_secs(4), udp(), ack), Incoming::Absorbed);
     assert!(sent_at(&mut t, Time::from_secs(4), Time::from_secs(60)).is_empty());
     assert!(t.holds_nothing());
 }
@@ -149,10 +129,7 @@ fn an_answer_is_repeated_until_acknowledged_or_reported() {
     for acknowledged in [true, false] {
         let id = accepted(&mut t, Time::ZERO, udp(), invite.clone());
         t.respond(Time::ZERO, id, &Message::reply_to(&invite, 200, ""));
-        assert_eq!(
-            sent_at(&mut t, Time::ZERO, Time::from_secs(2)),
-            [0, 500, 1500]
-        );
+        assert_eq!(sent_at(&mut t, Time::ZERO, Time::from_secs(2)), [0, 500, 1500]);
         if acknowledged {
             t.acknowledge(id);
         }
@@ -170,18 +147,12 @@ fn a_refusal_of_ours_is_acknowledged_at_once_and_again_if_repeated() {
     let id = t.request(Time::ZERO, udp(), bare(Method::Invite, 1), &by());
     let (_, invite) = t.poll_transmit().unwrap();
     let busy = reply(&invite, 486);
-    let expected = Incoming::Response {
-        id,
-        message: busy.clone(),
-    };
+    let expected = Incoming::Response { id, message: busy.clone() };
     assert_eq!(t.receive(Time::ZERO, udp(), busy.clone()), expected);
     let (_, ack) = t.poll_transmit().unwrap();
     let ack = sip::parse(&ack).unwrap();
     assert!(ack.is(&Method::Ack));
-    assert_eq!(
-        ack.via().unwrap().branch(),
-        sip::parse(&invite).unwrap().via().unwrap().branch()
-    );
+    assert_eq!(ack.via().unwrap().branch(), sip::parse(&invite).unwrap().via().unwrap().branch());
     assert_eq!(ack.to_tag().as_deref(), Some("t"));
     assert_eq!(t.receive(Time::ZERO, udp(), busy), Incoming::Absorbed);
     assert!(t.poll_transmit().is_some());
@@ -228,37 +199,21 @@ fn answers_go_where_the_request_came_from_or_where_its_via_says() {
     let remote: std::net::SocketAddr = "192.0.2.9:40001".parse().unwrap();
     let cases = [
         // rport: symmetric, and the Via says what we saw.
-        (
-            "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport",
-            remote,
-            "received=192.0.2.9",
-        ),
+        ("SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK1;rport", remote, "received=192.0.2.9"),
         // No rport and no NAT: the port of the Via.
-        (
-            "SIP/2.0/UDP 192.0.2.9:5070;branch=z9hG4bK2",
-            "192.0.2.9:5070".parse().unwrap(),
-            "branch",
-        ),
+        ("SIP/2.0/UDP 192.0.2.9:5070;branch=z9hG4bK2", "192.0.2.9:5070".parse().unwrap(), "branch"),
         // No rport behind a NAT: only the way back works.
-        (
-            "SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK3",
-            remote,
-            "received=192.0.2.9",
-        ),
+        ("SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK3", remote, "received=192.0.2.9"),
     ];
     for (n, (via, expected, param)) in cases.into_iter().enumerate() {
         let mut t = layer(1);
         let mut request = incoming(Method::Options, via);
         request.set("Call-ID", n.to_string());
-        let Incoming::Request { id, message } = t.receive(Time::ZERO, Flow::Udp(remote), request)
-        else {
+        let Incoming::Request { id, message } = t.receive(Time::ZERO, Flow::Udp(remote), request) else {
             panic!("not taken")
         };
         assert!(message.header("Via").unwrap().contains(param), "{via}");
-        assert_eq!(
-            via.contains("rport"),
-            message.header("Via").unwrap().contains("rport=40001")
-        );
+        assert_eq!(via.contains("rport"), message.header("Via").unwrap().contains("rport=40001"));
         t.respond(Time::ZERO, id, &Message::reply_to(&message, 200, ""));
         assert_eq!(t.poll_transmit().unwrap().0, Flow::Udp(expected));
     }

@@ -333,8 +333,7 @@ impl Header {
     /// Appends the header to `out`, announcing a body of `body_len` bytes.
     pub fn emit(&self, body_len: usize, out: &mut Vec<u8>) {
         let (t, a) = (self.class.bits() >> 1, self.class.bits() & 1);
-        let flags =
-            (t << 4) | (a << 3) | (u8::from(self.from_peer) << 2) | (u8::from(self.recursive) << 1);
+        let flags = (t << 4) | (a << 3) | (u8::from(self.from_peer) << 2) | (u8::from(self.recursive) << 1);
         out.extend_from_slice(&[0xC0 | flags, VERSION, self.message as u8, self.ttl]);
         out.extend_from_slice(&COOKIE.to_be_bytes());
         out.extend_from_slice(&self.transaction.0.to_be_bytes());
@@ -353,8 +352,7 @@ impl Header {
     pub fn parse(bytes: &[u8]) -> Result<(Header, usize, usize), ParseError> {
         let fixed: &[u8; FIXED_LEN] = bytes.first_chunk().ok_or(ParseError::Truncated)?;
         let u16_at = |i: usize| u16::from_be_bytes([fixed[i], fixed[i + 1]]);
-        let u32_at =
-            |i: usize| u32::from_be_bytes([fixed[i], fixed[i + 1], fixed[i + 2], fixed[i + 3]]);
+        let u32_at = |i: usize| u32::from_be_bytes([fixed[i], fixed[i + 1], fixed[i + 2], fixed[i + 3]]);
         if fixed[0] & 0xC0 != 0xC0 || u32_at(4) != COOKIE {
             return Err(ParseError::NotP2pp);
         }
@@ -370,8 +368,7 @@ impl Header {
             class,
             from_peer: fixed[0] & 0b100 != 0,
             recursive: fixed[0] & 0b10 != 0,
-            message: MessageType::from_number(fixed[2])
-                .ok_or(ParseError::UnknownMessage(fixed[2]))?,
+            message: MessageType::from_number(fixed[2]).ok_or(ParseError::UnknownMessage(fixed[2]))?,
             ttl: fixed[3],
             transaction: TransactionId((u64::from(u32_at(8)) << 32) | u64::from(u32_at(12))),
             overlay: u32_at(16),
@@ -418,9 +415,7 @@ fn take_id(rest: &mut &[u8], len: u8) -> Result<Option<NodeId>, ParseError> {
     if !matches!(len, 16 | 20 | 32) {
         return Err(ParseError::IdLength);
     }
-    let (id, tail) = rest
-        .split_at_checked(len as usize)
-        .ok_or(ParseError::Truncated)?;
+    let (id, tail) = rest.split_at_checked(len as usize).ok_or(ParseError::Truncated)?;
     *rest = tail;
     Ok(Key::from_slice(id).map(NodeId))
 }

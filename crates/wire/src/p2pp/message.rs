@@ -43,11 +43,7 @@ impl<'a> Message<'a> {
             }
             Object::parse(tlv?)?;
         }
-        Ok(Message {
-            header,
-            bytes,
-            body,
-        })
+        Ok(Message { header, bytes, body })
     }
 
     /// The objects, in order; those of unknown types that may be skipped are skipped.
@@ -110,10 +106,7 @@ impl Builder {
     /// Continues a finished message, to append what a hop may append.
     pub fn resume(message: &Message<'_>) -> Self {
         let header_len = message.bytes.len() - message.body.len();
-        Builder {
-            bytes: message.bytes.to_vec(),
-            header_len,
-        }
+        Builder { bytes: message.bytes.to_vec(), header_len }
     }
 
     /// Appends an object.
@@ -158,10 +151,7 @@ impl Builder {
     /// The message with its originator's signature as last object.
     pub fn sign(mut self, pair: &KeyPair) -> Vec<u8> {
         let signature = pair.sign(&signed_bytes(&self.bytes));
-        self.push(&Object::Signature {
-            key: pair.public(),
-            signature,
-        });
+        self.push(&Object::Signature { key: pair.public(), signature });
         self.finish()
     }
 }
@@ -178,10 +168,7 @@ mod tests {
         let mut header = Header::request(MessageType::Join, TransactionId(42), source);
         header.ttl = 9;
         header.deadline_ms = 3_000;
-        (
-            pair.clone(),
-            Builder::new(&header).with(&Object::Expires(60)).sign(&pair),
-        )
+        (pair.clone(), Builder::new(&header).with(&Object::Expires(60)).sign(&pair))
     }
 
     #[test]
@@ -209,15 +196,8 @@ mod tests {
         let (_, bytes) = signed();
         let other = KeyPair::from_seed(Seed([6; 32]));
         let header = Message::parse(&bytes).unwrap().header;
-        let forged = Builder::new(&header)
-            .with(&Object::Expires(60))
-            .sign(&other);
-        assert_eq!(
-            Message::parse(&forged)
-                .unwrap()
-                .signer(HashAlgorithm::Sha256),
-            None
-        );
+        let forged = Builder::new(&header).with(&Object::Expires(60)).sign(&other);
+        assert_eq!(Message::parse(&forged).unwrap().signer(HashAlgorithm::Sha256), None);
     }
 
     #[test]

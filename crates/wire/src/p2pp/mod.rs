@@ -22,8 +22,8 @@ pub mod tlv;
 pub use header::{Class, Code, Header, MessageType, TransactionId};
 pub use message::{Builder, Message};
 pub use object::{
-    AddressInfo, CandidateKind, Connections, Diagnostic, Object, P2pOptions, PLookup, PeerInfo,
-    PeerList, RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
+    AddressInfo, CandidateKind, Connections, Diagnostic, Object, P2pOptions, PLookup, PeerInfo, PeerList,
+    RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
 };
 pub use record::{Kind, Record, RecordRef, RecordSummary};
 

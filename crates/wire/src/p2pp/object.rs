@@ -237,23 +237,13 @@ impl PeerInfo {
     pub fn brief(contact: &Contact) -> Self {
         let mut addresses = SmallVec::new();
         addresses.push(AddressInfo::host(contact.address));
-        PeerInfo {
-            id: Some(contact.id),
-            addresses,
-            ..PeerInfo::default()
-        }
+        PeerInfo { id: Some(contact.id), addresses, ..PeerInfo::default() }
     }
 
     /// Identity and best UDP address, if both are there.
     pub fn contact(&self) -> Option<Contact> {
-        let udp = self
-            .addresses
-            .iter()
-            .find(|a| a.transport == TransportKind::Udp)?;
-        Some(Contact {
-            id: self.id?,
-            address: udp.address,
-        })
+        let udp = self.addresses.iter().find(|a| a.transport == TransportKind::Udp)?;
+        Some(Contact { id: self.id?, address: udp.address })
     }
 
     fn parse(value: &[u8]) -> Result<Self, ParseError> {
@@ -288,30 +278,22 @@ impl PeerInfo {
 
     fn emit(&self, out: &mut Vec<u8>) {
         if let Some(id) = self.id {
-            tlv::emit(out, PEER_ID, 0, |o| {
-                o.extend_from_slice(id.key().as_bytes())
-            });
+            tlv::emit(out, PEER_ID, 0, |o| o.extend_from_slice(id.key().as_bytes()));
         }
         for address in self.addresses.iter().take(MAX_ADDRESSES) {
             tlv::emit(out, ADDRESS_INFO, 0, |o| address.emit(o));
         }
         if let Some(uptime) = self.uptime {
-            tlv::emit(out, UPTIME, IGNORABLE, |o| {
-                o.extend_from_slice(&uptime.to_be_bytes())
-            });
+            tlv::emit(out, UPTIME, IGNORABLE, |o| o.extend_from_slice(&uptime.to_be_bytes()));
         }
         if let Some(key) = self.public_key {
             tlv::emit(out, PUBLIC_KEY, IGNORABLE, |o| o.extend_from_slice(&key.0));
         }
         if let Some(nonce) = self.puzzle_nonce {
-            tlv::emit(out, PUZZLE_NONCE, IGNORABLE, |o| {
-                o.extend_from_slice(&nonce.to_be_bytes())
-            });
+            tlv::emit(out, PUZZLE_NONCE, IGNORABLE, |o| o.extend_from_slice(&nonce.to_be_bytes()));
         }
         if let Some(admission) = &self.admission {
-            tlv::emit(out, ADMISSION, IGNORABLE, |o| {
-                o.extend_from_slice(admission)
-            });
+            tlv::emit(out, ADMISSION, IGNORABLE, |o| o.extend_from_slice(admission));
         }
     }
 }
@@ -428,10 +410,7 @@ impl RequestOptions {
             (self.neighbor_join, 26),
             (self.route_log, 25),
         ];
-        flags
-            .iter()
-            .filter(|f| f.0)
-            .fold(u32::from(self.offset), |bits, f| bits | 1 << f.1)
+        flags.iter().filter(|f| f.0).fold(u32::from(self.offset), |bits, f| bits | 1 << f.1)
     }
 
     fn from_bits(bits: u32) -> Self {
@@ -688,11 +667,7 @@ impl<'a> Object<'a> {
             PLOOKUP => {
                 let (head, key) = value.split_first().ok_or(bad)?;
                 let key = parse_key(key).ok_or(bad)?;
-                Object::PLookup(PLookup {
-                    count: head >> 2,
-                    exact: head & 0b10 != 0,
-                    key,
-                })
+                Object::PLookup(PLookup { count: head >> 2, exact: head & 0b10 != 0, key })
             }
             RESOURCE_ID => Object::ResourceId(ResourceId(parse_key(value).ok_or(bad)?)),
             RLOOKUP => Object::RLookup(RLookup::parse(tlv)?),
@@ -712,11 +687,7 @@ impl<'a> Object<'a> {
             CONNECTIONS => {
                 let b: [u8; 6] = exact(tlv)?;
                 let at = |i: usize| u16::from_be_bytes([b[i], b[i + 1]]);
-                Object::Connections(Connections {
-                    neighbors: at(0),
-                    routing: at(2),
-                    clients: at(4),
-                })
+                Object::Connections(Connections { neighbors: at(0), routing: at(2), clients: at(4) })
             }
             UTILIZATION => {
                 let b: [u8; 6] = exact(tlv)?;
@@ -749,10 +720,7 @@ impl<'a> Object<'a> {
             }
             PAYLOAD => {
                 let (content, bytes) = value.split_first().ok_or(bad)?;
-                Object::Payload {
-                    content: *content,
-                    bytes,
-                }
+                Object::Payload { content: *content, bytes }
             }
             ROUTE_HOP => Object::RouteHop(RouteHop::parse(tlv)?),
             DIAGNOSTIC => Object::Diagnostic(Diagnostic::parse(tlv)?),
@@ -781,12 +749,8 @@ impl<'a> Object<'a> {
             Object::AddressInfo(address) => address.emit(o),
             Object::UnhashedId(name) => o.extend_from_slice(name.as_bytes()),
             Object::P2pOptions(options) => options.emit(o),
-            Object::RequestOptions(options) => {
-                o.extend_from_slice(&options.to_bits().to_be_bytes())
-            }
-            Object::DiagnosticOptions(n) | Object::PuzzleNonce(n) => {
-                o.extend_from_slice(&n.to_be_bytes())
-            }
+            Object::RequestOptions(options) => o.extend_from_slice(&options.to_bits().to_be_bytes()),
+            Object::DiagnosticOptions(n) | Object::PuzzleNonce(n) => o.extend_from_slice(&n.to_be_bytes()),
             Object::RoutingTable(list) | Object::NeighborTable(list) => list.emit(o),
             Object::PLookup(lookup) => {
                 o.push((lookup.count.min(63) << 2) | (u8::from(lookup.exact) << 1));
@@ -795,10 +759,7 @@ impl<'a> Object<'a> {
             Object::ResourceId(id) => o.extend_from_slice(id.key().as_bytes()),
             Object::RLookup(lookup) => lookup.emit(o),
             Object::Resource(record) => record.emit(o),
-            Object::Uptime(n)
-            | Object::Expires(n)
-            | Object::TimeWindow(n)
-            | Object::AsNumber(n) => {
+            Object::Uptime(n) | Object::Expires(n) | Object::TimeWindow(n) | Object::AsNumber(n) => {
                 o.extend_from_slice(&n.to_be_bytes());
             }
             Object::Owner(key) | Object::PublicKey(key) => o.extend_from_slice(&key.0),
@@ -821,11 +782,7 @@ impl<'a> Object<'a> {
                 o.extend_from_slice(&u.bandwidth_kbps.to_be_bytes());
                 o.extend_from_slice(&[u.cpu_percent, u.bandwidth_percent]);
             }
-            Object::Error {
-                code,
-                detail,
-                reason,
-            } => {
+            Object::Error { code, detail, reason } => {
                 o.extend_from_slice(&code.0.to_be_bytes());
                 o.extend_from_slice(&detail.to_be_bytes());
                 o.extend_from_slice(clip(reason).as_bytes());
@@ -864,9 +821,7 @@ impl<'a> P2pOptions<'a> {
             base: if head[3] == 0 {
                 0
             } else {
-                1u16.checked_shl(head[3].into())
-                    .filter(|_| head[3] <= 8)
-                    .ok_or(bad)?
+                1u16.checked_shl(head[3].into()).filter(|_| head[3] <= 8).ok_or(bad)?
             },
             difficulty: head[4],
             replicas: head[5],
@@ -877,11 +832,7 @@ impl<'a> P2pOptions<'a> {
 
     fn emit(&self, o: &mut Vec<u8>) {
         let name = clip(self.name);
-        let base_bits = if self.base < 2 {
-            0
-        } else {
-            self.base.ilog2() as u8
-        };
+        let base_bits = if self.base < 2 { 0 } else { self.base.ilog2() as u8 };
         o.extend_from_slice(&[
             self.hash as u8,
             self.hash.len() as u8,
@@ -889,11 +840,7 @@ impl<'a> P2pOptions<'a> {
             base_bits,
             self.difficulty,
             self.replicas,
-            if self.remote_settings {
-                Self::REMOTE_SETTINGS
-            } else {
-                0
-            },
+            if self.remote_settings { Self::REMOTE_SETTINGS } else { 0 },
             name.len() as u8,
         ]);
         o.extend_from_slice(name.as_bytes());
@@ -954,10 +901,7 @@ impl<'a> Diagnostic<'a> {
         let bad = ParseError::Malformed(tlv.number);
         let (len, rest) = tlv.value.split_first().ok_or(bad)?;
         let (name, value) = rest.split_at_checked(usize::from(*len)).ok_or(bad)?;
-        Ok(Diagnostic {
-            name: text(name).ok_or(bad)?,
-            value: text(value).ok_or(bad)?,
-        })
+        Ok(Diagnostic { name: text(name).ok_or(bad)?, value: text(value).ok_or(bad)? })
     }
 
     fn emit(&self, o: &mut Vec<u8>) {
@@ -973,9 +917,7 @@ fn parse_key(bytes: &[u8]) -> Option<Key> {
 }
 
 fn exact<const N: usize>(tlv: Tlv<'_>) -> Result<[u8; N], ParseError> {
-    tlv.value
-        .try_into()
-        .map_err(|_| ParseError::Malformed(tlv.number))
+    tlv.value.try_into().map_err(|_| ParseError::Malformed(tlv.number))
 }
 
 fn parse_u32(tlv: Tlv<'_>) -> Result<u32, ParseError> {
@@ -987,15 +929,11 @@ fn parse_text(tlv: Tlv<'_>) -> Result<&str, ParseError> {
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes)
-        .ok()
-        .filter(|t| t.len() <= MAX_TEXT)
+    std::str::from_utf8(bytes).ok().filter(|t| t.len() <= MAX_TEXT)
 }
 
 /// The longest beginning of `s` that fits into [`MAX_TEXT`] bytes.
 fn clip(s: &str) -> &str {
-    let end = (0..=s.len().min(MAX_TEXT))
-        .rev()
-        .find(|&i| s.is_char_boundary(i));
+    let end = (0..=s.len().min(MAX_TEXT)).rev().find(|&i| s.is_char_boundary(i));
     &s[..end.unwrap_or(0)]
 }

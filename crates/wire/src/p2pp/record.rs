@@ -91,13 +91,10 @@ impl<'a> RecordRef<'a> {
     /// Reads the value of a Resource-Object.
     pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
         const NUMBER: u8 = super::object::RESOURCE_OBJECT;
-        let (head, rest) = bytes
-            .split_first_chunk::<FIXED_LEN>()
-            .ok_or(ParseError::Malformed(NUMBER))?;
+        let (head, rest) = bytes.split_first_chunk::<FIXED_LEN>().ok_or(ParseError::Malformed(NUMBER))?;
         let u64_at = |i: usize| u64::from_be_bytes(head[i..i + 8].try_into().expect("8 bytes"));
-        let (resource, value) = rest
-            .split_at_checked(head[3] as usize)
-            .ok_or(ParseError::Malformed(NUMBER))?;
+        let (resource, value) =
+            rest.split_at_checked(head[3] as usize).ok_or(ParseError::Malformed(NUMBER))?;
         let resource = Key::from_slice(resource).ok_or(ParseError::Malformed(NUMBER))?;
         if head[2] & !TOMBSTONE != 0 || value.len() > MAX_VALUE {
             return Err(ParseError::Malformed(NUMBER));
@@ -133,8 +130,7 @@ impl<'a> RecordRef<'a> {
     }
 
     fn signed_bytes(&self) -> Vec<u8> {
-        let mut bytes =
-            Vec::with_capacity(DOMAIN.len() + FIXED_LEN + Key::MAX_LEN + self.value.len());
+        let mut bytes = Vec::with_capacity(DOMAIN.len() + FIXED_LEN + Key::MAX_LEN + self.value.len());
         bytes.extend_from_slice(DOMAIN);
         self.emit_fields(&[0; KeyPair::SIGNATURE_LEN], &mut bytes);
         bytes
@@ -289,15 +285,7 @@ mod tests {
         let owner = KeyPair::from_seed(Seed([3; 32]));
         let place = ResourceId(HashAlgorithm::Sha256.digest(b"alice@example.org"));
         let value = b"devices".to_vec();
-        let record = Record::sign(
-            &owner,
-            place,
-            Kind::USER,
-            7,
-            UnixTime(1_700_000_000),
-            3_600,
-            value,
-        );
+        let record = Record::sign(&owner, place, Kind::USER, 7, UnixTime(1_700_000_000), 3_600, value);
         (owner, record)
     }
 

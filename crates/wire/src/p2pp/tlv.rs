@@ -60,20 +60,14 @@ impl<'a> Iterator for Reader<'a> {
 }
 
 fn take<'a>(rest: &mut &'a [u8]) -> Result<Tlv<'a>, ParseError> {
-    let (head, tail) = rest
-        .split_first_chunk::<HEADER_LEN>()
-        .ok_or(ParseError::Truncated)?;
+    let (head, tail) = rest.split_first_chunk::<HEADER_LEN>().ok_or(ParseError::Truncated)?;
     let len = u16::from_be_bytes([head[2], head[3]]) as usize;
     let (value, after) = tail.split_at_checked(len).ok_or(ParseError::Truncated)?;
     if head[1] & 0b1000_0000 != 0 {
         return Err(ParseError::Malformed(head[0]));
     }
     *rest = after;
-    Ok(Tlv {
-        number: head[0],
-        ignorable: head[1] & IGNORABLE != 0,
-        value,
-    })
+    Ok(Tlv { number: head[0], ignorable: head[1] & IGNORABLE != 0, value })
 }
 
 /// Appends an object whose value `write` produces.

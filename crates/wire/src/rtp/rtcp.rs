@@ -106,9 +106,7 @@ pub struct Blocks<'a>(&'a [u8]);
 impl Blocks<'_> {
     /// The blocks, one by one.
     pub fn iter(&self) -> impl Iterator<Item = ReportBlock> {
-        self.0
-            .chunks_exact(BLOCK_LEN)
-            .filter_map(ReportBlock::parse)
+        self.0.chunks_exact(BLOCK_LEN).filter_map(ReportBlock::parse)
     }
 }
 
@@ -148,14 +146,8 @@ impl<'a> Packet<'a> {
 
     /// The sources that say goodbye.
     pub fn leaving(&self) -> impl Iterator<Item = u32> + 'a {
-        let sources = if let Packet::Goodbye(body) = self {
-            *body
-        } else {
-            &[]
-        };
-        sources
-            .chunks_exact(4)
-            .map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]]))
+        let sources = if let Packet::Goodbye(body) = self { *body } else { &[] };
+        sources.chunks_exact(4).map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]]))
     }
 }
 
@@ -209,10 +201,7 @@ fn unpadded(packet: &[u8]) -> Option<&[u8]> {
         return Some(packet);
     }
     let padding = usize::from(*packet.last()?);
-    let keep = packet
-        .len()
-        .checked_sub(padding)
-        .filter(|keep| *keep >= 4)?;
+    let keep = packet.len().checked_sub(padding).filter(|keep| *keep >= 4)?;
     (padding > 0 && padding % 4 == 0).then_some(&packet[..keep])
 }
 
@@ -293,9 +282,7 @@ impl Translation {
         match kind {
             SR => {
                 put(packet, 4, self.sender);
-                let timestamp = word(packet, 16)
-                    .unwrap_or(0)
-                    .wrapping_add(self.timestamp_offset);
+                let timestamp = word(packet, 16).unwrap_or(0).wrapping_add(self.timestamp_offset);
                 put(packet, 16, timestamp);
                 self.blocks(packet, SR_BLOCKS);
             }
@@ -314,9 +301,7 @@ impl Translation {
                     put(packet, *at, self.sender);
                 }
             }
-            BYE => {
-                (0..usize::from(packet[0] & 0x1f)).for_each(|i| put(packet, 4 + 4 * i, self.sender))
-            }
+            BYE => (0..usize::from(packet[0] & 0x1f)).for_each(|i| put(packet, 4 + 4 * i, self.sender)),
             APP => put(packet, 4, self.sender),
             RTPFB | PSFB => self.feedback(packet),
             XR => self.extended(packet),
@@ -476,13 +461,8 @@ mod tests {
         last_sr: 0x1111_2222,
         delay_since_last_sr: 0x8000,
     };
-    const INFO: SenderInfo = SenderInfo {
-        ssrc: 0x0b0b_0b0b,
-        ntp: 0x8899_aabb_ccdd_eeff,
-        timestamp: 160,
-        packets: 2,
-        octets: 320,
-    };
+    const INFO: SenderInfo =
+        SenderInfo { ssrc: 0x0b0b_0b0b, ntp: 0x8899_aabb_ccdd_eeff, timestamp: 160, packets: 2, octets: 320 };
 
     fn compound() -> Vec<u8> {
         let mut out = Vec::new();
@@ -506,9 +486,7 @@ mod tests {
         let bytes = compound();
         let packets: Vec<_> = Compound::parse(&bytes).unwrap().packets().collect();
         assert_eq!(packets.len(), 3);
-        let Packet::SenderReport(info, blocks) = packets[0] else {
-            panic!("{packets:?}")
-        };
+        let Packet::SenderReport(info, blocks) = packets[0] else { panic!("{packets:?}") };
         assert_eq!(info, INFO);
         assert_eq!(blocks.iter().collect::<Vec<_>>(), [BLOCK]);
         assert_eq!(packets[1].cname(), Some((INFO.ssrc, &b"ann@host"[..])));
@@ -542,16 +520,8 @@ mod tests {
         };
         translation.apply(&mut bytes).unwrap();
         let mut expected = Vec::new();
-        let info = SenderInfo {
-            ssrc: 1,
-            timestamp: 200,
-            ..INFO
-        };
-        let block = ReportBlock {
-            ssrc: 2,
-            highest_sequence: 0xfffb,
-            ..BLOCK
-        };
+        let info = SenderInfo { ssrc: 1, timestamp: 200, ..INFO };
+        let block = ReportBlock { ssrc: 2, highest_sequence: 0xfffb, ..BLOCK };
         write_sender_report(&info, &[block], &mut expected);
         write_source_description(1, "ann@host", &mut expected);
         write_goodbye(1, &mut expected);
@@ -560,32 +530,21 @@ mod tests {
 
     #[test]
     fn feedback_and_extended_reports_are_translated() {
-        let t = Translation {
-            sender: 1,
-            subject: (7, 2),
-            ..Default::default()
-        };
+        let t = Translation { sender: 1, subject: (7, 2), ..Default::default() };
         // A full intra request (RFC 5104 section 4.3.1) about source 7.
-        let mut fir = [
-            0x84, PSFB, 0, 4, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 5, 0, 0, 0,
-        ];
+        let mut fir = [0x84, PSFB, 0, 4, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 7, 5, 0, 0, 0];
         t.apply(&mut fir).unwrap();
         assert_eq!((fir[7], fir[15], fir[16]), (1, 2, 5));
         // A DLRR block (RFC 3611 section 4.5) with sub-blocks about 7 and about 8.
         let mut xr = vec![0x80, XR, 0, 8, 0, 0, 0, 9, 5, 0, 0, 6];
-        xr.extend([
-            0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 4,
-        ]);
+        xr.extend([0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 4, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0, 4]);
         t.apply(&mut xr).unwrap();
         assert_eq!((xr[7], xr[15], xr[27]), (1, 2, 8));
     }
 
     #[test]
     fn padding_is_never_taken_for_an_ssrc() {
-        let t = Translation {
-            sender: 1,
-            ..Default::default()
-        };
+        let t = Translation { sender: 1, ..Default::default() };
         let mut bytes = [0xa0, APP, 0, 1, 0, 0, 0, 4];
         t.apply(&mut bytes).unwrap();
         assert_eq!(bytes[4..], [0, 0, 0, 4]);
@@ -608,10 +567,7 @@ mod tests {
 
     #[test]
     fn ntp_counts_in_seconds_and_fractions() {
-        assert_eq!(
-            ntp(Time::from_millis(1_500)),
-            ((NTP_UNIX + 1) << 32) | 0x8000_0000
-        );
+        assert_eq!(ntp(Time::from_millis(1_500)), ((NTP_UNIX + 1) << 32) | 0x8000_0000);
         let gap = ntp_middle(ntp(Time::from_secs(3))) - ntp_middle(ntp(Time::from_secs(1)));
         assert_eq!(gap, 2 << 16);
     }

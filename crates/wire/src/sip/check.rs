@@ -20,11 +20,7 @@ pub struct Policy<'a> {
 impl Policy<'_> {
     /// The methods as an Allow header lists them.
     pub fn allow(&self) -> String {
-        self.methods
-            .iter()
-            .map(Method::as_str)
-            .collect::<Vec<_>>()
-            .join(", ")
+        self.methods.iter().map(Method::as_str).collect::<Vec<_>>().join(", ")
     }
 }
 

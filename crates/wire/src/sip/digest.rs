@@ -34,26 +34,18 @@ impl Challenge {
                 "opaque" => challenge.opaque = Some(value),
                 "stale" => challenge.stale = value.eq_ignore_ascii_case("true"),
                 "qop" => {
-                    challenge.qop_auth = value
-                        .split(',')
-                        .any(|q| q.trim().eq_ignore_ascii_case("auth"));
+                    challenge.qop_auth = value.split(',').any(|q| q.trim().eq_ignore_ascii_case("auth"));
                 }
                 "algorithm" => challenge.algorithm = Some(value),
                 _ => {}
             }
         }
-        Some(Challenge {
-            realm: realm?,
-            nonce: nonce?,
-            ..challenge
-        })
+        Some(Challenge { realm: realm?, nonce: nonce?, ..challenge })
     }
 
     /// Whether we can answer it.
     pub fn is_md5(&self) -> bool {
-        self.algorithm
-            .as_ref()
-            .is_none_or(|a| a.eq_ignore_ascii_case("MD5"))
+        self.algorithm.as_ref().is_none_or(|a| a.eq_ignore_ascii_case("MD5"))
     }
 
     /// The header's value.
@@ -159,20 +151,11 @@ impl Credentials {
 
     /// Whether these credentials were made with `password` for a request with that method.
     pub fn proves(&self, password: &str, method: &str) -> bool {
-        let md5_named = self
-            .algorithm
-            .as_ref()
-            .is_none_or(|a| a.eq_ignore_ascii_case("MD5"));
-        let qop_known = self
-            .qop
-            .as_ref()
-            .is_none_or(|q| q.eq_ignore_ascii_case("auth"));
+        let md5_named = self.algorithm.as_ref().is_none_or(|a| a.eq_ignore_ascii_case("MD5"));
+        let qop_known = self.qop.as_ref().is_none_or(|q| q.eq_ignore_ascii_case("auth"));
         // Without an early exit, so that the time taken tells nothing about the digest.
         let expected = self.expected(password, method);
-        let differ = expected
-            .bytes()
-            .zip(self.response.bytes())
-            .fold(0, |d, (a, b)| d | (a ^ b));
+        let differ = expected.bytes().zip(self.response.bytes()).fold(0, |d, (a, b)| d | (a ^ b));
         md5_named && qop_known && differ == 0 && self.response.len() == expected.len()
     }
 
@@ -194,9 +177,7 @@ impl Credentials {
 }
 
 fn md5(parts: &[&str]) -> String {
-    HashAlgorithm::Md5
-        .digest(parts.join(":").as_bytes())
-        .to_string()
+    HashAlgorithm::Md5.digest(parts.join(":").as_bytes()).to_string()
 }
 
 /// The `name=value` pairs after the word Digest, names in lower case, quotes undone.
@@ -232,10 +213,7 @@ mod tests {
         };
         assert!(c.proves("Circle Of Life", "GET"));
         assert!(!c.proves("Circle of Life", "GET"));
-        assert_eq!(
-            Credentials::parse(&c.to_value()).unwrap().response,
-            c.response
-        );
+        assert_eq!(Credentials::parse(&c.to_value()).unwrap().response, c.response);
     }
 
     #[test]
@@ -250,9 +228,7 @@ mod tests {
             };
             let read = Challenge::parse(&challenge.to_value()).unwrap();
             assert!(read.stale && read.is_md5() && read.qop_auth == qop_auth);
-            let value = read
-                .answer("bob", "pw", "REGISTER", "sip:home", "c0ffee")
-                .to_value();
+            let value = read.answer("bob", "pw", "REGISTER", "sip:home", "c0ffee").to_value();
             let credentials = Credentials::parse(&value).unwrap();
             assert!(credentials.proves("pw", "REGISTER"));
             assert!(!credentials.proves("pw", "INVITE"));

@@ -6,9 +6,7 @@ use super::message::Method;
 
 /// The elements of a comma-separated header, blind to commas in quotes and angle brackets.
 pub fn split_list(value: &str) -> impl Iterator<Item = &str> {
-    split_outside(value, b',')
-        .map(str::trim)
-        .filter(|s| !s.is_empty())
+    split_outside(value, b',').map(str::trim).filter(|s| !s.is_empty())
 }
 
 fn split_outside(value: &str, separator: u8) -> impl Iterator<Item = &str> {
@@ -72,9 +70,7 @@ pub struct Params(Vec<(String, Option<String>)>);
 impl Params {
     /// The parameters in `text`, with or without a leading semicolon.
     pub fn parse(text: &str) -> Params {
-        let pairs = split_outside(text, b';')
-            .map(str::trim)
-            .filter(|p| !p.is_empty());
+        let pairs = split_outside(text, b';').map(str::trim).filter(|p| !p.is_empty());
         Params(
             pairs
                 .map(|pair| match pair.split_once('=') {
@@ -92,20 +88,13 @@ impl Params {
 
     /// The value of the parameter called `name`, if it has one.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-            .and_then(|(_, v)| v.as_deref())
+        self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).and_then(|(_, v)| v.as_deref())
     }
 
     /// Sets a parameter, in its old place if it was there.
     pub fn set(&mut self, name: &str, value: Option<&str>) {
         let value = value.map(str::to_owned);
-        match self
-            .0
-            .iter_mut()
-            .find(|(n, _)| n.eq_ignore_ascii_case(name))
-        {
+        match self.0.iter_mut().find(|(n, _)| n.eq_ignore_ascii_case(name)) {
             Some(pair) => pair.1 = value,
             None => self.0.push((name.to_owned(), value)),
         }
@@ -149,12 +138,7 @@ impl Via {
     pub fn new(transport: &str, host: &str, port: Option<u16>, branch: &str) -> Via {
         let mut params = Params::default();
         params.set("branch", Some(branch));
-        Via {
-            transport: transport.to_owned(),
-            host: host.to_owned(),
-            port,
-            params,
-        }
+        Via { transport: transport.to_owned(), host: host.to_owned(), port, params }
     }
 
     /// The first Via in a header value.
@@ -173,12 +157,7 @@ impl Via {
         let (transport, sent_by) = rest.split_once(|c: char| c.is_whitespace())?;
         let (host, port) = split_host_port(sent_by.trim())?;
         let host = host.trim().to_owned();
-        Some(Via {
-            transport: transport.to_owned(),
-            host,
-            port,
-            params: Params::parse(params),
-        })
+        Some(Via { transport: transport.to_owned(), host, port, params: Params::parse(params) })
     }
 
     /// The branch; empty if missing.
@@ -249,11 +228,7 @@ pub struct NameAddr {
 impl NameAddr {
     /// The address `<uri>`.
     pub fn new(uri: impl Into<String>) -> NameAddr {
-        NameAddr {
-            display: String::new(),
-            uri: uri.into(),
-            params: Params::default(),
-        }
+        NameAddr { display: String::new(), uri: uri.into(), params: Params::default() }
     }
 
     /// One element of an address header.
@@ -262,11 +237,7 @@ impl NameAddr {
         let (display, uri, params) = match find_outside(value, b'<') {
             Some(open) => {
                 let close = open + value[open..].find('>')?;
-                (
-                    value[..open].trim(),
-                    &value[open + 1..close],
-                    &value[close + 1..],
-                )
+                (value[..open].trim(), &value[open + 1..close], &value[close + 1..])
             }
             // Without brackets every parameter belongs to the header (RFC 3261 section 20).
             None => match value.find(';') {
@@ -278,11 +249,7 @@ impl NameAddr {
         if uri.is_empty() {
             return None;
         }
-        Some(NameAddr {
-            display: display.to_owned(),
-            uri: uri.to_owned(),
-            params: Params::parse(params),
-        })
+        Some(NameAddr { display: display.to_owned(), uri: uri.to_owned(), params: Params::parse(params) })
     }
 
     /// The tag parameter.
@@ -320,10 +287,7 @@ impl CSeq {
     pub fn parse(value: &str) -> Option<CSeq> {
         let mut words = value.split_ascii_whitespace();
         let number = words.next()?.parse().ok()?;
-        Some(CSeq {
-            number,
-            method: Method::parse(words.next()?),
-        })
+        Some(CSeq { number, method: Method::parse(words.next()?) })
     }
 }
 

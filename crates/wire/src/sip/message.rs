@@ -156,11 +156,7 @@ pub(super) fn canonical(name: &str) -> Cow<'static, str> {
 /// A text that cannot break out of its line: control characters become spaces.
 fn one_line(text: &str) -> String {
     let bad = |c: char| c.is_control() && c != '\t';
-    if text.contains(bad) {
-        text.replace(bad, " ").trim().to_owned()
-    } else {
-        text.trim().to_owned()
-    }
+    if text.contains(bad) { text.replace(bad, " ").trim().to_owned() } else { text.trim().to_owned() }
 }
 
 /// One header field: a name in its settled spelling and a value without folds or outer blanks.
@@ -173,10 +169,7 @@ pub struct Header {
 impl Header {
     /// A header field; a line break in `value` becomes a space.
     pub fn new(name: &str, value: impl AsRef<str>) -> Self {
-        Header {
-            name: canonical(name),
-            value: one_line(value.as_ref()),
-        }
+        Header { name: canonical(name), value: one_line(value.as_ref()) }
     }
 
     /// The name, in full and in its usual spelling.
@@ -228,41 +221,22 @@ pub struct Message {
 impl Message {
     /// A request without headers.
     pub fn request(method: Method, uri: impl AsRef<str>) -> Self {
-        let uri = uri
-            .as_ref()
-            .replace(|c: char| c.is_control() || c == ' ', "");
-        Message {
-            start: Start::Request { method, uri },
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        let uri = uri.as_ref().replace(|c: char| c.is_control() || c == ' ', "");
+        Message { start: Start::Request { method, uri }, headers: Vec::new(), body: Vec::new() }
     }
 
     /// A response without headers.
     pub fn response(code: u16, reason: impl AsRef<str>) -> Self {
         let reason = one_line(reason.as_ref());
-        Message {
-            start: Start::Status { code, reason },
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
+        Message { start: Start::Status { code, reason }, headers: Vec::new(), body: Vec::new() }
     }
 
     /// The response to `request` with the headers every response copies (RFC 3261 section 8.2.6).
     /// An empty `reason` stands for the usual phrase. The To tag is left to the caller.
     pub fn reply_to(request: &Message, code: u16, reason: &str) -> Self {
-        let mut reply = Message::response(
-            code,
-            if reason.is_empty() {
-                reason_phrase(code)
-            } else {
-                reason
-            },
-        );
+        let mut reply = Message::response(code, if reason.is_empty() { reason_phrase(code) } else { reason });
         for header in &request.headers {
-            let copied = ["Via", "From", "To", "Call-ID", "CSeq"]
-                .iter()
-                .any(|n| header.is(n));
+            let copied = ["Via", "From", "To", "Call-ID", "CSeq"].iter().any(|n| header.is(n));
             if copied || (code == 100 && header.is("Timestamp")) {
                 reply.headers.push(header.clone());
             }
@@ -319,10 +293,7 @@ impl Message {
 
     /// Every header called `name`, in order.
     pub fn headers_named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.headers
-            .iter()
-            .filter(move |h| h.is(name))
-            .map(Header::value)
+        self.headers.iter().filter(move |h| h.is(name)).map(Header::value)
     }
 
     /// Every element of the comma-separated headers called `name`.
@@ -445,21 +416,12 @@ impl Message {
     /// The media type of the body in lower case and without parameters; empty if not said.
     pub fn content_type(&self) -> String {
         let value = self.header("Content-Type").unwrap_or("");
-        value
-            .split(';')
-            .next()
-            .unwrap_or("")
-            .trim()
-            .to_ascii_lowercase()
+        value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
     }
 
     /// The message as it goes on the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let size: usize = self
-            .headers
-            .iter()
-            .map(|h| h.name.len() + h.value.len() + 4)
-            .sum();
+        let size: usize = self.headers.iter().map(|h| h.name.len() + h.value.len() + 4).sum();
         let mut out = Vec::with_capacity(size + self.body.len() + 160);
         match &self.start {
             Start::Request { method, uri } => {
@@ -567,10 +529,7 @@ mod tests {
 
     #[test]
     fn setting_a_header_leaves_exactly_one() {
-        let mut m = Message::response(200, "OK")
-            .with("Via", "a")
-            .with("k", "x")
-            .with("K", "y");
+        let mut m = Message::response(200, "OK").with("Via", "a").with("k", "x").with("K", "y");
         m.set("Supported", "z");
         assert_eq!(m.headers_named("supported").collect::<Vec<_>>(), ["z"]);
         assert_eq!(m.headers.len(), 2);

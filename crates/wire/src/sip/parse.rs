@@ -26,12 +26,7 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of a request that the caller holds.
     pub fn new(status: u16, reason: impl Into<String>) -> Refusal {
-        Refusal {
-            status,
-            reason: reason.into(),
-            headers: Vec::new(),
-            request: None,
-        }
+        Refusal { status, reason: reason.into(), headers: Vec::new(), request: None }
     }
 
     /// This refusal with a header for the answer.
@@ -62,10 +57,7 @@ impl Refusal {
 /// and a missing Max-Forwards is tolerated (section 16.6 lets an element add it). Bytes after the
 /// declared body are noise (section 18.3).
 pub fn parse(bytes: &[u8]) -> Result<Message, Refusal> {
-    let start = bytes
-        .iter()
-        .position(|b| !b"\r\n".contains(b))
-        .unwrap_or(bytes.len());
+    let start = bytes.iter().position(|b| !b"\r\n".contains(b)).unwrap_or(bytes.len());
     let bytes = &bytes[start..];
     let raw = match only_line_feeds(bytes) {
         Some(mended) => mended,
@@ -80,10 +72,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Refusal> {
         Ok(parsed) => parsed,
         Err(error) => {
             let (status, reason) = name_the_fault(bytes, &error);
-            return Err(Refusal {
-                request: salvage(bytes).map(Box::new),
-                ..Refusal::new(status, reason)
-            });
+            return Err(Refusal { request: salvage(bytes).map(Box::new), ..Refusal::new(status, reason) });
         }
     };
     let message = convert(&parsed);
@@ -92,17 +81,11 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Refusal> {
         .filter(|f| !f.is_repairable() && !is_accented_name(f, &message))
         // A version nobody speaks explains every other finding.
         .min_by_key(|f| i32::from(*f != Finding::UnsupportedVersion));
-    match finding
-        .map(|f| (f.status(), describe(&f)))
-        .or_else(|| second_look(&message))
-    {
+    match finding.map(|f| (f.status(), describe(&f))).or_else(|| second_look(&message)) {
         None => Ok(message),
         Some((status, reason)) => {
             let request = message.is_request().then(|| Box::new(message));
-            Err(Refusal {
-                request,
-                ..Refusal::new(status, reason)
-            })
+            Err(Refusal { request, ..Refusal::new(status, reason) })
         }
     }
 }
@@ -143,19 +126,14 @@ fn second_look(message: &Message) -> Option<(u16, String)> {
 
 fn name_the_fault(bytes: &[u8], error: &ParseError) -> (u16, String) {
     let first_line = bytes.split(|b| *b == b'\n').next().unwrap_or(&[]);
-    let version = first_line
-        .trim_ascii_end()
-        .rsplit(|b| *b == b' ')
-        .next()
-        .unwrap_or(&[]);
+    let version = first_line.trim_ascii_end().rsplit(|b| *b == b' ').next().unwrap_or(&[]);
     if version.starts_with(b"SIP/") && version != b"SIP/2.0" && bytes.len() <= MAX_MESSAGE {
         return (505, "Version Not Supported".into());
     }
     match error {
-        ParseError::Limit {
-            limit: LimitKind::FoldingLines,
-            ..
-        } => (400, "Bad Request: too many folded lines".into()),
+        ParseError::Limit { limit: LimitKind::FoldingLines, .. } => {
+            (400, "Bad Request: too many folded lines".into())
+        }
         ParseError::Limit { .. } => (513, "Message Too Large".into()),
         other => (400, format!("Bad Request: {other}")),
     }
@@ -180,10 +158,7 @@ fn only_line_feeds(bytes: &[u8]) -> Option<Vec<u8>> {
     if first == 0 || bytes[first - 1] == b'\r' {
         return None;
     }
-    let end = bytes
-        .windows(2)
-        .position(|w| w == b"\n\n")
-        .map_or(bytes.len(), |at| at + 2);
+    let end = bytes.windows(2).position(|w| w == b"\n\n").map_or(bytes.len(), |at| at + 2);
     let mut out = Vec::with_capacity(bytes.len() + 64);
     for b in &bytes[..end] {
         if *b == b'\n' {
@@ -214,10 +189,9 @@ fn push_header(headers: &mut Vec<Header>, name: &str, value: &str) {
 
 fn convert(parsed: &sipx_sip::Message) -> Message {
     let start = match parsed {
-        sipx_sip::Message::Request(r) => Start::Request {
-            method: Method::parse(&text(r.method.as_bytes())),
-            uri: text(&r.uri.to_bytes()),
-        },
+        sipx_sip::Message::Request(r) => {
+            Start::Request { method: Method::parse(&text(r.method.as_bytes())), uri: text(&r.uri.to_bytes()) }
+        }
         sipx_sip::Message::Response(r) => return_status(r.status.code(), text(&r.reason)),
     };
     let mut headers = Vec::with_capacity(parsed.headers().len() + 2);
@@ -225,11 +199,7 @@ fn convert(parsed: &sipx_sip::Message) -> Message {
         let name = canonical(&text(header.name().canonical()));
         push_header(&mut headers, &name, &text(&header.value()));
     }
-    Message {
-        start,
-        headers,
-        body: parsed.body().to_vec(),
-    }
+    Message { start, headers, body: parsed.body().to_vec() }
 }
 
 fn return_status(code: u16, reason: String) -> Start {
@@ -257,6 +227,5 @@ fn salvage(bytes: &[u8]) -> Option<Message> {
             }
         }
     }
-    (message.via().is_some() && message.from().is_some() && message.to().is_some())
-        .then_some(message)
+    (message.via().is_some() && message.from().is_some() && message.to().is_some()).then_some(message)
 }

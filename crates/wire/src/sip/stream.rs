@@ -52,23 +52,15 @@ impl Framer {
             }
             // A lone CR or CRLF may be the beginning of a ping; a CRLF with something else after
             // it is a pong, or the blank line some senders put between messages.
-            if self.buffer.starts_with(b"\r\n") && self.buffer.len() > 2 && self.buffer[2] != b'\r'
-            {
+            if self.buffer.starts_with(b"\r\n") && self.buffer.len() > 2 && self.buffer[2] != b'\r' {
                 self.take(2);
                 return Ok(Some(Frame::Pong));
             }
             if self.buffer.first().is_none_or(|b| *b == b'\r') {
-                return if self.buffer.len() < 4 {
-                    Ok(None)
-                } else {
-                    Err(STRAY_CR)
-                };
+                return if self.buffer.len() < 4 { Ok(None) } else { Err(STRAY_CR) };
             }
             let from = self.sought.saturating_sub(3);
-            let Some(at) = self.buffer[from..]
-                .windows(4)
-                .position(|w| w == b"\r\n\r\n")
-            else {
+            let Some(at) = self.buffer[from..].windows(4).position(|w| w == b"\r\n\r\n") else {
                 self.sought = self.buffer.len();
                 return match self.buffer.len() > MAX_MESSAGE {
                     true => Err(FramingLost("a head longer than any message")),
@@ -119,9 +111,7 @@ fn content_length(head: &[u8]) -> Result<usize, FramingLost> {
         let value = line[colon + 1..].trim_ascii();
         let digits = !value.is_empty() && value.len() <= 9 && value.iter().all(u8::is_ascii_digit);
         if !digits || found.is_some() {
-            return Err(FramingLost(
-                "a Content-Length that is no number, or two of them",
-            ));
+            return Err(FramingLost("a Content-Length that is no number, or two of them"));
         }
         found = Some(value.iter().fold(0, |n, b| n * 10 + usize::from(b - b'0')));
     }

@@ -76,20 +76,11 @@ impl Uri {
         };
         let (host, params) = host_part.split_at(host_part.find(';').unwrap_or(host_part.len()));
         let (host, port) = split_host_port(host).ok_or(NotAUri)?;
-        if host
-            .bytes()
-            .any(|b| b.is_ascii_whitespace() || b == b'<' || b == b'>')
-        {
+        if host.bytes().any(|b| b.is_ascii_whitespace() || b == b'<' || b == b'>') {
             return Err(NotAUri);
         }
         uri.params = Params::parse(params);
-        Ok(Uri {
-            scheme,
-            host: host.to_owned(),
-            port,
-            headers,
-            ..uri
-        })
+        Ok(Uri { scheme, host: host.to_owned(), port, headers, ..uri })
     }
 
     /// The user part with its percent escapes undone.
@@ -105,11 +96,7 @@ impl fmt::Display for Uri {
             write!(f, ":{password}")?;
         }
         if !self.host.is_empty() {
-            let at = if self.user.is_empty() && self.password.is_none() {
-                ""
-            } else {
-                "@"
-            };
+            let at = if self.user.is_empty() && self.password.is_none() { "" } else { "@" };
             write!(f, "{at}{}", self.host)?;
         }
         if let Some(port) = self.port {
@@ -132,10 +119,7 @@ pub fn percent_decode(text: &str) -> String {
     let hex = |b: u8| (b as char).to_digit(16).map(|d| d as u8);
     let (mut out, mut i) = (Vec::with_capacity(bytes.len()), 0);
     while i < bytes.len() {
-        let pair = (
-            bytes.get(i + 1).copied().and_then(hex),
-            bytes.get(i + 2).copied().and_then(hex),
-        );
+        let pair = (bytes.get(i + 1).copied().and_then(hex), bytes.get(i + 2).copied().and_then(hex));
         match (bytes[i], pair) {
             (b'%', (Some(high), Some(low))) => {
                 out.push(high * 16 + low);
@@ -184,15 +168,7 @@ mod tests {
 
     #[test]
     fn what_is_no_uri_is_refused() {
-        for text in [
-            "",
-            "bob",
-            "sip:",
-            "sip:bob@",
-            "sip:bob@host:99999",
-            "sip:b@[::1",
-            "<sip:a@b>",
-        ] {
+        for text in ["", "bob", "sip:", "sip:bob@", "sip:bob@host:99999", "sip:b@[::1", "<sip:a@b>"] {
             assert_eq!(Uri::parse(text), Err(NotAUri), "{text}");
         }
     }
@@ -201,9 +177,6 @@ mod tests {
     fn escapes_are_undone_and_made() {
         assert_eq!(percent_decode("bob%40other.example"), "bob@other.example");
         assert_eq!(percent_decode("50%"), "50%");
-        assert_eq!(
-            percent_encode_user("bob@other.example"),
-            "bob%40other.example"
-        );
+        assert_eq!(percent_encode_user("bob@other.example"), "bob%40other.example");
     }
 }

@@ -16,14 +16,8 @@ fn talking() -> (World, usize, usize) {
     world.phones[alice].habit = Habit::Answer;
     world.phones[bob].dial(world.now, "alice", &[]);
     world.run(1.0);
-    assert_eq!(
-        world.phones[bob].last_talk().hears.as_deref(),
-        Some("alice")
-    );
-    assert_eq!(
-        world.phones[alice].last_talk().hears.as_deref(),
-        Some("bob")
-    );
+    assert_eq!(world.phones[bob].last_talk().hears.as_deref(), Some("alice"));
+    assert_eq!(world.phones[alice].last_talk().hears.as_deref(), Some("bob"));
     (world, bob, alice)
 }
 
@@ -62,14 +56,9 @@ fn a_call_rings_is_answered_and_hung_up() {
 #[test]
 fn the_callee_may_hang_up_and_its_reason_reaches_the_caller() {
     let (mut world, bob, alice) = talking();
-    world.phones[alice].within(world.now, Method::Bye, |m| {
-        m.with("Reason", "Q.850;cause=16")
-    });
+    world.phones[alice].within(world.now, Method::Bye, |m| m.with("Reason", "Q.850;cause=16"));
     world.run(1.0);
-    assert_eq!(
-        world.phones[bob].got(&Method::Bye)[0].header("Reason"),
-        Some("Q.850;cause=16")
-    );
+    assert_eq!(world.phones[bob].got(&Method::Bye)[0].header("Reason"), Some("Q.850;cause=16"));
     assert_eq!(world.ends(0), [(Cause::HungUp(Side::Callee), 200)]);
     world.nothing_is_left();
 }
@@ -106,10 +95,7 @@ fn nobody_is_404_and_a_phone_that_is_off_480() {
     world.run(1.0);
     world.phones[bob].dial(world.now, "alice", &[]);
     world.run(1.0);
-    assert_eq!(
-        world.phones[bob].statuses(&Method::Invite),
-        [100, 404, 100, 480]
-    );
+    assert_eq!(world.phones[bob].statuses(&Method::Invite), [100, 404, 100, 480]);
     world.nothing_is_left();
 }
 
@@ -135,12 +121,7 @@ fn a_cancel_while_the_route_is_sought_ends_the_search() {
     world.phones[bob].cancel(world.now, call);
     world.run(1.0);
     assert_eq!(world.phones[bob].statuses(&Method::Invite), [100, 487]);
-    assert!(
-        world
-            .events
-            .iter()
-            .any(|(_, e)| matches!(e, Event::RouteCancelled { .. }))
-    );
+    assert!(world.events.iter().any(|(_, e)| matches!(e, Event::RouteCancelled { .. })));
     world.nothing_is_left();
 }
 
@@ -181,32 +162,16 @@ fn every_phone_of_a_user_rings_and_the_first_answer_wins() {
     let phones: Vec<usize> = (0..3).map(|_| world.registered(1, "alice")).collect();
     world.phones[bob].dial(world.now, "alice", &[]);
     world.run(1.0);
-    let tags: std::collections::BTreeSet<_> = world.phones[bob]
-        .seen
-        .iter()
-        .filter(|m| m.status() == 180)
-        .map(Message::to_tag)
-        .collect();
+    let tags: std::collections::BTreeSet<_> =
+        world.phones[bob].seen.iter().filter(|m| m.status() == 180).map(Message::to_tag).collect();
     assert_eq!(tags.len(), 3, "each phone rings with a tag of its own");
     world.phones[phones[1]].answer(world.now);
     world.run(1.0);
     for loser in [phones[0], phones[2]] {
         let cancel = world.phones[loser].got(&Method::Cancel)[0];
-        assert!(
-            cancel
-                .header("Reason")
-                .unwrap()
-                .contains("Call completed elsewhere")
-        );
+        assert!(cancel.header("Reason").unwrap().contains("Call completed elsewhere"));
     }
-    assert_eq!(
-        world.phones[bob]
-            .statuses(&Method::Invite)
-            .iter()
-            .filter(|s| **s == 200)
-            .count(),
-        1
-    );
+    assert_eq!(world.phones[bob].statuses(&Method::Invite).iter().filter(|s| **s == 200).count(), 1);
     world.phones[phones[1]].hang_up(world.now);
     world.run(1.0);
     assert!(world.phones[bob].last_talk().over);
@@ -219,13 +184,7 @@ fn calling_ones_own_address_rings_the_other_phones_only() {
     let (desk, cell) = (world.registered(0, "bob"), world.registered(0, "bob"));
     world.phones[desk].dial(world.now, "bob", &[]);
     world.run(1.0);
-    assert_eq!(
-        (
-            world.phones[desk].ringing.len(),
-            world.phones[cell].ringing.len()
-        ),
-        (0, 1)
-    );
+    assert_eq!((world.phones[desk].ringing.len(), world.phones[cell].ringing.len()), (0, 1));
     world.phones[cell].refuse(world.now, 486);
     world.nothing_is_left();
 }
@@ -241,10 +200,7 @@ fn two_answers_at_once_leave_one_call() {
         world.phones[phone].answer(world.now);
     }
     world.run(2.0);
-    let open = phones
-        .iter()
-        .filter(|p| !world.phones[**p].last_talk().over)
-        .count();
+    let open = phones.iter().filter(|p| !world.phones[**p].last_talk().over).count();
     assert_eq!(open, 1);
     assert_eq!(world.phones[bob].talks.len(), 1);
     world.phones[bob].hang_up(world.now);
@@ -265,14 +221,8 @@ fn busy_outranks_a_phone_that_does_not_answer() {
     world.phones[phones[1]].habit = Habit::Refuse(603);
     world.phones[bob].dial(world.now, "alice", &[]);
     world.run(1.0);
-    assert_eq!(
-        world.phones[bob].statuses(&Method::Invite).last(),
-        Some(&603)
-    );
-    assert!(
-        world.phones[phones[0]].ringing.last().unwrap().over,
-        "declined everywhere"
-    );
+    assert_eq!(world.phones[bob].statuses(&Method::Invite).last(), Some(&603));
+    assert!(world.phones[phones[0]].ringing.last().unwrap().over, "declined everywhere");
     world.nothing_is_left();
 }
 
@@ -281,10 +231,7 @@ fn ringing_ends_after_three_minutes() {
     let (mut world, bob, alice) = two();
     world.phones[bob].dial(world.now, "alice", &[]);
     world.run(200.0);
-    assert_eq!(
-        world.phones[bob].statuses(&Method::Invite).last(),
-        Some(&480)
-    );
+    assert_eq!(world.phones[bob].statuses(&Method::Invite).last(), Some(&480));
     assert!(world.phones[alice].ringing[0].over);
     world.nothing_is_left();
 }
@@ -294,26 +241,12 @@ fn hold_and_resume_pass_as_re_invites() {
     let (mut world, bob, alice) = talking();
     for direction in ["sendonly", "sendrecv"] {
         let body = [sdp("bob"), format!("a={direction}\r\n").into_bytes()].concat();
-        world.phones[bob].within(world.now, Method::Invite, |m| {
-            m.with_body("application/sdp", body)
-        });
+        world.phones[bob].within(world.now, Method::Invite, |m| m.with_body("application/sdp", body));
         world.run(1.0);
-        let got = world.phones[alice]
-            .got(&Method::Invite)
-            .last()
-            .unwrap()
-            .body
-            .clone();
+        let got = world.phones[alice].got(&Method::Invite).last().unwrap().body.clone();
         assert!(String::from_utf8(got).unwrap().contains(direction));
     }
-    assert_eq!(
-        world.phones[bob]
-            .statuses(&Method::Invite)
-            .iter()
-            .filter(|s| **s == 200)
-            .count(),
-        3
-    );
+    assert_eq!(world.phones[bob].statuses(&Method::Invite).iter().filter(|s| **s == 200).count(), 3);
     let acks = world.phones[alice].got(&Method::Ack).len();
     assert_eq!(acks, 3);
     world.phones[alice].hang_up(world.now);
@@ -329,27 +262,13 @@ fn a_late_offer_is_answered_in_the_ack() {
     world.phones[alice].habit = Habit::Answer;
     world.phones[bob].dial(world.now, "alice", &[]);
     world.run(1.0);
-    assert_eq!(
-        world.phones[bob].last_talk().hears.as_deref(),
-        Some("alice")
-    );
-    assert_eq!(
-        world.phones[alice].last_talk().hears.as_deref(),
-        Some("bob")
-    );
-    assert_eq!(
-        author(&world.phones[alice].got(&Method::Ack)[0].body).as_deref(),
-        Some("bob")
-    );
+    assert_eq!(world.phones[bob].last_talk().hears.as_deref(), Some("alice"));
+    assert_eq!(world.phones[alice].last_talk().hears.as_deref(), Some("bob"));
+    assert_eq!(author(&world.phones[alice].got(&Method::Ack)[0].body).as_deref(), Some("bob"));
     // And again within the call.
     world.phones[alice].within(world.now, Method::Invite, |m| m);
     world.run(1.0);
-    assert!(
-        world.phones[bob]
-            .seen
-            .iter()
-            .any(|m| m.is(&Method::Ack) && !m.body.is_empty())
-    );
+    assert!(world.phones[bob].seen.iter().any(|m| m.is(&Method::Ack) && !m.body.is_empty()));
     world.phones[bob].hang_up(world.now);
     world.nothing_is_left();
 }
@@ -359,14 +278,11 @@ fn re_invites_that_cross_are_answered_491() {
     let (mut world, bob, alice) = talking();
     for phone in [bob, alice] {
         let name = world.phones[phone].name.clone();
-        world.phones[phone].within(world.now, Method::Invite, |m| {
-            m.with_body("application/sdp", sdp(&name))
-        });
+        world.phones[phone].within(world.now, Method::Invite, |m| m.with_body("application/sdp", sdp(&name)));
     }
     world.run(2.0);
-    let glare = [bob, alice]
-        .into_iter()
-        .filter(|p| world.phones[*p].statuses(&Method::Invite).contains(&491));
+    let glare =
+        [bob, alice].into_iter().filter(|p| world.phones[*p].statuses(&Method::Invite).contains(&491));
     assert!(glare.count() >= 1);
     world.phones[bob].hang_up(world.now);
     world.nothing_is_left();
@@ -375,23 +291,13 @@ fn re_invites_that_cross_are_answered_491() {
 #[test]
 fn what_passes_within_a_call_passes_end_to_end() {
     let (mut world, bob, alice) = talking();
-    for method in [
-        Method::Info,
-        Method::Update,
-        Method::Message,
-        Method::Options,
-    ] {
-        world.phones[bob].within(world.now, method.clone(), |m| {
-            m.with("X-Note", "kept").with_body("text/plain", "5")
-        });
+    for method in [Method::Info, Method::Update, Method::Message, Method::Options] {
+        world.phones[bob]
+            .within(world.now, method.clone(), |m| m.with("X-Note", "kept").with_body("text/plain", "5"));
         world.phones[alice].within(world.now, method.clone(), |m| m);
         world.run(1.0);
         let got = world.phones[alice].got(&method)[0];
-        assert_eq!(
-            (got.header("X-Note"), &got.body[..]),
-            (Some("kept"), &b"5"[..]),
-            "{method}"
-        );
+        assert_eq!((got.header("X-Note"), &got.body[..]), (Some("kept"), &b"5"[..]), "{method}");
         assert_eq!(world.phones[bob].statuses(&method), [200], "{method}");
         assert_eq!(world.phones[alice].statuses(&method), [200], "{method}");
     }
@@ -406,26 +312,18 @@ fn a_reliable_ringing_is_acknowledged_by_the_right_number() {
     world.phones[alice].habit = Habit::Silent;
     world.phones[bob].dial(world.now, "alice", &extra);
     world.run(1.0);
-    assert_eq!(
-        world.phones[alice].got(&Method::Invite)[0].header("Supported"),
-        Some("100rel")
-    );
+    assert_eq!(world.phones[alice].got(&Method::Invite)[0].header("Supported"), Some("100rel"));
     let (invite, server, tag) = {
         let r = &world.phones[alice].ringing[0];
         (r.invite.clone(), r.server, r.tag.clone())
     };
-    let mut ring = Message::reply_to(&invite, 183, "")
-        .with("Require", "100rel")
-        .with("RSeq", "9");
+    let mut ring = Message::reply_to(&invite, 183, "").with("Require", "100rel").with("RSeq", "9");
     ring.push("Contact", world.phones[alice].contact());
     ring.set_to_tag(&tag);
     world.phones[alice].tx.respond(world.now, server, &ring);
     world.run(1.0);
     let got = world.phones[bob].seen.last().unwrap().clone();
-    assert_eq!(
-        (got.header("RSeq"), got.header("Require")),
-        (Some("9"), Some("100rel"))
-    );
+    assert_eq!((got.header("RSeq"), got.header("Require")), (Some("9"), Some("100rel")));
     let mut prack = Message::request(Method::Prack, got.contact().unwrap().uri)
         .with("Max-Forwards", "70")
         .with("From", got.header("From").unwrap())
@@ -436,10 +334,7 @@ fn a_reliable_ringing_is_acknowledged_by_the_right_number() {
     world.phones[bob].send(world.now, prack);
     world.run(1.0);
     let prack = world.phones[alice].got(&Method::Prack)[0];
-    assert_eq!(
-        prack.header("RAck").unwrap(),
-        format!("9 {} INVITE", invite.cseq().unwrap().number)
-    );
+    assert_eq!(prack.header("RAck").unwrap(), format!("9 {} INVITE", invite.cseq().unwrap().number));
     assert_eq!(prack.to_tag(), Some(tag));
     assert_eq!(world.phones[bob].statuses(&Method::Prack), [200]);
 }
@@ -475,20 +370,11 @@ fn a_command_hangs_up_both_sides() {
         Event::Answered { call, .. } if *a == 0 => Some(*call),
         _ => None,
     });
-    world.agents[0].hang_up(
-        world.now,
-        call.unwrap(),
-        503,
-        "Going \"down\"",
-        &mut Unchanged,
-    );
+    world.agents[0].hang_up(world.now, call.unwrap(), 503, "Going \"down\"", &mut Unchanged);
     world.run(1.0);
     for phone in [bob, alice] {
         let bye = world.phones[phone].got(&Method::Bye)[0];
-        assert_eq!(
-            bye.header("Reason"),
-            Some("SIP;cause=503;text=\"Going 'down'\"")
-        );
+        assert_eq!(bye.header("Reason"), Some("SIP;cause=503;text=\"Going 'down'\""));
     }
     assert_eq!(world.ends(0), [(Cause::Command, 200)]);
     world.nothing_is_left();
@@ -503,17 +389,11 @@ fn calls_over_tcp_and_udp_join() {
     world.phones[alice].habit = Habit::Answer;
     world.phones[bob].dial(world.now, "alice", &[]);
     world.run(1.0);
-    assert_eq!(
-        world.phones[alice].last_talk().hears.as_deref(),
-        Some("bob")
-    );
+    assert_eq!(world.phones[alice].last_talk().hears.as_deref(), Some("bob"));
     let flow = world.flow_of(bob);
     world.agents[0].handle_flow_closed(world.now, flow, &mut Unchanged);
     world.run(1.0);
-    assert!(
-        world.phones[alice].last_talk().over,
-        "the caller's connection is gone"
-    );
+    assert!(world.phones[alice].last_talk().over, "the caller's connection is gone");
     assert_eq!(world.ends(0), [(Cause::PhoneLost, 200)]);
 }
 
@@ -542,10 +422,7 @@ fn a_redirection_comes_back_through_us() {
     world.phones[alice].tx.respond(world.now, server, &moved);
     world.run(1.0);
     let got = world.phones[bob].seen.last().unwrap();
-    assert_eq!(
-        (got.status(), got.contact().unwrap().uri.as_str()),
-        (302, "sip:carol@192.168.0.1:5060")
-    );
+    assert_eq!((got.status(), got.contact().unwrap().uri.as_str()), (302, "sip:carol@192.168.0.1:5060"));
     world.nothing_is_left();
 }
 
@@ -561,11 +438,7 @@ fn calls_survive_a_network_that_loses_a_fifth() {
     world.loss = 0.2;
     let mut answered = 0;
     for n in 0..30 {
-        let (from, to) = if n % 2 == 0 {
-            (bob, alice)
-        } else {
-            (alice, bob)
-        };
+        let (from, to) = if n % 2 == 0 { (bob, alice) } else { (alice, bob) };
         world.phones[to].habit = Habit::Answer;
         let name = world.phones[to].name.clone();
         let before = world.phones[from].talks.len();
@@ -573,14 +446,10 @@ fn calls_survive_a_network_that_loses_a_fifth() {
         world.run(20.0);
         if world.phones[from].talks.len() > before {
             answered += 1;
-            assert_eq!(
-                world.phones[from].last_talk().hears.as_deref(),
-                Some(name.as_str())
-            );
+            assert_eq!(world.phones[from].last_talk().hears.as_deref(), Some(name.as_str()));
             if n % 3 == 0 {
-                world.phones[from].within(world.now, Method::Invite, |m| {
-                    m.with_body("application/sdp", sdp("x"))
-                });
+                world.phones[from]
+                    .within(world.now, Method::Invite, |m| m.with_body("application/sdp", sdp("x")));
                 world.run(20.0);
             }
             world.phones[from].hang_up(world.now);

@@ -34,14 +34,8 @@ fn broken_requests_are_answered_and_broken_responses_are_not() {
     let mut world = World::new(1);
     let cases = [
         (INVITE.replace("SIP/2.0\r\nVia", "SIP/7.0\r\nVia"), 505),
-        (
-            INVITE.replace("Content-Length: 0", "Content-Length: -1"),
-            400,
-        ),
-        (
-            INVITE.replace("Content-Length: 0", "Content-Length: 99"),
-            400,
-        ),
+        (INVITE.replace("Content-Length: 0", "Content-Length: -1"), 400),
+        (INVITE.replace("Content-Length: 0", "Content-Length: 99"), 400),
         (INVITE.replace("CSeq: 1 INVITE", "CSeq: 1 BYE"), 400),
         (INVITE.replace("Call-ID: c1\r\n", ""), 400),
         (INVITE.to_owned(), 407),
@@ -51,13 +45,8 @@ fn broken_requests_are_answered_and_broken_responses_are_not() {
     }
     let response = INVITE.replace("INVITE sip:alice@192.168.0.1 SIP/2.0", "SIP/2.0 9999 Bad");
     assert!(answers(&mut world, response.as_bytes()).is_empty());
-    let ack = INVITE
-        .replace("INVITE", "ACK")
-        .replace("Call-ID: c1\r\n", "");
-    assert!(
-        answers(&mut world, ack.as_bytes()).is_empty(),
-        "an ACK is never answered"
-    );
+    let ack = INVITE.replace("INVITE", "ACK").replace("Call-ID: c1\r\n", "");
+    assert!(answers(&mut world, ack.as_bytes()).is_empty(), "an ACK is never answered");
 }
 
 #[test]
@@ -72,18 +61,13 @@ fn the_same_request_by_two_ways_is_a_loop() {
     world.run(0.5);
     let mut invite: Message = {
         let phone = &mut world.phones[bob];
-        phone
-            .fresh(Method::Invite, "sip:alice@192.168.0.1")
-            .with_body("application/sdp", sdp("bob"))
+        phone.fresh(Method::Invite, "sip:alice@192.168.0.1").with_body("application/sdp", sdp("bob"))
     };
     for (n, expected) in [(1, 100), (2, 482)] {
         invite.remove("Via");
         invite.headers.insert(
             0,
-            wire::sip::Header::new(
-                "Via",
-                format!("SIP/2.0/UDP 192.168.0.10:5060;branch=z9hG4bKway{n}"),
-            ),
+            wire::sip::Header::new("Via", format!("SIP/2.0/UDP 192.168.0.10:5060;branch=z9hG4bKway{n}")),
         );
         let flow = world.flow_of(bob);
         world.inject(0, flow, &invite.to_bytes());
@@ -103,10 +87,7 @@ fn nobody_else_can_end_a_call_or_cancel_one() {
     let bye = {
         let mut dialog = world.phones[bob].last_talk().dialog.clone();
         let mut bye = dialog.request(Method::Bye);
-        bye.headers.insert(
-            0,
-            wire::sip::Header::new("Via", "SIP/2.0/UDP 203.0.113.7;branch=z9hG4bKe"),
-        );
+        bye.headers.insert(0, wire::sip::Header::new("Via", "SIP/2.0/UDP 203.0.113.7;branch=z9hG4bKe"));
         bye.to_bytes()
     };
     assert_eq!(answers(&mut world, &bye), [481]);

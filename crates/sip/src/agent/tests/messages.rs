@@ -46,32 +46,18 @@ fn a_stranger_is_challenged_and_may_prove_who_he_is() {
     let bob = world.phone(0, "bob", false);
     text(&mut world, bob, "alice");
     world.run(1.0);
-    let value = world.phones[bob].seen[0]
-        .header("Proxy-Authenticate")
-        .unwrap()
-        .to_owned();
+    let value = world.phones[bob].seen[0].header("Proxy-Authenticate").unwrap().to_owned();
     assert_eq!(world.phones[bob].seen[0].status(), 407);
     let challenge = wire::sip::digest::Challenge::parse(&value).unwrap();
     let uri = "sip:alice@192.168.0.1";
-    let answer = challenge
-        .answer("bob", "secret", "MESSAGE", uri, "c")
-        .to_value();
+    let answer = challenge.answer("bob", "secret", "MESSAGE", uri, "c").to_value();
     let now = world.now;
     let phone = &mut world.phones[bob];
-    let message = phone
-        .fresh(Method::Message, uri)
-        .with("Proxy-Authorization", answer);
+    let message = phone.fresh(Method::Message, uri).with("Proxy-Authorization", answer);
     phone.send(now, message.with_body("text/plain", "hi"));
     world.run(1.0);
     assert_eq!(world.phones[alice].got(&Method::Message).len(), 1);
-    assert!(
-        world.phones[alice]
-            .seen
-            .last()
-            .unwrap()
-            .header("Proxy-Authorization")
-            .is_none()
-    );
+    assert!(world.phones[alice].seen.last().unwrap().header("Proxy-Authorization").is_none());
 }
 
 #[test]
@@ -101,26 +87,17 @@ fn methods_we_lack_are_refused_each_in_its_way() {
             assert!(last.header("Allow").unwrap().contains("INVITE"));
         }
     }
-    let extra: [(&str, &str, u16); 3] = [
-        ("Require", "teleport", 420),
-        ("Max-Forwards", "0", 483),
-        ("Content-Type", "text/html", 415),
-    ];
+    let extra: [(&str, &str, u16); 3] =
+        [("Require", "teleport", 420), ("Max-Forwards", "0", 483), ("Content-Type", "text/html", 415)];
     for (name, value, status) in extra {
         let now = world.now;
         world.phones[bob].dial(now, "alice", &[]);
         let phone = &mut world.phones[bob];
-        let mut request = phone
-            .fresh(Method::Invite, uri)
-            .with_body("application/sdp", "v=0");
+        let mut request = phone.fresh(Method::Invite, uri).with_body("application/sdp", "v=0");
         request.set(name, value);
         phone.send(now, request);
         world.run(1.0);
-        let last: &Message = world.phones[bob]
-            .seen
-            .iter()
-            .rfind(|m| m.status() == status)
-            .expect(name);
+        let last: &Message = world.phones[bob].seen.iter().rfind(|m| m.status() == status).expect(name);
         assert!(status != 420 || last.header("Unsupported") == Some("teleport"));
         assert!(status != 415 || last.header("Accept") == Some("application/sdp"));
     }
@@ -150,10 +127,5 @@ fn a_lost_peer_fails_its_messages_at_once() {
     world.agents[0].peer_lost(now, super::rig::node(1), &mut Unchanged);
     world.run(1.0);
     assert_eq!(world.phones[bob].statuses(&Method::Message), [480]);
-    assert!(
-        !world
-            .events
-            .iter()
-            .any(|(_, e)| matches!(e, Event::Ended { .. }))
-    );
+    assert!(!world.events.iter().any(|(_, e)| matches!(e, Event::Ended { .. })));
 }

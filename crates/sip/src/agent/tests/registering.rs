@@ -5,10 +5,7 @@ use super::rig::{DOMAIN, World};
 use crate::{Event, Flow, Unchanged};
 
 fn contacts(response: &Message) -> Vec<NameAddr> {
-    response
-        .list("Contact")
-        .filter_map(NameAddr::parse)
-        .collect()
+    response.list("Contact").filter_map(NameAddr::parse).collect()
 }
 
 #[test]
@@ -23,10 +20,7 @@ fn a_phone_registers_after_one_challenge() {
     let registered = |e: &(usize, Event)| matches!(&e.1, Event::Registered { user, new: true, .. } if user == &format!("bob@{DOMAIN}"));
     assert!(world.events.iter().any(registered));
     world.run(700.0);
-    assert!(matches!(
-        world.events.last(),
-        Some((0, Event::Unregistered { lost: true, .. }))
-    ));
+    assert!(matches!(world.events.last(), Some((0, Event::Unregistered { lost: true, .. }))));
     world.nothing_is_left();
 }
 
@@ -41,10 +35,7 @@ fn registering_again_renews_and_zero_takes_it_back() {
     world.phones[bob].register(world.now);
     world.run(5.0);
     assert_eq!(world.agents[0].phones(&format!("bob@{DOMAIN}")).count(), 0);
-    assert!(matches!(
-        world.events.last(),
-        Some((0, Event::Unregistered { lost: false, .. }))
-    ));
+    assert!(matches!(world.events.last(), Some((0, Event::Unregistered { lost: false, .. }))));
 }
 
 #[test]
@@ -55,10 +46,7 @@ fn too_short_a_registration_is_answered_423_with_the_minimum() {
     world.phones[bob].register(world.now);
     world.run(5.0);
     let last = world.phones[bob].seen.last().unwrap();
-    assert_eq!(
-        (last.status(), last.header("Min-Expires")),
-        (423, Some("60"))
-    );
+    assert_eq!((last.status(), last.header("Min-Expires")), (423, Some("60")));
     world.phones[bob].expires = 100_000;
     world.phones[bob].register(world.now);
     world.run(5.0);
@@ -79,10 +67,7 @@ fn wrong_passwords_end_in_a_lock_out_with_a_hint_and_after_a_minute_it_is_over()
     assert_eq!(last.status(), 403);
     assert_eq!(last.header("Retry-After"), Some("60"));
     assert!(last.header("Warning").unwrap().contains("Wrong password"));
-    let hints = world
-        .events
-        .iter()
-        .filter(|(_, e)| matches!(e, Event::WrongPassword { .. }));
+    let hints = world.events.iter().filter(|(_, e)| matches!(e, Event::WrongPassword { .. }));
     assert_eq!(hints.count(), 5);
     let locked = |e: &(usize, Event)| {
         matches!(&e.1, Event::WrongPassword { user, user_agent, locked: true, .. }
@@ -92,11 +77,7 @@ fn wrong_passwords_end_in_a_lock_out_with_a_hint_and_after_a_minute_it_is_over()
     world.phones[bob].password = "secret".into();
     world.phones[bob].register(world.now);
     world.run(1.0);
-    assert_eq!(
-        world.phones[bob].seen.last().unwrap().status(),
-        403,
-        "locked out still"
-    );
+    assert_eq!(world.phones[bob].seen.last().unwrap().status(), 403, "locked out still");
     world.run(60.0);
     world.phones[bob].register(world.now);
     world.run(1.0);
@@ -128,12 +109,7 @@ fn one_may_not_register_for_another() {
     let phone = &mut world.phones[bob];
     let value = phone.seen[0].header("WWW-Authenticate").unwrap();
     let challenge = wire::sip::digest::Challenge::parse(value).unwrap();
-    request.set(
-        "Authorization",
-        challenge
-            .answer("bob", "secret", "REGISTER", uri, "c")
-            .to_value(),
-    );
+    request.set("Authorization", challenge.answer("bob", "secret", "REGISTER", uri, "c").to_value());
     request.set("CSeq", "77 REGISTER");
     phone.send(world.now, request);
     world.run(1.0);
@@ -156,20 +132,9 @@ fn two_phones_of_one_user_are_both_listed_and_star_removes_both() {
     phone.send(now, request.clone());
     world.run(1.0);
     let phone = &mut world.phones[first];
-    let value = phone
-        .seen
-        .last()
-        .unwrap()
-        .header("WWW-Authenticate")
-        .unwrap();
+    let value = phone.seen.last().unwrap().header("WWW-Authenticate").unwrap();
     let challenge = wire::sip::digest::Challenge::parse(value).unwrap();
-    let answer = challenge.answer(
-        &format!("bob@{DOMAIN}"),
-        "secret",
-        "REGISTER",
-        request.uri(),
-        "c",
-    );
+    let answer = challenge.answer(&format!("bob@{DOMAIN}"), "secret", "REGISTER", request.uri(), "c");
     request.set("Authorization", answer.to_value());
     request.set("CSeq", "99 REGISTER");
     phone.send(world.now, request);
@@ -205,10 +170,7 @@ fn a_stream_may_come_in_pieces_with_pings_between_and_ends_when_it_makes_no_sens
     for piece in stream.chunks(7) {
         assert!(world.agents[0].handle_message(Time::ZERO, flow, piece, &mut Unchanged));
     }
-    assert_eq!(
-        world.agents[0].poll_transmit(),
-        Some((flow, b"\r\n".to_vec()))
-    );
+    assert_eq!(world.agents[0].poll_transmit(), Some((flow, b"\r\n".to_vec())));
     let (_, answer) = world.agents[0].poll_transmit().unwrap();
     assert!(answer.starts_with(b"SIP/2.0 200 OK\r\n"));
     let nonsense = b"INVITE sip:x SIP/2.0\r\nContent-Length: many\r\n\r\n";
@@ -225,10 +187,6 @@ fn registering_survives_a_lossy_network() {
     }
     world.run(40.0);
     for phone in &world.phones {
-        assert!(
-            phone.statuses(&Method::Register).contains(&200),
-            "{}",
-            phone.name
-        );
+        assert!(phone.statuses(&Method::Register).contains(&200), "{}", phone.name);
     }
 }

@@ -17,8 +17,7 @@ use crate::{Agent, Config, Event, Flow, RequestId, Target, Unchanged};
 pub(super) const DOMAIN: &str = "home.example";
 
 pub(super) fn sdp(who: &str) -> Vec<u8> {
-    format!("v=0\r\no={who} 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n")
-        .into()
+    format!("v=0\r\no={who} 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n").into()
 }
 
 /// Who made a description, by its o= line.
@@ -94,11 +93,7 @@ impl Phone {
     }
 
     pub(super) fn contact(&self) -> String {
-        let tcp = if self.flow.is_reliable() {
-            ";transport=tcp"
-        } else {
-            ""
-        };
+        let tcp = if self.flow.is_reliable() { ";transport=tcp" } else { "" };
         format!("<sip:{}@{}{tcp}>", self.name, self.here)
     }
 
@@ -109,13 +104,7 @@ impl Phone {
     /// A request outside any dialog.
     pub(super) fn fresh(&mut self, method: Method, uri: &str) -> Message {
         self.cseq += 1;
-        let from = format!(
-            "\"{}\" <sip:{}@{}>;tag={}",
-            self.name,
-            self.name,
-            self.host(),
-            self.tx.token()
-        );
+        let from = format!("\"{}\" <sip:{}@{}>;tag={}", self.name, self.name, self.host(), self.tx.token());
         Message::request(method.clone(), uri)
             .with("Max-Forwards", "70")
             .with("From", from)
@@ -164,11 +153,7 @@ impl Phone {
     }
 
     pub(super) fn dial(&mut self, now: Time, whom: &str, extra: &[(&str, &str)]) -> ClientId {
-        let uri = if whom.contains(':') {
-            whom.to_owned()
-        } else {
-            format!("sip:{whom}@{}", self.host())
-        };
+        let uri = if whom.contains(':') { whom.to_owned() } else { format!("sip:{whom}@{}", self.host()) };
         let mut invite = self.fresh(Method::Invite, &uri);
         for (name, value) in extra {
             invite.set(name, value);
@@ -192,10 +177,7 @@ impl Phone {
             local: invite.to().expect("To").with_tag(tag),
             remote: invite.from().expect("From"),
             target: invite.contact().expect("Contact").uri,
-            routes: invite
-                .headers_named("Record-Route")
-                .map(str::to_owned)
-                .collect(),
+            routes: invite.headers_named("Record-Route").map(str::to_owned).collect(),
             local_cseq: 100,
             remote_cseq: None,
             invite_cseq: 0,
@@ -218,11 +200,7 @@ impl Phone {
 
     /// Answers what has rung longest.
     pub(super) fn answer(&mut self, now: Time) {
-        let at = self
-            .ringing
-            .iter()
-            .position(|r| !r.over)
-            .expect("something rings");
+        let at = self.ringing.iter().position(|r| !r.over).expect("something rings");
         self.answer_at(now, at);
     }
 
@@ -238,13 +216,7 @@ impl Phone {
         self.tx.respond(now, server, &ok);
         let dialog = self.as_callee(&invite, &tag);
         let hears = author(&invite.body);
-        self.talks.push(Talk {
-            dialog,
-            hears,
-            over: false,
-            acknowledged: false,
-            ack: None,
-        });
+        self.talks.push(Talk { dialog, hears, over: false, acknowledged: false, ack: None });
     }
 
     pub(super) fn refuse(&mut self, now: Time, status: u16) {
@@ -369,8 +341,7 @@ impl Phone {
                 self.tx.respond(now, id, &ok(&request));
             }
             Some(Method::Refer) => {
-                self.tx
-                    .respond(now, id, &Message::reply_to(&request, 202, ""));
+                self.tx.respond(now, id, &Message::reply_to(&request, 202, ""));
                 self.transfer(now, &request);
             }
             _ => {
@@ -391,20 +362,10 @@ impl Phone {
         let known = replaced.as_ref().map(|r| {
             self.talks.iter().position(|t| {
                 let d = &t.dialog;
-                *r == format!(
-                    "{};to-tag={};from-tag={}",
-                    d.call_id,
-                    d.local_tag(),
-                    d.remote_tag()
-                )
+                *r == format!("{};to-tag={};from-tag={}", d.call_id, d.local_tag(), d.remote_tag())
             })
         });
-        self.ringing.push(Ringing {
-            server: id,
-            invite,
-            tag,
-            over: false,
-        });
+        self.ringing.push(Ringing { server: id, invite, tag, over: false });
         let at = self.ringing.len() - 1;
         match known {
             Some(None) => return self.refuse(now, 481),
@@ -434,10 +395,10 @@ impl Phone {
         };
         let to = NameAddr::parse(refer.header("Refer-To").expect("Refer-To")).expect("an address");
         let mut uri = Uri::parse(&to.uri).expect("a URI");
-        let replaces = uri.headers.take().and_then(|h| {
-            h.split('&')
-                .find_map(|f| f.strip_prefix("Replaces=").map(percent_decode))
-        });
+        let replaces = uri
+            .headers
+            .take()
+            .and_then(|h| h.split('&').find_map(|f| f.strip_prefix("Replaces=").map(percent_decode)));
         let extra: Vec<(&str, &str)> = replaces.iter().map(|r| ("Replaces", r.as_str())).collect();
         self.notify(now, talk, "SIP/2.0 100 Trying", "active");
         let id = self.dial(now, &uri.to_string(), &extra);
@@ -447,9 +408,7 @@ impl Phone {
     fn notify(&mut self, now: Time, talk: usize, frag: &str, state: &str) {
         let (frag, state) = (frag.to_owned(), state.to_owned());
         self.within_talk(now, talk, Method::Notify, |m| {
-            m.with("Event", "refer")
-                .with("Subscription-State", state)
-                .with_body("message/sipfrag", frag)
+            m.with("Event", "refer").with("Subscription-State", state).with_body("message/sipfrag", frag)
         });
     }
 
@@ -473,13 +432,7 @@ impl Phone {
             Some(at) => at,
             None => {
                 let dialog = self.as_caller(&invite, &response);
-                self.talks.push(Talk {
-                    dialog,
-                    hears: None,
-                    over: false,
-                    acknowledged: true,
-                    ack: None,
-                });
+                self.talks.push(Talk { dialog, hears: None, over: false, acknowledged: true, ack: None });
                 self.talks.len() - 1
             }
         };
@@ -560,9 +513,7 @@ impl World {
     pub(super) fn phone(&mut self, agent: usize, name: &str, tcp: bool) -> usize {
         self.agents[agent].add_user(&format!("{name}@{DOMAIN}"), "secret");
         let number = self.phones.len();
-        let here: SocketAddr = format!("192.168.{agent}.{}:5060", 10 + number)
-            .parse()
-            .unwrap();
+        let here: SocketAddr = format!("192.168.{agent}.{}:5060", 10 + number).parse().unwrap();
         self.connections += 1;
         let flow = match tcp {
             true => Flow::Stream(ConnectionId(self.connections), agent_address(agent)),
@@ -576,10 +527,7 @@ impl World {
             flow,
             agent,
             habit: Habit::Ring,
-            by: SentBy {
-                host: here.ip().to_string(),
-                port: Some(here.port()),
-            },
+            by: SentBy { host: here.ip().to_string(), port: Some(here.port()) },
             ringing: Vec::new(),
             talks: Vec::new(),
             seen: Vec::new(),
@@ -600,12 +548,7 @@ impl World {
         let phone = self.phone(agent, name, false);
         self.phones[phone].register(self.now);
         self.run(5.0);
-        assert!(
-            self.phones[phone]
-                .statuses(&Method::Register)
-                .contains(&200),
-            "{name} registered"
-        );
+        assert!(self.phones[phone].statuses(&Method::Register).contains(&200), "{name} registered");
         phone
     }
 
@@ -675,26 +618,15 @@ impl World {
         let owner = (0..self.agents.len()).find(|a| self.agents[*a].users().any(|u| u == to));
         let targets = match owner {
             Some(owner) if owner == n => vec![Target::User(to.into())],
-            Some(owner) => vec![Target::Peer {
-                node: node(owner),
-                user: to.into(),
-            }],
+            Some(owner) => vec![Target::Peer { node: node(owner), user: to.into() }],
             None => Vec::new(),
         };
         self.agents[n].route(self.now, request, targets, &mut Unchanged);
     }
 
     fn next(&self) -> Option<Time> {
-        let agents = self
-            .agents
-            .iter()
-            .filter_map(|a| a.poll_timeout())
-            .map(|(t, _)| t);
-        let phones = self
-            .phones
-            .iter()
-            .filter_map(|p| p.tx.poll_timeout())
-            .map(|(t, _)| t);
+        let agents = self.agents.iter().filter_map(|a| a.poll_timeout()).map(|(t, _)| t);
+        let phones = self.phones.iter().filter_map(|p| p.tx.poll_timeout()).map(|(t, _)| t);
         let queue = self.queue.keys().next().map(|(t, _)| *t);
         agents.chain(phones).chain(queue).min()
     }
@@ -717,10 +649,7 @@ impl World {
             }
             for agent in &mut self.agents {
                 agent.handle_timeout(at, &mut Unchanged);
-                assert!(
-                    agent.poll_timeout().is_none_or(|(next, _)| next > at),
-                    "timeouts advance"
-                );
+                assert!(agent.poll_timeout().is_none_or(|(next, _)| next > at), "timeouts advance");
             }
             for phone in &mut self.phones {
                 phone.tx.handle_timeout(at);
@@ -756,10 +685,7 @@ impl World {
             assert_eq!(agent.remembered(), (0, 0));
             assert!(agent.transactions.holds_nothing());
             assert_eq!(agent.live_calls(), 0);
-            assert!(
-                agent.served.is_empty() && agent.asked.is_empty(),
-                "no reference is left"
-            );
+            assert!(agent.served.is_empty() && agent.asked.is_empty(), "no reference is left");
             assert!(agent.dialogs.is_empty() && agent.waiting.is_empty());
         }
     }
