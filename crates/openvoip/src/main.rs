@@ -1,4 +1,4 @@
-//! The command line. What each command prints as JSON is described in `docs/control-api.md`.
+//! The command line. What each command prints as JSON is what `node::report` documents.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
