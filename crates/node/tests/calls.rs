@@ -42,9 +42,7 @@ impl Phone {
         };
         let mut ua = UserAgent::new(config, Seed::from_number(at as u64 + 50));
         ua.register(world.now);
-        let phone =
-            Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, texts: Vec::new() };
-        phone
+        Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, texts: Vec::new() }
     }
 
     fn media_address(&self) -> SocketAddr {
@@ -93,7 +91,7 @@ impl Phone {
             }
         }
         while let Some((_, bytes)) = self.ua.poll_transmit() {
-            world.from_phone(self.at, Socket::Sip, self.address, &bytes);
+            world.phone_says(self.at, Socket::Sip, self.address, &bytes);
         }
         let Some(sound) = &mut self.sound else { return };
         if sound.poll_timeout().is_some_and(|(at, _)| at <= world.now) {
@@ -104,7 +102,7 @@ impl Phone {
             let offset = u16::from(matches!(wire::rtp::classify(&packet), Some(wire::rtp::Kind::Rtcp)));
             let socket = Socket::Media(to.port() + offset);
             let from = SocketAddr::new(self.address.ip(), 30_000 + offset);
-            world.from_phone(self.at, socket, from, &packet);
+            world.phone_says(self.at, socket, from, &packet);
         }
     }
 

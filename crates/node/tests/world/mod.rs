@@ -101,7 +101,7 @@ impl World {
     }
 
     /// Bytes from a phone to the peer `n`.
-    pub fn from_phone(&mut self, n: usize, socket: Socket, from: SocketAddr, bytes: &[u8]) {
+    pub fn phone_says(&mut self, n: usize, socket: Socket, from: SocketAddr, bytes: &[u8]) {
         let mut bytes = bytes.to_vec();
         let forward = self.nodes[n].handle_datagram(self.now, socket, from, &mut bytes);
         self.forward(n, forward, &bytes);
