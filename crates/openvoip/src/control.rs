@@ -181,9 +181,12 @@ pub fn outcome(thing: &str, outcome: Outcome) -> Value {
             body
         }
         Outcome::Tables(found) => {
-            let mut body = to_json(&found);
-            body[thing] = if thing == "objects" { to_json(&found.objects) } else { to_json(&found.rows) };
-            answer(thing, exit::OK, body)
+            let table = match thing {
+                "objects" => to_json(&found.objects),
+                "diagnostics" => to_json(&found.diagnostics),
+                _ => to_json(&found.rows),
+            };
+            answer(thing, exit::OK, json!({ "node": found.node, thing: table }))
         }
         Outcome::Failed { code, reason } => failure(of_status(code), &reason, "openvoip status"),
     }
