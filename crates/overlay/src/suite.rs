@@ -132,26 +132,6 @@ pub(crate) fn holders_agree_on_who_they_are(algorithm: Algorithm) {
             let expected: Vec<_> = held_by.iter().copied().filter(|id| *id != holder).collect();
             told += usize::from(others == expected);
         }
-        let pretenders =
-            net.living().filter(|&i| net.overlay(i).route(&key, REPLICAS).includes_self()).count();
-        if pretenders != held_by.len() {
-            for i in net.living().filter(|&i| {
-                net.overlay(i).route(&key, REPLICAS).includes_self() && !held_by.contains(&contact(i).id)
-            }) {
-                let me = contact(i).id;
-                let mut have = [0; 12];
-                let mut real = [0; 12];
-                for e in net.overlay(i).contacts() {
-                    if e.standing == Standing::Good {
-                        have[e.row as usize] += 1;
-                    }
-                }
-                for j in net.living().filter(|&j| j != i) {
-                    real[(contact(j).id.key().common_prefix(me.key()) as usize).min(11)] += 1;
-                }
-                println!("{i}: key row {} have {have:?} real {real:?}", key.common_prefix(me.key()));
-            }
-        }
     }
     assert!(told * 100 >= 60 * REPLICAS * 99, "only {told} of 300 knew all the other holders");
 }
