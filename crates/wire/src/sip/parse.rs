@@ -59,10 +59,11 @@ impl Refusal {
 pub fn parse(bytes: &[u8]) -> Result<Message, Refusal> {
     let start = bytes.iter().position(|b| !b"\r\n".contains(b)).unwrap_or(bytes.len());
     let bytes = &bytes[start..];
-    let raw = match only_line_feeds(bytes) {
+    let mut raw = match only_line_feeds(bytes) {
         Some(mended) => mended,
         None => bytes.to_vec(),
     };
+    blank_controls(&mut raw);
     let limits = sipx_sip::Limits {
         max_message_bytes: MAX_MESSAGE,
         max_body_bytes: MAX_MESSAGE,
@@ -86,6 +87,25 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Refusal> {
         Some((status, reason)) => {
             let request = message.is_request().then(|| Box::new(message));
             Err(Refusal { request, ..Refusal::new(status, reason) })
+        }
+    }
+}
+
+/// Makes spaces of the control characters in the head, which no field may hold (RFC 3261 section
+/// 25.1), before anything is read: what is checked is then what would be written again.
+fn blank_controls(raw: &mut [u8]) {
+    let head = raw.windows(4).position(|w| w == b"\r\n\r\n").unwrap_or(raw.len());
+    for line in raw[..head].split_mut(|b| *b == b'\n') {
+        let is_bad = |c: char| c.is_control() && c != '\t' && c != '\r';
+        let bad: Vec<(usize, usize)> = match std::str::from_utf8(line) {
+            Ok(text) => {
+                text.char_indices().filter(|(_, c)| is_bad(*c)).map(|(i, c)| (i, c.len_utf8())).collect()
+            }
+            // Latin-1, where every byte is a character.
+            Err(_) => (0..line.len()).filter(|i| is_bad(char::from(line[*i]))).map(|i| (i, 1)).collect(),
+        };
+        for (at, len) in bad {
+            line[at..at + len].fill(b' ');
         }
     }
 }
