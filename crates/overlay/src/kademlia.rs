@@ -83,8 +83,8 @@ pub struct Params {
     pub challenge_after: Duration,
     /// A far bucket that is not full is searched this often, jittered by a quarter.
     pub refresh: Duration,
-    /// The least time between two refreshing lookups: at 3 kB in the whole network for each, 40 s
-    /// cap the cost at 75 bytes/s even with 45 buckets of base 16.
+    /// The least time between two refreshing lookups: at 3 kB in the whole network for each, a
+    /// minute caps the cost at 50 bytes/s even with 45 buckets of base 16.
     pub refresh_gap: Duration,
     /// The first repetition of the lookup for our own place after joining; each doubles the wait.
     pub neighbors_first: Duration,
@@ -94,7 +94,7 @@ pub struct Params {
     pub neighbors_max: Duration,
     /// Pings of mentioned peers that may go at once: one answer's worth.
     pub verify_burst: u32,
-    /// The time between two such pings in the long run.
+    /// The time between two such pings in the long run, by the reckoning of `check_gap`.
     pub verify_gap: Duration,
 }
 
@@ -113,12 +113,12 @@ impl Default for Params {
             check_gap: Duration::from_secs(4),
             challenge_after: Duration::from_secs(150),
             refresh: Duration::from_secs(600),
-            refresh_gap: Duration::from_secs(40),
+            refresh_gap: Duration::from_secs(60),
             neighbors_first: Duration::from_secs(8),
             neighbors_min: Duration::from_secs(60),
             neighbors_max: Duration::from_secs(600),
             verify_burst: 8,
-            verify_gap: Duration::from_secs(2),
+            verify_gap: Duration::from_secs(4),
         }
     }
 }
@@ -133,7 +133,7 @@ pub struct Kademlia {
     wishes: VecDeque<Upkeep>,
     to_verify: VecDeque<Contact>,
     pace: f32,
-    /// When the first peer answered, after we knew nobody.
+    /// When the first peer answered, after we knew nobody; never, at first.
     joined: Time,
     check_at: Time,
     refresh_at: Time,
@@ -170,7 +170,7 @@ impl Kademlia {
             wishes: VecDeque::new(),
             to_verify: VecDeque::new(),
             pace: 1.0,
-            joined: Time::ZERO,
+            joined: NEVER,
             check_at: NEVER,
             refresh_at: NEVER,
             refresh_floor: Time::ZERO,
@@ -200,7 +200,7 @@ impl Kademlia {
     }
 
     fn is_joining(&self, now: Time) -> bool {
-        now - self.joined < JOINING
+        self.joined <= now && now - self.joined < JOINING
     }
 
     // --- what was heard -------------------------------------------------------------------------
@@ -294,8 +294,15 @@ impl Kademlia {
         self.verify_due.saturating_sub(self.paced(self.params.verify_gap) * burst)
     }
 
+    /// The part of the allowance that one ping takes: a quarter while joining, when most of those
+    /// mentioned are worth knowing.
+    fn verify_cost(&self, now: Time) -> Duration {
+        let share = if self.is_joining(now) { 4 } else { 1 };
+        self.paced(self.params.verify_gap) / share
+    }
+
     fn spend_verification(&mut self, now: Time) {
-        self.verify_due = self.verify_due.max(now) + self.paced(self.params.verify_gap);
+        self.verify_due = self.verify_due.max(now) + self.verify_cost(now);
     }
 
     fn verify(&mut self, now: Time) {

@@ -132,6 +132,9 @@ pub(crate) fn holders_agree_on_who_they_are(algorithm: Algorithm) {
             let expected: Vec<_> = held_by.iter().copied().filter(|id| *id != holder).collect();
             told += usize::from(others == expected);
         }
+        let pretenders =
+            net.living().filter(|&i| net.overlay(i).route(&key, REPLICAS).includes_self()).count();
+        assert_eq!(pretenders, held_by.len());
     }
     assert!(told * 100 >= 60 * REPLICAS * 99, "only {told} of 300 knew all the other holders");
 }

@@ -11,7 +11,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId, Time};
+use wire::{Contact, Key, NodeId, Time};
 
 use crate::overlay::{Entry, Standing};
 
@@ -179,23 +179,37 @@ impl Table {
     }
 
     fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
-        let mut best: Vec<(Distance, Contact)> = Vec::with_capacity(count + 1);
+        let mut best: Vec<(u64, &Peer)> = Vec::with_capacity(count + 1);
         for peer in self.peers().filter(|p| wanted(p)) {
-            let distance = key.xor(peer.contact.id.key());
-            if best.len() == count && best.last().is_some_and(|(worst, _)| *worst <= distance) {
+            let distance = coarse(key, &peer.contact.id);
+            let nearer = |&(d, other): &(u64, &Peer)| {
+                d < distance || d == distance && is_nearer(key, &other.contact.id, &peer.contact.id)
+            };
+            if best.len() == count && best.last().is_some_and(nearer) {
                 continue;
             }
-            let place = best.partition_point(|(d, _)| *d < distance);
-            best.insert(place, (distance, peer.contact));
+            let place = best.partition_point(nearer);
+            best.insert(place, (distance, peer));
             best.truncate(count);
         }
-        best.into_iter().map(|(_, contact)| contact).collect()
+        best.into_iter().map(|(_, peer)| peer.contact).collect()
     }
 
-    /// How many peers in good standing are nearer to us than `id` is.
+    /// How many peers in good standing are nearer to us than `id` is: those in the rows behind its
+    /// own, and some in its own.
     pub fn nearer_than(&self, id: &NodeId) -> usize {
-        let limit = self.local.key().xor(id.key());
-        self.peers().filter(|p| p.failures == 0 && self.local.key().xor(p.contact.id.key()) < limit).count()
+        let local = self.local.key();
+        let (row, _) = self.row_and_column(self.index_of(id.key()));
+        let behind = self.buckets.partition_point(|b| self.row_and_column(b.index).0 < row);
+        let good = |p: &&Peer| p.failures == 0;
+        let count = |b: &Bucket| match self.row_and_column(b.index).0 {
+            same if same == row => {
+                let nearer = |p: &&Peer| is_nearer(local, &p.contact.id, id);
+                b.peers.iter().filter(good).filter(nearer).count()
+            }
+            _ => b.peers.iter().filter(good).count(),
+        };
+        self.buckets[behind..].iter().map(count).sum()
     }
 
     /// Whether an answer of this stranger would bring it into the table now.
@@ -372,9 +386,15 @@ impl Table {
     /// The row of our eighth neighbour, with buckets of eight. A search for ourselves finds everybody
     /// in the rows behind it; those before it, and the rest of its own, take searches of their own.
     fn near_row(&self) -> Option<u16> {
-        let near = self.nearest(self.local.key(), self.shape.bucket);
-        let farthest = near.last()?;
-        Some(self.row_and_column(self.index_of(farthest.id.key())).0)
+        let (mut row, mut count) = (None, 0);
+        for bucket in self.buckets.iter().rev() {
+            let good = bucket.peers.iter().filter(|p| p.failures == 0).count();
+            if good > 0 && count < self.shape.bucket {
+                row = Some(self.row_and_column(bucket.index).0);
+            }
+            count += good;
+        }
+        row
     }
 
     fn digit(&self, key: &Key, row: u16) -> u8 {
@@ -467,6 +487,21 @@ impl Table {
             }
         }
         in_bucket < self.shape.prefix_in_bucket && in_table < self.shape.prefix_in_table
+    }
+}
+
+/// The first 64 bits of a distance: enough to tell any two peers apart that hash by chance.
+fn coarse(key: &Key, id: &NodeId) -> u64 {
+    let head =
+        |key: &Key| key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes));
+    head(key) ^ head(id.key())
+}
+
+/// Whether `a` is nearer to `key` than `b`.
+fn is_nearer(key: &Key, a: &NodeId, b: &NodeId) -> bool {
+    match coarse(key, a).cmp(&coarse(key, b)) {
+        std::cmp::Ordering::Equal => key.xor(a.key()) < key.xor(b.key()),
+        order => order.is_lt(),
     }
 }
 

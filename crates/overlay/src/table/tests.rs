@@ -206,6 +206,12 @@ proptest! {
                 prop_assert!(bucket.peers.iter().all(|p| table.index_of(p.contact.id.key()) == bucket.index));
             }
         }
+        for probe in [peer(0x80, 1), peer(0x03, 2), peer(0x01, 3)] {
+            let limit = key(0, 0).xor(probe.id.key());
+            let good = table.peers().filter(|p| p.failures == 0);
+            let nearer = good.filter(|p| key(0, 0).xor(p.contact.id.key()) < limit).count();
+            prop_assert_eq!(table.nearer_than(&probe.id), nearer);
+        }
         let target = key(0x55, 7);
         let mut all: Vec<_> = table.peers().filter(|p| p.failures == 0).map(|p| p.contact).collect();
         all.sort_by_key(|c| target.xor(c.id.key()));
@@ -214,4 +220,11 @@ proptest! {
             prop_assert_eq!(table.nearest(&target, 5), all);
         }
     }
+}
+
+#[test]
+fn an_entry_stays_compact() {
+    // A simulator holds some hundred entries for each of a hundred thousand peers.
+    assert!(size_of::<Peer>() <= 96, "{}", size_of::<Peer>());
+    assert!(size_of::<Bucket>() <= 64, "{}", size_of::<Bucket>());
 }
