@@ -1,0 +1,49 @@
+//! Chance, cut into streams that do not disturb each other.
+//!
+//! Each use of chance draws from a stream of its own, named by a label and a number, so that, for
+//! example, another lookup more does not change which datagrams are lost.
+
+use wire::{Rng, RngExt, Seed};
+
+/// What a stream of chance is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub(crate) enum Use {
+    Loss = 1,
+    Sessions,
+    Lookups,
+    Events,
+    Latency,
+    Node,
+    PeerKey,
+    UserKey,
+    Phone,
+}
+
+/// The seed of the stream for `use_of`, `number`.
+pub(crate) fn seed(scenario: u64, use_of: Use, number: u64) -> Seed {
+    Seed::from_number(mix(mix(mix(scenario) ^ use_of as u64) ^ number))
+}
+
+/// The stream itself.
+pub(crate) fn stream(scenario: u64, use_of: Use) -> Rng {
+    seed(scenario, use_of, 0).rng()
+}
+
+/// Spreads a number over all 64 bits (the finalizer of SplitMix64).
+pub(crate) fn mix(n: u64) -> u64 {
+    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    n ^ (n >> 31)
+}
+
+/// A number above 0 and at most 1 made of 64 random bits.
+pub(crate) fn unit(bits: u64) -> f64 {
+    ((bits >> 11) + 1) as f64 / (1u64 << 53) as f64
+}
+
+/// A waiting time of a Poisson process with this mean, in the mean's unit.
+pub(crate) fn exponential(rng: &mut Rng, mean: f64) -> f64 {
+    -mean * unit(rng.random()).ln()
+}

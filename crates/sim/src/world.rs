@@ -1,0 +1,384 @@
+//! The loop that drives peers, and only those that have something to do.
+//!
+//! A peer is touched when a datagram reaches it, when it asked to be woken, or when the workload wants
+//! something of it; then everything it wants sent and said is taken at once. Wake-ups are not
+//! cancelled but forgotten: a peer remembers the one that counts, others pass unnoticed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Saved, User};
+use wire::{HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
+
+use crate::chance::{Use, seed, stream};
+use crate::churn::Sessions;
+use crate::model::{UserModel, Violations};
+use crate::net::{Fate, HEADERS, Net, PEER_PORT, SIP_PORT, host, peer_at};
+use crate::phone::{Phone, lan};
+use crate::queue::{Happening, Queue};
+use crate::report::{LogHash, Report};
+use crate::workload::Pending;
+use crate::{Observer, Progress, Scenario, Sent};
+
+/// When the simulated calendar begins.
+const UNIX_START: u64 = 1_800_000_000;
+/// How often the observer hears of the progress.
+const INSPECT: Duration = Duration::from_secs(10);
+/// Bytes of each datagram that enter the log's hash: the header, and the beginning of the rest.
+const HASHED: usize = 64;
+/// No wake-up is scheduled.
+const NEVER: Time = Time::from_micros(u64::MAX);
+
+/// A peer, and what the model knows of it.
+pub(crate) struct Peer {
+    pub(crate) node: Option<Box<Node>>,
+    pub(crate) id: NodeId,
+    pub(crate) started: Time,
+    pub(crate) ended: Option<Time>,
+    pub(crate) online: Option<Time>,
+    pub(crate) leaving: bool,
+    pub(crate) users: Vec<UserModel>,
+    pub(crate) books: Books,
+    pub(crate) phone: Option<usize>,
+    /// Where it stands in the list of the living.
+    place: usize,
+    wake: Time,
+    media_ports: u16,
+}
+
+/// What a peer sent in all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Books {
+    /// As the wire saw it.
+    pub(crate) sent: u64,
+    /// As the peer booked it.
+    pub(crate) maintenance: u64,
+    pub(crate) by_function: Vec<(&'static str, u64)>,
+}
+
+/// Everything.
+pub(crate) struct World<'a> {
+    pub(crate) scenario: &'a Scenario,
+    pub(crate) observer: &'a mut dyn Observer,
+    pub(crate) now: Time,
+    pub(crate) queue: Queue,
+    pub(crate) net: Net,
+    pub(crate) peers: Vec<Peer>,
+    /// Numbers of the peers that run and stay for the time being, in no order.
+    pub(crate) live: Vec<usize>,
+    pub(crate) phones: Vec<Phone>,
+    pub(crate) pending: BTreeMap<(usize, OpId), Pending>,
+    pub(crate) sessions: Option<Sessions>,
+    pub(crate) session_rng: Rng,
+    pub(crate) lookup_rng: Rng,
+    pub(crate) event_rng: Rng,
+    pub(crate) hash: LogHash,
+    pub(crate) violations: Violations,
+    pub(crate) report: Report,
+    pub(crate) times: Times,
+    pub(crate) key_hash: HashAlgorithm,
+    options: OverlayOptions,
+    memory: Option<u64>,
+}
+
+/// Values of which the report wants percentiles, in milliseconds.
+#[derive(Default)]
+pub(crate) struct Times {
+    pub(crate) online: Vec<f64>,
+    pub(crate) published: Vec<f64>,
+    pub(crate) lookup: Vec<f64>,
+    pub(crate) hops: u64,
+    pub(crate) messages: u64,
+}
+
+impl<'a> World<'a> {
+    pub(crate) fn new(scenario: &'a Scenario, observer: &'a mut dyn Observer) -> Self {
+        let mut violations = Violations::default();
+        if let Err(error) = scenario.check() {
+            violations.add(error.to_string());
+        }
+        let key_hash = scenario.hash_algorithm().unwrap_or_default();
+        let options = OverlayOptions {
+            name: "sim".into(),
+            algorithm: scenario.algorithm().unwrap_or(node::Algorithm::Kademlia),
+            hash: key_hash,
+            base: scenario.base,
+            replicas: scenario.replicas,
+            ..OverlayOptions::default()
+        };
+        World {
+            net: Net::new(scenario),
+            sessions: scenario.churn.map(Sessions::new),
+            session_rng: stream(scenario.seed, Use::Sessions),
+            lookup_rng: stream(scenario.seed, Use::Lookups),
+            event_rng: stream(scenario.seed, Use::Events),
+            memory: observer.memory(),
+            scenario,
+            observer,
+            now: Time::ZERO,
+            queue: Queue::default(),
+            peers: Vec::new(),
+            live: Vec::new(),
+            phones: Vec::new(),
+            pending: BTreeMap::new(),
+            hash: LogHash::default(),
+            violations,
+            report: Report::default(),
+            times: Times::default(),
+            key_hash,
+            options,
+        }
+    }
+
+    /// Plays the scenario to its end.
+    pub(crate) fn run(mut self) -> Report {
+        let end = Time::ZERO + Duration::from_secs_f64(self.scenario.duration_s);
+        if self.scenario.check().is_ok() {
+            self.plan();
+            self.queue.push(Time::ZERO + INSPECT, Happening::Inspect);
+            while let Some((at, happening)) = self.queue.pop(end) {
+                self.now = at;
+                self.report.events += 1;
+                self.happen(happening);
+            }
+        }
+        self.now = end;
+        let after = self.memory.and(self.observer.memory());
+        let grown = after.zip(self.memory).map(|(after, before)| after.saturating_sub(before));
+        self.report.bytes_per_node_memory = grown.map(|bytes| bytes / self.live.len().max(1) as u64);
+        self.finish()
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Arrival { to, socket, remote, mut bytes } => {
+                self.arrive(to, socket, remote, &mut bytes);
+            }
+            Happening::Wake(peer) => self.wake(peer),
+            Happening::AtPhone { phone, socket, remote, bytes } => {
+                self.phone_hears(phone, socket, remote, &bytes);
+            }
+            Happening::WakePhone(phone) => self.wake_phone(phone),
+            Happening::Join => self.join(),
+            Happening::Departure(peer) => self.depart(peer),
+            Happening::SwitchOff(peer) => self.switch_off(peer),
+            Happening::Lookup => self.lookup(),
+            Happening::Script(index) => self.script(index),
+            Happening::ScriptEnds(index) => self.script_ends(index),
+            Happening::Dial(index) => self.dial(index),
+            Happening::HangUp(index) => self.hang_up(index),
+            Happening::Write(index) => self.write(index),
+            Happening::Inspect => {
+                self.queue.push(self.now + INSPECT, Happening::Inspect);
+                let lookups = (self.report.lookups.issued, self.report.lookups.succeeded);
+                let events = self.report.events;
+                self.observer.progress(Progress { at: self.now, live: self.live.len(), events, lookups });
+            }
+        }
+    }
+
+    /// Starts the next peer.
+    pub(crate) fn join(&mut self) {
+        let number = self.peers.len();
+        let key = |use_of, n: u64| KeyPair::from_seed(seed(self.scenario.seed, use_of, n));
+        let users: Vec<User> = (0..self.scenario.users_per_node)
+            .map(|k| User {
+                aor: if k == 0 {
+                    format!("user{number}@sim.test")
+                } else {
+                    format!("user{number}-{k}@sim.test")
+                },
+                keys: key(Use::UserKey, ((number as u64) << 8) | k as u64),
+            })
+            .collect();
+        let config = Config {
+            overlay: self.options.clone(),
+            bootstrap: (number > 0).then(|| SocketAddr::from((host(0), PEER_PORT))).into_iter().collect(),
+            listen: SocketAddr::from((host(number), PEER_PORT)),
+            sip: SocketAddr::from((host(number), SIP_PORT)),
+            ..Config::default()
+        };
+        let models = users.iter().map(|u| UserModel { aor: u.aor.clone(), published: None }).collect();
+        let identity = Identity { peer: key(Use::PeerKey, number as u64), users };
+        let id = identity.peer.public().node_id(self.key_hash);
+        let unix = UnixTime(UNIX_START + self.now.as_millis() / 1_000);
+        let chance = seed(self.scenario.seed, Use::Node, number as u64);
+        let node = Node::new(config, identity, Saved::default(), chance, self.now, unix);
+        self.peers.push(Peer {
+            node: Some(Box::new(node)),
+            id,
+            started: self.now,
+            ended: None,
+            online: None,
+            leaving: false,
+            users: models,
+            books: Books::default(),
+            phone: None,
+            place: self.live.len(),
+            wake: NEVER,
+            media_ports: 0,
+        });
+        self.live.push(number);
+        self.report.population.joined += 1;
+        self.touch(number);
+        self.plan_session(number);
+        self.give_phone(number);
+    }
+
+    /// Takes a peer off the list of those that stay.
+    pub(crate) fn forget(&mut self, peer: usize) {
+        let place = self.peers[peer].place;
+        if self.live.get(place) == Some(&peer) {
+            self.live.swap_remove(place);
+            if let Some(&moved) = self.live.get(place) {
+                self.peers[moved].place = place;
+            }
+        }
+    }
+
+    /// A peer is no more.
+    pub(crate) fn switch_off(&mut self, peer: usize) {
+        self.forget(peer);
+        self.abandon_lookups_of(peer);
+        self.close_books(peer);
+        self.peers[peer].node = None;
+        self.peers[peer].ended.get_or_insert(self.now);
+    }
+
+    /// Notes what a peer sent, and sees whether it noted the same.
+    pub(crate) fn close_books(&mut self, peer: usize) {
+        let Peer { node: Some(node), books, .. } = &mut self.peers[peer] else { return };
+        books.maintenance = node.maintenance_bytes_sent();
+        books.by_function = node.ledger().totals().map(|(f, _, sent)| (f.name(), sent)).collect();
+        let booked: u64 = books.by_function.iter().map(|(_, sent)| sent).sum();
+        let sent = books.sent;
+        if booked != sent {
+            let what = || format!("peer {peer} booked {booked} bytes and sent {sent}");
+            self.violations.add_kind("the ledger is wrong", what);
+        }
+    }
+
+    fn wake(&mut self, peer: usize) {
+        let Peer { node: Some(node), wake, .. } = &mut self.peers[peer] else { return };
+        if *wake != self.now {
+            return;
+        }
+        *wake = NEVER;
+        if node.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+            node.handle_timeout(self.now);
+            if let Some((at, reason)) = node.poll_timeout().filter(|(at, _)| *at <= self.now) {
+                let what = || format!("peer {peer} at {:?}, for {at:?}: {reason}", self.now);
+                self.violations.add_kind("woken in the past", what);
+            }
+        }
+        self.touch(peer);
+    }
+
+    /// Hands a datagram to a peer.
+    fn arrive(&mut self, to: usize, socket: Socket, remote: SocketAddr, bytes: &mut [u8]) {
+        let Some(node) = self.peers.get_mut(to).and_then(|p| p.node.as_mut()) else {
+            self.report.datagrams.to_nobody += 1;
+            return;
+        };
+        match node.handle_datagram(self.now, socket, remote, bytes) {
+            Some(f) => {
+                let bytes = bytes[..f.len].to_vec();
+                self.carry(to, f.socket, f.remote, bytes);
+                self.set_wake(to);
+            }
+            None => self.touch(to),
+        }
+    }
+
+    /// Takes everything a peer wants sent and said.
+    pub(crate) fn touch(&mut self, peer: usize) {
+        while let Some(transmit) = self.peers[peer].node.as_mut().and_then(|n| n.poll_transmit()) {
+            self.carry(peer, transmit.socket, transmit.remote, transmit.bytes);
+        }
+        while let Some(event) = self.peers[peer].node.as_mut().and_then(|n| n.poll_event()) {
+            self.told(peer, event);
+        }
+        self.set_wake(peer);
+    }
+
+    fn set_wake(&mut self, peer: usize) {
+        let Peer { node: Some(node), wake, .. } = &mut self.peers[peer] else { return };
+        let Some((at, _)) = node.poll_timeout() else { return };
+        let at = at.max(self.now + Duration::from_micros(1));
+        if at < *wake {
+            *wake = at;
+            self.queue.push(at, Happening::Wake(peer));
+        }
+    }
+
+    /// Puts a datagram on the wire, or on the cable to a phone.
+    fn carry(&mut self, from: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
+        if socket != Socket::Peer {
+            return self.carry_to_phone(from, socket, remote, bytes);
+        }
+        self.peers[from].books.sent += bytes.len() as u64 + HEADERS;
+        let stats = &mut self.report.datagrams;
+        stats.sent += 1;
+        stats.longest_bytes = stats.longest_bytes.max(bytes.len());
+        if bytes.len() > self.scenario.mtu {
+            let what = || format!("peer {from} sent {} bytes to {remote}", bytes.len());
+            self.violations.add_kind("longer than the path carries", what);
+        }
+        let to = peer_at(&remote);
+        let fate = to.map_or(Fate::Lost, |to| self.net.send(from, to));
+        let source = SocketAddr::from((host(from), PEER_PORT));
+        self.hash.number(self.now.as_micros());
+        self.hash.number(((from as u64) << 32) | to.unwrap_or(usize::MAX >> 32) as u64);
+        self.hash.number(bytes.len() as u64 * 2 + u64::from(fate == Fate::Lost));
+        self.hash.add(&bytes[..bytes.len().min(HASHED)]);
+        let arrives = fate != Fate::Lost;
+        self.observer.sent(&Sent { at: self.now, from: source, to: remote, bytes: &bytes, arrives });
+        match (fate, to) {
+            (Fate::Arrives(after), Some(to)) => {
+                let arrival = Happening::Arrival { to, socket: Socket::Peer, remote: source, bytes };
+                self.queue.push(self.now + after, arrival);
+            }
+            _ => self.report.datagrams.lost += 1,
+        }
+    }
+
+    fn carry_to_phone(&mut self, from: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
+        if let Some(phone) = self.peers[from].phone {
+            let happening = Happening::AtPhone { phone, socket, remote, bytes };
+            self.queue.push(self.now + lan(), happening);
+        }
+    }
+
+    /// A peer tells something.
+    fn told(&mut self, peer: usize, event: Event) {
+        self.observer.told(self.now, peer, &event);
+        let age = self.now.since(self.peers[peer].started).as_secs_f64() * 1e3;
+        match event {
+            Event::Online => {
+                let first = self.peers[peer].online.replace(self.now).is_none();
+                self.times.online.extend(first.then_some(age));
+            }
+            Event::Published { aor } => {
+                let now = self.now;
+                let user = self.peers[peer].users.iter_mut().find(|u| u.aor == aor);
+                if let Some(user) = user.filter(|u| u.published.is_none()) {
+                    user.published = Some(now);
+                    self.times.published.push(age);
+                }
+            }
+            Event::NameTaken { aor } => {
+                self.violations.add(format!("{:?}: {aor} of peer {peer} is said to be taken", self.now));
+            }
+            Event::Done { op, outcome } => self.lookup_done(peer, op, outcome),
+            Event::MediaPortsWanted(pairs) => {
+                let Peer { node: Some(node), media_ports, .. } = &mut self.peers[peer] else { return };
+                for _ in 0..pairs {
+                    *media_ports = (*media_ports + 2) % 20_000;
+                    node.offer_media_port(20_000 + *media_ports);
+                }
+            }
+            _ => {}
+        }
+    }
+}

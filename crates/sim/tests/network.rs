@@ -1,0 +1,115 @@
+//! Whole networks, each small enough for `cargo test`; the large ones are in `scenarios/`.
+
+use sim::{Observer, Report, Scenario, Sent};
+
+fn play(text: &str) -> Report {
+    sim::run(&text.parse::<Scenario>().unwrap(), &mut ())
+}
+
+fn share(report: &Report) -> f64 {
+    report.lookups.succeeded as f64 / report.lookups.issued.max(1) as f64
+}
+
+#[test]
+fn the_same_seed_gives_the_same_log_and_another_seed_another() {
+    let text = "nodes = 40\nduration_s = 120\nloss = 0.05\nlookups_per_s = 2.0\nusers_per_node = 2\n\
+                [churn]\nlaw = 'weibull'\nmean_s = 300";
+    let (one, two) = (play(text), play(text));
+    assert_eq!(serde_json::to_string(&one).unwrap(), serde_json::to_string(&two).unwrap());
+    assert_ne!(one.log_hash, play(&format!("seed = 2\n{text}")).log_hash);
+    assert!(one.population.left > 0 && one.population.crashed > 0 && one.datagrams.lost > 0);
+}
+
+#[test]
+fn watching_changes_nothing() {
+    #[derive(Default)]
+    struct Count(u64, u64);
+    impl Observer for Count {
+        fn sent(&mut self, sent: &Sent<'_>) {
+            self.0 += 1;
+            self.1 += u64::from(!sent.arrives);
+        }
+    }
+    let text = "nodes = 20\nduration_s = 60\nloss = 0.1";
+    let mut count = Count::default();
+    let watched = sim::run(&text.parse().unwrap(), &mut count);
+    assert_eq!((count.0, count.1), (watched.datagrams.sent, watched.datagrams.lost));
+    assert_eq!(watched.log_hash, play(text).log_hash);
+}
+
+#[test]
+fn two_hundred_peers_find_nearly_everybody_while_they_join() {
+    let report =
+        play("nodes = 200\nduration_s = 120\njoins_per_s = 10\nlookups_per_s = 10\n[bars]\nlookups = 0.9");
+    assert_eq!(report.violations, [""; 0]);
+    assert_eq!(report.population.joined, 200);
+}
+
+#[test]
+fn survivors_are_found_after_a_quarter_of_the_peers_fell_silent() {
+    let report = play(
+        "nodes = 60\nduration_s = 240\nlookups_per_s = 5\n[[events]]\nat_s = 120\nkill = 0.25\n\
+         [bars]\nlookups = 0.95",
+    );
+    assert_eq!(report.population.crashed, 15);
+    assert!(report.lookups.issued > 500, "{:?}", report.lookups);
+    assert!(share(&report) >= 0.95, "{:?}", report.lookups);
+}
+
+#[test]
+fn the_two_sides_of_a_cut_network_lose_each_other() {
+    let text = "nodes = 40\nreplicas = 1\nduration_s = 130\nlookups_per_s = 10\n[bars]\nlookups = 0.0\n\
+                [[events]]\nat_s = 70\npartition = 0.5";
+    let report = play(text);
+    assert!(share(&report) < 0.9 && report.datagrams.lost > 0, "{:?}", report.lookups);
+}
+
+#[test]
+fn a_bar_that_is_not_met_is_a_violation() {
+    let report = play("nodes = 20\nduration_s = 100\n[bars]\nmaintenance_bytes_per_s = 1");
+    assert!(report.violations[0].contains("maintenance"), "{:?}", report.violations);
+    let report = play("nodes = 60\nduration_s = 100\nmtu = 576\nlookups_per_s = 0");
+    assert!(report.violations[0].contains("longer than the path carries"), "{:?}", report.violations);
+}
+
+#[test]
+fn phones_hear_each_other_and_read_what_the_other_wrote() {
+    let report = play(
+        "nodes = 16\nduration_s = 60\nlookups_per_s = 0\n\
+         [[calls]]\nat_s = 20\nfrom = 3\nto = 9\nduration_s = 8\n\
+         [[messages]]\nat_s = 30\nfrom = 9\nto = 3\ntext = 'hello'",
+    );
+    assert_eq!(report.violations, [""; 0]);
+    assert!(report.calls[0].heard_by_caller_s > 7.0 && report.calls[0].heard_by_callee_s > 7.0);
+    assert_eq!(report.calls[0].path, "direct");
+    assert!(report.messages[0].shown);
+}
+
+#[test]
+fn a_phone_whose_peer_is_cut_off_is_not_heard() {
+    let report = play(
+        "nodes = 16\nduration_s = 60\nlookups_per_s = 0\n\
+         [[events]]\nat_s = 25\nloss = 1.0\n\
+         [[calls]]\nat_s = 20\nfrom = 3\nto = 9\nduration_s = 20",
+    );
+    assert!(!report.violations.is_empty());
+}
+
+// What a network must be able to do, and at the time of writing cannot: records stay at the peers that
+// were nearest when they were published. Take the marks away when they follow.
+
+#[test]
+#[ignore = "records of early peers are left behind while the overlay grows; see lookups.failures"]
+fn fifty_peers_find_everybody_once_they_have_joined() {
+    for seed in 1..5 {
+        let report = play(&format!("seed = {seed}\nnodes = 50\nduration_s = 180\nlookups_per_s = 5"));
+        assert_eq!(report.violations, [""; 0]);
+    }
+}
+
+#[test]
+#[ignore = "records of early peers are left behind while the overlay grows; see lookups.failures"]
+fn two_hundred_peers_find_everybody_while_they_join() {
+    let report = play("nodes = 200\nduration_s = 120\njoins_per_s = 10\nlookups_per_s = 10");
+    assert_eq!(report.violations, [""; 0]);
+}
