@@ -40,6 +40,7 @@ mod node;
 mod phones;
 mod plane;
 mod publish;
+mod replicate;
 pub mod report;
 mod search;
 pub mod storage;

@@ -34,6 +34,9 @@ pub const MIN_LIFETIME: Duration = Duration::from_secs(60);
 /// Most other holders remembered per record.
 const MAX_HOLDERS: usize = 8;
 
+/// A copy known to be elsewhere is believed for this long: two refreshes by the owner, and some.
+const HOLDER_TRUST: Duration = Duration::from_secs(1_500);
+
 /// A record held, and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -43,6 +46,18 @@ pub struct Stored {
     pub expires: Time,
     /// Other holders, and when each was known to hold it.
     pub holders: Vec<(NodeId, Time)>,
+}
+
+impl Stored {
+    /// Peers known to hold the same version, as of late.
+    pub fn known_holders(&self, now: Time) -> impl Iterator<Item = &NodeId> {
+        self.holders.iter().filter(move |(_, at)| now.since(*at) < HOLDER_TRUST).map(|(id, _)| id)
+    }
+
+    /// Whether this peer is one of them.
+    pub fn is_held_by(&self, now: Time, peer: &NodeId) -> bool {
+        self.known_holders(now).any(|id| id == peer)
+    }
 }
 
 type Name = (ResourceId, Kind, PublicKey);
