@@ -26,25 +26,23 @@ const REPAIR_INTERVAL: Duration = Duration::from_secs(600);
 type Offer = (RecordSummary, Duration, Contact);
 
 impl Node {
-    /// The peers that should hold a record and are not known to: all of them if it falls to us to
-    /// tell them, else none, or, being `thorough`, those nearer to its place than we are.
-    fn lacking(&self, now: Time, stored: &Stored, thorough: bool) -> Vec<Contact> {
+    /// The peers that should hold a record and are not known to, if it falls to us to tell them.
+    fn lacking(&self, now: Time, stored: &Stored) -> Vec<Contact> {
         let Some(standing) = &self.standing else { return Vec::new() };
         let place = stored.record.resource.key();
         let own = standing.table.rank(place, &standing.id);
-        let nearer = |id: &NodeId| standing.table.rank(place, id) < own;
-        let tells = |id: &NodeId| nearer(id) && standing.table.contains(id);
-        let ours_to_tell = !stored.known_holders(now).any(tells);
+        let tells = |id: &NodeId| standing.table.rank(place, id) < own && standing.table.contains(id);
+        if stored.known_holders(now).any(tells) {
+            return Vec::new();
+        }
         let route = standing.table.route(place, self.replicas());
-        let lacks =
-            |c: &Contact| !stored.is_held_by(now, &c.id) && (ours_to_tell || thorough && nearer(&c.id));
-        route.contacts().iter().copied().filter(lacks).collect()
+        route.contacts().iter().copied().filter(|c| !stored.is_held_by(now, &c.id)).collect()
     }
 
     /// Offers everything we hold to whom it should be with too.
     pub(crate) fn repair(&mut self, now: Time) {
         let of = |s: &Stored| -> Vec<Offer> {
-            let contacts = self.lacking(now, s, true);
+            let contacts = self.lacking(now, s);
             contacts.into_iter().map(|c| (s.record.as_ref().summary(), s.expires.since(now), c)).collect()
         };
         let offers: Vec<Offer> = self.storage.iter().filter(|s| s.expires > now).flat_map(of).collect();
@@ -56,7 +54,7 @@ impl Node {
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
         let of = |s: &Stored| -> Option<Offer> {
-            let lacks = self.lacking(now, s, false).contains(&newcomer);
+            let lacks = self.lacking(now, s).contains(&newcomer);
             lacks.then(|| (s.record.as_ref().summary(), s.expires.since(now), newcomer))
         };
         let offers: Vec<Offer> = self.storage.iter().filter(|s| s.expires > now).filter_map(of).collect();
@@ -67,7 +65,7 @@ impl Node {
     pub(crate) fn spread(&mut self, now: Time, summary: &RecordSummary) {
         let Some(stored) = self.storage.find(summary) else { return };
         let left = stored.expires.since(now);
-        for contact in self.lacking(now, stored, false) {
+        for contact in self.lacking(now, stored) {
             self.offer(now, (*summary, left, contact));
         }
     }
