@@ -18,11 +18,8 @@ use crate::report::Rates;
 /// The window of every mean.
 pub const WINDOW: Duration = Duration::from_secs(600);
 
-/// The share of the ceiling that upkeep may use whatever answers cost.
+/// The share of ceiling and burst that upkeep may use whatever answers cost.
 const UPKEEP_SHARE: f64 = 0.2;
-
-/// What the reserve holds at most: a search and some pings.
-const RESERVE: f64 = 2_000.0;
 
 const SLOT: Duration = Duration::from_secs(10);
 const SLOTS: usize = (WINDOW.as_secs() / SLOT.as_secs()) as usize;
@@ -142,7 +139,7 @@ impl Ledger {
             started: now,
             maintenance_sent: 0,
             tokens: f64::from(burst),
-            reserve: 0.0,
+            reserve: f64::from(burst) * UPKEEP_SHARE,
             tokens_at: now,
             ceiling: f64::from(ceiling),
             burst: f64::from(burst),
@@ -235,7 +232,7 @@ impl Ledger {
     fn refill(&mut self, now: Time) {
         let earned = now.since(self.tokens_at).as_secs_f64() * self.ceiling;
         self.tokens = (self.tokens + earned).min(self.burst);
-        self.reserve = (self.reserve + earned * UPKEEP_SHARE).min(RESERVE);
+        self.reserve = (self.reserve + earned * UPKEEP_SHARE).min(self.burst * UPKEEP_SHARE);
         self.tokens_at = now;
     }
 }

@@ -54,7 +54,7 @@ const JOINING: Duration = Duration::from_secs(60);
 
 /// How many peers of a far bucket a refreshing lookup hears. Each names a bucketful of others there,
 /// so more answers would only repeat them; the nearest of all is not what is sought.
-const REFRESH_WIDTH: usize = 3;
+const REFRESH_WIDTH: usize = 2;
 
 /// The gap between two refreshing lookups of a joining peer.
 const JOIN_GAP: Duration = Duration::from_millis(500);
