@@ -27,6 +27,11 @@ const REPLACE_EVERY: u32 = 3;
 /// Pause before a failed publication is tried again, doubled up to the refresh interval.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// A record just published is read back again after these times: in an overlay that grows quickly
+/// its place may change hands before everybody concerned knows each other. One question each.
+const READ_BACK_AGAIN: [Duration; 3] =
+    [Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
+
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum What {
@@ -63,6 +68,7 @@ pub(crate) struct Publication {
     refused: Option<Code>,
     refreshes: u32,
     failures: u32,
+    read_backs: usize,
     op: Option<OpId>,
 }
 
@@ -176,6 +182,7 @@ impl Node {
             refused: None,
             refreshes: 0,
             failures: 0,
+            read_backs: 0,
             op,
         };
         self.publications.all.insert(id, publication);
@@ -200,6 +207,9 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         if publication.stage != Stage::Idle {
             return;
+        }
+        if publication.verified && publication.read_backs <= READ_BACK_AGAIN.len() {
+            return self.check_published(now, id);
         }
         let known = publication.verified && !publication.holders.is_empty();
         let replace = publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1;
@@ -448,8 +458,10 @@ impl Node {
         publication.failures = 0;
         let what = publication.what.clone();
         let refresh = interval.min(publication.lifetime / 2);
-        let refresh = self.jitter(refresh, 0.8, 1.2);
-        self.timers.set(Alarm::Publication(id), now + refresh);
+        let again = READ_BACK_AGAIN.get(publication.read_backs).copied().unwrap_or(refresh).min(refresh);
+        publication.read_backs += 1;
+        let again = self.jitter(again, 0.8, 1.2);
+        self.timers.set(Alarm::Publication(id), now + again);
         if let (true, What::User(aor)) = (first, what) {
             self.emit(Event::Published { aor });
         }
