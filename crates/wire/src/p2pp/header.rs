@@ -360,7 +360,7 @@ impl Header {
             return Err(ParseError::Version(fixed[1]));
         }
         let class = Class::from_bits((((fixed[0] >> 4) & 0b11) << 1) | ((fixed[0] >> 3) & 1))
-            .ok_or(ParseError::NotP2pp)?;
+            .ok_or(ParseError::Class)?;
         let mut rest = &bytes[FIXED_LEN..];
         let source = take_id(&mut rest, fixed[26])?;
         let responder = take_id(&mut rest, fixed[27])?;
@@ -381,8 +381,8 @@ impl Header {
         Ok((header, bytes.len() - rest.len(), u32_at(28) as usize))
     }
 
-    /// Blanks, in an encoded message, the fields that hops may change: R, A, TTL, response code,
-    /// deadline and body length. What is left is what the originator's signature covers.
+    /// Blanks, in an encoded message, the fields that hops may change: R, A, TTL, deadline and body
+    /// length. What is left is what the originator's signature covers.
     pub(super) fn blank_mutable_fields(encoded: &mut [u8]) {
         encoded[0] &= 0b1111_0101;
         encoded[3] = 0;

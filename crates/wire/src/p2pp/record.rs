@@ -16,6 +16,8 @@
 //! ```
 
 use super::ParseError;
+use super::field::{Cursor, Field};
+use super::tlv::Tlv;
 use crate::identity::{KeyPair, PublicKey};
 use crate::{HashAlgorithm, Key, ResourceId, UnixTime};
 
@@ -64,7 +66,7 @@ impl std::fmt::Debug for Kind {
     }
 }
 
-/// A record that borrows the message it came in.
+/// A record that borrows the message it came in. A tombstone has no value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordRef<'a> {
     /// Where it is stored.
@@ -87,35 +89,34 @@ pub struct RecordRef<'a> {
     pub value: &'a [u8],
 }
 
-impl<'a> RecordRef<'a> {
-    /// Reads the value of a Resource-Object.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
-        const NUMBER: u8 = super::object::RESOURCE_OBJECT;
-        let (head, rest) = bytes.split_first_chunk::<FIXED_LEN>().ok_or(ParseError::Malformed(NUMBER))?;
-        let u64_at = |i: usize| u64::from_be_bytes(head[i..i + 8].try_into().expect("8 bytes"));
-        let (resource, value) =
-            rest.split_at_checked(head[3] as usize).ok_or(ParseError::Malformed(NUMBER))?;
-        let resource = Key::from_slice(resource).ok_or(ParseError::Malformed(NUMBER))?;
-        if head[2] & !TOMBSTONE != 0 || value.len() > MAX_VALUE {
-            return Err(ParseError::Malformed(NUMBER));
+impl<'a> Field<'a> for RecordRef<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Result<Self, ParseError> {
+        let kind = cursor.read()?;
+        let [flags, resource_len] = cursor.array()?;
+        let record = RecordRef {
+            kind,
+            tombstone: flags & TOMBSTONE != 0,
+            sequence: cursor.read()?,
+            created: UnixTime(cursor.read()?),
+            lifetime: cursor.read()?,
+            owner: cursor.read()?,
+            signature: cursor.read()?,
+            resource: cursor.read_sized(resource_len.into())?,
+            value: cursor.read()?,
+        };
+        let longest = if record.tombstone { 0 } else { MAX_VALUE };
+        if flags & !TOMBSTONE != 0 || record.value.len() > longest {
+            return Err(cursor.malformed());
         }
-        Ok(RecordRef {
-            resource: ResourceId(resource),
-            kind: Kind(u16::from_be_bytes([head[0], head[1]])),
-            tombstone: head[2] & TOMBSTONE != 0,
-            sequence: u64_at(4),
-            created: UnixTime(u64_at(12)),
-            lifetime: u32::from_be_bytes(head[20..24].try_into().expect("4 bytes")),
-            owner: PublicKey(head[24..56].try_into().expect("32 bytes")),
-            signature: head[56..120].try_into().expect("64 bytes"),
-            value,
-        })
+        Ok(record)
     }
 
-    pub(super) fn emit(&self, out: &mut Vec<u8>) {
+    fn write(&self, out: &mut Vec<u8>) {
         self.emit_fields(&self.signature, out);
     }
+}
 
+impl RecordRef<'_> {
     fn emit_fields(&self, signature: &[u8; KeyPair::SIGNATURE_LEN], out: &mut Vec<u8>) {
         let resource = self.resource.key().as_bytes();
         out.extend_from_slice(&self.kind.0.to_be_bytes());
@@ -247,13 +248,15 @@ impl Record {
     /// The record's encoding, for a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.as_ref().emit(&mut out);
+        self.as_ref().write(&mut out);
         out
     }
 
     /// Reads [`Record::to_bytes`]; the signature is not checked here.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
-        RecordRef::parse(bytes).map(|r| r.to_record())
+        let number = super::object::RESOURCE_OBJECT;
+        let tlv = Tlv { number, ignorable: false, value: bytes };
+        RecordRef::read(&mut Cursor::new(tlv)).map(|r| r.to_record())
     }
 }
 
@@ -269,6 +272,20 @@ pub struct RecordSummary {
     pub sequence: u64,
     /// First 64 bits of the SHA-256 of the signature.
     pub digest: u64,
+}
+
+impl Field<'_> for RecordSummary {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
+        let (kind, sequence, digest) = (cursor.read()?, cursor.read()?, cursor.read()?);
+        Ok(RecordSummary { resource: cursor.read()?, kind, sequence, digest })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.kind.write(out);
+        self.sequence.write(out);
+        self.digest.write(out);
+        self.resource.write(out);
+    }
 }
 
 fn digest(signature: &[u8; KeyPair::SIGNATURE_LEN]) -> u64 {
