@@ -15,11 +15,13 @@
 //!120 | Resource-ID, then the value to the end of the object                             |
 //! ```
 
+use smallvec::SmallVec;
+
 use super::ParseError;
 use super::field::{Cursor, Field};
 use super::tlv::Tlv;
 use crate::identity::{KeyPair, PublicKey};
-use crate::{HashAlgorithm, Key, ResourceId, UnixTime};
+use crate::{HashAlgorithm, ResourceId, UnixTime};
 
 /// Largest value of a record that travels in one datagram: [`super::MAX_DATAGRAM`] less the header
 /// (96), a cookie and a Peer-Info (about 100) and the record's own fields (156).
@@ -28,7 +30,6 @@ pub const MAX_VALUE: usize = 800;
 /// Signed before the record's fields, so that no other signature of the key can be taken for one.
 const DOMAIN: &[u8] = b"openvoip record 1\0";
 
-const FIXED_LEN: usize = 120;
 const TOMBSTONE: u8 = 1;
 
 /// What a record is for, and so who may write it (draft: content type and sub-type).
@@ -112,28 +113,30 @@ impl<'a> Field<'a> for RecordRef<'a> {
     }
 
     fn write(&self, out: &mut Vec<u8>) {
-        self.emit_fields(&self.signature, out);
+        self.encode(&self.signature, |piece| out.extend_from_slice(piece));
     }
 }
 
 impl RecordRef<'_> {
-    fn emit_fields(&self, signature: &[u8; KeyPair::SIGNATURE_LEN], out: &mut Vec<u8>) {
+    /// Gives the encoding with this signature to `put`, piece by piece.
+    fn encode(&self, signature: &[u8; KeyPair::SIGNATURE_LEN], mut put: impl FnMut(&[u8])) {
         let resource = self.resource.key().as_bytes();
-        out.extend_from_slice(&self.kind.0.to_be_bytes());
-        out.extend_from_slice(&[u8::from(self.tombstone), resource.len() as u8]);
-        out.extend_from_slice(&self.sequence.to_be_bytes());
-        out.extend_from_slice(&self.created.0.to_be_bytes());
-        out.extend_from_slice(&self.lifetime.to_be_bytes());
-        out.extend_from_slice(&self.owner.0);
-        out.extend_from_slice(signature);
-        out.extend_from_slice(resource);
-        out.extend_from_slice(self.value);
+        put(&self.kind.0.to_be_bytes());
+        put(&[if self.tombstone { TOMBSTONE } else { 0 }, resource.len() as u8]);
+        put(&self.sequence.to_be_bytes());
+        put(&self.created.0.to_be_bytes());
+        put(&self.lifetime.to_be_bytes());
+        put(&self.owner.0);
+        put(signature);
+        put(resource);
+        put(self.value);
     }
 
-    fn signed_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(DOMAIN.len() + FIXED_LEN + Key::MAX_LEN + self.value.len());
-        bytes.extend_from_slice(DOMAIN);
-        self.emit_fields(&[0; KeyPair::SIGNATURE_LEN], &mut bytes);
+    /// What the owner signs: the encoding with the signature blank, after the domain. On the stack,
+    /// for it is needed once for every record that arrives.
+    fn signed_bytes(&self) -> SmallVec<[u8; 1_024]> {
+        let mut bytes = SmallVec::from_slice(DOMAIN);
+        self.encode(&[0; KeyPair::SIGNATURE_LEN], |piece| bytes.extend_from_slice(piece));
         bytes
     }
 

@@ -108,12 +108,12 @@ impl<'a> Field<'a> for Diagnostic<'a> {
     }
 }
 
-/// One hop of a route log: who passed a request on, and how long it had been under way.
+/// One hop of a route log: who passed a request on, and how far the next hop was.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RouteHop {
     /// The hop.
     pub id: NodeId,
-    /// Its address as the hop before it saw it.
+    /// The address it announces.
     pub address: SocketAddr,
     /// Round trip to the next hop as this hop knows it, in microseconds; 0 if unknown.
     pub rtt_micros: u32,
