@@ -5,6 +5,7 @@
 //! | file | holds |
 //! |---|---|
 //! | [`header`] | the common header: who asks, which message, how long it may take |
+//! | [`code`] | response codes |
 //! | [`tlv`] | type-length-value framing |
 //! | [`object`] | the table of all objects |
 //! | [`field`] | the fields they are made of: numbers, keys, texts, addresses |
@@ -16,6 +17,7 @@
 //! A received datagram becomes a [`Message`] that borrows it; nothing is copied until something is
 //! kept. After [`Message::parse`] succeeded, every object in it has been checked.
 
+pub mod code;
 mod display;
 pub mod field;
 pub mod header;
@@ -27,7 +29,8 @@ pub mod record;
 pub mod status;
 pub mod tlv;
 
-pub use header::{Class, Code, Header, MessageType, TransactionId};
+pub use code::Code;
+pub use header::{Class, Header, MessageType, TransactionId};
 pub use message::{Builder, Message};
 pub use object::Object;
 pub use options::{P2pOptions, PLookup, RLookup, RequestOptions};
