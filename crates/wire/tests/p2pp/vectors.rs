@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use wire::p2pp::{MessageType, object};
+use wire::p2pp::{Code, MessageType, object};
 
 use super::cases::{Case, cases, read, render, render_reading};
 
@@ -88,5 +88,24 @@ fn every_message_and_every_object_has_its_bytes() {
         let own = format!("object/{name}");
         let has = |e: &Entry| e.name == own && e.bytes[0] == *number;
         assert!(entries.iter().any(has), "{name}");
+    }
+}
+
+#[test]
+fn the_specification_lists_every_message_object_and_code() {
+    let page = include_str!("../../../../docs/protocol.md");
+    let has_row =
+        |row: String| assert!(page.lines().any(|l| l.starts_with(&row)), "docs/protocol.md lacks: {row}");
+    for message in MessageType::ALL {
+        has_row(format!("| {} | {} |", *message as u8, message.name()));
+    }
+    for code in Code::ALL {
+        has_row(format!("| {} |", code.0));
+    }
+    for (number, name) in object::NAMES {
+        let own = format!("object/{name}");
+        let entry = entries().into_iter().find(|e| e.name == own).expect("tested above");
+        let rule = if entry.bytes[1] & wire::p2pp::tlv::IGNORABLE != 0 { "I" } else { "M" };
+        has_row(format!("| {number} | {name} | {rule} |"));
     }
 }

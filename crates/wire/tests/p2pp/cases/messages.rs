@@ -43,6 +43,13 @@ fn own_info() -> PeerInfo<'static> {
     info
 }
 
+/// An envelope from the asking peer to the answering one (docs/protocol.md, section 15).
+fn envelope(sip: &[u8]) -> Vec<u8> {
+    let receiver = id(&answerer());
+    let covered = [b"openvoip envelope 1\0", receiver.key().as_bytes(), sip].concat();
+    [&[1], &asker().public().0[..], &asker().sign(&covered)[..], sip].concat()
+}
+
 pub(super) fn cases() -> Vec<Case> {
     use MessageType as M;
     let record = record();
@@ -77,7 +84,12 @@ pub(super) fn cases() -> Vec<Case> {
         rtt_micros: 1_500,
         decision: 0,
     };
-    let tunnel = [Object::PeerId(id(&answers)), Object::Payload { content: 0, bytes: b"\x01envelope" }];
+    let sealed = envelope(b"OPTIONS sip:alice@demo.test SIP/2.0\r\n\r\n");
+    let tunnel = [Object::PeerId(id(&answers)), Object::Payload { content: 0, bytes: &sealed }];
+    let mut narrow = routed(M::LookupPeer);
+    narrow.source = Some(NodeId(HashAlgorithm::Sha1.digest(&asks.public().0)));
+    let narrow_key =
+        Object::PLookup(PLookup { count: 8, exact: false, key: HashAlgorithm::Sha1.digest(AOR.as_bytes()) });
     let mut bootstrap = request(M::Bootstrap);
     (bootstrap.source, bootstrap.overlay) = (None, 0);
     let mut cookie_wanted = answer(&bootstrap, Code::PROOF_REQUIRED);
@@ -178,6 +190,13 @@ pub(super) fn cases() -> Vec<Case> {
             "the answerer is among the nearest: neighbours",
             &answer(&request(M::LookupPeer), Code::OK),
             &[Object::NeighborTable(PeerList::Contacts(&list))],
+            None,
+        ),
+        message(
+            "request/LookupPeer/sha-1",
+            "in an overlay with SHA-1, whose identifiers have 20 bytes; recursive",
+            &narrow,
+            &[narrow_key],
             None,
         ),
         message(
