@@ -263,7 +263,7 @@ impl Node {
     }
 
     /// What we say about ourselves in a Join.
-    pub(crate) fn own_info(&self, now: Time) -> PeerInfo {
+    pub(crate) fn own_info(&self, now: Time) -> PeerInfo<'static> {
         let mut info = PeerInfo {
             id: self.node_id(),
             uptime: Some(now.since(self.started).as_secs() as u32),
