@@ -94,11 +94,15 @@ impl Node {
     /// Sends an answer, or, to an unproven address that asked with less, a cookie.
     pub(crate) fn respond(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, builder: Builder) {
         let bytes = builder.finish();
-        let asked = message.bytes().len();
-        if bytes.len() <= asked || self.link.proofs.is_proven(now, remote) {
+        if bytes.len() <= message.bytes().len() || self.link.proofs.is_proven(now, remote) {
             return self.send_peer(now, message.header.message, remote, bytes);
         }
-        if asked < PROOF_LEN {
+        self.demand_proof(now, remote, message);
+    }
+
+    /// Answers an unproven address with nothing but a cookie to repeat.
+    pub(crate) fn demand_proof(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if message.bytes().len() < PROOF_LEN {
             return self.link.count_drop("unproven");
         }
         let mut header = message.header.answer(Code::PROOF_REQUIRED, NodeId(self.hash().digest(b"")));

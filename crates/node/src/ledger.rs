@@ -266,14 +266,31 @@ mod tests {
     }
 
     #[test]
-    fn upkeep_waits_when_the_burst_is_spent() {
+    fn upkeep_waits_when_the_burst_and_its_own_share_are_spent() {
         let mut ledger = Ledger::new(Time::ZERO, 500, 1_000);
         assert!(ledger.may_maintain(Time::ZERO));
+        ledger.spend_upkeep(400);
         ledger.sent(Time::ZERO, Function::Table, &peer(), 1_472);
         assert!(!ledger.may_maintain(Time::ZERO));
         let again = ledger.may_maintain_at(Time::ZERO);
         assert!(ledger.may_maintain(again + Duration::from_millis(10)));
         assert!(again >= Time::from_millis(1_000));
+    }
+
+    #[test]
+    fn a_peer_that_answers_its_ceiling_away_still_keeps_its_own_table() {
+        let mut ledger = Ledger::new(Time::ZERO, 500, 1_000);
+        let mut kept = 0;
+        for second in 1..=600 {
+            let now = Time::from_secs(second);
+            ledger.sent(now, Function::Table, &peer(), 1_472);
+            assert!(ledger.is_short() || second < 3);
+            while ledger.may_maintain(now) {
+                ledger.spend_upkeep(150);
+                kept += 150;
+            }
+        }
+        assert!((60_000..62_000).contains(&kept), "{kept} bytes: a fifth of 500 a second");
     }
 
     #[test]

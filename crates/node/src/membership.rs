@@ -255,11 +255,11 @@ impl Node {
         }
         let Some(standing) = &mut self.standing else { return };
         let known = standing.table.contacts().into_iter().find(|e| e.contact.id == source);
-        // A replayed goodbye comes from elsewhere: then the peer is asked instead of believed.
+        // A goodbye may be a replay. From elsewhere it is not believed, and no call ends by it: whoever
+        // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
         }
-        self.handle_peer_lost(now, source);
     }
 
     /// What we say about ourselves in a Join.

@@ -415,7 +415,7 @@ impl Node {
             }
             Class::ResponseReceived => {
                 if let Some(source) = header.source {
-                    self.transactions.answer_received(&(source, header.transaction));
+                    self.transactions.answer_received(&(source, header.transaction), remote);
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! Our own records in the overlay: placing, refreshing, reading back.
 //!
 //! Placing a record means finding the peers nearest to its place and giving each a copy. Refreshing
-//! it costs a digest of 26 bytes instead of a copy; only a holder that lost it gets it anew. Every
+//! it costs a digest instead of a copy, 54 bytes; only a holder that lost it gets it anew. Every
 //! third refresh looks for the nearest peers again, since the overlay changes. Between refreshes the
 //! holders see to it themselves that the right peers hold a record: see `replicate.rs`.
 

@@ -427,6 +427,7 @@ impl Node {
     fn collect(&mut self, id: SearchId, message: &Message<'_>) -> bool {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
+        let hash = self.storage.hash();
         let mut found = false;
         let mut records = message.objects().peekable();
         while let Some(object) = records.next() {
@@ -438,7 +439,8 @@ impl Node {
             let asked_for = record.resource.key() == &search.key
                 && record.kind == kind
                 && owner.is_none_or(|o| record.owner == o)
-                && !record.tombstone;
+                && !record.tombstone
+                && crate::storage::stands_where_it_may(hash, &record);
             if !asked_for || !record.verify() {
                 continue;
             }
