@@ -179,10 +179,8 @@ impl Node {
     }
 
     pub(crate) fn close_phone_stream(&mut self, now: Time, connection: ConnectionId) {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let phones = &mut self.phones;
-        let flow = Flow::Stream(connection, nowhere);
-        phones.agent.handle_flow_closed(now, flow, &mut phones.plane);
+        phones.agent.handle_stream_closed(now, connection, &mut phones.plane);
     }
 
     /// SIP from another peer.

@@ -115,7 +115,8 @@ pub struct Agent {
     transactions: Transactions,
     registrar: Registrar,
     guard: Guard,
-    framers: BTreeMap<ConnectionId, Framer>,
+    /// The other end of each connection, and what it has not finished saying.
+    streams: BTreeMap<ConnectionId, (Flow, Framer)>,
     calls: BTreeMap<CallId, Call>,
     live_calls: usize,
     dialogs: BTreeMap<DialogKey, (CallId, u16, Side)>,
@@ -124,6 +125,7 @@ pub struct Agent {
     served: BTreeMap<ServerId, Served>,
     asked: BTreeMap<ClientId, Asked>,
     alarms: Timers<Alarm>,
+    dropped: BTreeMap<&'static str, u64>,
     /// A few per message or timer; the driver drains it after every call.
     events: VecDeque<Event>,
     next_id: u64,
@@ -139,7 +141,7 @@ impl Agent {
             transactions: Transactions::new(Seed::child_of(&mut rng)),
             registrar: Registrar::default(),
             guard: Guard::new(Seed::child_of(&mut rng)),
-            framers: BTreeMap::new(),
+            streams: BTreeMap::new(),
             calls: BTreeMap::new(),
             live_calls: 0,
             dialogs: BTreeMap::new(),
@@ -148,6 +150,7 @@ impl Agent {
             served: BTreeMap::new(),
             asked: BTreeMap::new(),
             alarms: Timers::new(),
+            dropped: BTreeMap::new(),
             events: VecDeque::new(),
             next_id: 0,
         }
@@ -191,6 +194,15 @@ impl Agent {
         self.live_calls
     }
 
+    /// What was not understood, by reason.
+    pub fn drops(&self) -> &BTreeMap<&'static str, u64> {
+        &self.dropped
+    }
+
+    fn count_drop(&mut self, why: &'static str) {
+        *self.dropped.entry(why).or_default() += 1;
+    }
+
     /// How many transactions and calls are remembered, ended ones included.
     pub fn remembered(&self) -> (usize, usize) {
         (self.transactions.len(), self.calls.len() + self.errands.len())
@@ -217,12 +229,13 @@ impl Agent {
             self.message(now, flow, bytes, media);
             return true;
         };
-        if !self.framers.contains_key(&connection) && self.framers.len() >= MAX_STREAMS {
+        if !self.streams.contains_key(&connection) && self.streams.len() >= MAX_STREAMS {
+            self.count_drop("sip connection");
             return false;
         }
-        self.framers.entry(connection).or_default().push(bytes);
+        self.streams.entry(connection).or_insert_with(|| (flow, Framer::new())).1.push(bytes);
         loop {
-            let Some(framer) = self.framers.get_mut(&connection) else {
+            let Some((_, framer)) = self.streams.get_mut(&connection) else {
                 return false;
             };
             match framer.next_frame() {
@@ -231,6 +244,7 @@ impl Agent {
                 Ok(Some(Frame::Pong)) => {}
                 Ok(None) => return true,
                 Err(_) => {
+                    self.count_drop("sip stream");
                     self.handle_flow_closed(now, flow, media);
                     return false;
                 }
@@ -238,10 +252,17 @@ impl Agent {
         }
     }
 
-    /// A connection closed: its phone is gone.
+    /// A connection closed, by its number: its phone is gone.
+    pub fn handle_stream_closed(&mut self, now: Time, connection: ConnectionId, media: &mut dyn MediaPlane) {
+        if let Some(&(flow, _)) = self.streams.get(&connection) {
+            self.handle_flow_closed(now, flow, media);
+        }
+    }
+
+    /// A flow closed: its phone is gone.
     pub fn handle_flow_closed(&mut self, now: Time, flow: Flow, media: &mut dyn MediaPlane) {
         if let Flow::Stream(connection, _) = flow {
-            self.framers.remove(&connection);
+            self.streams.remove(&connection);
         }
         self.drop_bindings_at(flow);
         self.flow_lost(now, flow, Cause::PhoneLost, media);
@@ -329,6 +350,7 @@ impl Agent {
             }
             // Answered without a transaction, in no more bytes than a phone's own request.
             Err(refusal) => {
+                self.count_drop("sip malformed");
                 if let Some(mut reply) = refusal.reply() {
                     reply.set_to_tag("malformed");
                     self.transactions.send(flow, reply.to_bytes());
