@@ -403,9 +403,8 @@ impl Agent {
     }
 
     fn options(&mut self, now: Time, id: ServerId, request: &Message) {
-        let policy = Policy { methods: &headers::METHODS, options: &headers::OPTIONS };
         let reply = Message::reply_to(request, 200, "")
-            .with("Allow", policy.allow())
+            .with("Allow", headers::allow())
             .with("Accept", "application/sdp")
             .with("Supported", headers::OPTIONS.join(", "));
         self.reply(now, id, reply);
@@ -483,6 +482,12 @@ impl Agent {
 
     fn refuse(&mut self, now: Time, id: ServerId, request: &Message, status: u16, reason: &str) {
         self.reply(now, id, Message::reply_to(request, status, reason));
+    }
+
+    /// A method that makes no sense here, with those that do (RFC 3261 section 21.4.6).
+    fn not_allowed(&mut self, now: Time, id: ServerId, request: &Message) {
+        let reply = Message::reply_to(request, 405, "").with("Allow", headers::allow());
+        self.reply(now, id, reply);
     }
 
     fn new_id(&mut self) -> u64 {
