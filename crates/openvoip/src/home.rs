@@ -71,9 +71,9 @@ impl Home {
             ));
         }
         let path = self.0.join(name);
-        match fs::read_to_string(&path) {
+        match fs::read(&path) {
             Ok(text) => data_encoding::HEXLOWER
-                .decode(text.trim().as_bytes())
+                .decode(text.trim_ascii())
                 .ok()
                 .and_then(|b| b.try_into().ok())
                 .map(|b| KeyPair::from_seed(Seed(b)))
