@@ -18,17 +18,18 @@
 //! | 15 | the phone's answer to the latest request it got: status, description |
 //! | 16 | a request of the phone within its latest call: method, headers and body |
 
+mod speakers;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Saved, User};
-use openvoip::control::{self, Reply};
-use serde_json::Value;
-use wire::p2pp::{Builder, Class, Code, Header, MAX_DATAGRAM, Message, MessageType, Object, TransactionId};
+use openvoip::control;
+use wire::p2pp::{Class, Header, MAX_DATAGRAM, Message};
 use wire::sip::digest::Challenge;
 use wire::sip::{self, Frame, Framer, Method};
-use wire::{ConnectionId, KeyPair, NodeId, Seed, Socket, Time, UnixTime};
+use wire::{ConnectionId, KeyPair, Seed, Socket, Time, UnixTime};
 
 use crate::script::{Step, steps};
 
@@ -70,8 +71,9 @@ pub fn node(script: &[u8]) {
     world.rest();
 }
 
-/// What the phone knows of its latest call: Call-ID, its own end, the other end.
-type Talk = (String, String, String);
+/// What the phone knows of its latest call: Call-ID, its own end, the other end, and the number of its
+/// INVITE, which the ACK repeats.
+type Talk = (String, String, String, u32);
 
 /// Alice's peer and Bob's, and all that speak to Alice's.
 pub(crate) struct World {
@@ -217,116 +219,6 @@ impl World {
         Socket::Media(even + u16::from(choice & 1))
     }
 
-    // ---- Bob, with his own key ------------------------------------------------------------------
-
-    /// A message of Bob's with these objects; unsigned if they are not objects.
-    fn message(&self, header: &Header, objects: &[u8], sign: bool) -> Vec<u8> {
-        let mut bytes = Builder::new(header).finish();
-        bytes.extend_from_slice(objects);
-        bytes[28..32].copy_from_slice(&(objects.len() as u32).to_be_bytes());
-        match Message::parse(&bytes) {
-            Ok(message) if sign => Builder::resume(&message).sign(&self.bob_keys),
-            _ => bytes,
-        }
-    }
-
-    fn forge_request(&mut self, bytes: &[u8]) {
-        let (Some([kind, flags]), Some(source)) = (bytes.first_chunk(), self.bob.node_id()) else { return };
-        let kind = MessageType::ALL[usize::from(*kind) % MessageType::ALL.len()];
-        self.transactions += 1;
-        let mut header = Header::request(kind, TransactionId(self.transactions), source);
-        (header.overlay, header.deadline_ms, header.ttl) = (self.overlay, 3_000, flags >> 2);
-        header.recursive = flags & 2 != 0;
-        let message = self.message(&header, &bytes[2..], flags & 1 == 0);
-        self.deliver(Socket::Peer, peer_port(BOB), &message);
-    }
-
-    fn forge_answer(&mut self, bytes: &[u8]) {
-        let (Some([which, high, low, flags]), Some(id)) = (bytes.first_chunk(), self.bob.node_id()) else {
-            return;
-        };
-        let Some(asked) = self.asked.get(usize::from(*which) % self.asked.len().max(1)) else { return };
-        let mut header = asked.answer(Code(u16::from_be_bytes([*high, *low])), id);
-        if flags & 2 != 0 {
-            header.class = Class::Response;
-        }
-        let message = self.message(&header, &bytes[4..], flags & 1 != 0);
-        self.deliver(Socket::Peer, peer_port(BOB), &message);
-    }
-
-    /// SIP in a signed envelope for Alice's peer, in one piece (see `node::tunnel`).
-    fn tunnel(&mut self, sip: &[u8]) {
-        let (Some(NodeId(to)), Some(source)) = (self.alice.node_id(), self.bob.node_id()) else { return };
-        let signature =
-            self.bob_keys.sign(&[b"openvoip envelope 1\0".as_slice(), to.as_bytes(), sip].concat());
-        let envelope = [&[1], &self.bob_keys.public().0[..], &signature[..], sip].concat();
-        self.transactions += 1;
-        let mut header = Header::request(MessageType::Tunnel, TransactionId(self.transactions), source);
-        (header.overlay, header.deadline_ms) = (self.overlay, 3_000);
-        let message = Builder::new(&header)
-            .with(&Object::PeerId(NodeId(to)))
-            .with(&Object::Payload { content: 0, bytes: &envelope })
-            .finish();
-        self.deliver(Socket::Peer, peer_port(BOB), &message);
-    }
-
-    // ---- commands -------------------------------------------------------------------------------
-
-    fn command_line(&mut self, at_alice: bool, line: &[u8]) {
-        let request: Value = serde_json::from_slice(line).unwrap_or(Value::Null);
-        let node = if at_alice { &mut self.alice } else { &mut self.bob };
-        match control::handle(node, self.now, &request) {
-            Reply::Now(value) => assert!(value["exit"].is_i64() && value["schema"].is_string()),
-            Reply::Later(op, thing) if at_alice => {
-                self.waiting.insert(op, thing);
-            }
-            Reply::Later(..) => {}
-            Reply::Leave => node.leave(self.now),
-        }
-        self.collect();
-    }
-
-    /// A command to Alice's peer.
-    pub(crate) fn command(&mut self, line: &[u8]) {
-        self.command_line(true, line);
-    }
-
-    // ---- Alice's phone --------------------------------------------------------------------------
-
-    fn phone_answers(&mut self, bytes: &[u8]) {
-        let (Some([high, low]), Some(request)) = (bytes.first_chunk(), self.request.clone()) else { return };
-        let status = u16::from_be_bytes([*high, *low]).clamp(100, 699);
-        let mut reply = sip::Message::reply_to(&request, status, "");
-        reply.set_to_tag("phone");
-        reply.push("Contact", format!("<sip:alice@{}>", phone()));
-        if let (Some(to), Some(from)) = (reply.header("To"), reply.header("From")) {
-            self.talk = Some((request.call_id().to_owned(), to.to_owned(), from.to_owned()));
-        }
-        if bytes.len() > 2 {
-            reply = reply.with_body("application/sdp", &bytes[2..]);
-        }
-        self.deliver(Socket::Sip, phone(), &reply.to_bytes());
-    }
-
-    /// Method, then header lines and a body as they shall stand in the message.
-    fn phone_asks(&mut self, bytes: &[u8]) {
-        let (Some((method, rest)), Some((call_id, own, other))) = (bytes.split_first(), self.talk.clone())
-        else {
-            return;
-        };
-        let method = &Method::KNOWN[usize::from(*method) % Method::KNOWN.len()];
-        self.cseq += 1;
-        let head = format!(
-            "{method} sip:bob@{} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKp{}\r\nMax-Forwards: 70\r\n\
-             From: {own}\r\nTo: {other}\r\nCall-ID: {call_id}\r\nCSeq: {} {method}\r\n",
-            sip_port(ALICE),
-            phone(),
-            self.cseq,
-            self.cseq + 100,
-        );
-        self.deliver(Socket::Sip, phone(), &[head.as_bytes(), rest].concat());
-    }
-
     // ---- the world ------------------------------------------------------------------------------
 
     fn deliver(&mut self, socket: Socket, from: SocketAddr, bytes: &[u8]) {
@@ -346,9 +238,9 @@ impl World {
         while let Some(sent) = self.alice.poll_transmit() {
             burst += 1;
             match sent.socket {
-                Socket::Peer => self.from_alice(sent.remote, sent.bytes),
+                Socket::Peer => self.alice_says(sent.remote, sent.bytes),
                 Socket::Media(_) => assert!(wire::rtp::classify(&sent.bytes).is_some()),
-                Socket::Sip | Socket::SipStream(_) => self.to_phone(sent.remote, &sent.bytes),
+                Socket::Sip | Socket::SipStream(_) => self.phone_hears(sent.remote, &sent.bytes),
             }
         }
         assert!(burst <= MAX_BURST, "{burst} datagrams at once");
@@ -371,7 +263,7 @@ impl World {
         }
         while let Some(sent) = self.bob.poll_transmit() {
             if sent.socket == Socket::Peer && sent.remote == peer_port(ALICE) {
-                self.from_bob(sent.bytes);
+                self.bob_says(sent.bytes);
             }
         }
         while let Some(event) = self.bob.poll_event() {
@@ -381,7 +273,7 @@ impl World {
         }
     }
 
-    fn from_alice(&mut self, to: SocketAddr, bytes: Vec<u8>) {
+    fn alice_says(&mut self, to: SocketAddr, bytes: Vec<u8>) {
         if bytes.first().is_some_and(|b| *b >= 0xC0) {
             assert!(bytes.len() <= MAX_DATAGRAM, "a datagram of {} bytes", bytes.len());
             let message = Message::parse(&bytes).expect("what we send can be read");
@@ -399,7 +291,7 @@ impl World {
         }
     }
 
-    fn from_bob(&mut self, mut bytes: Vec<u8>) {
+    fn bob_says(&mut self, mut bytes: Vec<u8>) {
         if let Ok(message) = Message::parse(&bytes) {
             self.overlay = self.overlay.max(message.header.overlay);
         }
@@ -411,7 +303,7 @@ impl World {
     }
 
     /// What goes to a phone is a keep-alive or exactly one message.
-    fn to_phone(&mut self, to: SocketAddr, bytes: &[u8]) {
+    fn phone_hears(&mut self, to: SocketAddr, bytes: &[u8]) {
         let mut framer = Framer::new();
         framer.push(bytes);
         if bytes == Framer::PONG {
@@ -422,6 +314,13 @@ impl World {
         assert!(whole && framer.pending() == 0, "not one message: {}", String::from_utf8_lossy(bytes));
         let Some(message) = sip::parse(bytes).ok().filter(|_| to == phone()) else { return };
         if !message.is_request() {
+            let invite = message.cseq().filter(|c| c.method == Method::Invite && message.status() / 100 == 2);
+            if let (Some(invite), Some(from), Some(to)) =
+                (invite, message.header("From"), message.header("To"))
+            {
+                let ends = (from.to_owned(), to.to_owned());
+                self.talk = Some((message.call_id().to_owned(), ends.0, ends.1, invite.number));
+            }
             self.answer = Some(message);
         } else if !message.is(&Method::Ack) && !message.is(&Method::Cancel) {
             self.request = Some(message);
@@ -462,13 +361,47 @@ impl World {
         }
     }
 
-    /// Ends the script: after a quarter of an hour of peace the peer still answers for itself.
+    /// Ends the script: after a minute of peace, longer than any transaction lasts, the peer still
+    /// answers for itself.
     pub(crate) fn rest(mut self) {
-        self.pass(Duration::from_secs(900));
+        self.pass(Duration::from_secs(60));
         let status = serde_json::to_string(&self.alice.status(self.now)).expect("a status is data");
         assert!(!status.is_empty());
         assert!(self.alice.objects(self.now).len() <= node::storage::MAX_RECORDS);
         let saved = serde_json::to_string(&self.alice.save()).expect("the state is data");
         assert_eq!(serde_json::from_str::<Saved>(&saved).ok(), Some(self.alice.save()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(name: &str) -> World {
+        let all = crate::seeds::all();
+        let (_, _, script) =
+            all.iter().find(|(target, n, _)| *target == "node" && n == name).expect("a seed");
+        let mut world = World::new();
+        steps(script, MAX_STEPS).for_each(|step| world.step(step));
+        world.pass(Duration::from_secs(40));
+        world
+    }
+
+    #[test]
+    fn the_seeds_reach_what_they_are_named_after() {
+        for name in ["bob_calls", "alice_calls_echo"] {
+            let world = after(name);
+            let calls = world.alice.calls(world.now);
+            assert!(
+                calls.iter().any(|c| c.duration_ms > 0 && c.status == 200 && c.failure.is_none()),
+                "{name}: {calls:?}"
+            );
+            assert!(calls.iter().any(|c| c.rtp.received > 0 || c.rtp.sent > 0), "{name}: {calls:?}");
+        }
+        let world = after("messages");
+        assert!(world.bob.inbox().any(|m| m.text == "hello"), "the phone's message did not arrive");
+        let world = after("requests");
+        let objects = world.alice.objects(world.now);
+        assert!(!objects.is_empty(), "{objects:?}");
     }
 }

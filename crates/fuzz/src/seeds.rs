@@ -131,7 +131,7 @@ fn scripts() -> Vec<(&'static str, Vec<u8>)> {
             (1, 7, media(0, rtp_packet(2))),
             (1, 7, media(1, sender_report(false))),
             (3, 16, within(0, &with_sdp(""))),
-            (3, 16, within(3, empty)),
+            (3, 16, within(2, empty)),
         ],
     );
     script(
@@ -143,6 +143,7 @@ fn scripts() -> Vec<(&'static str, Vec<u8>)> {
             (1, 8, media(0, rtp_packet(2))),
             (3, 7, media(1, sender_report(true))),
             (4, 2, from_phone("CANCEL", "echo", empty)),
+            (4, 16, within(2, empty)),
         ],
     );
     script(

@@ -70,7 +70,7 @@ pub fn media(bytes: &[u8]) {
         (Face::Phone(PhoneFace::new(4_002)), Face::Local(Box::new(Endpoint::new(talker, now)))),
     ];
     let mut sessions = faces.map(|(a, b)| Session::new(SessionConfig::new(a, b, Seed::from_number(1)), now));
-    for step in steps(bytes, 200) {
+    for step in steps(bytes, 60) {
         let session = &mut sessions[usize::from(step.kind & 1)];
         let leg = media::Leg::BOTH[usize::from(step.kind >> 1 & 1)];
         let then = now + Duration::from_millis(WAITS[usize::from(step.wait)]);
@@ -100,9 +100,9 @@ fn sender(number: u8) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, number & 7], 4_000 + u16::from(number >> 3)))
 }
 
-/// Lets time pass, a thousand alarms at most: the clock of a talker ticks fifty times a second.
+/// Lets time pass, a hundred alarms at most: the clock of a talker ticks fifty times a second.
 fn let_pass(session: &mut Session, now: &mut Time, then: Time) {
-    for _ in 0..1_000 {
+    for _ in 0..100 {
         let Some((at, _)) = session.poll_timeout().filter(|(at, _)| *at <= then) else { break };
         *now = at.max(*now);
         session.handle_timeout(*now);
