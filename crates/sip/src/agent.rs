@@ -29,7 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::sip::{self, Frame, Framer, Message, Method, Policy};
+use wire::sip::{self, Frame, Framer, FramingLost, Message, Method, Policy, Refusal};
 use wire::{ConnectionId, NodeId, Seed, Time};
 
 use crate::address::Addresses;
@@ -243,7 +243,9 @@ impl Agent {
                 Ok(Some(Frame::Ping)) => self.transactions.send(flow, Framer::PONG.to_vec()),
                 Ok(Some(Frame::Pong)) => {}
                 Ok(None) => return true,
-                Err(_) => {
+                Err(lost) => {
+                    let refusal = refuse_stream(framer.unfinished(), lost);
+                    self.send_refusal(flow, &refusal);
                     self.count_drop("sip stream");
                     self.handle_flow_closed(now, flow, media);
                     return false;
@@ -348,14 +350,18 @@ impl Agent {
                 self.incoming(now, flow, incoming, media);
                 self.drain_transactions(now, media);
             }
-            // Answered without a transaction, in no more bytes than a phone's own request.
             Err(refusal) => {
                 self.count_drop("sip malformed");
-                if let Some(mut reply) = refusal.reply() {
-                    reply.set_to_tag("malformed");
-                    self.transactions.send(flow, reply.to_bytes());
-                }
+                self.send_refusal(flow, &refusal);
             }
+        }
+    }
+
+    /// Answers without a transaction, in about as many bytes as the request had.
+    fn send_refusal(&mut self, flow: Flow, refusal: &Refusal) {
+        if let Some(mut reply) = refusal.reply() {
+            reply.set_to_tag("malformed");
+            self.transactions.send(flow, reply.to_bytes());
         }
     }
 
@@ -500,5 +506,16 @@ impl Agent {
         self.waiting.insert(request, waiting);
         self.alarms.set(Alarm::Route(request), now + ROUTE_TIMEOUT);
         self.events.push_back(event);
+    }
+}
+
+/// What to answer to the request after which a stream cannot be cut any more (RFC 3261 section 18.3).
+fn refuse_stream(unfinished: &[u8], lost: FramingLost) -> Refusal {
+    match sip::parse(unfinished) {
+        Ok(request) => Refusal {
+            request: Some(Box::new(request)),
+            ..Refusal::new(400, format!("Bad Request: {}", lost.0))
+        },
+        Err(refusal) => refusal,
     }
 }

@@ -1,6 +1,7 @@
 //! What a user agent server answers to a request it cannot serve (RFC 3261 sections 8.2, 10.3, 12.2.2
 //! and 21), and to messages after the ideas of RFC 4475 and RFC 5118. The messages are our own.
 
+use wire::ConnectionId;
 use wire::sip::digest::Challenge;
 use wire::sip::{self, Message};
 
@@ -275,6 +276,26 @@ fn broken_responses_and_broken_acks_are_dropped() {
     ];
     for (what, bytes) in cases {
         assert_eq!(answers(&bytes), [""; 0], "{what}");
+    }
+}
+
+#[test]
+fn a_stream_that_cannot_be_cut_is_answered_and_closed() {
+    let flow = Flow::Stream(ConnectionId(5), "192.168.0.77:40000".parse().unwrap());
+    let cases = [
+        ("no Content-Length", options(&[("Content-Length", "-")]), true),
+        ("a negative length", options(&[("Content-Length", "-1")]), true),
+        ("two lengths", options(&[("l", "0")]), true),
+        ("a response", options(&[("Content-Length", "-")]).replace_line("SIP/2.0 200 OK"), false),
+        ("another protocol", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(), false),
+    ];
+    for (what, bytes, answered) in cases {
+        let mut world = World::new(1);
+        assert!(!world.agents[0].handle_message(world.now, flow, &bytes, &mut crate::Unchanged), "{what}");
+        let answer = world.agents[0].poll_transmit();
+        assert_eq!(answer.is_some(), answered, "{what}");
+        assert!(answer.is_none_or(|(_, a)| a.starts_with(b"SIP/2.0 400 Bad Request")), "{what}");
+        assert_eq!(world.agents[0].drops().get("sip stream"), Some(&1), "{what}");
     }
 }
 
