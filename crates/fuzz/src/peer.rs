@@ -254,8 +254,7 @@ impl World {
                 Event::MediaPortReleased(port) => self.ports.retain(|p| *p != port),
                 Event::Done { op, outcome } => {
                     if let Some(thing) = self.waiting.remove(&op) {
-                        let answer = control::outcome(thing, outcome);
-                        assert!(answer["exit"].is_i64() && answer["schema"].is_string());
+                        speakers::is_an_answer(&control::outcome(thing, outcome));
                     }
                 }
                 _ => {}

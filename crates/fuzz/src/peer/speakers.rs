@@ -70,7 +70,7 @@ impl World {
         let request: Value = serde_json::from_slice(line).unwrap_or(Value::Null);
         let node = if at_alice { &mut self.alice } else { &mut self.bob };
         match control::handle(node, self.now, &request) {
-            Reply::Now(value) => assert!(value["exit"].is_i64() && value["schema"].is_string()),
+            Reply::Now(value) => is_an_answer(&value),
             Reply::Later(op, thing) if at_alice => {
                 self.waiting.insert(op, thing);
             }
@@ -121,4 +121,9 @@ impl World {
         );
         self.deliver(Socket::Sip, phone(), &[head.as_bytes(), rest].concat());
     }
+}
+
+/// Every answer of the control protocol names its schema and its exit code.
+pub(super) fn is_an_answer(value: &Value) {
+    assert!(value["exit"].is_i64() && value["schema"].is_string(), "{value}");
 }
