@@ -132,6 +132,11 @@ impl Node {
         self.drain(now);
     }
 
+    /// Whether a phone is registered over that connection.
+    pub fn has_phone_on(&self, connection: ConnectionId) -> bool {
+        self.phones.agent.has_phone_on(connection)
+    }
+
     /// Gives a bound pair of UDP ports for sound, named by the even one.
     pub fn offer_media_port(&mut self, port: u16) {
         self.phones.plane.offer_port(port);

@@ -354,7 +354,7 @@ impl World {
         while let Some(Ok((mut socket, remote))) =
             self.hosted[index].listener.as_ref().map(TcpListener::accept)
         {
-            if self.hosted[index].streams.len() >= MAX_CONNECTIONS {
+            if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
                 continue;
             }
             let connection = ConnectionId(self.next_connection);
@@ -366,6 +366,17 @@ impl World {
                 self.hosted[index].streams.insert(connection, stream);
             }
         }
+    }
+
+    /// Closes the oldest connection over which no phone is registered, so that nobody keeps phones out
+    /// by holding connections open.
+    fn make_room(&mut self, index: usize) -> bool {
+        let hosted = &self.hosted[index];
+        let oldest = hosted.streams.keys().find(|c| !hosted.node.has_phone_on(**c)).copied();
+        if let Some(connection) = oldest {
+            self.close(index, connection);
+        }
+        oldest.is_some()
     }
 
     fn read_stream(&mut self, index: usize, connection: ConnectionId, tell: &mut dyn FnMut(usize, Event)) {

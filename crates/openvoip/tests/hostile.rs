@@ -146,3 +146,18 @@ fn a_phone_that_asks_and_never_reads_is_closed_and_forgotten() {
     peer.wait_until("the phone is gone", 5, |p| p.status()["phones"][0]["online"] == false);
     peer.down();
 }
+
+#[test]
+fn connections_held_open_keep_no_phone_out() {
+    let dir = tempdir().unwrap();
+    let mut peer = Peer::ready(dir.path(), &["--user", "alice@demo.test"]);
+    peer.ask(&["phone", "add", "alice@demo.test", "--password", "pear-lamp-37"]);
+    let sip = peer.address("sip");
+    let hold = || (0..100).map(|_| TcpStream::connect(sip).unwrap()).collect::<Vec<_>>();
+    let before = hold();
+    let _phone = registered(&mut peer);
+    let after = hold();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(peer.status()["phones"][0]["online"], true, "{} and {} held", before.len(), after.len());
+    peer.down();
+}

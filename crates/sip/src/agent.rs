@@ -179,6 +179,12 @@ impl Agent {
         bindings.map(|b| (b.contact.uri.as_str(), b.flow, b.user_agent.as_str()))
     }
 
+    /// Whether a phone is registered over that connection.
+    pub fn has_phone_on(&self, connection: ConnectionId) -> bool {
+        let flow = self.streams.get(&connection).map(|(flow, _)| *flow);
+        flow.is_some_and(|flow| self.registrar.users_at(flow).next().is_some())
+    }
+
     /// The user, if we have them under that or a similar address.
     pub fn resolve_user(&self, aor: &str) -> Option<String> {
         self.registrar.resolve(&aor.to_ascii_lowercase())
