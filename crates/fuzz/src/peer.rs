@@ -399,6 +399,8 @@ mod tests {
         }
         let world = after("messages");
         assert!(world.bob.inbox().any(|m| m.text == "hello"), "the phone's message did not arrive");
+        let dropped = world.alice.status(world.now).dropped;
+        assert!(!dropped.contains_key("bad envelope"), "envelopes are sealed otherwise now: {dropped:?}");
         let world = after("requests");
         let objects = world.alice.objects(world.now);
         assert!(!objects.is_empty(), "{objects:?}");

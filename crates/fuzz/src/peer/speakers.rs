@@ -3,10 +3,9 @@
 
 use openvoip::control::{self, Reply};
 use serde_json::Value;
-use wire::NodeId;
-use wire::Socket;
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, TransactionId};
 use wire::sip::{self, Method};
+use wire::{NodeId, Socket};
 
 use super::{ALICE, BOB, World, peer_port, phone, sip_port};
 
