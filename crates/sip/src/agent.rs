@@ -13,6 +13,7 @@
 //! | `in_dialog` | what passes within a call |
 //! | `transfer` | Refer-To and Replaces, whose dialog names differ on each leg |
 //! | `errand` | MESSAGE: one request, one answer |
+//! | `refusing` | what cannot be served |
 //! | `headers` | which header fields pass |
 
 mod call;
@@ -20,6 +21,7 @@ mod ending;
 mod errand;
 mod headers;
 mod in_dialog;
+mod refusing;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::sip::{self, Frame, Framer, FramingLost, Message, Method, Policy, Refusal};
+use wire::sip::{self, Frame, Framer, Message, Method, Policy};
 use wire::{ConnectionId, NodeId, Seed, Time};
 
 use crate::address::Addresses;
@@ -44,6 +46,7 @@ use crate::transaction::{ClientId, Incoming, ServerId, TransactionEvent, Transac
 
 use call::Call;
 use errand::Errand;
+use refusing::refuse_stream;
 use register::Proof;
 
 /// Most calls at once: more sound than one peer can carry.
@@ -200,15 +203,6 @@ impl Agent {
         self.live_calls
     }
 
-    /// What was not understood, by reason.
-    pub fn drops(&self) -> &BTreeMap<&'static str, u64> {
-        &self.dropped
-    }
-
-    fn count_drop(&mut self, why: &'static str) {
-        *self.dropped.entry(why).or_default() += 1;
-    }
-
     /// How many transactions and calls are remembered, ended ones included.
     pub fn remembered(&self) -> (usize, usize) {
         (self.transactions.len(), self.calls.len() + self.errands.len())
@@ -363,14 +357,6 @@ impl Agent {
         }
     }
 
-    /// Answers without a transaction, in about as many bytes as the request had.
-    fn send_refusal(&mut self, flow: Flow, refusal: &Refusal) {
-        if let Some(mut reply) = refusal.reply() {
-            reply.set_to_tag("malformed");
-            self.transactions.send(flow, reply.to_bytes());
-        }
-    }
-
     fn incoming(&mut self, now: Time, flow: Flow, incoming: Incoming, media: &mut dyn MediaPlane) {
         match incoming {
             Incoming::Request { id, message } => self.request(now, flow, id, message, media),
@@ -496,12 +482,6 @@ impl Agent {
         self.reply(now, id, Message::reply_to(request, status, reason));
     }
 
-    /// A method that makes no sense here, with those that do (RFC 3261 section 21.4.6).
-    fn not_allowed(&mut self, now: Time, id: ServerId, request: &Message) {
-        let reply = Message::reply_to(request, 405, "").with("Allow", headers::allow());
-        self.reply(now, id, reply);
-    }
-
     fn new_id(&mut self) -> u64 {
         self.next_id += 1;
         self.next_id
@@ -512,16 +492,5 @@ impl Agent {
         self.waiting.insert(request, waiting);
         self.alarms.set(Alarm::Route(request), now + ROUTE_TIMEOUT);
         self.events.push_back(event);
-    }
-}
-
-/// What to answer to the request after which a stream cannot be cut any more (RFC 3261 section 18.3).
-fn refuse_stream(unfinished: &[u8], lost: FramingLost) -> Refusal {
-    match sip::parse(unfinished) {
-        Ok(request) => Refusal {
-            request: Some(Box::new(request)),
-            ..Refusal::new(400, format!("Bad Request: {}", lost.0))
-        },
-        Err(refusal) => refusal,
     }
 }
