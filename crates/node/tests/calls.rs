@@ -11,7 +11,7 @@ use sip::Flow;
 use sip::transaction::SentBy;
 use sip::ua::{UaConfig, UaEvent, UserAgent, g711_sdp};
 use wire::sdp::Description;
-use wire::{Seed, Socket};
+use wire::{ConnectionId, Seed, Socket};
 use world::{World, sip_address};
 
 /// A scripted phone at one peer: registers, answers, plays a tone, keeps what it hears.
@@ -193,6 +193,36 @@ fn a_message_reaches_a_phone_or_waits_in_the_inbox() {
     assert!(matches!(&outcome, Outcome::Message(r) if r.state == "delivered"), "{outcome:?}");
     let inbox: Vec<_> = world.nodes[4].inbox().map(|m| (m.from.as_str(), m.text.as_str())).collect();
     assert_eq!(inbox, [("user1@test", "later")]);
+}
+
+#[test]
+fn a_phone_whose_connection_closes_is_gone() {
+    let mut world = ready(2);
+    let connection = ConnectionId(7);
+    world.nodes[0].add_phone(world.now, "user0@test", "secret");
+    let config = UaConfig {
+        user: "user0".into(),
+        domain: "test".into(),
+        password: Some("secret".into()),
+        flow: Flow::Stream(connection, sip_address(0)),
+        sent_by: SentBy { host: "10.9.0.1".into(), port: Some(40_000) },
+        expires: 600,
+    };
+    let mut ua = UserAgent::new(config, Seed::from_number(50));
+    ua.register(world.now);
+    for _ in 0..4 {
+        while let Some((_, bytes)) = ua.poll_transmit() {
+            let from = SocketAddr::from(([10, 9, 0, 1], 40_000));
+            world.phone_says(0, Socket::SipStream(connection), from, &bytes);
+        }
+        for (_, t) in std::mem::take(&mut world.to_phones) {
+            ua.handle_message(world.now, Flow::Stream(connection, sip_address(0)), &t.bytes);
+        }
+    }
+    let online = |world: &World| world.nodes[0].status(world.now).phones.iter().any(|p| p.online);
+    assert!(online(&world), "the phone did not register");
+    world.nodes[0].handle_stream_closed(world.now, connection);
+    assert!(!online(&world));
 }
 
 #[test]

@@ -60,6 +60,12 @@ pub fn failure(exit: i32, reason: &str, next: &str) -> Value {
     answer("error", exit, json!({ "error": reason, "next": next }))
 }
 
+/// A time span of a request, in seconds: finite, and not longer than a year.
+fn seconds(value: &Value) -> Option<Duration> {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    value.as_f64().filter(|s| (0.0..=YEAR).contains(s)).map(Duration::from_secs_f64)
+}
+
 fn to_json(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
@@ -97,7 +103,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
         )),
         "lookup" => lookup(node, now, who, request),
         "put" => {
-            let ttl = request["ttl"].as_u64().map(Duration::from_secs);
+            let ttl = seconds(&request["ttl"]);
             Reply::Later(node.put(now, text(request, "key"), text(request, "value").as_bytes(), ttl), "put")
         }
         "get" => Reply::Later(node.get(now, text(request, "key")), "get"),
@@ -114,7 +120,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
             let options = CallOptions {
                 play,
                 record: request["record"].as_bool().unwrap_or(false),
-                duration: request["duration"].as_f64().map(Duration::from_secs_f64),
+                duration: seconds(&request["duration"]),
             };
             Reply::Later(node.call(now, &from, who, options), "call")
         }
@@ -127,7 +133,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
             Reply::Now(answer("set", exit::OK, json!({})))
         }
         "probe" => {
-            let every = request["every"].as_f64().filter(|s| *s >= 1.0).map(Duration::from_secs_f64);
+            let every = seconds(&request["every"]).filter(|d| *d >= Duration::from_secs(1));
             node.set_probe_interval(now, every);
             Reply::Now(answer("probe", exit::OK, to_json(node.status(now).probes)))
         }

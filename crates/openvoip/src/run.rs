@@ -354,7 +354,7 @@ impl World {
         while let Some(Ok((mut socket, remote))) =
             self.hosted[index].listener.as_ref().map(TcpListener::accept)
         {
-            if self.hosted[index].streams.len() >= MAX_CONNECTIONS {
+            if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
                 continue;
             }
             let connection = ConnectionId(self.next_connection);
@@ -368,8 +368,19 @@ impl World {
         }
     }
 
+    /// Closes the oldest connection over which no phone is registered, so that nobody keeps phones out
+    /// by holding connections open.
+    fn make_room(&mut self, index: usize) -> bool {
+        let hosted = &self.hosted[index];
+        let oldest = hosted.streams.keys().find(|c| !hosted.node.has_phone_on(**c)).copied();
+        if let Some(connection) = oldest {
+            self.close(index, connection);
+        }
+        oldest.is_some()
+    }
+
     fn read_stream(&mut self, index: usize, connection: ConnectionId, tell: &mut dyn FnMut(usize, Event)) {
-        loop {
+        for _ in 0..BURST {
             let hosted = &mut self.hosted[index];
             let Some(stream) = hosted.streams.get_mut(&connection) else { return };
             let remote = stream.remote;
@@ -385,12 +396,14 @@ impl World {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 _ => {
                     self.close(index, connection);
-                    let now = self.now();
-                    self.hosted[index].node.handle_stream_closed(now, connection);
                     return self.drain(index, tell);
                 }
             }
         }
+        // There may be more: readiness is told only once.
+        let Some(stream) = self.hosted[index].streams.get_mut(&connection) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let _ = self.poll.registry().reregister(&mut stream.socket, stream.token, interest);
     }
 
     fn flush(&mut self, index: usize, connection: ConnectionId) {
@@ -407,10 +420,13 @@ impl World {
         }
     }
 
+    /// Closes a connection, whoever wanted it, and tells its node.
     fn close(&mut self, index: usize, connection: ConnectionId) {
         if let Some(mut stream) = self.hosted[index].streams.remove(&connection) {
             let _ = self.poll.registry().deregister(&mut stream.socket);
             self.sources.remove(&stream.token);
+            let now = self.now();
+            self.hosted[index].node.handle_stream_closed(now, connection);
         }
     }
 }

@@ -98,7 +98,7 @@ impl Agent {
 
     pub(super) fn register(&mut self, now: Time, flow: Flow, id: ServerId, request: Message) {
         let Some(remote) = flow.remote() else {
-            return self.refuse(now, id, &request, 405, "");
+            return self.not_allowed(now, id, &request);
         };
         self.addresses.learn(&flow, request.uri());
         let user = match self.prove(now, flow, &request, "Authorization") {
