@@ -23,6 +23,8 @@ struct Phone {
     send_to: Option<SocketAddr>,
     hertz: f64,
     ended: bool,
+    /// How a transfer that this phone asked for went: the statuses it was told.
+    transfer: Vec<u16>,
     texts: Vec<String>,
 }
 
@@ -42,7 +44,8 @@ impl Phone {
         };
         let mut ua = UserAgent::new(config, Seed::from_number(at as u64 + 50));
         ua.register(world.now);
-        Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, texts: Vec::new() }
+        let (transfer, texts) = (Vec::new(), Vec::new());
+        Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, transfer, texts }
     }
 
     fn media_address(&self) -> SocketAddr {
@@ -84,6 +87,7 @@ impl Phone {
                 }
                 UaEvent::Answered { sdp, .. } => self.talk(world, &sdp),
                 UaEvent::Ended { .. } => self.ended = true,
+                UaEvent::Transfer { status, .. } => self.transfer.push(status),
                 UaEvent::MessageReceived { body, .. } => {
                     self.texts.push(String::from_utf8(body).unwrap());
                 }
@@ -141,6 +145,20 @@ fn echo_gives_back_what_it_hears() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn echo_declines_to_be_transferred_and_the_call_goes_on() {
+    let mut world = ready(3);
+    let mut phones = [Phone::new(&mut world, 2, 440.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let offer = g711_sdp(phones[0].media_address());
+    let call = phones[0].ua.invite(world.now, "echo", offer);
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    phones[0].ua.refer(world.now, call, "user1@test");
+    run(&mut world, &mut phones, Duration::from_secs(3));
+    assert_eq!(phones[0].transfer, [202, 100, 603]);
+    assert!(phones[0].heard(440.0) && !phones[0].ended);
 }
 
 #[test]

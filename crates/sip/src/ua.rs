@@ -157,7 +157,7 @@ pub struct UserAgent {
     calls: BTreeMap<Handle, Call>,
     questions: BTreeMap<ClientId, Question>,
     /// Messages not yet answered.
-    letters: BTreeMap<Handle, (ServerId, Message)>,
+    texts: BTreeMap<Handle, (ServerId, Message)>,
     registration: Registration,
     events: VecDeque<UaEvent>,
     next: u64,
@@ -176,7 +176,7 @@ impl UserAgent {
             transactions,
             calls: BTreeMap::new(),
             questions: BTreeMap::new(),
-            letters: BTreeMap::new(),
+            texts: BTreeMap::new(),
             registration,
             events: VecDeque::new(),
             next: 1,
@@ -288,7 +288,7 @@ impl UserAgent {
         }
         match method {
             Method::Invite => self.handle_call(now, id, message),
-            Method::Message => self.handle_letter(now, id, message),
+            Method::Message => self.handle_text(now, id, message),
             Method::Options => {
                 let reply = Message::reply_to(&message, 200, "").with("Accept", "application/sdp");
                 self.respond(now, id, reply.with("Allow", POLICY.allow()));

@@ -192,7 +192,8 @@ impl UserAgent {
         }
     }
 
-    /// Gives up a call that is not answered yet; the end comes as [`UaEvent::Failed`], 487.
+    /// Gives up a call that is not answered yet; the end comes as [`UaEvent::Failed`], 487 unless
+    /// the other side refused first.
     pub fn cancel(&mut self, now: Time, handle: Handle) {
         if let Some(call) = self.calls.get_mut(&handle).filter(|c| c.state == State::Calling) {
             call.cancelled = true;
@@ -401,10 +402,14 @@ impl UserAgent {
     pub(super) fn call_failed(&mut self, id: ClientId, handle: Handle, status: u16, reason: &str) {
         // A fork that fails after another answered is none of the driver's business.
         let ours = |c: &Call| c.state == State::Calling && c.client == Some(id);
-        if self.calls.get(&handle).is_some_and(ours) {
-            self.calls.remove(&handle);
-            self.tell(UaEvent::Failed { handle, status, reason: reason.to_owned() });
-        }
+        let Some(call) = self.calls.get(&handle).filter(|c| ours(c)) else { return };
+        // A challenge that came after our CANCEL was not answered: it is the CANCEL that ended it.
+        let (status, reason) = match (call.cancelled, status) {
+            (true, 401 | 407) => (487, "Request Terminated"),
+            _ => (status, reason),
+        };
+        self.calls.remove(&handle);
+        self.tell(UaEvent::Failed { handle, status, reason: reason.to_owned() });
     }
 
     /// A 2xx to an INVITE of ours, perhaps not the first.

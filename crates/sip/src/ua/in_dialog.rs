@@ -120,7 +120,7 @@ impl UserAgent {
         match cseq.method {
             Method::Bye => self.handle_bye(now, id, handle, &message),
             Method::Invite | Method::Update => self.handle_reoffer(now, id, handle, message),
-            Method::Message => self.handle_letter(now, id, message),
+            Method::Message => self.handle_text(now, id, message),
             Method::Info => {
                 self.refuse(now, id, &message, 200);
                 let content_type = message.content_type();
@@ -213,6 +213,7 @@ impl UserAgent {
         call.dialog.refresh_target(message);
         let cseq = message.cseq().map_or(call.dialog.invite_cseq, |c| c.number);
         call.dialog.answered = Some(crate::dialog::Answered { cseq, ack: None });
+        call.before = None;
         self.acknowledge(handle, None);
         self.tell(UaEvent::Reanswered { handle, sdp: message.body.clone() });
     }

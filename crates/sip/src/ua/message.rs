@@ -30,16 +30,16 @@ impl UserAgent {
 
     /// Answers a message, where messages are answered by hand.
     pub fn answer_message(&mut self, now: Time, handle: Handle, status: u16, reason: &str) {
-        if let Some((id, message)) = self.letters.remove(&handle) {
+        if let Some((id, message)) = self.texts.remove(&handle) {
             self.respond(now, id, Message::reply_to(&message, status, reason));
         }
     }
 
-    pub(super) fn handle_letter(&mut self, now: Time, id: ServerId, message: Message) {
+    pub(super) fn handle_text(&mut self, now: Time, id: ServerId, message: Message) {
         // What was not answered in time is forgotten by its transaction as well.
         let transactions = &self.transactions;
-        self.letters.retain(|_, (id, _)| transactions.is_unanswered(*id));
-        if self.letters.len() >= MAX_MESSAGES {
+        self.texts.retain(|_, (id, _)| transactions.is_unanswered(*id));
+        if self.texts.len() >= MAX_MESSAGES {
             return self.refuse(now, id, &message, 503);
         }
         let handle = self.new_handle();
@@ -52,7 +52,7 @@ impl UserAgent {
             content_type: message.content_type(),
             body,
         });
-        self.letters.insert(handle, (id, Message { body: Vec::new(), ..message }));
+        self.texts.insert(handle, (id, Message { body: Vec::new(), ..message }));
         if !self.manual_messages {
             self.answer_message(now, handle, 200, "");
         }

@@ -177,6 +177,21 @@ fn a_challenged_call_goes_again_and_its_ack_carries_the_credentials_too() {
 }
 
 #[test]
+fn a_challenge_that_crosses_the_cancel_ends_the_call() {
+    let mut s = Script::new();
+    let handle = s.ua.invite(s.now, "bob", sound(A));
+    let invite = s.next();
+    s.reply(&invite, 180, &[]);
+    s.ua.hang_up(s.now, handle);
+    assert!(s.next().is(&Method::Cancel));
+    s.reply(&invite, 407, &[("Proxy-Authenticate", CHALLENGE)]);
+    assert!(s.next().is(&Method::Ack));
+    assert_eq!(s.ua.poll_transmit(), None, "nothing is asked again");
+    let ringing = UaEvent::Ringing { handle, status: 180, sdp: None };
+    assert_eq!(s.told(), [ringing, failed(handle, 487, "Request Terminated")]);
+}
+
+#[test]
 fn a_second_phone_that_answers_is_acknowledged_and_ended() {
     let mut s = Script::new();
     s.ua.invite(s.now, "bob", sound(A));
