@@ -180,6 +180,23 @@ fn two_phones_at_two_peers_hear_each_other() {
 }
 
 #[test]
+fn a_bare_name_means_the_users_own_domain_however_the_phone_spells_it() {
+    let mut world = ready(8);
+    let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let ours = sip_address(2).ip();
+    for to in [format!("sip:user6@{ours}"), format!("sip:user6%40test@{ours}"), "user6".into()] {
+        let offer = g711_sdp(phones[0].media_address());
+        let call = phones[0].ua.invite(world.now, &to, offer);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+        let report = world.nodes[2].calls(world.now).pop().expect("a call");
+        assert_eq!((report.state.as_str(), report.to.as_str()), ("established", "user6@test"), "{to}");
+        phones[0].ua.hang_up(world.now, call);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn a_phone_is_told_within_five_seconds_that_the_other_peer_died() {
     let mut world = ready(8);
     let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
