@@ -28,7 +28,8 @@ def talk_and_transfer(when):
         alice.cmd('sndcode', key)
         time.sleep(.4)
     pressed = lambda: ''.join(m['param'] for _, m in bob.log if m.get('type') == 'CALL_DTMF_START')
-    check.until(lambda: pressed() == KEYS * when, 3, f'Bob hears the keys {KEYS} (RFC 4733): {pressed()}')
+    came = rig.wait(lambda: pressed() == KEYS * when, 3)
+    check(f'Bob hears the keys {KEYS} (RFC 4733): {pressed()}', came)
 
     before = rtp_of(3)
     alice.cmd('reinvite')
