@@ -23,6 +23,8 @@ struct Phone {
     send_to: Option<SocketAddr>,
     hertz: f64,
     ended: bool,
+    /// How a transfer that this phone asked for went: the statuses it was told.
+    transfer: Vec<u16>,
     texts: Vec<String>,
 }
 
@@ -42,7 +44,8 @@ impl Phone {
         };
         let mut ua = UserAgent::new(config, Seed::from_number(at as u64 + 50));
         ua.register(world.now);
-        Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, texts: Vec::new() }
+        let (transfer, texts) = (Vec::new(), Vec::new());
+        Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, transfer, texts }
     }
 
     fn media_address(&self) -> SocketAddr {
@@ -84,6 +87,7 @@ impl Phone {
                 }
                 UaEvent::Answered { sdp, .. } => self.talk(world, &sdp),
                 UaEvent::Ended { .. } => self.ended = true,
+                UaEvent::Transfer { status, .. } => self.transfer.push(status),
                 UaEvent::MessageReceived { body, .. } => {
                     self.texts.push(String::from_utf8(body).unwrap());
                 }
@@ -144,6 +148,20 @@ fn echo_gives_back_what_it_hears() {
 }
 
 #[test]
+fn echo_declines_to_be_transferred_and_the_call_goes_on() {
+    let mut world = ready(3);
+    let mut phones = [Phone::new(&mut world, 2, 440.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let offer = g711_sdp(phones[0].media_address());
+    let call = phones[0].ua.invite(world.now, "echo", offer);
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    phones[0].ua.refer(world.now, call, "user1@test");
+    run(&mut world, &mut phones, Duration::from_secs(3));
+    assert_eq!(phones[0].transfer, [202, 100, 603]);
+    assert!(phones[0].heard(440.0) && !phones[0].ended);
+}
+
+#[test]
 fn two_phones_at_two_peers_hear_each_other() {
     let mut world = ready(8);
     let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
@@ -159,6 +177,23 @@ fn two_phones_at_two_peers_hear_each_other() {
     run(&mut world, &mut phones, Duration::from_secs(1));
     assert!(phones[1].ended);
     assert_eq!(world.nodes[6].calls(world.now).pop().unwrap().state, "ended");
+}
+
+#[test]
+fn a_bare_name_means_the_users_own_domain_however_the_phone_spells_it() {
+    let mut world = ready(8);
+    let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let ours = sip_address(2).ip();
+    for to in [format!("sip:user6@{ours}"), format!("sip:user6%40test@{ours}"), "user6".into()] {
+        let offer = g711_sdp(phones[0].media_address());
+        let call = phones[0].ua.invite(world.now, &to, offer);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+        let report = world.nodes[2].calls(world.now).pop().expect("a call");
+        assert_eq!((report.state.as_str(), report.to.as_str()), ("established", "user6@test"), "{to}");
+        phones[0].ua.hang_up(world.now, call);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+    }
 }
 
 #[test]

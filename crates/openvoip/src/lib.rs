@@ -1,5 +1,6 @@
 //! The real world: sockets, clock, disk and command line around [`node::Node`].
 
+mod alarm;
 pub mod control;
 pub mod demo;
 pub mod home;

@@ -14,6 +14,8 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use node::{Event, Node};
 use wire::{ConnectionId, Socket, Time, Transmit};
 
+use crate::alarm::Alarm;
+
 /// Datagrams read from one socket before the others get their turn.
 const BURST: usize = 64;
 
@@ -26,9 +28,13 @@ const MAX_BACKLOG: usize = 256 * 1024;
 /// Largest datagram read: anything longer is not ours.
 const BUFFER: usize = 65_536;
 
+/// The first token that is not the caller's.
+const ALARM: Token = Token(1_000);
+
 /// What a token of the poll stands for.
 #[derive(Clone, Copy, Debug)]
 enum Source {
+    Alarm,
     Udp(usize, Socket),
     PhoneListener(usize),
     Phone(usize, ConnectionId),
@@ -121,6 +127,7 @@ fn enlarge(socket: &UdpSocket) {
 /// Peers, their sockets, and the clock.
 pub struct World {
     poll: Poll,
+    alarm: Alarm,
     events: Events,
     origin: Instant,
     hosted: Vec<Hosted>,
@@ -134,14 +141,17 @@ pub struct World {
 impl World {
     /// No peers yet.
     pub fn new() -> io::Result<World> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(World {
-            poll: Poll::new()?,
+            poll,
+            alarm,
             events: Events::with_capacity(1_024),
             origin: Instant::now(),
             hosted: Vec::new(),
-            sources: BTreeMap::new(),
+            sources: BTreeMap::from([(ALARM, Source::Alarm)]),
             wakes: BTreeSet::new(),
-            next_token: 1_000,
+            next_token: ALARM.0,
             next_connection: 1,
             buffer: vec![0; BUFFER],
         })
@@ -223,10 +233,10 @@ impl World {
     /// tokens that are ready.
     pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Token>> {
         let now = self.now();
-        let until = self.wakes.first().map(|(at, _)| at.since(now));
-        // A microsecond more, so that the alarm is surely due when the wait is over.
-        let wait = until.map_or(longest, |d| d.min(longest)) + Duration::from_micros(1);
-        match self.poll.poll(&mut self.events, Some(wait)) {
+        let longest = now + longest;
+        let until = self.wakes.first().map_or(longest, |(at, _)| longest.min(*at));
+        let limit = self.alarm.limit(now, until)?;
+        match self.poll.poll(&mut self.events, limit) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
@@ -234,6 +244,8 @@ impl World {
         let mut own = Vec::new();
         for (token, writable) in ready {
             match self.sources.get(&token).copied() {
+                // What is due is done below, whatever woke us.
+                Some(Source::Alarm) => {}
                 Some(Source::Udp(index, socket)) => self.read_udp(index, socket, tell),
                 Some(Source::PhoneListener(index)) => self.accept(index),
                 Some(Source::Phone(index, connection)) => {

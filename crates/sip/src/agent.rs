@@ -159,6 +159,12 @@ impl Agent {
         }
     }
 
+    /// The domain that a user without one, or with one of our addresses, belongs to; also the realm
+    /// in which phones prove their passwords. To be set before phones speak.
+    pub fn set_domain(&mut self, domain: &str) {
+        self.addresses.set_domain(domain);
+    }
+
     /// Lets a user register, or changes their password. `false` if there are too many users.
     pub fn add_user(&mut self, aor: &str, password: &str) -> bool {
         self.registrar.add_user(&aor.to_ascii_lowercase(), password)
