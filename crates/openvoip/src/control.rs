@@ -11,6 +11,7 @@ use std::time::Duration;
 use node::report::LookupReport;
 use node::{CallOptions, LookupOptions, Node, OpId, Outcome, Table, Target};
 use serde_json::{Value, json};
+use wire::p2pp::Kind;
 use wire::{ResourceId, Time};
 
 /// Exit codes, as documented by `--help`.
@@ -19,6 +20,8 @@ pub mod exit {
     pub const OK: i32 = 0;
     /// Failed.
     pub const FAILED: i32 = 1;
+    /// The command line makes no sense.
+    pub const USAGE: i32 = 2;
     /// The peer is not running.
     pub const NOT_RUNNING: i32 = 3;
     /// No such user or key.
@@ -27,6 +30,8 @@ pub mod exit {
     pub const TIMEOUT: i32 = 5;
     /// Declined, busy, or nobody answered.
     pub const DECLINED: i32 = 6;
+    /// A condition that was demanded is not met.
+    pub const UNMET: i32 = 7;
     /// Bad configuration.
     pub const CONFIG: i32 = 8;
 }
@@ -60,6 +65,12 @@ pub fn failure(exit: i32, reason: &str, next: &str) -> Value {
     answer("error", exit, json!({ "error": reason, "next": next }))
 }
 
+/// A time span of a request, in seconds: finite, and not longer than a year.
+fn seconds(value: &Value) -> Option<Duration> {
+    const YEAR: f64 = 366.0 * 86_400.0;
+    value.as_f64().filter(|s| (0.0..=YEAR).contains(s)).map(Duration::from_secs_f64)
+}
+
 fn to_json(value: impl serde::Serialize) -> Value {
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
@@ -84,6 +95,9 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
         "routes" if remote => Reply::Later(node.tables_of(now, &target, Table::Routing), "routes"),
         "neighbors" if remote => Reply::Later(node.tables_of(now, &target, Table::Neighbors), "neighbors"),
         "objects" if remote => Reply::Later(node.tables_of(now, &target, Table::Objects), "objects"),
+        "connections" if remote => {
+            Reply::Later(node.tables_of(now, &target, Table::Diagnostics), "connections")
+        }
         "diagnostics" => Reply::Later(node.tables_of(now, &target, Table::Diagnostics), "diagnostics"),
         "routes" => rows("routes", to_json(node.routes(now))),
         "neighbors" => rows("neighbors", to_json(node.neighbors(now))),
@@ -97,7 +111,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
         )),
         "lookup" => lookup(node, now, who, request),
         "put" => {
-            let ttl = request["ttl"].as_u64().map(Duration::from_secs);
+            let ttl = seconds(&request["ttl"]);
             Reply::Later(node.put(now, text(request, "key"), text(request, "value").as_bytes(), ttl), "put")
         }
         "get" => Reply::Later(node.get(now, text(request, "key")), "get"),
@@ -114,7 +128,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
             let options = CallOptions {
                 play,
                 record: request["record"].as_bool().unwrap_or(false),
-                duration: request["duration"].as_f64().map(Duration::from_secs_f64),
+                duration: seconds(&request["duration"]),
             };
             Reply::Later(node.call(now, &from, who, options), "call")
         }
@@ -127,7 +141,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
             Reply::Now(answer("set", exit::OK, json!({})))
         }
         "probe" => {
-            let every = request["every"].as_f64().filter(|s| *s >= 1.0).map(Duration::from_secs_f64);
+            let every = seconds(&request["every"]).filter(|d| *d >= Duration::from_secs(1));
             node.set_probe_interval(now, every);
             Reply::Now(answer("probe", exit::OK, to_json(node.status(now).probes)))
         }
@@ -147,10 +161,16 @@ fn lookup(node: &mut Node, now: Time, who: &str, request: &Value) -> Reply {
         fresh: request["fresh"].as_bool().unwrap_or(false),
     };
     let op = match who.parse::<wire::Key>() {
-        Ok(key) => node.lookup_key(now, ResourceId(key), wire::p2pp::Kind::USER, options),
+        Ok(key) => node.lookup_key(now, ResourceId(key), kind(request), options),
         Err(_) => node.lookup_user(now, who, options),
     };
     Reply::Later(op, "lookup")
+}
+
+/// The kind of record that is looked for at a key.
+fn kind(request: &Value) -> Kind {
+    let named = |kind: &Kind| kind.name() == text(request, "kind");
+    [Kind::USER, Kind::PEER, Kind::DATA].into_iter().find(named).unwrap_or(Kind::USER)
 }
 
 /// The answer to a command that has ended.
@@ -182,6 +202,12 @@ pub fn outcome(thing: &str, outcome: Outcome) -> Value {
         }
         Outcome::Tables(found) => {
             let table = match thing {
+                // With whom a peer speaks is nobody else's business: others learn only how many.
+                "connections" => {
+                    let counts = to_json(&found.diagnostics);
+                    let body = json!({ "node": found.node, "connections": [], "counts": counts });
+                    return answer(thing, exit::OK, body);
+                }
                 "objects" => to_json(&found.objects),
                 "diagnostics" => to_json(&found.diagnostics),
                 _ => to_json(&found.rows),

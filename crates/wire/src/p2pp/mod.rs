@@ -19,7 +19,7 @@ pub mod object;
 pub mod record;
 pub mod tlv;
 
-pub use header::{Class, Code, Header, MessageType, TransactionId};
+pub use header::{Class, Code, Header, MessageType, TransactionId, VERSION};
 pub use message::{Builder, Message};
 pub use object::{
     AddressInfo, CandidateKind, Connections, Diagnostic, Object, P2pOptions, PLookup, PeerInfo, PeerList,

@@ -1,0 +1,87 @@
+//! Asking the running peer, and showing what it answered to a person or a program.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use openvoip::control;
+use serde_json::{Map, Value, json};
+
+/// What holds for every command.
+pub(crate) struct Context {
+    /// Directory of the peer.
+    pub(crate) data_dir: PathBuf,
+    /// Whether the answer is printed as JSON.
+    pub(crate) json: bool,
+    /// How long to wait for an answer, in seconds.
+    pub(crate) timeout: u64,
+}
+
+impl Context {
+    /// The peer's answer to a request; a failure if it does not run or does not answer.
+    pub(crate) fn ask(&self, request: &Value) -> Value {
+        self.ask_for(request, Duration::ZERO)
+    }
+
+    /// The same for something that takes `longer` than an answer.
+    pub(crate) fn ask_for(&self, request: &Value, longer: Duration) -> Value {
+        control::ask(&self.data_dir, request, Duration::from_secs(self.timeout) + longer)
+    }
+
+    /// Shows an answer; returns its exit code.
+    pub(crate) fn show(&self, answer: Value) -> i32 {
+        if self.json {
+            return print_json(answer);
+        }
+        let (answer, code) = without_exit(answer);
+        if let Some(error) = answer["error"].as_str() {
+            eprintln!("openvoip: {error}. Next: {}", answer["next"].as_str().unwrap_or("openvoip --help"));
+        } else {
+            print_plain(answer.as_object(), 0);
+        }
+        code
+    }
+
+    /// Carries out a command that is only a name.
+    pub(crate) fn simple(&self, command: &str) -> i32 {
+        self.show(self.ask(&json!({ "command": command })))
+    }
+}
+
+/// Prints an answer as one line of JSON; returns its exit code.
+pub(crate) fn print_json(answer: Value) -> i32 {
+    let (answer, code) = without_exit(answer);
+    println!("{answer}");
+    code
+}
+
+/// The exit code travels in the answer and is not part of it.
+fn without_exit(mut answer: Value) -> (Value, i32) {
+    let exit = answer.as_object_mut().and_then(|o| o.remove("exit"));
+    let code = exit.and_then(|e| e.as_i64()).unwrap_or(i64::from(control::exit::FAILED));
+    (answer, code as i32)
+}
+
+/// An answer for people: one value a line, one item of a list a line.
+fn print_plain(answer: Option<&Map<String, Value>>, depth: usize) {
+    let indent = "  ".repeat(depth);
+    for (name, value) in answer.into_iter().flatten().filter(|(name, _)| *name != "schema") {
+        match value {
+            Value::Object(inner) => {
+                println!("{indent}{name}");
+                print_plain(Some(inner), depth + 1);
+            }
+            Value::Array(items) => {
+                println!("{indent}{name} ({})", items.len());
+                for item in items {
+                    let fields = item.as_object().map(|o| o.values().map(plain).collect::<Vec<_>>());
+                    println!("{indent}  {}", fields.map_or_else(|| plain(item), |f| f.join("  ")));
+                }
+            }
+            value => println!("{indent}{name:<24} {}", plain(value)),
+        }
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
