@@ -26,6 +26,9 @@ const MAX_BACKLOG: usize = 256 * 1024;
 /// Largest datagram read: anything longer is not ours.
 const BUFFER: usize = 65_536;
 
+/// Tokens from here on, and those below 1,000, are the caller's.
+pub const FIRST_OF_CALLER: usize = usize::MAX / 2;
+
 /// What a token of the poll stands for.
 #[derive(Clone, Copy, Debug)]
 enum Source {
@@ -118,6 +121,15 @@ fn enlarge(socket: &UdpSocket) {
     let _ = socket.set_send_buffer_size(1 << 20);
 }
 
+/// Something happened on a socket of the caller's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Which.
+    pub token: Token,
+    /// Whether the other end is gone for good.
+    pub hung_up: bool,
+}
+
 /// Peers, their sockets, and the clock.
 pub struct World {
     poll: Poll,
@@ -147,7 +159,7 @@ impl World {
         })
     }
 
-    /// For sockets of the caller's own; tokens below 1,000 are the caller's.
+    /// For sockets of the caller's own; tokens below 1,000 and from [`FIRST_OF_CALLER`] on are free.
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
     }
@@ -219,9 +231,9 @@ impl World {
         result
     }
 
-    /// Waits until something happens, at most `longest`, and deals with it. Returns the caller's own
-    /// tokens that are ready.
-    pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Token>> {
+    /// Waits until something happens, at most `longest`, and deals with it. Returns which of
+    /// the caller's own sockets are ready.
+    pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Ready>> {
         let now = self.now();
         let until = self.wakes.first().map(|(at, _)| at.since(now));
         // A microsecond more, so that the alarm is surely due when the wait is over.
@@ -230,10 +242,14 @@ impl World {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
-        let ready: Vec<(Token, bool)> = self.events.iter().map(|e| (e.token(), e.is_writable())).collect();
+        let ready: Vec<(Ready, bool)> = self
+            .events
+            .iter()
+            .map(|e| (Ready { token: e.token(), hung_up: e.is_write_closed() }, e.is_writable()))
+            .collect();
         let mut own = Vec::new();
-        for (token, writable) in ready {
-            match self.sources.get(&token).copied() {
+        for (ready, writable) in ready {
+            match self.sources.get(&ready.token).copied() {
                 Some(Source::Udp(index, socket)) => self.read_udp(index, socket, tell),
                 Some(Source::PhoneListener(index)) => self.accept(index),
                 Some(Source::Phone(index, connection)) => {
@@ -242,7 +258,7 @@ impl World {
                     }
                     self.read_stream(index, connection, tell);
                 }
-                None => own.push(token),
+                None => own.push(ready),
             }
         }
         self.run_alarms(tell);

@@ -67,7 +67,7 @@ impl Up {
         let config =
             Config { bootstrap: self.bootstrap, overlay: self.overlay.options(), ..Config::default() };
         let users = self.user.iter().map(|u| node::canonical_aor(u, &config.overlay.name)).collect();
-        let data_dir = context.data_dir.clone();
+        let data_dir = Some(context.data_dir.clone());
         serve(serve::Options { data_dir, listen: self.listen, sip: self.sip, users, config })
     }
 }
@@ -85,7 +85,7 @@ pub(crate) struct Bootstrap {
 impl Bootstrap {
     pub(crate) fn run(self, context: &Context) -> i32 {
         let config = Config { overlay: self.overlay.options(), ..Config::default() };
-        let data_dir = context.data_dir.clone();
+        let data_dir = Some(context.data_dir.clone());
         serve(serve::Options { data_dir, listen: self.listen, sip: None, users: Vec::new(), config })
     }
 }
