@@ -1,0 +1,135 @@
+//! `docs/control-api.md` and the code say the same: every command with every field, and answers of the
+//! documented shape from a peer that runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use openvoip::control;
+use openvoip::peer::{Options, Peer};
+use pollster::block_on;
+use serde_json::Value;
+
+const DOCUMENT: &str = include_str!("../../../docs/control-api.md");
+
+/// Objects whose keys are data and not fields.
+const MAPS: [&str; 5] = ["ledger", "load", "dropped", "counts", "diagnostics"];
+
+/// What the document says about one command.
+struct Section {
+    name: String,
+    fields: BTreeSet<String>,
+    request: Value,
+    answer: Value,
+}
+
+fn sections() -> Vec<Section> {
+    let parts = DOCUMENT.split("\n### `").skip(1);
+    parts
+        .map(|part| {
+            let name = part.split('`').next().unwrap().to_owned();
+            let rows = part.lines().filter_map(|line| line.strip_prefix("| `"));
+            let fields = rows.map(|row| row.split('`').next().unwrap().to_owned()).collect();
+            let mut examples = part.split("```json\n").skip(1).map(|text| {
+                let text = text.split("```").next().unwrap();
+                serde_json::from_str::<Value>(text).unwrap_or_else(|e| panic!("{name}: {e}: {text}"))
+            });
+            let (request, answer) = (examples.next().unwrap(), examples.next().unwrap());
+            Section { fields, request, answer, name }
+        })
+        .collect()
+}
+
+/// The names that serde lists in an error: "expected one of `a`, `b`".
+fn listed(error: &str) -> BTreeSet<String> {
+    let (_, list) = error.split_once("expected").unwrap_or_default();
+    list.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+fn error_of(request: &Value) -> String {
+    control::read(request.to_string().as_bytes()).unwrap_err()["error"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn the_document_lists_the_commands_that_the_code_takes_and_no_others() {
+    let documented: BTreeSet<String> = sections().into_iter().map(|s| s.name).collect();
+    let taken = listed(&error_of(&serde_json::json!({ "command": "dance" })));
+    assert!(taken.len() > 15, "{taken:?}");
+    assert_eq!(documented, taken);
+}
+
+#[test]
+fn the_document_lists_the_fields_that_each_command_takes_and_no_others() {
+    for Section { name, fields, mut request, .. } in sections() {
+        assert_eq!(request["command"], name.as_str());
+        control::read(request.to_string().as_bytes()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        request["dance"] = true.into();
+        let error = error_of(&request);
+        assert!(error.contains("unknown field `dance`"), "{name}: {error}");
+        assert_eq!(listed(&error), fields, "{name}");
+    }
+}
+
+#[test]
+fn a_running_peer_answers_in_the_documented_shape() {
+    let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+    let bob = Options { listen: any, sip: any, users: vec!["bob@camp.example".into()], ..Options::default() };
+    let bob = block_on(Peer::start(bob)).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut alice =
+        Options { data_dir: Some(dir.path().into()), listen: any, sip: any, ..Options::default() };
+    alice.users = vec!["alice@camp.example".into()];
+    alice.config.bootstrap = vec![bob.address()];
+    let _alice = block_on(Peer::start(alice)).unwrap();
+    let published = |answer: Value| answer["users"][0]["state"] == "published";
+    for _ in 0..100 {
+        if published(ask(dir.path(), &serde_json::json!({ "command": "status" }))) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // Values first, so that tables and lists have something to show; the goodbye last.
+    let mut sections: BTreeMap<usize, Section> = sections().into_iter().enumerate().collect();
+    let first: Vec<usize> = sections.iter().filter(|(_, s)| s.name == "put").map(|(n, _)| *n).collect();
+    let order = first.into_iter().chain(0..sections.len()).collect::<Vec<_>>();
+    for n in order {
+        let Some(section) = sections.remove(&n) else { continue };
+        let request = section.request.to_string().replace("192.0.2.2:7080", &bob.address().to_string());
+        let answer = ask(dir.path(), &serde_json::from_str(&request).unwrap());
+        assert_eq!(answer["schema"], section.answer["schema"], "{}: {answer}", section.name);
+        assert_eq!(answer["exit"], section.answer["exit"], "{}: {answer}", section.name);
+        same_shape(&section.name, &section.answer, &answer);
+    }
+    assert_eq!(ask(dir.path(), &serde_json::json!({ "command": "status" }))["exit"], 3);
+}
+
+fn ask(dir: &Path, request: &Value) -> Value {
+    control::ask(dir, request, Duration::from_secs(20))
+}
+
+/// Asserts that two values have the same fields of the same types; lists are compared by their first
+/// items, and an empty list or null fits everything.
+fn same_shape(at: &str, documented: &Value, actual: &Value) {
+    match (documented, actual) {
+        (Value::Object(a), Value::Object(b)) => {
+            if !MAPS.iter().any(|map| at.ends_with(map)) {
+                let keys = |o: &serde_json::Map<String, Value>| o.keys().cloned().collect::<BTreeSet<_>>();
+                assert_eq!(keys(a), keys(b), "{at}");
+            }
+            for (name, value) in a {
+                same_shape(&format!("{at}.{name}"), value, b.get(name).unwrap_or(&Value::Null));
+            }
+        }
+        (Value::Array(a), Value::Array(b)) => {
+            if let (Some(a), Some(b)) = (a.first(), b.first()) {
+                same_shape(&format!("{at}[]"), a, b);
+            }
+        }
+        (Value::Null, _) | (_, Value::Null) => {}
+        (a, b) => {
+            let same = std::mem::discriminant(a) == std::mem::discriminant(b);
+            assert!(same, "{at}: documented {a}, got {b}");
+        }
+    }
+}
