@@ -335,8 +335,8 @@ impl Picture {
             None => "silence".to_owned(),
         };
         let seconds = phone.samples().len() as f64 / f64::from(RATE);
-        let text = format!("{what:<20}  MOS {mos:.1}  lost {lost}  {seconds:4.1} s");
-        canvas.write(36, y, &text, Style::Plain);
+        let text = format!("{what:<20} MOS {mos:.1}  lost {lost}  {seconds:4.1} s");
+        canvas.write(35, y, &text, Style::Plain);
     }
 }
 
