@@ -116,7 +116,8 @@ impl Node {
         reason: &str,
     ) {
         let mut builder = Builder::new(&self.answer_header(message, code));
-        if !reason.is_empty() && self.link.proofs.is_proven(now, remote) {
+        let fits = builder.len() + reason.len() + 16 <= message.bytes().len();
+        if !reason.is_empty() && (fits || self.link.proofs.is_proven(now, remote)) {
             builder.push(&Object::Error { code, detail: 0, reason });
         }
         self.respond(now, remote, message, builder);

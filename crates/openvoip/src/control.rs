@@ -137,8 +137,11 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
             Reply::Now(answer("phone", exit::OK, json!({ "user": who, "server": node.status(now).sip })))
         }
         "set" => {
-            node.set_load(text(request, "name"), request["value"].as_str());
-            Reply::Now(answer("set", exit::OK, json!({})))
+            let (name, value) = (text(request, "name"), request["value"].as_str());
+            Reply::Now(match node.set_load(name, value) {
+                Ok(()) => answer("set", exit::OK, json!({ "name": name, "value": value })),
+                Err(e) => failure(exit::FAILED, &e, "openvoip status"),
+            })
         }
         "probe" => {
             let every = seconds(&request["every"]).filter(|d| *d >= Duration::from_secs(1));

@@ -3,5 +3,7 @@
 pub mod control;
 pub mod demo;
 pub mod home;
+pub mod logging;
 pub mod run;
 pub mod serve;
+pub mod settings;
