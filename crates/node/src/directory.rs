@@ -253,7 +253,7 @@ impl Node {
     }
 
     /// The domain that a name without one means: that of the first user served here.
-    pub(crate) fn default_domain(&self) -> String {
+    pub fn default_domain(&self) -> String {
         let first = self.identity.users.first().and_then(|u| u.aor.split_once('@'));
         first.map_or_else(|| self.config.overlay.name.clone(), |(_, domain)| domain.to_owned())
     }

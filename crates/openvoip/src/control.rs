@@ -49,7 +49,7 @@ pub enum Reply {
     Leave,
 }
 
-fn text<'a>(request: &'a Value, name: &str) -> &'a str {
+pub(crate) fn text<'a>(request: &'a Value, name: &str) -> &'a str {
     request[name].as_str().unwrap_or("")
 }
 
@@ -88,7 +88,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
     match text(request, "command") {
         "status" => {
             let mut status = to_json(node.status(now));
-            status["rss_bytes"] = json!(resident_bytes());
+            status["rss_bytes"] = json!(crate::system::rss_bytes());
             Reply::Now(answer("status", exit::OK, status))
         }
         "down" => Reply::Leave,
@@ -132,10 +132,7 @@ pub fn handle(node: &mut Node, now: Time, request: &Value) -> Reply {
             };
             Reply::Later(node.call(now, &from, who, options), "call")
         }
-        "phone add" => {
-            node.add_phone(now, who, text(request, "password"));
-            Reply::Now(answer("phone", exit::OK, json!({ "user": who, "server": node.status(now).sip })))
-        }
+        "phone list" => rows("phones", to_json(node.status(now).phones)),
         "set" => {
             let (name, value) = (text(request, "name"), request["value"].as_str());
             Reply::Now(match node.set_load(name, value) {
@@ -186,6 +183,7 @@ pub fn outcome(thing: &str, outcome: Outcome) -> Value {
         Outcome::Value(value) => {
             answer("get", if value.found { exit::OK } else { exit::NOT_FOUND }, to_json(value))
         }
+        Outcome::Stored { .. } if thing == "configure" => answer(thing, exit::OK, json!({ "done": true })),
         Outcome::Stored { holders, sequence } => {
             answer(thing, exit::OK, json!({ "stored": true, "holders": holders, "sequence": sequence }))
         }
@@ -217,7 +215,7 @@ pub fn outcome(thing: &str, outcome: Outcome) -> Value {
             };
             answer(thing, exit::OK, json!({ "node": found.node, thing: table }))
         }
-        Outcome::Failed { code, reason } => failure(of_status(code), &reason, "openvoip status"),
+        Outcome::Failed { code, reason } => failure(of_status(code), &reason, next_step(thing, code)),
     }
 }
 
@@ -230,11 +228,14 @@ fn of_status(status: u16) -> i32 {
     }
 }
 
-/// Memory in use, where the system says so.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
-    pages * 4_096
+/// What to do after a failure.
+fn next_step(thing: &str, status: u16) -> &'static str {
+    match (thing, status) {
+        ("configure", 403) => "name the key that `openvoip operator key` shows in `operators` of that peer",
+        ("configure", 406) => "an overlay allows it if it was founded with --remote-settings",
+        (_, 404) => "check the name, or give an address IP:PORT or a Node-ID",
+        _ => "openvoip status",
+    }
 }
 
 /// Asks the peer that runs on a data directory.

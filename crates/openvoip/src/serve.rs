@@ -11,11 +11,13 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Token};
 use node::{Config, Event, Level, Node};
-use serde_json::Value;
+use serde_json::{Value, json};
 use wire::{Seed, UnixTime};
 
+use crate::admin::Admin;
 use crate::control::{self, Reply, Waiting};
 use crate::home::Home;
+use crate::logging::Logs;
 use crate::run::{Bound, World};
 
 const LISTENER: Token = Token(1);
@@ -38,6 +40,12 @@ pub struct Options {
     pub users: Vec<String>,
     /// The rest.
     pub config: Config,
+    /// The log, so that its level can be changed.
+    pub logs: Option<Logs>,
+    /// The settings and where they came from, for `config show`.
+    pub settings: Value,
+    /// Whether to say on standard output, as one JSON object, that the peer runs, and where.
+    pub json: bool,
 }
 
 struct Client {
@@ -78,6 +86,15 @@ pub fn run(options: Options) -> Result<(), String> {
     let index = world.add(node, bound).map_err(|e| e.to_string())?;
     world.registry().register(&mut control, LISTENER, Interest::READABLE).map_err(|e| e.to_string())?;
 
+    if options.json {
+        let body = json!({
+            "listen": peer, "sip": sip, "users": users, "data_dir": options.data_dir,
+            "public_key": world.node(index).public_key().to_string(),
+        });
+        let mut body = control::answer("up", 0, body);
+        body.as_object_mut().map(|o| o.remove("exit"));
+        println!("{body}");
+    }
     eprintln!("peer      {peer}");
     eprintln!("phones    register at {sip} (UDP or TCP) as one of: {}", users.join(", "));
     let dir = options.data_dir.display();
@@ -93,7 +110,7 @@ pub fn run(options: Options) -> Result<(), String> {
     });
 
     let mut server = Server {
-        home,
+        admin: Admin { home, logs: options.logs, settings: options.settings },
         clients: BTreeMap::new(),
         waiting: Waiting::new(),
         next: 2,
@@ -101,7 +118,7 @@ pub fn run(options: Options) -> Result<(), String> {
         saved: Instant::now(),
         left: false,
     };
-    let phones = server.home.phones();
+    let phones = server.admin.home.phones();
     let mut told = Vec::new();
     let mut tell = |_: usize, event: Event| told.push(event);
     world.with(index, &mut tell, |node, now| {
@@ -125,7 +142,7 @@ pub fn run(options: Options) -> Result<(), String> {
         }
         server.save_if_due(world.node(index));
     }
-    server.home.save(&world.node(index).save())?;
+    server.admin.home.save(&world.node(index).save())?;
     let _ = std::fs::remove_file(Home::control_socket(&options.data_dir));
     Ok(())
 }
@@ -151,7 +168,7 @@ fn listen(data_dir: &std::path::Path) -> Result<UnixListener, String> {
 }
 
 struct Server {
-    home: Home,
+    admin: Admin,
     clients: BTreeMap<Token, Client>,
     waiting: Waiting,
     next: usize,
@@ -217,32 +234,20 @@ impl Server {
         told: &mut Vec<Event>,
     ) {
         let mut tell = |_: usize, event: Event| told.push(event);
-        let reply = world.with(index, &mut tell, |node, now| control::handle(node, now, request));
+        tracing::debug!("command {}", control::text(request, "command"));
+        let admin = &mut self.admin;
+        let reply = world.with(index, &mut tell, |node, now| {
+            admin.handle(node, now, request).unwrap_or_else(|| control::handle(node, now, request))
+        });
         match reply {
-            Reply::Now(value) => {
-                if request["command"] == "phone add" {
-                    self.remember_phone(request);
-                }
-                self.reply(token, &value);
-            }
+            Reply::Now(value) => self.reply(token, &value),
             Reply::Later(op, thing) => {
                 self.waiting.insert(op, (token, thing));
             }
             Reply::Leave => {
                 world.with(index, &mut tell, |node, now| node.leave(now));
-                self.reply(token, &control::answer("down", 0, serde_json::json!({ "stopped": true })));
+                self.reply(token, &control::answer("down", 0, json!({ "stopped": true })));
             }
-        }
-    }
-
-    fn remember_phone(&mut self, request: &Value) {
-        let mut phones = self.home.phones();
-        let (Some(user), Some(password)) = (request["who"].as_str(), request["password"].as_str()) else {
-            return;
-        };
-        phones.insert(user.to_owned(), password.to_owned());
-        if let Err(e) = self.home.save_phones(&phones) {
-            tracing::warn!("{e}");
         }
     }
 
@@ -283,6 +288,12 @@ impl Server {
                 Level::Info => tracing::info!(part = target, "{message}"),
                 Level::Warn => tracing::warn!(part = target, "{message}"),
             },
+            Event::SetLogFilter(level) => self.admin.set_log(&level),
+            Event::Inbox(message) => {
+                // Who and how much, never what.
+                let (from, to, bytes) = (&message.from, &message.to, message.text.len());
+                tracing::info!("message {from} -> {to}, {bytes} bytes: {}", message.state);
+            }
             Event::Call(call) => tracing::info!("call {} -> {}: {}", call.from, call.to, call.state),
             _ => {}
         }
@@ -293,7 +304,7 @@ impl Server {
         if due && self.saved.elapsed() > SAVE_EVERY {
             self.dirty = false;
             self.saved = Instant::now();
-            if let Err(e) = self.home.save(&node.save()) {
+            if let Err(e) = self.admin.home.save(&node.save()) {
                 tracing::warn!("{e}");
             }
         }
