@@ -182,8 +182,8 @@ pub struct LookupReport {
     pub messages: u32,
     /// The record.
     pub record: Option<RecordReport>,
-    /// The way it took, if asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The way it took, if asked for; empty too where this peer holds the record itself.
+    #[serde(default)]
     pub path: Vec<Hop>,
 }
 
