@@ -265,12 +265,9 @@ impl Node {
     pub(crate) fn handle_recursive_answer(&mut self, now: Time, id: SearchId, message: &Message<'_>) {
         self.collect(id, message);
         let ttl = self.initial_ttl();
-        let answered = message.header.responder.map(|peer| self.answering_hop(peer));
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if message.header.code.is_ok() && !search.records.is_empty() {
-            // Peers log themselves when they pass a request on; the last one only answers.
             search.path = route_log(message);
-            search.path.extend(answered.filter(|_| search.options.trace));
             search.hops = u32::from(ttl.saturating_sub(message.header.ttl)) + 1;
             return self.finish(now, id);
         }
@@ -281,20 +278,6 @@ impl Node {
             return self.go_iterative(now, id, &seeds);
         }
         self.try_recursively(now, id);
-    }
-
-    /// The last hop of a recursive lookup; its address is known if it stands in our table.
-    fn answering_hop(&self, peer: NodeId) -> Hop {
-        let contacts = self.standing.iter().flat_map(|s| s.table.contacts());
-        let address = contacts.map(|e| e.contact).find(|c| c.id == peer).map(|c| c.address);
-        Hop {
-            node: peer.to_string(),
-            address: address.map(|a| a.to_string()).unwrap_or_default(),
-            rtt_ms: address
-                .and_then(|a| self.link.round_trips.rtt(a))
-                .map_or(0.0, |rtt| rtt.as_secs_f64() * 1e3),
-            decision: "answered".into(),
-        }
     }
 
     pub(crate) fn handle_recursive_silence(&mut self, now: Time, id: SearchId, dead: bool) {
@@ -492,7 +475,7 @@ impl Node {
         match purpose {
             For::Join => self.join_through(now, &findings.closest),
             For::Upkeep => {}
-            For::Probe => self.handle_probe_done(&findings),
+            For::Probe => self.handle_probe_done(now, &findings),
             For::Place(publication) => self.handle_place_found(now, publication, findings.closest),
             For::ReadBefore(publication) => self.handle_read_before(now, publication, findings),
             For::ReadBack(publication) => self.handle_read_back(now, publication, &findings),

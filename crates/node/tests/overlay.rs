@@ -104,6 +104,15 @@ fn a_trace_names_the_hops_and_a_ping_its_peer() {
     let op = world.nodes[15].lookup_user(world.now, "user4@test", options);
     let report = found(world.wait(15, op));
     assert!(report.found && !report.path.is_empty(), "{report:?}");
+    for sought in 0..15 {
+        let options = LookupOptions { trace: true, fresh: true, ..LookupOptions::default() };
+        let op = world.nodes[15].lookup_user(world.now, &format!("user{sought}@test"), options);
+        let report = found(world.wait(15, op));
+        if report.mode == "recursive" {
+            assert_eq!(report.path.len() as u32, report.hops, "{report:?}");
+            assert_eq!(report.path.last().unwrap().decision, "answered", "{report:?}");
+        }
+    }
 }
 
 #[test]

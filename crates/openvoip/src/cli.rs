@@ -5,15 +5,19 @@
 //! | `peer.rs` | `up`, `bootstrap`, `down`, `status`, `version` |
 //! | `people.rs` | `phone`, `call`, `calls`, `msg`, `inbox`, `ping` |
 //! | `overlay.rs` | `lookup`, `overlay`, `probe` |
-//! | `laboratory.rs` | `demo` |
+//! | `config.rs` | `config` |
+//! | `operate.rs` | `log`, `operator` |
+//! | `laboratory.rs` | `demo`, `lab`, `sim` |
 //! | `console.rs` | `console` |
 //!
 //! `answer.rs` asks the running peer and shows its answer. With `--json` every command prints one
 //! object with a `schema` on standard output, failures included; all talk goes to standard error.
 
 mod answer;
+mod config;
 mod console;
 mod laboratory;
+mod operate;
 mod overlay;
 mod peer;
 mod people;
@@ -49,8 +53,8 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(laboratory::Demo),
-    Up(peer::Up),
-    Bootstrap(peer::Bootstrap),
+    Up(Box<peer::Up>),
+    Bootstrap(Box<peer::Bootstrap>),
     /// Stop the peer: it says goodbye, hands its records over, and ends.
     Down,
     /// How the peer is: overlay, users, phones, tables, traffic, health.
@@ -71,6 +75,14 @@ enum Command {
     /// Read the commands of 2008 from standard input: showrt, shownt, showro, showcp, insert,
     /// rlookup, ulookup, getrt, getnt, getro, set, unset, ...
     Console,
+    #[command(subcommand)]
+    Config(config::Config),
+    #[command(subcommand)]
+    Log(operate::Log),
+    #[command(subcommand)]
+    Operator(operate::Operator),
+    Lab(laboratory::Lab),
+    Sim(laboratory::Sim),
     Version(peer::Version),
 }
 
@@ -101,6 +113,11 @@ fn run(cli: Cli) -> i32 {
         Some(Command::Ping(ping)) => ping.run(&context),
         Some(Command::Probe(probe)) => probe.run(&context),
         Some(Command::Console) => console::run(&context),
+        Some(Command::Config(config)) => config.run(&context),
+        Some(Command::Log(log)) => log.run(&context),
+        Some(Command::Operator(operator)) => operator.run(&context),
+        Some(Command::Lab(lab)) => lab.run(&context),
+        Some(Command::Sim(sim)) => sim.run(&context),
         Some(Command::Version(version)) => version.run(&context),
     }
 }

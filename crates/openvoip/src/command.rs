@@ -4,15 +4,18 @@
 //! ([`crate::control`]), the Rust API makes it itself ([`crate::peer`]). So all can do the same, and
 //! what one of them can do is what `docs/control-api.md` lists.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use node::report::{CallReport, ConnectionRow, InboxMessage, ObjectRow, Probes, Status, TableRow, Value};
+use node::report::{
+    CallReport, ConnectionRow, InboxMessage, ObjectRow, PhoneStatus, Probes, Status, TableRow, Value,
+};
 use node::{CallOptions, LookupOptions, Mode, Node, OpId, Outcome, Table, Target};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use wire::p2pp::Kind;
 use wire::{ResourceId, Time};
+
+use crate::admin::Admin;
 
 /// How often a watched record is looked up when nothing else is said.
 pub const WATCH_EVERY: Duration = Duration::from_secs(30);
@@ -153,6 +156,27 @@ pub enum Command {
         /// With this password.
         password: String,
     },
+    /// Let no phone of this user register any more.
+    #[serde(rename = "phone rm")]
+    PhoneRm {
+        /// The user.
+        who: String,
+    },
+    /// The phones that are registered.
+    #[serde(rename = "phone list")]
+    PhoneList {},
+    /// The settings and where they came from.
+    Config {},
+    /// The log level, of this peer or of another; changed first if there is a value.
+    #[serde(rename = "log level")]
+    LogLevel {
+        /// The new level.
+        #[serde(default, deserialize_with = "some_text")]
+        value: Option<String>,
+        /// At which other peer, by this owner's operator key.
+        #[serde(default, deserialize_with = "target")]
+        node: Option<Target>,
+    },
     /// Set a load value, or unset it.
     Set {
         /// Its name.
@@ -160,6 +184,9 @@ pub enum Command {
         /// Its value; without one it is unset.
         #[serde(default, deserialize_with = "some_text")]
         value: Option<String>,
+        /// At which other peer, by this owner's operator key.
+        #[serde(default, deserialize_with = "target")]
+        node: Option<Target>,
     },
     /// Look random keys up as a health check.
     Probe {
@@ -193,8 +220,24 @@ pub enum Answer {
         /// Where.
         server: String,
     },
-    /// Of `set`: all load values.
-    Load(BTreeMap<String, String>),
+    /// Of `phone rm`.
+    PhoneRemoved {
+        /// Who may not register any more.
+        user: String,
+    },
+    /// Of `phone list`.
+    Phones(Vec<PhoneStatus>),
+    /// Of `set`.
+    Set {
+        /// Which load value.
+        name: String,
+        /// What it is now.
+        value: Option<String>,
+    },
+    /// Of `log level`.
+    LogLevel(String),
+    /// Of `config`.
+    Config(serde_json::Value),
     /// Of `probe`: how it went so far.
     Probes(Probes),
     /// Of everything that takes time.
@@ -244,19 +287,23 @@ impl Command {
             Command::Call { .. } => "call",
             Command::Calls {} => "calls",
             Command::Ping { .. } => "ping",
-            Command::PhoneAdd { .. } => "phone",
-            Command::Set { .. } => "set",
+            Command::PhoneAdd { .. } | Command::PhoneRm { .. } => "phone",
+            Command::PhoneList {} => "phones",
+            Command::Config {} => "config",
+            Command::LogLevel { node: Some(_), .. } | Command::Set { node: Some(_), .. } => "configure",
+            Command::LogLevel { node: None, .. } => "log",
+            Command::Set { node: None, .. } => "set",
             Command::Probe { .. } => "probe",
         }
     }
 
-    /// Tells it to a node.
-    pub fn execute(self, node: &mut Node, now: Time) -> Reply {
+    /// Tells it to a node, or to what the world keeps around it.
+    pub(crate) fn execute(self, node: &mut Node, now: Time, admin: &mut Admin) -> Reply {
         use Reply::{Later, Now};
         match self {
             Command::Status {} => {
                 let mut status = node.status(now);
-                status.rss_bytes = resident_bytes();
+                status.rss_bytes = crate::system::rss_bytes();
                 Now(Answer::Status(Box::new(status)))
             }
             Command::Down {} => Reply::Leave,
@@ -292,14 +339,21 @@ impl Command {
             }
             Command::Calls {} => Now(Answer::Calls(node.calls(now))),
             Command::Ping { who } => Later(node.ping(now, &who)),
-            Command::PhoneAdd { who, password } => {
-                node.add_phone(now, &who, &password);
-                Now(Answer::PhoneAdded { user: who, server: node.status(now).sip })
+            Command::PhoneAdd { who, password } => Now(admin.add_phone(node, now, &who, &password)),
+            Command::PhoneRm { who } => Now(admin.remove_phone(node, now, &who)),
+            Command::PhoneList {} => Now(Answer::Phones(node.status(now).phones)),
+            Command::Config {} => Now(Answer::Config(admin.settings.clone())),
+            Command::LogLevel { value, node: None } => Now(admin.log_level(value.as_deref())),
+            Command::LogLevel { value, node: Some(t) } => {
+                admin.configure(node, now, &t, "log", value.as_deref())
             }
-            Command::Set { name, value } => {
-                node.set_load(&name, value.as_deref());
-                Now(Answer::Load(node.status(now).load))
+            Command::Set { name, value, node: Some(t) } => {
+                admin.configure(node, now, &t, &name, value.as_deref())
             }
+            Command::Set { name, value, node: None } => Now(match node.set_load(&name, value.as_deref()) {
+                Ok(()) => Answer::Set { name, value },
+                Err(e) => Answer::failed(400, e),
+            }),
             Command::Probe { every } => {
                 node.set_probe_interval(now, every.filter(|d| *d >= Duration::from_secs(1)));
                 Now(Answer::Probes(node.status(now).probes))
@@ -310,13 +364,6 @@ impl Command {
 
 fn first_user(node: &Node, now: Time) -> String {
     node.status(now).users.first().map_or_else(|| "peer".into(), |u| u.aor.clone())
-}
-
-/// Memory in use, where the system says so.
-fn resident_bytes() -> u64 {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split(' ').nth(1).and_then(|p| p.parse().ok()).unwrap_or(0);
-    pages * 4_096
 }
 
 // ---- fields in JSON ----------------------------------------------------------------------------

@@ -80,7 +80,11 @@ pub fn render(thing: &str, outcome: Answer) -> Value {
         Answer::Inbox(messages) => done(json!({ "messages": messages })),
         Answer::Calls(calls) => done(json!({ "calls": calls })),
         Answer::PhoneAdded { user, server } => done(json!({ "user": user, "server": server })),
-        Answer::Load(load) => done(json!({ "load": load })),
+        Answer::PhoneRemoved { user } => done(json!({ "user": user, "removed": true })),
+        Answer::Phones(phones) => done(json!({ "phones": phones })),
+        Answer::Set { name, value } => done(json!({ "name": name, "value": value })),
+        Answer::LogLevel(level) => done(json!({ "level": level })),
+        Answer::Config(settings) => done(settings),
         Answer::Probes(probes) => done(to_json(probes)),
         Answer::Ended(outcome) => ended(thing, *outcome),
         Answer::Changed(key, value) => {
@@ -96,6 +100,7 @@ fn ended(thing: &str, outcome: Outcome) -> Value {
     match outcome {
         Outcome::Lookup(report) => answer(thing, found(report.found), to_json(report)),
         Outcome::Value(value) => answer(thing, found(value.found), value_body(value)),
+        Outcome::Stored { .. } if thing == "configure" => answer(thing, exit::OK, json!({ "done": true })),
         Outcome::Stored { holders, sequence } => {
             let body = json!({ "stored": true, "holders": holders, "sequence": sequence });
             answer(thing, exit::OK, body)
@@ -128,7 +133,7 @@ fn ended(thing: &str, outcome: Outcome) -> Value {
             }
             answer(thing, exit::OK, body)
         }
-        Outcome::Failed { code, reason } => failure(of_status(code), &reason, "openvoip status"),
+        Outcome::Failed { code, reason } => failure(of_status(code), &reason, next_step(thing, code)),
     }
 }
 
@@ -150,6 +155,17 @@ fn of_status(status: u16) -> i32 {
         408 | 504 => exit::TIMEOUT,
         480 | 486 | 487 | 600 | 603 => exit::DECLINED,
         _ => exit::FAILED,
+    }
+}
+
+/// What to do after a failure.
+fn next_step(thing: &str, status: u16) -> &'static str {
+    match (thing, status) {
+        ("configure", 403) => "name the key that `openvoip operator key` shows in `operators` of that peer",
+        ("configure", 406) => "an overlay allows it if it was founded with --remote-settings",
+        ("configure", 412) => "openvoip operator key",
+        (_, 404) => "check the name, or give an address IP:PORT or a Node-ID",
+        _ => "openvoip status",
     }
 }
 

@@ -18,11 +18,14 @@ use futures_channel::{mpsc, oneshot};
 use mio::{Token, Waker};
 use node::report::Value;
 use node::{Config, Event, Identity, Level, Node, OpId, Outcome, Saved, User};
+use serde_json::json;
 use wire::{KeyPair, Seed, Time, UnixTime};
 
+use crate::admin::Admin;
 use crate::command::{Answer, Command, Reply};
 use crate::control;
 use crate::home::Home;
+use crate::logging::Logs;
 use crate::peer::Error;
 use crate::run::{Bound, World};
 
@@ -60,6 +63,12 @@ pub struct Options {
     pub users: Vec<String>,
     /// The rest.
     pub config: Config,
+    /// The log, so that its level can be changed.
+    pub logs: Option<Logs>,
+    /// The settings and where they came from, for `config show`.
+    pub settings: serde_json::Value,
+    /// Whether [`run`] says on standard output, as one JSON object, that the peer runs, and where.
+    pub json: bool,
 }
 
 /// Randomness of the operating system, the root of all chance in a peer.
@@ -81,10 +90,19 @@ pub fn unix_now() -> UnixTime {
 /// In words for the person who started it.
 pub fn run(options: Options) -> Result<(), String> {
     let data_dir = options.data_dir.clone();
+    let json = options.json;
     let (service, line) = Service::open(options)?;
-    let users = service.status_users();
+    let status = service.world.node(service.index).status(service.world.now());
+    let users: Vec<&str> = status.users.iter().map(|u| u.aor.as_str()).collect();
+    if json {
+        let body = json!({
+            "schema": "openvoip.up/1", "listen": line.peer_address, "sip": line.sip_address, "users": users,
+            "data_dir": data_dir, "public_key": status.public_key,
+        });
+        println!("{body}");
+    }
     eprintln!("peer      {}", line.peer_address);
-    eprintln!("phones    register at {} (UDP or TCP) as one of: {users}", line.sip_address);
+    eprintln!("phones    register at {} (UDP or TCP) as one of: {}", line.sip_address, users.join(", "));
     if let Some(dir) = data_dir {
         let dir = dir.display();
         eprintln!("next      openvoip --data-dir {dir} phone add NAME --password PASSWORD");
@@ -153,7 +171,7 @@ struct Waiting {
 pub(crate) struct Service {
     world: World,
     index: usize,
-    home: Option<Home>,
+    admin: Admin,
     socket: Option<ControlSocket>,
     requests: Receiver<Request>,
     waiting: BTreeMap<OpId, Waiting>,
@@ -198,7 +216,7 @@ impl Service {
         let mut service = Service {
             world,
             index,
-            home,
+            admin: Admin { home, logs: options.logs, settings: options.settings },
             socket,
             requests,
             waiting: BTreeMap::new(),
@@ -283,11 +301,6 @@ impl Service {
         self.world.with(self.index, &mut |_, event| told.push(event), command)
     }
 
-    fn status_users(&self) -> String {
-        let status = self.world.node(self.index).status(self.world.now());
-        status.users.into_iter().map(|u| u.aor).collect::<Vec<_>>().join(", ")
-    }
-
     // ---- commands ------------------------------------------------------------------------------
 
     fn take_line(&mut self, client: Token, line: &[u8]) {
@@ -325,17 +338,11 @@ impl Service {
             }
         }
         let is_call = matches!(command, Command::Call { .. });
-        let phone = match &command {
-            Command::PhoneAdd { who, password } => Some((who.clone(), password.clone())),
-            _ => None,
-        };
-        match self.node(|node, now| command.execute(node, now)) {
-            Reply::Now(answer) => {
-                if let Some((user, password)) = phone {
-                    self.remember_phone(user, password);
-                }
-                self.answer(asker, answer);
-            }
+        tracing::debug!("command about {}", command.thing());
+        let Service { world, index, told, admin, .. } = self;
+        let mut tell = |_: usize, event: Event| told.push(event);
+        match world.with(*index, &mut tell, |node, now| command.execute(node, now, admin)) {
+            Reply::Now(answer) => self.answer(asker, answer),
             Reply::Later(op) => {
                 let since = self.world.now();
                 self.waiting.insert(op, Waiting { asker, since, is_call });
@@ -351,15 +358,6 @@ impl Service {
     fn leave(&mut self) {
         if !std::mem::replace(&mut self.is_leaving, true) {
             self.node(|node, now| node.leave(now));
-        }
-    }
-
-    fn remember_phone(&mut self, user: String, password: String) {
-        let Some(home) = &self.home else { return };
-        let mut phones = home.phones();
-        phones.insert(user, password);
-        if let Err(e) = home.save_phones(&phones) {
-            tracing::warn!("{e}");
         }
     }
 
@@ -434,6 +432,12 @@ impl Service {
                 Level::Info => tracing::info!(part = target, "{message}"),
                 Level::Warn => tracing::warn!(part = target, "{message}"),
             },
+            Event::SetLogFilter(level) => self.admin.set_log(&level),
+            Event::Inbox(message) => {
+                // Who and how much, never what.
+                let (from, to, bytes) = (&message.from, &message.to, message.text.len());
+                tracing::info!("message {from} -> {to}, {bytes} bytes: {}", message.state);
+            }
             Event::Call(call) => tracing::info!("call {} -> {}: {}", call.from, call.to, call.state),
             _ => {}
         }
@@ -463,7 +467,7 @@ impl Service {
         self.dirty = false;
         self.saved = Instant::now();
         let saved = self.world.node(self.index).save();
-        self.home.as_ref().map_or(Ok(()), |home| home.save(&saved))
+        self.admin.home.as_ref().map_or(Ok(()), |home| home.save(&saved))
     }
 
     fn save_if_due(&mut self) {

@@ -1,20 +1,20 @@
 //! `docs/control-api.md` and the code say the same: every command with every field, and answers of the
 //! documented shape from a peer that runs.
 
+mod cli;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use cli::Peer;
 use openvoip::control;
-use openvoip::peer::{Options, Peer};
-use pollster::block_on;
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../../docs/control-api.md");
 
 /// Objects whose keys are data and not fields.
-const MAPS: [&str; 5] = ["ledger", "load", "dropped", "counts", "diagnostics"];
+const MAPS: [&str; 7] = ["ledger", "load", "dropped", "counts", "diagnostics", ".settings", ".origin"];
 
 /// What the document says about one command.
 struct Section {
@@ -73,21 +73,11 @@ fn the_document_lists_the_fields_that_each_command_takes_and_no_others() {
 
 #[test]
 fn a_running_peer_answers_in_the_documented_shape() {
-    let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-    let bob = Options { listen: any, sip: any, users: vec!["bob@camp.example".into()], ..Options::default() };
-    let bob = block_on(Peer::start(bob)).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let mut alice =
-        Options { data_dir: Some(dir.path().into()), listen: any, sip: any, ..Options::default() };
-    alice.users = vec!["alice@camp.example".into()];
-    alice.config.bootstrap = vec![bob.address()];
-    let _alice = block_on(Peer::start(alice)).unwrap();
-    let published = |answer: Value| answer["users"][0]["state"] == "published";
-    for _ in 0..100 {
-        if published(ask(dir.path(), &serde_json::json!({ "command": "status" }))) {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(50));
+    let bob = Peer::start(&["up", "--user", "bob@camp.example"]);
+    let alice = ["up", "--user", "alice@camp.example", "--bootstrap", &bob.address()];
+    let alice = Peer::start(&alice);
+    for peer in [&bob, &alice] {
+        peer.until("status", |status| status["users"][0]["state"] == "published");
     }
     // Values first, so that tables and lists have something to show; the goodbye last.
     let mut sections: BTreeMap<usize, Section> = sections().into_iter().enumerate().collect();
@@ -95,13 +85,13 @@ fn a_running_peer_answers_in_the_documented_shape() {
     let order = first.into_iter().chain(0..sections.len()).collect::<Vec<_>>();
     for n in order {
         let Some(section) = sections.remove(&n) else { continue };
-        let request = section.request.to_string().replace("192.0.2.2:7080", &bob.address().to_string());
-        let answer = ask(dir.path(), &serde_json::from_str(&request).unwrap());
+        let request = section.request.to_string().replace("192.0.2.2:7080", &bob.address());
+        let answer = ask(alice.dir(), &serde_json::from_str(&request).unwrap());
         assert_eq!(answer["schema"], section.answer["schema"], "{}: {answer}", section.name);
         assert_eq!(answer["exit"], section.answer["exit"], "{}: {answer}", section.name);
         same_shape(&section.name, &section.answer, &answer);
     }
-    assert_eq!(ask(dir.path(), &serde_json::json!({ "command": "status" }))["exit"], 3);
+    assert_eq!(ask(alice.dir(), &serde_json::json!({ "command": "status" }))["exit"], 3);
 }
 
 fn ask(dir: &Path, request: &Value) -> Value {

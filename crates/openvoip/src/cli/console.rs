@@ -11,7 +11,8 @@ getrt | getnt | getro NODE                 the same of another peer: IP PORT, IP
 insert KEY VALUE | remove KEY              store a value, withdraw it
 rlookup KEY                                find by key: what `insert` stored, or a key in hexadecimal
 ulookup USER                               find a user
-set NAME VALUE | unset NAME                a load value: cpu, bandwidth
+set NAME VALUE [NODE] | unset NAME [NODE]  a load value (cpu, bandwidth), or with NODE also `log`;
+                                           at another peer with the key of `openvoip operator key`
 ping WHO | status | help | quit";
 
 /// Reads commands from standard input; the exit code is 0 whatever they came to.
@@ -51,8 +52,12 @@ fn answer(context: &Context, words: &[&str]) -> Option<Value> {
         }
         ("rlookup", 2) => json!({ "command": "get", "key": word(1) }),
         ("ulookup", 2) => json!({ "command": "lookup", "who": word(1) }),
-        ("set", 3) => json!({ "command": "set", "name": word(1), "value": word(2) }),
-        ("unset", 2) => json!({ "command": "set", "name": word(1), "value": null }),
+        ("set", 3..=5) => {
+            json!({ "command": "set", "name": word(1), "value": word(2), "node": node_from(&words[3..]) })
+        }
+        ("unset", 2..=4) => {
+            json!({ "command": "set", "name": word(1), "value": null, "node": node_from(&words[2..]) })
+        }
         ("ping", 2) => json!({ "command": "ping", "who": word(1) }),
         _ => return None,
     };

@@ -13,13 +13,20 @@ use super::seconds;
 /// Phones that may register at this peer.
 #[derive(Subcommand)]
 pub(crate) enum Phone {
-    /// Let a phone register.
+    /// Let a phone register; a user who is new at this peer is published.
     Add {
         /// As this user of the peer.
         user: String,
         /// With this password.
         #[arg(long)]
         password: String,
+    },
+    /// Who may register, and which phones are there now.
+    List,
+    /// Let a user's phones register no more.
+    Rm {
+        /// The user.
+        user: String,
     },
 }
 
@@ -29,6 +36,8 @@ impl Phone {
             Phone::Add { user, password } => {
                 json!({ "command": "phone add", "who": user, "password": password })
             }
+            Phone::List => json!({ "command": "phone list" }),
+            Phone::Rm { user } => json!({ "command": "phone rm", "who": user }),
         };
         context.show(context.ask(&request))
     }
