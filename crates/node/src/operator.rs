@@ -137,7 +137,7 @@ impl Node {
             Some((address, Some(id))) => self.send_setting(now, op, address, id),
             // The command names its peer, so first the peer at that address is asked for its name.
             Some(to) => drop(self.ask(now, to, MessageType::KeepAlive, &[], Purpose::Greet(op))),
-            None => self.resolve_target(now, target, ResolvedFor::Configure(op)),
+            None => self.resolve_target(now, op, target, ResolvedFor::Configure(op)),
         }
         self.drain(now);
         op

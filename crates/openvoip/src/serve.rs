@@ -96,7 +96,8 @@ pub fn run(options: Options) -> Result<(), String> {
         println!("{body}");
     }
     eprintln!("peer      {peer}");
-    eprintln!("phones    register at {sip} (UDP or TCP) as one of: {}", users.join(", "));
+    let names = if users.is_empty() { String::new() } else { format!(" as one of: {}", users.join(", ")) };
+    eprintln!("phones    register at {sip} (UDP or TCP){names}");
     let dir = options.data_dir.display();
     eprintln!("next      openvoip --data-dir {dir} phone add NAME --password PASSWORD");
     eprintln!("          openvoip --data-dir {dir} call echo");
@@ -276,7 +277,7 @@ impl Server {
             }
             Event::Save => self.dirty = true,
             Event::Left => self.left = true,
-            Event::Online => eprintln!("online"),
+            Event::Online => tracing::info!("online"),
             Event::Offline { reason } => tracing::warn!("{reason}"),
             Event::Published { aor } => tracing::info!("{aor} is published"),
             Event::NameTaken { aor } => tracing::warn!("{aor} belongs to somebody else's key"),

@@ -143,6 +143,9 @@ fn several_pings_are_one_answer() {
     let (code, silent) = alice.ask(&["ping", "127.0.0.1:9", "-c", "2", "--interval", "0"]);
     assert_eq!((code, &silent["received"]), (5, &json!(0)));
     assert_eq!(alice.ask(&["ping", "nobody@demo.test"]).0, 4);
+    let (code, own) = alice.ask(&["ping", "alice@demo.test"]);
+    assert_eq!(code, 1);
+    assert!(own["error"].as_str().unwrap().contains("this peer itself"), "{own}");
 }
 
 #[test]
