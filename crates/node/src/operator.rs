@@ -253,7 +253,7 @@ impl Node {
             let value = Some(value).filter(|v| !v.is_empty());
             self.set_load(name, value).map_err(|e| (Code::BAD_REQUEST, e))?;
         }
-        self.log(Level::Info, "operator", format!("{operator:?} set {name} to '{value}'"));
+        self.log(Level::Info, "operator", format!("{operator:?} set {name} to {value:?}"));
         Ok(())
     }
 }

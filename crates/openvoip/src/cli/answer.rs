@@ -12,7 +12,7 @@ pub(crate) struct Context {
     pub(crate) data_dir: PathBuf,
     /// Whether the answer is printed as JSON.
     pub(crate) json: bool,
-    /// How long to wait for an answer, in seconds.
+    /// How long to wait for an answer, in seconds: 1 or more, and not so many that sums overflow.
     pub(crate) timeout: u64,
 }
 
@@ -95,11 +95,12 @@ fn table(items: &[Value]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// A value as a person reads it: texts without quotes, fractions with three digits at most.
+/// A value as a person reads it: texts without quotes, fractions with three digits at most. Texts may
+/// come from strangers, so nothing in them can steer the terminal.
 fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => text.replace(char::is_control, "\u{fffd}"),
         Value::Number(number) if number.is_f64() => {
             let text = format!("{:.3}", number.as_f64().unwrap_or_default());
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
@@ -118,5 +119,6 @@ mod tests {
         assert_eq!(table(&rows), ["node    rtt_ms", "ab      1.25", "abcdef  -"]);
         assert_eq!(table(&[json!("a"), json!(2)]), ["a", "2"]);
         assert_eq!(plain(&json!(3.0)), "3");
+        assert_eq!(plain(&json!("a\u{1b}[2Jb")), "a\u{fffd}[2Jb");
     }
 }
