@@ -234,7 +234,7 @@ impl Node {
             Some((address, id)) => {
                 self.ask(now, (address, id), MessageType::KeepAlive, &[], Purpose::Ping(op));
             }
-            None => self.resolve_target(now, target, ResolvedFor::Ping(op)),
+            None => self.resolve_target(now, op, target, ResolvedFor::Ping(op)),
         }
         self.drain(now);
         op
@@ -264,7 +264,7 @@ impl Node {
         let op = self.new_op();
         match self.contact_at_once(target) {
             Some(to) => self.ask_tables(now, op, to, table),
-            None => self.resolve_target(now, target, ResolvedFor::Tables(op, table)),
+            None => self.resolve_target(now, op, target, ResolvedFor::Tables(op, table)),
         }
         self.drain(now);
         op
@@ -282,10 +282,17 @@ impl Node {
         }
     }
 
-    pub(crate) fn resolve_target(&mut self, now: Time, target: &Target, purpose: ResolvedFor) {
+    pub(crate) fn resolve_target(&mut self, now: Time, op: OpId, target: &Target, purpose: ResolvedFor) {
         match target {
             Target::User(user) => {
                 let aor = canonical_aor(user, &self.default_domain());
+                if self.identity.users.iter().any(|u| u.aor == aor) {
+                    return self.failed(
+                        op,
+                        Code::BAD_REQUEST.0,
+                        format!("{aor} is served by this peer itself"),
+                    );
+                }
                 self.resolve(now, &aor, purpose);
             }
             Target::Node(id) => self.resolve_node(now, *id, purpose),

@@ -137,7 +137,7 @@ impl Node {
             Some((address, Some(id))) => self.send_setting(now, op, address, id),
             // The command names its peer, so first the peer at that address is asked for its name.
             Some(to) => drop(self.ask(now, to, MessageType::KeepAlive, &[], Purpose::Greet(op))),
-            None => self.resolve_target(now, target, ResolvedFor::Configure(op)),
+            None => self.resolve_target(now, op, target, ResolvedFor::Configure(op)),
         }
         self.drain(now);
         op
@@ -253,7 +253,7 @@ impl Node {
             let value = Some(value).filter(|v| !v.is_empty());
             self.set_load(name, value).map_err(|e| (Code::BAD_REQUEST, e))?;
         }
-        self.log(Level::Info, "operator", format!("{operator:?} set {name} to '{value}'"));
+        self.log(Level::Info, "operator", format!("{operator:?} set {name} to {value:?}"));
         Ok(())
     }
 }

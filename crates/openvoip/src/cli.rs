@@ -43,7 +43,7 @@ struct Cli {
     #[arg(long, global = true)]
     json: bool,
     /// How long to wait for an answer, in seconds; a call may last its --duration on top of it.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     timeout: u64,
     /// Without a command: the status of the peer.
     #[command(subcommand)]

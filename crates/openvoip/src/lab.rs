@@ -329,7 +329,8 @@ mod tests {
         let options = Options {
             peers: 12,
             lookups: 30,
-            idle: Duration::from_millis(1_500),
+            // Longer than a peer is ever silent after joining.
+            idle: Duration::from_secs(4),
             overlay: Algorithm::Kademlia,
             seed: 3,
         };
@@ -338,7 +339,7 @@ mod tests {
         assert_eq!((report.lookups.issued, report.lookups.succeeded), (30, 30));
         assert!(report.lookups.hops_mean >= 1.0, "{report:?}");
         assert!(report.bytes_per_peer_per_s.ledger.unwrap() > 0.0);
-        assert!(report.cpu_s > 0.0 && report.idle_s >= 1.5 && report.rss_bytes > 0);
+        assert!(report.cpu_s > 0.0 && report.idle_s >= 4.0 && report.rss_bytes > 0);
     }
 
     #[test]

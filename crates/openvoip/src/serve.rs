@@ -102,7 +102,8 @@ pub fn run(options: Options) -> Result<(), String> {
         println!("{body}");
     }
     eprintln!("peer      {}", line.peer_address);
-    eprintln!("phones    register at {} (UDP or TCP) as one of: {}", line.sip_address, users.join(", "));
+    let names = if users.is_empty() { String::new() } else { format!(" as one of: {}", users.join(", ")) };
+    eprintln!("phones    register at {} (UDP or TCP){names}", line.sip_address);
     if let Some(dir) = data_dir {
         let dir = dir.display();
         eprintln!("next      openvoip --data-dir {dir} phone add NAME --password PASSWORD");
@@ -114,7 +115,7 @@ pub fn run(options: Options) -> Result<(), String> {
         Some(line) => line.hang_up(),
         None => std::process::exit(130),
     });
-    service.run(None, || eprintln!("online"))
+    service.run(None, || {})
 }
 
 /// Who waits for an answer.
@@ -416,7 +417,7 @@ impl Service {
             Event::Save => self.dirty = true,
             Event::Left => self.left = true,
             Event::Online => {
-                tracing::debug!("online");
+                tracing::info!("online");
                 if let Some(online) = self.online.take() {
                     online();
                 }

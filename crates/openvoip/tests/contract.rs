@@ -34,6 +34,7 @@ fn the_state_of_a_peer() {
     assert_eq!(alice.get(&["phone", "rm", "alice"])["removed"], true);
     assert_eq!(alice.ask(&["phone", "rm", "alice"]).0, 4);
     assert_eq!(alice.get(&["phone", "list"])["phones"], json!([]));
+    assert_eq!(alice.ask(&["phone", "add", "alice", "--password", ""]).0, 1);
 
     // A probe of a random key, and its outcome in the status.
     assert_eq!(alice.get(&["probe", "--every", "3600"])["every_s"], 3600.0);
@@ -143,6 +144,9 @@ fn several_pings_are_one_answer() {
     let (code, silent) = alice.ask(&["ping", "127.0.0.1:9", "-c", "2", "--interval", "0"]);
     assert_eq!((code, &silent["received"]), (5, &json!(0)));
     assert_eq!(alice.ask(&["ping", "nobody@demo.test"]).0, 4);
+    let (code, own) = alice.ask(&["ping", "alice@demo.test"]);
+    assert_eq!(code, 1);
+    assert!(own["error"].as_str().unwrap().contains("this peer itself"), "{own}");
 }
 
 #[test]
@@ -179,9 +183,14 @@ fn failures_are_answers_with_exit_codes() {
     assert_eq!(code, 3);
     has(&answer, "error:s next:s");
     assert!(answer["next"].as_str().unwrap().contains("openvoip up"));
-    for line in
-        ["stattus", "lookup", "ping bob -c many", "call bob --duration soon", "lookup bob --mode fast"]
-    {
+    for line in [
+        "stattus",
+        "lookup",
+        "ping bob -c many",
+        "call bob --duration soon",
+        "lookup bob --mode fast",
+        "status --timeout 0",
+    ] {
         let (code, answer) = openvoip(&line.split(' ').collect::<Vec<_>>());
         assert_eq!((code, &answer["schema"]), (2, &json!("openvoip.error/1")), "{line}: {answer}");
     }

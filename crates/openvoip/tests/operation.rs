@@ -158,6 +158,19 @@ fn the_command_line_wins_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
+fn whoever_joins_learns_the_options_of_the_overlay() {
+    let founder = Peer::start(&["bootstrap", "--overlay-name", "camp", "--hash", "sha-1", "--base", "16"]);
+    let peer = Peer::start(&["up", "--bootstrap", &founder.address()]);
+    let status = peer.get(&["status"]);
+    let overlay = &status["overlay"];
+    assert_eq!(
+        (&overlay["name"], &overlay["hash"], &overlay["base"]),
+        (&json!("camp"), &json!("sha-1"), &json!(16))
+    );
+    assert_eq!(status["node_id"].as_str().unwrap().len(), 40);
+}
+
+#[test]
 fn the_configuration_file_of_the_data_directory_is_read_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("openvoip.toml"), "[overlay]\nname = 'home'").unwrap();

@@ -12,7 +12,7 @@ pub(crate) struct Context {
     pub(crate) data_dir: PathBuf,
     /// Whether the answer is printed as JSON.
     pub(crate) json: bool,
-    /// How long to wait for an answer, in seconds.
+    /// How long to wait for an answer, in seconds: 1 or more, and not so many that sums overflow.
     pub(crate) timeout: u64,
 }
 
@@ -61,7 +61,7 @@ fn without_exit(mut answer: Value) -> (Value, i32) {
     (answer, code as i32)
 }
 
-/// An answer for people: one value a line, one item of a list a line.
+/// An answer for people: one value a line, and lists of things as tables.
 fn print_plain(answer: Option<&Map<String, Value>>, depth: usize) {
     let indent = "  ".repeat(depth);
     for (name, value) in answer.into_iter().flatten().filter(|(name, _)| *name != "schema") {
@@ -72,16 +72,53 @@ fn print_plain(answer: Option<&Map<String, Value>>, depth: usize) {
             }
             Value::Array(items) => {
                 println!("{indent}{name} ({})", items.len());
-                for item in items {
-                    let fields = item.as_object().map(|o| o.values().map(plain).collect::<Vec<_>>());
-                    println!("{indent}  {}", fields.map_or_else(|| plain(item), |f| f.join("  ")));
-                }
+                table(items).iter().for_each(|line| println!("{indent}  {line}"));
             }
             value => println!("{indent}{name:<24} {}", plain(value)),
         }
     }
 }
 
+/// Things of one kind, one a line under the names of their fields; other items as they are.
+fn table(items: &[Value]) -> Vec<String> {
+    let Some(Value::Object(first)) = items.first() else { return items.iter().map(plain).collect() };
+    let names: Vec<&String> = first.keys().collect();
+    let head = names.iter().map(|name| (*name).clone()).collect();
+    let cells = |item: &Value| names.iter().map(|name| plain(&item[name.as_str()])).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(items.iter().map(cells)).collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..names.len()).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect()
+}
+
+/// A value as a person reads it: texts without quotes, fractions with three digits at most. Texts may
+/// come from strangers, so nothing in them can steer the terminal.
 fn plain(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.replace(char::is_control, "\u{fffd}"),
+        Value::Number(number) if number.is_f64() => {
+            let text = format!("{:.3}", number.as_f64().unwrap_or_default());
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_tables() {
+        let rows = [json!({ "node": "ab", "rtt_ms": 1.25 }), json!({ "node": "abcdef", "rtt_ms": null })];
+        assert_eq!(table(&rows), ["node    rtt_ms", "ab      1.25", "abcdef  -"]);
+        assert_eq!(table(&[json!("a"), json!(2)]), ["a", "2"]);
+        assert_eq!(plain(&json!(3.0)), "3");
+        assert_eq!(plain(&json!("a\u{1b}[2Jb")), "a\u{fffd}[2Jb");
+    }
 }

@@ -120,7 +120,7 @@ pub(crate) struct Sim {
     /// Another number of peers than the scenario's.
     #[arg(long, value_name = "N")]
     nodes: Option<usize>,
-    /// Write report.json and log.txt to this directory; the log takes about 100 bytes for each datagram.
+    /// Write report.json and log.txt to this directory; the log takes about 70 bytes for each datagram.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

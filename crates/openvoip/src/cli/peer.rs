@@ -50,7 +50,8 @@ struct Common {
     /// Let operators set load values of the overlay's peers from afar, if this peer founds it.
     #[arg(long)]
     remote_settings: bool,
-    /// Public key of somebody who may change the log level of this peer from afar; repeatable.
+    /// Public key of an operator, who may change the log level of this peer from afar, and its load
+    /// values where the overlay allows it; repeatable.
     #[arg(long, value_name = "KEY")]
     operator: Vec<PublicKey>,
     /// What is logged: off, error, warn, info, debug or trace, or a list like info,openvoip=debug
@@ -124,7 +125,7 @@ impl Up {
     }
 }
 
-/// Run a peer that founds an overlay and tells others its options; an `up` without users or phones.
+/// Run a peer that founds an overlay and tells others its options: an `up` that joins nothing.
 #[derive(Args)]
 pub(crate) struct Bootstrap {
     #[command(flatten)]
