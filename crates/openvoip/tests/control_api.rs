@@ -4,6 +4,8 @@
 mod cli;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -92,6 +94,76 @@ fn a_running_peer_answers_in_the_documented_shape() {
         same_shape(&section.name, &section.answer, &answer);
     }
     assert_eq!(ask(alice.dir(), &serde_json::json!({ "command": "status" }))["exit"], 3);
+}
+
+/// A connection to the control socket of a peer.
+struct Line(BufReader<UnixStream>);
+
+impl Line {
+    fn open(peer: &Peer) -> Line {
+        let stream = UnixStream::connect(peer.dir().join("control.sock")).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        Line(BufReader::new(stream))
+    }
+
+    fn send(&mut self, text: &str) {
+        self.0.get_mut().write_all(text.as_bytes()).unwrap();
+    }
+
+    /// The next answer; `None` when the peer has closed the connection.
+    fn next(&mut self) -> Option<Value> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).ok()
+    }
+}
+
+#[test]
+fn a_program_that_closes_its_sending_side_gets_all_its_answers_and_then_the_end() {
+    let peer = Peer::start(&["up"]);
+    let mut line = Line::open(&peer);
+    line.send("{\"command\": \"call\", \"who\": \"echo\", \"duration\": 0.5}\n\n{\"command\": \"status\"}\n");
+    line.0.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(line.next().unwrap()["schema"], "openvoip.status/1");
+    assert_eq!(line.next().unwrap()["schema"], "openvoip.call/1");
+    assert_eq!(line.next(), None);
+}
+
+#[test]
+fn a_call_of_a_program_that_goes_away_is_hung_up() {
+    let peer = Peer::start(&["up"]);
+    let mut line = Line::open(&peer);
+    line.send("{\"command\": \"call\", \"who\": \"echo\"}\n");
+    peer.until("status", |status| status["calls"] == 1);
+    drop(line);
+    peer.until("status", |status| status["calls"] == 0);
+}
+
+#[test]
+fn a_watch_goes_on_answering_and_a_bad_line_harms_nobody() {
+    let peer = Peer::start(&["up"]);
+    let mut line = Line::open(&peer);
+    line.send("{\"command\": \"watch\", \"key\": \"k\", \"every\": 1}\n");
+    assert_eq!(line.next().unwrap()["found"], false);
+    line.send("nonsense\n{\"command\": \"put\", \"key\": \"k\", \"value\": \"v\"}\n");
+    let mut answers = [(); 3].map(|()| line.next().unwrap());
+    answers.sort_by_key(|answer| answer["schema"].to_string());
+    let schemas = answers.each_ref().map(|answer| answer["schema"].as_str().unwrap());
+    assert_eq!(schemas, ["openvoip.change/1", "openvoip.error/1", "openvoip.put/1"]);
+    assert_eq!((&answers[0]["value"], &answers[1]["exit"]), (&"v".into(), &2.into()));
+}
+
+#[test]
+fn a_request_without_end_ends_the_connection_and_not_the_peer() {
+    let peer = Peer::start(&["up"]);
+    let mut line = Line::open(&peer);
+    let part = vec![b'x'; 1 << 20];
+    let mut sent = 0;
+    while sent < 8 && line.0.get_mut().write_all(&part).is_ok() {
+        sent += 1;
+    }
+    assert!(sent < 8, "more than twice the longest request was taken");
+    assert_eq!(peer.get(&["status"])["online"], true);
 }
 
 fn ask(dir: &Path, request: &Value) -> Value {
