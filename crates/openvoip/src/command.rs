@@ -4,24 +4,23 @@
 //! ([`crate::control`]), the Rust API makes it itself ([`crate::peer`]). So all can do the same, and
 //! what one of them can do is what `docs/control-api.md` lists.
 
+mod fields;
+
 use std::time::Duration;
 
 use node::report::{
     CallReport, ConnectionRow, InboxMessage, ObjectRow, PhoneStatus, Probes, Status, TableRow, Value,
 };
 use node::{CallOptions, LookupOptions, Mode, Node, OpId, Outcome, Table, Target};
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use wire::p2pp::Kind;
 use wire::{ResourceId, Time};
 
 use crate::admin::Admin;
+use fields::{bytes, kind, mode, seconds, some_text, target, target_there, user_kind};
 
 /// How often a watched record is looked up when nothing else is said.
 pub const WATCH_EVERY: Duration = Duration::from_secs(30);
-
-/// Longest time span of a command: a year.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// A command. In JSON its name stands in the field `command`, its fields beside it; `null` and `""`
 /// mean the same as leaving a field out, and a field that a command does not have is an error.
@@ -364,64 +363,6 @@ impl Command {
 
 fn first_user(node: &Node, now: Time) -> String {
     node.status(now).users.first().map_or_else(|| "peer".into(), |u| u.aor.clone())
-}
-
-// ---- fields in JSON ----------------------------------------------------------------------------
-
-fn some_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    Ok(Option::<String>::deserialize(from)?.filter(|text| !text.is_empty()))
-}
-
-fn target<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Target>, D::Error> {
-    Ok(some_text(from)?.map(|text| {
-        let Ok(target) = text.parse();
-        target
-    }))
-}
-
-fn target_there<'de, D: Deserializer<'de>>(from: D) -> Result<Target, D::Error> {
-    target(from)?.ok_or_else(|| D::Error::custom("a Node-ID, an address or a user is missing"))
-}
-
-fn seconds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
-    match Option::<f64>::deserialize(from)? {
-        None => Ok(None),
-        Some(s) if (0.0..=LONGEST.as_secs_f64()).contains(&s) => Ok(Some(Duration::from_secs_f64(s))),
-        Some(s) => Err(D::Error::custom(format!("{s} is not a number of seconds from 0 to a year"))),
-    }
-}
-
-fn mode<'de, D: Deserializer<'de>>(from: D) -> Result<Mode, D::Error> {
-    some_text(from)?.map_or(Ok(Mode::default()), |text| text.parse().map_err(D::Error::custom))
-}
-
-fn user_kind() -> Kind {
-    Kind::USER
-}
-
-fn kind<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
-    let Some(text) = some_text(from)? else { return Ok(Kind::USER) };
-    let known = [Kind::USER, Kind::PEER, Kind::DATA];
-    known
-        .into_iter()
-        .find(|k| k.name() == text)
-        .ok_or_else(|| D::Error::custom(format!("unknown kind '{text}': choose user, peer or data")))
-}
-
-/// A text, or `{"hex": "..."}` for bytes that are none.
-fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Value {
-        Text(String),
-        Hex { hex: String },
-    }
-    match Value::deserialize(from)? {
-        Value::Text(text) => Ok(text.into_bytes()),
-        Value::Hex { hex } => {
-            data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).map_err(D::Error::custom)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! A peer that runs: one loop around one node, and everybody who may tell it something.
 //!
 //! Commands come from programs at the control socket (`serve/socket.rs`) and from handles of the Rust
-//! API ([`crate::peer`]), and are carried out by [`Command::execute`] alike. Who asked is an `Asker`;
+//! API ([`crate::peer`]), and are carried out by `Command::execute` alike. Who asked is an `Asker`;
 //! one that goes away is forgotten, and a call it made is hung up.
 
+mod line;
 mod socket;
 mod watch;
 
@@ -11,12 +12,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use futures_channel::{mpsc, oneshot};
 use mio::{Token, Waker};
-use node::report::Value;
 use node::{Config, Event, Identity, Level, Node, OpId, Outcome, Saved, User};
 use serde_json::json;
 use wire::{KeyPair, Seed, Time, UnixTime};
@@ -26,9 +25,10 @@ use crate::command::{Answer, Command, Reply};
 use crate::control;
 use crate::home::Home;
 use crate::logging::Logs;
-use crate::peer::Error;
 use crate::run::{Bound, World};
 
+pub(crate) use line::{Asker, Line};
+use line::{Request, is_there};
 use socket::ControlSocket;
 use watch::Watches;
 
@@ -116,50 +116,6 @@ pub fn run(options: Options) -> Result<(), String> {
         None => std::process::exit(130),
     });
     service.run(None, || {})
-}
-
-/// Who waits for an answer.
-#[derive(Debug)]
-pub(crate) enum Asker {
-    /// A program at the control socket, and what its answer is about.
-    Client(Token, &'static str),
-    /// A future of the Rust API.
-    Once(oneshot::Sender<Answer>),
-    /// A stream of the Rust API.
-    Every(mpsc::Sender<Answer>),
-}
-
-/// A command, and who wants its answer.
-struct Request {
-    command: Command,
-    asker: Asker,
-}
-
-/// The way to a running peer, for handles in other threads.
-#[derive(Clone, Debug)]
-pub(crate) struct Line {
-    sender: SyncSender<Request>,
-    waker: Arc<Waker>,
-    pub(crate) peer_address: SocketAddr,
-    pub(crate) sip_address: SocketAddr,
-}
-
-impl Line {
-    /// Sends a command, unless the queue is full or the peer has ended.
-    pub(crate) fn send(&self, command: Command, asker: Asker) -> Result<(), Error> {
-        self.sender.try_send(Request { command, asker }).map_err(|e| match e {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::Stopped,
-        })?;
-        let _ = self.waker.wake();
-        Ok(())
-    }
-
-    fn hang_up(self) {
-        let waker = Arc::clone(&self.waker);
-        drop(self);
-        let _ = waker.wake();
-    }
 }
 
 struct Waiting {
@@ -479,24 +435,6 @@ impl Service {
         {
             tracing::warn!("{e}");
         }
-    }
-}
-
-impl Asker {
-    /// Tells a stream of a change; `false` if it has not taken the earlier ones yet.
-    fn tell(&mut self, key: &str, value: Value) -> bool {
-        match self {
-            Asker::Every(sender) => sender.try_send(Answer::Changed(key.to_owned(), value)).is_ok(),
-            Asker::Client(..) | Asker::Once(_) => false,
-        }
-    }
-}
-
-fn is_there(socket: &Option<ControlSocket>, asker: &Asker) -> bool {
-    match asker {
-        Asker::Client(client, _) => socket.as_ref().is_some_and(|s| s.is_open(*client)),
-        Asker::Once(sender) => !sender.is_canceled(),
-        Asker::Every(sender) => !sender.is_closed(),
     }
 }
 
