@@ -159,6 +159,7 @@ fn lookup(node: &mut Node, now: Time, who: &str, request: &Value) -> Reply {
         paths: request["paths"].as_u64().unwrap_or(0).min(8) as u8,
         trace: request["trace"].as_bool().unwrap_or(false),
         fresh: request["fresh"].as_bool().unwrap_or(false),
+        ..LookupOptions::default()
     };
     let op = match who.parse::<wire::Key>() {
         Ok(key) => node.lookup_key(now, ResourceId(key), kind(request), options),
