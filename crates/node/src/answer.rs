@@ -9,12 +9,14 @@ use std::time::Duration;
 use overlay::Route;
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    Builder, Code, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RouteHop,
+    Builder, Code, Header, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
+    RecordSummary, RouteHop,
 };
 use wire::{Contact, NodeId, Time};
 
+use crate::membership::PEER_INFO_LEN;
 use crate::node::{Node, Purpose};
-use crate::search::push_table;
+use crate::search::{WIDTH, push_table};
 
 /// Shortest answer to an unproven address: the bare fixed header and a cookie.
 const PROOF_LEN: usize = 32 + 20;
@@ -92,11 +94,15 @@ impl Node {
     /// Sends an answer, or, to an unproven address that asked with less, a cookie.
     pub(crate) fn respond(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, builder: Builder) {
         let bytes = builder.finish();
-        let asked = message.bytes().len();
-        if bytes.len() <= asked || self.link.proofs.is_proven(now, remote) {
+        if bytes.len() <= message.bytes().len() || self.link.proofs.is_proven(now, remote) {
             return self.send_peer(now, message.header.message, remote, bytes);
         }
-        if asked < PROOF_LEN {
+        self.demand_proof(now, remote, message);
+    }
+
+    /// Answers an unproven address with nothing but a cookie to repeat.
+    pub(crate) fn demand_proof(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if message.bytes().len() < PROOF_LEN {
             return self.link.count_drop("unproven");
         }
         let mut header = message.header.answer(Code::PROOF_REQUIRED, NodeId(self.hash().digest(b"")));
@@ -195,7 +201,8 @@ impl Node {
         key: &wire::Key,
         here: Code,
     ) {
-        let width = crate::search::WIDTH;
+        // Half as many peers lead on almost as well, and a peer that many ask must be brief.
+        let width = if self.ledger.is_short() { WIDTH / 2 } else { WIDTH };
         let Some(standing) = &self.standing else { return };
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
@@ -222,14 +229,32 @@ impl Node {
                 _ => record.lifetime,
             };
             let lifetime = Duration::from_secs(seconds.into());
+            let summary = record.summary();
+            let is_new = self.storage.find(&summary).is_none();
             outcome = self.storage.store(now, record, lifetime);
-            if let (Ok(_), true, Some(holder)) = (outcome, from_holder, message.header.source) {
-                self.storage.held_also_by(now, &record.summary(), holder);
+            if outcome.is_err() {
+                continue;
+            }
+            if is_new {
+                self.expect_other_holders(now, &summary, message);
+            }
+            if let (true, Some(holder)) = (from_holder, message.header.source) {
+                self.storage.held_also_by(now, &summary, holder);
+            }
+            if is_new {
+                self.spread(now, &summary);
             }
         }
         match outcome {
             Ok(granted) => self.answer_granted(now, remote, message, granted),
             Err(code) => self.refuse(now, remote, message, code, code.reason()),
+        }
+    }
+
+    /// Whoever brings a record names the other holders, so that we need not offer it to them.
+    fn expect_other_holders(&mut self, now: Time, summary: &RecordSummary, message: &Message<'_>) {
+        for contact in crate::membership::contacts_in(message) {
+            self.storage.held_also_by(now, summary, contact.id);
         }
     }
 
@@ -260,7 +285,8 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
-    /// Carries a record to another peer.
+    /// Carries a record to another peer; `holders` get it at the same time.
+    #[expect(clippy::too_many_arguments, reason = "a record, its way and its purpose")]
     pub(crate) fn send_record(
         &mut self,
         now: Time,
@@ -268,11 +294,15 @@ impl Node {
         message: MessageType,
         record: RecordRef<'_>,
         lifetime: Duration,
+        holders: &[Contact],
         purpose: Purpose,
     ) {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        let objects = [Object::Resource(record), Object::Expires(seconds)];
-        self.ask_signed(now, (to.address, Some(to.id)), message, &objects, purpose);
+        let fits = holders.len().min((MAX_VALUE - record.value.len()) / PEER_INFO_LEN);
+        let others = Object::NeighborTable(PeerList::Contacts(&holders[..fits]));
+        let objects = [Object::Resource(record), Object::Expires(seconds), others];
+        let objects = &objects[..2 + usize::from(fits > 0)];
+        self.ask_signed(now, (to.address, Some(to.id)), message, objects, purpose);
     }
 }
 

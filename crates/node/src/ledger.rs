@@ -2,7 +2,9 @@
 //!
 //! Every datagram of the peer port is booked under one function, counted with IP and UDP headers.
 //! Maintenance (all that happens without the owner doing anything) has a ceiling: a mean over ten
-//! minutes with a burst for joining, kept by a token bucket that delays upkeep, never answers.
+//! minutes with a burst for joining, kept by a token bucket that delays upkeep, never answers. A peer
+//! whom many know may answer its ceiling away; so a fifth of it is kept for its own upkeep, because a
+//! table that rots there misleads everybody who asks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -15,6 +17,9 @@ use crate::report::Rates;
 
 /// The window of every mean.
 pub const WINDOW: Duration = Duration::from_secs(600);
+
+/// The share of ceiling and burst that upkeep may use whatever answers cost.
+const UPKEEP_SHARE: f64 = 0.2;
 
 const SLOT: Duration = Duration::from_secs(10);
 const SLOTS: usize = (WINDOW.as_secs() / SLOT.as_secs()) as usize;
@@ -117,6 +122,8 @@ pub struct Ledger {
     started: Time,
     maintenance_sent: u64,
     tokens: f64,
+    /// Bytes of the share kept for our own upkeep.
+    reserve: f64,
     tokens_at: Time,
     ceiling: f64,
     burst: f64,
@@ -132,6 +139,7 @@ impl Ledger {
             started: now,
             maintenance_sent: 0,
             tokens: f64::from(burst),
+            reserve: f64::from(burst) * UPKEEP_SHARE,
             tokens_at: now,
             ceiling: f64::from(ceiling),
             burst: f64::from(burst),
@@ -162,13 +170,25 @@ impl Ledger {
     /// Whether upkeep may spend more now; answers and the owner's own wishes never ask.
     pub fn may_maintain(&mut self, now: Time) -> bool {
         self.refill(now);
-        self.tokens > 0.0
+        self.tokens > 0.0 || self.reserve > 0.0
+    }
+
+    /// Upkeep begins something that will cost us about so many bytes.
+    pub fn spend_upkeep(&mut self, bytes: usize) {
+        self.reserve -= bytes as f64;
+    }
+
+    /// Whether answers to others have used up what maintenance may spend: time to be brief.
+    pub fn is_short(&self) -> bool {
+        self.tokens <= 0.0
     }
 
     /// When upkeep may spend again.
     pub fn may_maintain_at(&self, now: Time) -> Time {
-        let missing = (1.0 - self.tokens).max(0.0);
-        now + Duration::from_secs_f64((missing / self.ceiling.max(1.0)).clamp(0.1, 600.0))
+        let ceiling = self.ceiling.max(1.0);
+        let tokens = (1.0 - self.tokens).max(0.0) / ceiling;
+        let reserve = (1.0 - self.reserve).max(0.0) / (ceiling * UPKEEP_SHARE);
+        now + Duration::from_secs_f64(tokens.min(reserve).clamp(0.1, 600.0))
     }
 
     /// Maintenance bytes sent since the start.
@@ -212,6 +232,7 @@ impl Ledger {
     fn refill(&mut self, now: Time) {
         let earned = now.since(self.tokens_at).as_secs_f64() * self.ceiling;
         self.tokens = (self.tokens + earned).min(self.burst);
+        self.reserve = (self.reserve + earned * UPKEEP_SHARE).min(self.burst * UPKEEP_SHARE);
         self.tokens_at = now;
     }
 }
@@ -245,14 +266,31 @@ mod tests {
     }
 
     #[test]
-    fn upkeep_waits_when_the_burst_is_spent() {
+    fn upkeep_waits_when_the_burst_and_its_own_share_are_spent() {
         let mut ledger = Ledger::new(Time::ZERO, 500, 1_000);
         assert!(ledger.may_maintain(Time::ZERO));
+        ledger.spend_upkeep(400);
         ledger.sent(Time::ZERO, Function::Table, &peer(), 1_472);
         assert!(!ledger.may_maintain(Time::ZERO));
         let again = ledger.may_maintain_at(Time::ZERO);
         assert!(ledger.may_maintain(again + Duration::from_millis(10)));
         assert!(again >= Time::from_millis(1_000));
+    }
+
+    #[test]
+    fn a_peer_that_answers_its_ceiling_away_still_keeps_its_own_table() {
+        let mut ledger = Ledger::new(Time::ZERO, 500, 1_000);
+        let mut kept = 0;
+        for second in 1..=600 {
+            let now = Time::from_secs(second);
+            ledger.sent(now, Function::Table, &peer(), 1_472);
+            assert!(ledger.is_short() || second < 3);
+            while ledger.may_maintain(now) {
+                ledger.spend_upkeep(150);
+                kept += 150;
+            }
+        }
+        assert!((60_000..62_000).contains(&kept), "{kept} bytes: a fifth of 500 a second");
     }
 
     #[test]

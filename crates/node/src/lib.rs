@@ -42,6 +42,7 @@ pub mod operator;
 mod phones;
 mod plane;
 mod publish;
+mod replicate;
 pub mod report;
 mod search;
 pub mod storage;

@@ -17,7 +17,7 @@ use wire::{Contact, HashAlgorithm, Time};
 use crate::config::{Config, KeptValue, OverlayOptions, Saved};
 use crate::event::{Event, Level};
 use crate::node::{ANSWER_TIMEOUT, Alarm, Node, Purpose, Standing, millis};
-use crate::search::{For, Want};
+use crate::search::{For, LookupOptions, Want};
 use crate::storage::Storage;
 
 /// Peers a bootstrap answer names (slides of 2008: recently joined and managed ones mixed).
@@ -255,15 +255,15 @@ impl Node {
         }
         let Some(standing) = &mut self.standing else { return };
         let known = standing.table.contacts().into_iter().find(|e| e.contact.id == source);
-        // A replayed goodbye comes from elsewhere: then the peer is asked instead of believed.
+        // A goodbye may be a replay. From elsewhere it is not believed, and no call ends by it: whoever
+        // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
         }
-        self.handle_peer_lost(now, source);
     }
 
     /// What we say about ourselves in a Join.
-    pub(crate) fn own_info(&self, now: Time) -> PeerInfo {
+    pub(crate) fn own_info(&self, now: Time) -> PeerInfo<'static> {
         let mut info = PeerInfo {
             id: self.node_id(),
             uptime: Some(now.since(self.started).as_secs() as u32),
@@ -272,6 +272,11 @@ impl Node {
         };
         info.addresses.extend(self.own_addresses().into_iter().map(AddressInfo::host));
         info
+    }
+
+    /// Ourselves as others name us in tables, once we know an address of ours.
+    pub(crate) fn own_contact(&self) -> Option<Contact> {
+        Some(Contact { id: self.node_id()?, address: *self.own_addresses().first()? })
     }
 
     /// Where we can be reached, best first: the configured address if it is a real one, else what
@@ -302,8 +307,15 @@ impl Node {
 
     /// Does what the overlay wishes for its tables, as far as the byte budget allows.
     pub(crate) fn drain_upkeep(&mut self, now: Time) {
+        while let Some(newcomer) = self.standing.as_mut().and_then(|s| s.table.poll_newcomer()) {
+            self.welcome(now, newcomer);
+        }
         while self.ledger.may_maintain(now) {
             let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
+            self.ledger.spend_upkeep(match wish {
+                Upkeep::Ping(_) | Upkeep::Exchange(_) => REQUEST_COST,
+                Upkeep::Lookup { width, .. } => REQUEST_COST * width,
+            });
             match wish {
                 Upkeep::Ping(contact) => {
                     let to = (contact.address, Some(contact.id));
@@ -320,8 +332,9 @@ impl Node {
                     let objects = [Object::RequestOptions(wanted)];
                     self.ask(now, to, MessageType::ExchangeTable, &objects, Purpose::Exchange);
                 }
-                Upkeep::Lookup(key) => {
-                    self.search(now, key, Want::Peers, For::Upkeep, Default::default());
+                Upkeep::Lookup { key, width } => {
+                    let options = LookupOptions { width, ..LookupOptions::default() };
+                    self.search(now, key, Want::Peers, For::Upkeep, options);
                 }
             }
         }
@@ -381,7 +394,6 @@ impl Node {
         self.respond(now, remote, message, builder);
         if message.header.from_peer {
             self.mention(now, Contact { id: source, address: remote });
-            self.give_to_newcomer(now, Contact { id: source, address: remote });
         }
     }
 
@@ -390,8 +402,11 @@ impl Node {
     }
 }
 
+/// Bytes that a request for upkeep costs us, about, with its headers and one repetition in ten.
+const REQUEST_COST: usize = 150;
+
 /// Room one short Peer-Info with a 256-bit identity and an IPv6 address takes.
-const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
+pub(crate) const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
 
 /// Every peer a message names in a table.
 pub(crate) fn contacts_in(message: &Message<'_>) -> Vec<Contact> {

@@ -420,7 +420,7 @@ impl Node {
             }
             Class::ResponseReceived => {
                 if let Some(source) = header.source {
-                    self.transactions.answer_received(&(source, header.transaction));
+                    self.transactions.answer_received(&(source, header.transaction), remote);
                 }
             }
         }

@@ -219,6 +219,8 @@ impl Node {
                 Object::Setting(s) => setting = Some(s),
                 Object::PeerId(id) => target = Some(id),
                 Object::PuzzleNonce(c) => clock = Some(c),
+                // Anybody may have appended what follows the signature.
+                Object::Signature { .. } => break,
                 _ => {}
             }
         }

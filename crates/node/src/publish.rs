@@ -1,18 +1,15 @@
-//! Our own records in the overlay: placing, refreshing, reading back; and the care for those of
-//! others that we hold.
+//! Our own records in the overlay: placing, refreshing, reading back.
 //!
 //! Placing a record means finding the peers nearest to its place and giving each a copy. Refreshing
-//! it costs a digest of 26 bytes instead of a copy; only a holder that lost it gets it anew. Every
-//! third refresh looks for the nearest peers again, since the overlay changes. What we hold for
-//! others we offer, again by digest, to the peers that should hold it too, if among the holders we
-//! stand nearest: so a record survives the deaths of its holders without its owner.
+//! it costs a digest instead of a copy, 54 bytes; only a holder that lost it gets it anew. Every
+//! third refresh looks for the nearest peers again, since the overlay changes. Between refreshes the
+//! holders see to it themselves that the right peers hold a record: see `replicate.rs`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::Route;
-use wire::p2pp::{Code, Kind, Message, MessageType, Object, Record, RecordSummary};
+use wire::p2pp::{Code, Kind, Message, MessageType, Object, Record};
 use wire::{Contact, Key, KeyPair, ResourceId, Time};
 
 use crate::config::KeptValue;
@@ -30,11 +27,10 @@ const REPLACE_EVERY: u32 = 3;
 /// Pause before a failed publication is tried again, doubled up to the refresh interval.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// How often what we hold for others is compared with who should hold it.
-const REPAIR_INTERVAL: Duration = Duration::from_secs(600);
-
-/// A copy known to be elsewhere is believed for this long.
-const HOLDER_TRUST: Duration = Duration::from_secs(1_500);
+/// A record just published is read back again after these times: in an overlay that grows quickly
+/// its place may change hands before everybody concerned knows each other. One question each.
+const READ_BACK_AGAIN: [Duration; 3] =
+    [Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
 
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -72,6 +68,7 @@ pub(crate) struct Publication {
     refused: Option<Code>,
     refreshes: u32,
     failures: u32,
+    read_backs: usize,
     op: Option<OpId>,
 }
 
@@ -187,6 +184,7 @@ impl Node {
             refused: None,
             refreshes: 0,
             failures: 0,
+            read_backs: 0,
             op,
         };
         self.publications.all.insert(id, publication);
@@ -219,6 +217,9 @@ impl Node {
         if publication.stage != Stage::Idle {
             return;
         }
+        if publication.verified && publication.read_backs <= READ_BACK_AGAIN.len() {
+            return self.check_published(now, id);
+        }
         let known = publication.verified && !publication.holders.is_empty();
         let replace = publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1;
         publication.refreshes += 1;
@@ -236,6 +237,7 @@ impl Node {
             self.search(now, place.0, want, For::ReadBefore(id), options);
         } else {
             self.sign(now, id, 0, Vec::new());
+            self.find_place(now, id);
         }
     }
 
@@ -261,8 +263,17 @@ impl Node {
             Some((record, _)) => {
                 let devices = Devices::parse(&record.value).unwrap_or_default().0;
                 self.sign(now, id, record.sequence, devices);
+                self.find_place(now, id);
             }
-            None => self.sign(now, id, 0, Vec::new()),
+            None => {
+                self.sign(now, id, 0, Vec::new());
+                // To see that nothing is there the nearest peers have all been asked: they are the
+                // place, unless time ran out.
+                match findings.closest.is_empty() {
+                    true => self.find_place(now, id),
+                    false => self.handle_place_found(now, id, findings.closest),
+                }
+            }
         }
     }
 
@@ -277,7 +288,7 @@ impl Node {
         self.timers.set(Alarm::Publication(id), now + self.config.refresh_interval);
     }
 
-    /// Makes the record and looks for its holders. Sequence numbers follow the calendar, so that a
+    /// Makes the record. Sequence numbers follow the calendar, so that a
     /// peer that lost its state still writes newer records than it did before.
     fn sign(&mut self, now: Time, id: u64, seen: u64, mut devices: Vec<wire::PublicKey>) {
         let unix = self.unix(now);
@@ -303,7 +314,6 @@ impl Node {
             let sequence = unix.0.max(last + 1);
             publication.record = Some(Record::sign(&keys, place, kind, sequence, unix, lifetime, value));
         }
-        self.find_place(now, id);
     }
 
     fn find_place(&mut self, now: Time, id: u64) {
@@ -311,7 +321,14 @@ impl Node {
         let Some(record) = &publication.record else { return };
         publication.stage = Stage::Searching;
         let place = record.resource.0;
-        self.search(now, place, Want::Peers, For::Place(id), LookupOptions::default());
+        // Our own place we have just looked up to join, and go on looking up.
+        let here = self.standing.as_ref().filter(|s| *s.id.key() == place);
+        match here.map(|s| s.table.neighbors()) {
+            Some(neighbors) => self.handle_place_found(now, id, neighbors),
+            None => {
+                self.search(now, place, Want::Peers, For::Place(id), LookupOptions::default());
+            }
+        }
     }
 
     /// The nearest peers are known: give each a copy, ourselves included where we are among them.
@@ -339,8 +356,12 @@ impl Node {
             }
         }
         let message = if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
+        let own = self.own_contact().filter(|_| here);
+        let holders: Vec<Contact> = others.iter().copied().chain(own).collect();
         for contact in &others {
-            self.send_record(now, *contact, message, record.as_ref(), lifetime, Purpose::Store(id));
+            let rest: Vec<Contact> = holders.iter().copied().filter(|c| c != contact).collect();
+            let purpose = Purpose::Store(id);
+            self.send_record(now, *contact, message, record.as_ref(), lifetime, &rest, purpose);
         }
         if others.is_empty() {
             self.storing_ended(now, id);
@@ -446,8 +467,10 @@ impl Node {
         publication.failures = 0;
         let what = publication.what.clone();
         let refresh = interval.min(publication.lifetime / 2);
-        let refresh = self.jitter(refresh, 0.8, 1.2);
-        self.timers.set(Alarm::Publication(id), now + refresh);
+        let again = READ_BACK_AGAIN.get(publication.read_backs).copied().unwrap_or(refresh).min(refresh);
+        publication.read_backs += 1;
+        let again = self.jitter(again, 0.8, 1.2);
+        self.timers.set(Alarm::Publication(id), now + again);
         if let (true, What::User(aor)) = (first, what) {
             self.emit(Event::Published { aor });
         }
@@ -489,110 +512,6 @@ impl Node {
         let contact = Contact { id: holder, address: remote };
         // Not counted as a new holder: it is one.
         let purpose = Purpose::Replicate(record.as_ref().summary());
-        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, purpose);
-    }
-
-    // ---- what we hold for others ---------------------------------------------------------------
-
-    /// Offers what we hold to the peers that should hold it and are not known to.
-    pub(crate) fn repair(&mut self, now: Time) {
-        let replicas = self.replicas();
-        let mut offers: Vec<(RecordSummary, Duration, Contact)> = Vec::new();
-        let Some(standing) = &self.standing else { return };
-        for stored in self.storage.iter().filter(|s| s.expires > now) {
-            let place = stored.record.resource.key();
-            let Route::Replicas { contacts, includes_self: true } = standing.table.route(place, replicas)
-            else {
-                continue;
-            };
-            let own = standing.table.rank(place, &standing.id);
-            let known = |c: &Contact| {
-                stored.holders.iter().any(|(id, at)| *id == c.id && now.since(*at) < HOLDER_TRUST)
-            };
-            // Of the holders the nearest offers to all; the others only to those nearer than they.
-            for contact in contacts.iter().take(replicas).filter(|c| !known(c)) {
-                let nearer = standing.table.rank(place, &contact.id) < own;
-                let i_am_nearest =
-                    !contacts.iter().any(|c| standing.table.rank(place, &c.id) < own && known(c));
-                if nearer || i_am_nearest {
-                    let left = stored.expires.since(now);
-                    offers.push((stored.record.as_ref().summary(), left, *contact));
-                }
-            }
-        }
-        for (summary, left, contact) in offers {
-            self.offer(now, summary, left, contact);
-        }
-        let next = self.jitter(REPAIR_INTERVAL, 0.75, 1.25);
-        self.timers.set(Alarm::Repair, now + next);
-    }
-
-    fn offer(&mut self, now: Time, summary: RecordSummary, left: Duration, contact: Contact) {
-        let objects = [Object::RecordSummary(summary), Object::Expires(left.as_secs() as u32)];
-        let to = (contact.address, Some(contact.id));
-        self.ask(now, to, MessageType::Refresh, &objects, Purpose::Offer(summary));
-    }
-
-    /// The other peer has the record already, or wants it.
-    pub(crate) fn handle_offer_answer(
-        &mut self,
-        now: Time,
-        summary: &RecordSummary,
-        remote: SocketAddr,
-        message: &Message<'_>,
-    ) {
-        let Some(id) = message.header.responder else { return };
-        if message.header.code.is_ok() {
-            return self.storage.held_also_by(now, summary, id);
-        }
-        let Some(stored) = self.storage.find(summary).cloned() else { return };
-        let left = stored.expires.since(now);
-        let contact = Contact { id, address: remote };
-        let purpose = Purpose::Replicate(*summary);
-        let record = stored.record.as_ref();
-        self.send_record(now, contact, MessageType::Replicate, record, left, purpose);
-    }
-
-    /// A newcomer joined next to us: what it should hold and is nearer to than we are, it gets from
-    /// the holder that was nearest before.
-    pub(crate) fn give_to_newcomer(&mut self, now: Time, newcomer: Contact) {
-        let replicas = self.replicas();
-        let mut offers = Vec::new();
-        let Some(standing) = &self.standing else { return };
-        for stored in self.storage.iter().filter(|s| s.expires > now) {
-            let place = stored.record.resource.key();
-            let route = standing.table.route(place, replicas);
-            let own = standing.table.rank(place, &standing.id);
-            let rank = |c: &Contact| standing.table.rank(place, &c.id);
-            let others = || route.contacts().iter().filter(|c| c.id != newcomer.id);
-            let nearest_before = route.includes_self() && others().all(|c| rank(c) > own);
-            let belongs = others().filter(|c| rank(c) < rank(&newcomer)).count() < replicas;
-            let known = stored.holders.iter().any(|(id, _)| *id == newcomer.id);
-            if nearest_before && belongs && !known {
-                offers.push((stored.record.as_ref().summary(), stored.expires.since(now)));
-            }
-        }
-        for (summary, left) in offers {
-            self.offer(now, summary, left, newcomer);
-        }
-    }
-
-    /// Hands what we hold to the next holders before we leave.
-    pub(crate) fn hand_over(&mut self, now: Time) {
-        let replicas = self.replicas();
-        let mut transfers = Vec::new();
-        let Some(standing) = &self.standing else { return };
-        for stored in self.storage.iter().filter(|s| s.expires > now) {
-            let route = standing.table.route(stored.record.resource.key(), replicas + 1);
-            let known = |c: &Contact| stored.holders.iter().any(|(id, _)| *id == c.id);
-            // The one peer that takes our place among the holders.
-            if let Some(heir) = route.contacts().iter().take(replicas).find(|c| !known(c)) {
-                transfers.push((stored.record.clone(), stored.expires.since(now), *heir));
-            }
-        }
-        for (record, left, heir) in transfers {
-            let purpose = Purpose::Replicate(record.as_ref().summary());
-            self.send_record(now, heir, MessageType::Transfer, record.as_ref(), left, purpose);
-        }
+        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
     }
 }

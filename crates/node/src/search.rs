@@ -69,7 +69,7 @@ impl std::str::FromStr for Mode {
 }
 
 /// Wishes about a search.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LookupOptions {
     /// Hop to hop, or peer after peer.
     pub mode: Mode,
@@ -79,6 +79,14 @@ pub struct LookupOptions {
     pub trace: bool,
     /// Whether copies held or cached by this peer do not count.
     pub fresh: bool,
+    /// How many of the nearest peers must have spoken before an iterative search ends in vain.
+    pub width: usize,
+}
+
+impl Default for LookupOptions {
+    fn default() -> Self {
+        LookupOptions { mode: Mode::default(), paths: 0, trace: false, fresh: false, width: WIDTH }
+    }
 }
 
 /// What is sought.
@@ -304,6 +312,7 @@ impl Node {
             (0, _) => 1,
             (paths, _) => usize::from(paths),
         };
+        config.width = search.options.width;
         config.goal = match search.want {
             Want::Peers => overlay::Goal::Nearest,
             Want::Object(..) => overlay::Goal::Found(1),
@@ -418,6 +427,7 @@ impl Node {
     fn collect(&mut self, id: SearchId, message: &Message<'_>) -> bool {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
+        let hash = self.storage.hash();
         let mut found = false;
         let mut records = message.objects().peekable();
         while let Some(object) = records.next() {
@@ -429,7 +439,8 @@ impl Node {
             let asked_for = record.resource.key() == &search.key
                 && record.kind == kind
                 && owner.is_none_or(|o| record.owner == o)
-                && !record.tombstone;
+                && !record.tombstone
+                && crate::storage::stands_where_it_may(hash, &record);
             if !asked_for || !record.verify() {
                 continue;
             }

@@ -34,6 +34,9 @@ pub const MIN_LIFETIME: Duration = Duration::from_secs(60);
 /// Most other holders remembered per record.
 const MAX_HOLDERS: usize = 8;
 
+/// A copy known to be elsewhere is believed for this long: two refreshes by the owner, and some.
+const HOLDER_TRUST: Duration = Duration::from_secs(1_500);
+
 /// A record held, and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -43,6 +46,18 @@ pub struct Stored {
     pub expires: Time,
     /// Other holders, and when each was known to hold it.
     pub holders: Vec<(NodeId, Time)>,
+}
+
+impl Stored {
+    /// Peers known to hold the same version, as of late.
+    pub fn known_holders(&self, now: Time) -> impl Iterator<Item = &NodeId> {
+        self.holders.iter().filter(move |(_, at)| now.since(*at) < HOLDER_TRUST).map(|(id, _)| id)
+    }
+
+    /// Whether this peer is one of them.
+    pub fn is_held_by(&self, now: Time, peer: &NodeId) -> bool {
+        self.known_holders(now).any(|id| id == peer)
+    }
 }
 
 type Name = (ResourceId, Kind, PublicKey);
@@ -60,6 +75,11 @@ impl Storage {
     /// Nothing is kept yet.
     pub fn new(hash: HashAlgorithm) -> Self {
         Storage { hash, records: BTreeMap::new(), per_owner: BTreeMap::new(), bytes: 0 }
+    }
+
+    /// The hash that places keys.
+    pub fn hash(&self) -> HashAlgorithm {
+        self.hash
     }
 
     /// Keeps a record for `lifetime` at most; returns how long it will be kept.
@@ -183,11 +203,10 @@ impl Storage {
                     .any(|s| s.record.owner != record.owner && s.expires > now && !s.record.tombstone);
                 if taken { Err(Code::INSERT_ERROR) } else { Ok(()) }
             }
-            // Only the peer whose key stands at this place.
-            Kind::PEER | Kind::STUN | Kind::TURN => {
-                let own = record.owner.node_id(self.hash).key() == record.resource.key();
-                if own { Ok(()) } else { Err(Code::FORBIDDEN) }
+            Kind::PEER | Kind::STUN | Kind::TURN if !stands_where_it_may(self.hash, record) => {
+                Err(Code::FORBIDDEN)
             }
+            Kind::PEER | Kind::STUN | Kind::TURN => Ok(()),
             Kind::DATA => Ok(()),
             _ => Err(Code::INSERT_ERROR),
         }
@@ -201,6 +220,15 @@ impl Storage {
             || of_owner >= MAX_PER_OWNER
             || owners >= MAX_OWNERS;
         if full { Err(Code::QUOTA) } else { Ok(()) }
+    }
+}
+
+/// Whether the owner of a record may have one of its kind at its place at all: what concerns a peer
+/// stands at the hash of that peer's key. Holders check it, and so does whoever reads.
+pub(crate) fn stands_where_it_may(hash: HashAlgorithm, record: &RecordRef<'_>) -> bool {
+    match record.kind {
+        Kind::PEER | Kind::STUN | Kind::TURN => record.owner.node_id(hash).key() == record.resource.key(),
+        _ => true,
     }
 }
 

@@ -229,9 +229,11 @@ impl<P> Transactions<P> {
         self.timers.set(Alarm::Forget(key), now + ANSWER_LIFETIME);
     }
 
-    /// Our late answer arrived.
-    pub(crate) fn answer_received(&mut self, key: &ServerKey) {
-        self.timers.cancel(Alarm::Answer(*key));
+    /// Our late answer arrived, says the address it was sent to.
+    pub(crate) fn answer_received(&mut self, key: &ServerKey, remote: SocketAddr) {
+        if self.servers.get(key).is_some_and(|s| s.upstream == remote) {
+            self.timers.cancel(Alarm::Answer(*key));
+        }
     }
 
     fn forget(&mut self, key: ServerKey) {

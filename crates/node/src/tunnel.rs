@@ -366,6 +366,20 @@ mod tests {
     }
 
     #[test]
+    fn the_golden_envelope_is_ours() {
+        let vectors = include_str!("../../../docs/p2pp-vectors.txt");
+        let tunnel = vectors.split("\n[").find(|v| v.starts_with("request/Tunnel]")).unwrap();
+        let (_, golden) = tunnel.split_once("object: Payload content=0 bytes=").unwrap();
+        let golden = golden.lines().next().unwrap();
+        let envelope = seal(
+            &KeyPair::from_seed(Seed([0x11; 32])),
+            &id(0x22),
+            b"OPTIONS sip:alice@demo.test SIP/2.0\r\n\r\n",
+        );
+        assert_eq!(envelope.iter().map(|b| format!("{b:02x}")).collect::<String>(), golden);
+    }
+
+    #[test]
     fn pieces_come_together_in_any_order_and_nonsense_does_not() {
         let mut tunnels = Tunnels::default();
         let piece = |index: u8, bytes: &[u8]| [&[0, 0, 0, 7, index, 3], bytes].concat();

@@ -5,6 +5,7 @@ mod world;
 use std::time::Duration;
 
 use node::{Config, Event, LookupOptions, Outcome, Table, Target};
+use wire::p2pp::{Builder, Diagnostic, Message, Object};
 use wire::{KeyPair, NodeId, Seed, Socket};
 use world::{World, address};
 
@@ -97,6 +98,14 @@ fn a_command_that_was_overheard_works_neither_again_nor_elsewhere() {
         world.wait(3, op);
     }
     assert_eq!(log_filters(&world, 0), ["debug", "info"]);
+    // With another setting, receiver and clock appended after the signature.
+    let id = world.nodes[1].node_id().unwrap();
+    let forged = Builder::resume(&Message::parse(&heard[1]).unwrap())
+        .with(&Object::Setting(Diagnostic { name: "log", value: "off" }))
+        .with(&Object::PeerId(id))
+        .with(&Object::PuzzleNonce(u64::MAX))
+        .finish();
+    heard.push(forged);
     for bytes in &heard {
         for n in [0, 1] {
             world.nodes[n].handle_datagram(world.now, Socket::Peer, address(3), &mut bytes.clone());

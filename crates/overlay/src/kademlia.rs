@@ -28,6 +28,9 @@ pub const METRIC: Metric = Metric { rank: xor, progress: None };
 /// does not; then the table can wait.
 const MAX_WISHES: usize = 32;
 
+/// Newcomers waiting to be fetched by the engine, which does so after every call.
+const MAX_NEWCOMERS: usize = 32;
+
 /// Mentioned peers waiting to be pinged: two full answers of eight. Whoever finds no room will be
 /// mentioned again.
 const MAX_TO_VERIFY: usize = 16;
@@ -48,6 +51,10 @@ const OUTAGE: u32 = 8;
 
 /// How long a peer counts as joining. Until then it may refresh without the steady floor.
 const JOINING: Duration = Duration::from_secs(60);
+
+/// How many peers of a far bucket a refreshing lookup hears. Each names a bucketful of others there,
+/// so more answers would only repeat them; the nearest of all is not what is sought.
+const REFRESH_WIDTH: usize = 2;
 
 /// The gap between two refreshing lookups of a joining peer.
 const JOIN_GAP: Duration = Duration::from_millis(500);
@@ -131,6 +138,7 @@ pub struct Kademlia {
     rng: Rng,
     recent: Recent,
     wishes: VecDeque<Upkeep>,
+    newcomers: VecDeque<Contact>,
     to_verify: VecDeque<Contact>,
     pace: f32,
     /// When the first peer answered, after we knew nobody; never, at first.
@@ -168,6 +176,7 @@ impl Kademlia {
             rng: seed.rng(),
             recent: Recent::default(),
             wishes: VecDeque::new(),
+            newcomers: VecDeque::new(),
             to_verify: VecDeque::new(),
             pace: 1.0,
             joined: NEVER,
@@ -221,6 +230,9 @@ impl Kademlia {
                     self.join(now);
                 }
                 self.note_neighbor(&contact.id);
+                if self.newcomers.len() < MAX_NEWCOMERS {
+                    self.newcomers.push_back(contact);
+                }
                 self.open_far_rows(now);
                 let due = now + self.patience(&contact.id);
                 self.check_at = self.check_at.min(due);
@@ -279,12 +291,15 @@ impl Kademlia {
     fn mention(&mut self, now: Time, contact: Contact) {
         if !self.table.has_place_for(&contact)
             || self.recent.remembers(now, &contact.id)
-            || self.to_verify.len() >= MAX_TO_VERIFY
             || self.to_verify.iter().any(|c| c.id == contact.id)
         {
             return;
         }
-        self.to_verify.push_back(contact);
+        // Neighbours first: what they hold depends on knowing each other.
+        let distance = |c: &Contact| xor(self.table.local().key(), &c.id);
+        let place = self.to_verify.partition_point(|c| distance(c) < distance(&contact));
+        self.to_verify.insert(place, contact);
+        self.to_verify.truncate(MAX_TO_VERIFY);
         self.verify(now);
     }
 
@@ -357,7 +372,8 @@ impl Kademlia {
             return;
         }
         let Params { neighbors_min, neighbors_max, .. } = self.params;
-        self.wish(Upkeep::Lookup(*self.table.local().key()));
+        let (key, width) = (*self.table.local().key(), self.params.shape.bucket);
+        self.wish(Upkeep::Lookup { key, width });
         let settled = self.neighbors_wait >= neighbors_min;
         self.neighbors_wait = if self.neighbors_changed && settled {
             (self.neighbors_wait / 2).max(neighbors_min)
@@ -390,7 +406,7 @@ impl Kademlia {
             self.table.set_refresh(index, again);
             if wanted {
                 let key = self.key_in(index);
-                self.wish(Upkeep::Lookup(key));
+                self.wish(Upkeep::Lookup { key, width: REFRESH_WIDTH });
                 let gap = if self.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
                 self.refresh_floor = now + self.paced(gap);
             }
@@ -515,6 +531,10 @@ impl Overlay for Kademlia {
 
     fn poll_upkeep(&mut self) -> Option<Upkeep> {
         self.wishes.pop_front()
+    }
+
+    fn poll_newcomer(&mut self) -> Option<Contact> {
+        self.newcomers.pop_front()
     }
 
     fn set_pace(&mut self, factor: f32) {

@@ -60,6 +60,10 @@ pub trait Overlay: Send {
     /// The next thing the overlay wishes to be done for its tables.
     fn poll_upkeep(&mut self) -> Option<Upkeep>;
 
+    /// The next peer that has entered the table: of the records held here, those that fall to it now
+    /// should be offered to it.
+    fn poll_newcomer(&mut self) -> Option<Contact>;
+
     /// Slows periodic upkeep by `factor`; 1.0 is the algorithm's own pace, and less counts as 1.0.
     fn set_pace(&mut self, factor: f32);
 
@@ -133,7 +137,12 @@ pub enum Upkeep {
     Exchange(Contact),
     /// Search for this key, asking others even where we could answer ourselves: a search for our
     /// own place that we answer from our own table would teach us nothing.
-    Lookup(Key),
+    Lookup {
+        /// What to search for.
+        key: Key,
+        /// How many of the peers nearest to it must have spoken.
+        width: usize,
+    },
 }
 
 /// Why a machine of this crate wants to be woken.

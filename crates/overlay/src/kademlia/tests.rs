@@ -47,6 +47,15 @@ fn pings(log: &[(Time, Upkeep)]) -> usize {
 }
 
 #[test]
+fn whoever_enters_the_table_is_reported_once() {
+    let mut k = kademlia();
+    for _ in 0..3 {
+        k.handle_peer(Time::ZERO, peer(1), ALIVE);
+    }
+    assert_eq!((k.poll_newcomer(), k.poll_newcomer()), (Some(peer(1)), None));
+}
+
+#[test]
 fn a_mention_is_a_wish_to_ping_once_and_an_answer_makes_the_entry() {
     let mut k = kademlia();
     for _ in 0..5 {
@@ -88,7 +97,7 @@ fn the_first_peer_makes_us_look_ourselves_up_and_then_less_and_less() {
     let mut k = kademlia();
     k.handle_peer(Time::from_secs(5), peer(1), ALIVE);
     let log = run(&mut k, Time::from_secs(5), Time::from_secs(3_600), true);
-    let own = Upkeep::Lookup(*peer(0).id.key());
+    let own = Upkeep::Lookup { key: *peer(0).id.key(), width: 8 };
     let times: Vec<_> = log.iter().filter(|(_, w)| *w == own).map(|(t, _)| *t).collect();
     assert!(times[0] < Time::from_millis(5_200));
     assert!(times[1] < Time::from_secs(30) && times[2] < Time::from_secs(60));
@@ -111,7 +120,7 @@ fn far_buckets_with_room_are_searched_after_joining_and_rarely_later() {
     let far: Vec<_> = log
         .iter()
         .filter_map(|&(t, w)| match w {
-            Upkeep::Lookup(key) if key.common_prefix(peer(0).id.key()) == 0 => Some(t),
+            Upkeep::Lookup { key, .. } if key.common_prefix(peer(0).id.key()) == 0 => Some(t),
             _ => None,
         })
         .collect();

@@ -21,6 +21,8 @@ const PER_CONTACT: u64 = 50;
 /// When a question is sent again.
 const SENDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_500)];
 const FAILED_AFTER: Duration = Duration::from_secs(3);
+/// Peers that must have spoken before a search ends.
+const WIDTH: usize = 8;
 /// How many peers the bootstrap list names.
 const BOOTSTRAP: usize = 20;
 
@@ -209,7 +211,7 @@ impl Net {
     }
 
     pub(crate) fn publish(&mut self, from: u32, key: Key, replicas: usize) {
-        self.search(from, key, Purpose::Publish(replicas));
+        self.search(from, key, Purpose::Publish(replicas), WIDTH);
         self.drain(from);
     }
 
@@ -218,7 +220,7 @@ impl Net {
             self.found += 1;
             return;
         }
-        self.search(from, key, Purpose::Get);
+        self.search(from, key, Purpose::Get, WIDTH);
         self.drain(from);
     }
 
@@ -387,11 +389,11 @@ impl Net {
 
     // --- what a peer does of itself -------------------------------------------------------------
 
-    fn search(&mut self, from: u32, key: Key, purpose: Purpose) {
+    fn search(&mut self, from: u32, key: Key, purpose: Purpose, width: usize) {
         self.made += 1;
         let number = self.made as u32;
         let now = self.now;
-        let mut config = Config::new(self.algorithm.metric());
+        let mut config = Config { width, ..Config::new(self.algorithm.metric()) };
         if purpose == Purpose::Get {
             config.goal = Goal::Found(1);
         }
@@ -408,7 +410,7 @@ impl Net {
             match wish {
                 Upkeep::Ping(to) => self.ask(i, to, Body::Ping, None),
                 Upkeep::Exchange(to) => self.ask(i, to, Body::Exchange, None),
-                Upkeep::Lookup(key) => self.search(i, key, Purpose::Upkeep),
+                Upkeep::Lookup { key, width } => self.search(i, key, Purpose::Upkeep, width),
             }
         }
         let Some(peer) = self.peer(i) else { return };

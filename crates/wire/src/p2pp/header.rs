@@ -20,7 +20,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::ParseError;
+use super::{Code, ParseError};
 use crate::{Key, NodeId};
 
 /// Bytes 4 to 7 of every message (draft, section "common header").
@@ -156,92 +156,6 @@ message_types! {
     Refresh = 65,
 }
 
-/// How a request ended (SIP's numbers where SIP has the meaning).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Code(pub u16);
-
-macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal $text:literal,)*) => {
-        impl Code {
-            $($(#[$doc])* pub const $name: Code = Code($number);)*
-
-            /// Every code a peer sends.
-            pub const ALL: &[Code] = &[$(Code::$name),*];
-
-            /// What it means, in words.
-            pub fn reason(self) -> &'static str {
-                match self.0 { $($number => $text,)* _ => "unknown code" }
-            }
-        }
-    };
-}
-
-codes! {
-    /// Done.
-    OK = 200 "ok",
-    /// Iterative routing: ask these peers, they are nearer (draft: 302).
-    NEXT_HOP = 302 "next hop",
-    /// This peer cannot serve you, these can (the draft's second meaning of 302).
-    USE_OTHER_PEER = 305 "use another peer",
-    /// Malformed.
-    BAD_REQUEST = 400 "bad request",
-    /// The signature is missing, wrong, or of someone who may not do this.
-    FORBIDDEN = 403 "forbidden",
-    /// No such record, or no such peer.
-    NOT_FOUND = 404 "not found",
-    /// The record cannot be stored: its kind's policy, or its owner, forbids it.
-    INSERT_ERROR = 405 "insert refused",
-    /// Refused by policy.
-    REJECTED = 406 "rejected",
-    /// Try later, or join as a client meanwhile.
-    JOIN_DEFERRED = 407 "join deferred",
-    /// The deadline passed before an answer came.
-    TIMEOUT = 408 "timeout",
-    /// The stored record is newer than this one.
-    TOO_OLD = 409 "stored record is newer",
-    /// TTL exceeded.
-    TTL_EXCEEDED = 410 "TTL exceeded",
-    /// The quota of this owner, or of this peer, is used up.
-    QUOTA = 412 "quota exceeded",
-    /// Too large for this transport.
-    TOO_LARGE = 413 "too large",
-    /// A mandatory object is unknown here.
-    UNKNOWN_OBJECT = 420 "unknown mandatory object",
-    /// Repeat with the enclosed cookie, to show that this address is yours.
-    PROOF_REQUIRED = 428 "address proof required",
-    /// Slow down.
-    BUSY = 429 "too many requests",
-    /// The callee's phone is off.
-    UNAVAILABLE = 480 "temporarily unavailable",
-    /// The request came back to a peer it had passed.
-    LOOP_DETECTED = 482 "loop detected",
-    /// Known message, not offered by this peer.
-    NOT_IMPLEMENTED = 501 "not implemented",
-    /// The sender's version is not spoken here.
-    VERSION_NOT_SUPPORTED = 505 "version not supported",
-    /// The sender belongs to another overlay, or has other options.
-    WRONG_OVERLAY = 506 "another overlay",
-}
-
-impl Code {
-    /// Whether the request succeeded.
-    pub fn is_ok(self) -> bool {
-        (200..300).contains(&self.0)
-    }
-}
-
-impl fmt::Debug for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0, self.reason())
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self, f)
-    }
-}
-
 /// The common header, as values.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
@@ -360,7 +274,7 @@ impl Header {
             return Err(ParseError::Version(fixed[1]));
         }
         let class = Class::from_bits((((fixed[0] >> 4) & 0b11) << 1) | ((fixed[0] >> 3) & 1))
-            .ok_or(ParseError::NotP2pp)?;
+            .ok_or(ParseError::Class)?;
         let mut rest = &bytes[FIXED_LEN..];
         let source = take_id(&mut rest, fixed[26])?;
         let responder = take_id(&mut rest, fixed[27])?;
@@ -381,8 +295,8 @@ impl Header {
         Ok((header, bytes.len() - rest.len(), u32_at(28) as usize))
     }
 
-    /// Blanks, in an encoded message, the fields that hops may change: R, A, TTL, response code,
-    /// deadline and body length. What is left is what the originator's signature covers.
+    /// Blanks, in an encoded message, the fields that hops may change: R, A, TTL, deadline and body
+    /// length. What is left is what the originator's signature covers.
     pub(super) fn blank_mutable_fields(encoded: &mut [u8]) {
         encoded[0] &= 0b1111_0101;
         encoded[3] = 0;

@@ -4,6 +4,8 @@
 //! object before it. Hops may append objects after it (route log entries); those are nobody's word
 //! but the hop's.
 
+use smallvec::SmallVec;
+
 use super::header::Header;
 use super::object::Object;
 use super::tlv::{self, Reader};
@@ -79,9 +81,10 @@ impl<'a> Message<'a> {
     }
 }
 
-fn signed_bytes(message: &[u8]) -> Vec<u8> {
-    let mut covered = Vec::with_capacity(DOMAIN.len() + message.len());
-    covered.extend_from_slice(DOMAIN);
+/// What an originator signs: the encoding so far with mutable fields blank, after the domain. On the
+/// stack, for it is needed for every signed message that arrives.
+fn signed_bytes(message: &[u8]) -> SmallVec<[u8; 1_536]> {
+    let mut covered = SmallVec::from_slice(DOMAIN);
     covered.extend_from_slice(message);
     Header::blank_mutable_fields(&mut covered[DOMAIN.len()..]);
     covered

@@ -5,27 +5,38 @@
 //! | file | holds |
 //! |---|---|
 //! | [`header`] | the common header: who asks, which message, how long it may take |
+//! | [`code`] | response codes |
 //! | [`tlv`] | type-length-value framing |
-//! | [`object`] | every object of the draft and ours |
+//! | [`object`] | the table of all objects |
+//! | [`field`] | the fields they are made of: numbers, keys, texts, addresses |
+//! | [`peer`], [`options`], [`status`] | objects with a structure of their own |
 //! | [`record`] | signed resource objects: what peers store for each other |
 //! | [`message`] | a whole message: the checked view, the builder, the originator's signature |
+//! | `display` | messages as text |
 //!
 //! A received datagram becomes a [`Message`] that borrows it; nothing is copied until something is
 //! kept. After [`Message::parse`] succeeded, every object in it has been checked.
 
+pub mod code;
+mod display;
+pub mod field;
 pub mod header;
 pub mod message;
 pub mod object;
+pub mod options;
+pub mod peer;
 pub mod record;
+pub mod status;
 pub mod tlv;
 
-pub use header::{Class, Code, Header, MessageType, TransactionId, VERSION};
+pub use code::Code;
+pub use header::{Class, Header, MessageType, TransactionId, VERSION};
 pub use message::{Builder, Message};
-pub use object::{
-    AddressInfo, CandidateKind, Connections, Diagnostic, Object, P2pOptions, PLookup, PeerInfo, PeerList,
-    RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
-};
+pub use object::Object;
+pub use options::{P2pOptions, PLookup, RLookup, RequestOptions};
+pub use peer::{AddressInfo, CandidateKind, PeerInfo, PeerList, TransportKind};
 pub use record::{Kind, Record, RecordRef, RecordSummary};
+pub use status::{Connections, Diagnostic, MessageCounts, RouteHop, Utilization};
 
 use thiserror::Error;
 
@@ -45,6 +56,9 @@ pub enum ParseError {
     /// A version this peer does not speak.
     #[error("version {0} is not spoken here")]
     Version(u8),
+    /// Class bits without a meaning: an acknowledgement of an indication or of an acknowledgement.
+    #[error("class bits without a meaning")]
+    Class,
     /// A message type without a meaning.
     #[error("unknown message type {0}")]
     UnknownMessage(u8),

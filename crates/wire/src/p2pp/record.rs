@@ -15,9 +15,13 @@
 //!120 | Resource-ID, then the value to the end of the object                             |
 //! ```
 
+use smallvec::SmallVec;
+
 use super::ParseError;
+use super::field::{Cursor, Field};
+use super::tlv::Tlv;
 use crate::identity::{KeyPair, PublicKey};
-use crate::{HashAlgorithm, Key, ResourceId, UnixTime};
+use crate::{HashAlgorithm, ResourceId, UnixTime};
 
 /// Largest value of a record that travels in one datagram: [`super::MAX_DATAGRAM`] less the header
 /// (96), a cookie and a Peer-Info (about 100) and the record's own fields (156).
@@ -26,7 +30,6 @@ pub const MAX_VALUE: usize = 800;
 /// Signed before the record's fields, so that no other signature of the key can be taken for one.
 const DOMAIN: &[u8] = b"openvoip record 1\0";
 
-const FIXED_LEN: usize = 120;
 const TOMBSTONE: u8 = 1;
 
 /// What a record is for, and so who may write it (draft: content type and sub-type).
@@ -64,7 +67,7 @@ impl std::fmt::Debug for Kind {
     }
 }
 
-/// A record that borrows the message it came in.
+/// A record that borrows the message it came in. A tombstone has no value.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecordRef<'a> {
     /// Where it is stored.
@@ -87,52 +90,53 @@ pub struct RecordRef<'a> {
     pub value: &'a [u8],
 }
 
-impl<'a> RecordRef<'a> {
-    /// Reads the value of a Resource-Object.
-    pub(super) fn parse(bytes: &'a [u8]) -> Result<Self, ParseError> {
-        const NUMBER: u8 = super::object::RESOURCE_OBJECT;
-        let (head, rest) = bytes.split_first_chunk::<FIXED_LEN>().ok_or(ParseError::Malformed(NUMBER))?;
-        let u64_at = |i: usize| u64::from_be_bytes(head[i..i + 8].try_into().expect("8 bytes"));
-        let (resource, value) =
-            rest.split_at_checked(head[3] as usize).ok_or(ParseError::Malformed(NUMBER))?;
-        let resource = Key::from_slice(resource).ok_or(ParseError::Malformed(NUMBER))?;
-        if head[2] & !TOMBSTONE != 0 || value.len() > MAX_VALUE {
-            return Err(ParseError::Malformed(NUMBER));
+impl<'a> Field<'a> for RecordRef<'a> {
+    fn read(cursor: &mut Cursor<'a>) -> Result<Self, ParseError> {
+        let kind = cursor.read()?;
+        let [flags, resource_len] = cursor.array()?;
+        let record = RecordRef {
+            kind,
+            tombstone: flags & TOMBSTONE != 0,
+            sequence: cursor.read()?,
+            created: UnixTime(cursor.read()?),
+            lifetime: cursor.read()?,
+            owner: cursor.read()?,
+            signature: cursor.read()?,
+            resource: cursor.read_sized(resource_len.into())?,
+            value: cursor.read()?,
+        };
+        let longest = if record.tombstone { 0 } else { MAX_VALUE };
+        if flags & !TOMBSTONE != 0 || record.value.len() > longest {
+            return Err(cursor.malformed());
         }
-        Ok(RecordRef {
-            resource: ResourceId(resource),
-            kind: Kind(u16::from_be_bytes([head[0], head[1]])),
-            tombstone: head[2] & TOMBSTONE != 0,
-            sequence: u64_at(4),
-            created: UnixTime(u64_at(12)),
-            lifetime: u32::from_be_bytes(head[20..24].try_into().expect("4 bytes")),
-            owner: PublicKey(head[24..56].try_into().expect("32 bytes")),
-            signature: head[56..120].try_into().expect("64 bytes"),
-            value,
-        })
+        Ok(record)
     }
 
-    pub(super) fn emit(&self, out: &mut Vec<u8>) {
-        self.emit_fields(&self.signature, out);
+    fn write(&self, out: &mut Vec<u8>) {
+        self.encode(&self.signature, |piece| out.extend_from_slice(piece));
     }
+}
 
-    fn emit_fields(&self, signature: &[u8; KeyPair::SIGNATURE_LEN], out: &mut Vec<u8>) {
+impl RecordRef<'_> {
+    /// Gives the encoding with this signature to `put`, piece by piece.
+    fn encode(&self, signature: &[u8; KeyPair::SIGNATURE_LEN], mut put: impl FnMut(&[u8])) {
         let resource = self.resource.key().as_bytes();
-        out.extend_from_slice(&self.kind.0.to_be_bytes());
-        out.extend_from_slice(&[u8::from(self.tombstone), resource.len() as u8]);
-        out.extend_from_slice(&self.sequence.to_be_bytes());
-        out.extend_from_slice(&self.created.0.to_be_bytes());
-        out.extend_from_slice(&self.lifetime.to_be_bytes());
-        out.extend_from_slice(&self.owner.0);
-        out.extend_from_slice(signature);
-        out.extend_from_slice(resource);
-        out.extend_from_slice(self.value);
+        put(&self.kind.0.to_be_bytes());
+        put(&[if self.tombstone { TOMBSTONE } else { 0 }, resource.len() as u8]);
+        put(&self.sequence.to_be_bytes());
+        put(&self.created.0.to_be_bytes());
+        put(&self.lifetime.to_be_bytes());
+        put(&self.owner.0);
+        put(signature);
+        put(resource);
+        put(self.value);
     }
 
-    fn signed_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(DOMAIN.len() + FIXED_LEN + Key::MAX_LEN + self.value.len());
-        bytes.extend_from_slice(DOMAIN);
-        self.emit_fields(&[0; KeyPair::SIGNATURE_LEN], &mut bytes);
+    /// What the owner signs: the encoding with the signature blank, after the domain. On the stack,
+    /// for it is needed once for every record that arrives.
+    fn signed_bytes(&self) -> SmallVec<[u8; 1_024]> {
+        let mut bytes = SmallVec::from_slice(DOMAIN);
+        self.encode(&[0; KeyPair::SIGNATURE_LEN], |piece| bytes.extend_from_slice(piece));
         bytes
     }
 
@@ -247,13 +251,15 @@ impl Record {
     /// The record's encoding, for a file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        self.as_ref().emit(&mut out);
+        self.as_ref().write(&mut out);
         out
     }
 
     /// Reads [`Record::to_bytes`]; the signature is not checked here.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ParseError> {
-        RecordRef::parse(bytes).map(|r| r.to_record())
+        let number = super::object::RESOURCE_OBJECT;
+        let tlv = Tlv { number, ignorable: false, value: bytes };
+        RecordRef::read(&mut Cursor::new(tlv)).map(|r| r.to_record())
     }
 }
 
@@ -269,6 +275,20 @@ pub struct RecordSummary {
     pub sequence: u64,
     /// First 64 bits of the SHA-256 of the signature.
     pub digest: u64,
+}
+
+impl Field<'_> for RecordSummary {
+    fn read(cursor: &mut Cursor<'_>) -> Result<Self, ParseError> {
+        let (kind, sequence, digest) = (cursor.read()?, cursor.read()?, cursor.read()?);
+        Ok(RecordSummary { resource: cursor.read()?, kind, sequence, digest })
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.kind.write(out);
+        self.sequence.write(out);
+        self.digest.write(out);
+        self.resource.write(out);
+    }
 }
 
 fn digest(signature: &[u8; KeyPair::SIGNATURE_LEN]) -> u64 {

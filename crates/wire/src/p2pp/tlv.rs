@@ -12,6 +12,9 @@ use super::ParseError;
 /// Bytes before the value.
 pub const HEADER_LEN: usize = 4;
 
+/// AB = 00: refuse the message if the type of this object is unknown.
+pub const MANDATORY: u8 = 0;
+
 /// AB = 01: skip this object if its type is unknown.
 pub const IGNORABLE: u8 = 0b0100_0000;
 

@@ -1,0 +1,6 @@
+//! P2PP as a stranger sees it: golden bytes, and properties of every parser.
+
+mod cases;
+mod properties;
+mod strategies;
+mod vectors;
