@@ -317,7 +317,8 @@ impl Command {
             Command::Objects { node: None } => Now(Answer::Objects(node.objects(now))),
             Command::Connections { node: None } => Now(Answer::Connections(node.connections(now))),
             Command::Lookup { who, mode, paths, trace, fresh, kind } => {
-                let options = LookupOptions { mode, paths: paths.min(8), trace, fresh, ..LookupOptions::default() };
+                let options =
+                    LookupOptions { mode, paths: paths.min(8), trace, fresh, ..LookupOptions::default() };
                 Later(match who.parse::<wire::Key>() {
                     Ok(key) => node.lookup_key(now, ResourceId(key), kind, options),
                     Err(_) => node.lookup_user(now, &who, options),

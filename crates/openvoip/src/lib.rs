@@ -2,6 +2,7 @@
 //! peer inside another application, [`peer::Peer`].
 
 mod admin;
+mod alarm;
 pub mod command;
 pub mod control;
 pub mod demo;

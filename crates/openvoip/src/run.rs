@@ -14,6 +14,8 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use node::{Event, Node};
 use wire::{ConnectionId, Socket, Time, Transmit};
 
+use crate::alarm::Alarm;
+
 /// Datagrams read from one socket before the others get their turn.
 const BURST: usize = 64;
 
@@ -29,9 +31,13 @@ const BUFFER: usize = 65_536;
 /// Tokens from here on, and those below 1,000, are the caller's.
 pub const FIRST_OF_CALLER: usize = usize::MAX / 2;
 
+/// The first token that is not the caller's.
+const ALARM: Token = Token(1_000);
+
 /// What a token of the poll stands for.
 #[derive(Clone, Copy, Debug)]
 enum Source {
+    Alarm,
     Udp(usize, Socket),
     PhoneListener(usize),
     Phone(usize, ConnectionId),
@@ -133,6 +139,7 @@ pub struct Ready {
 /// Peers, their sockets, and the clock.
 pub struct World {
     poll: Poll,
+    alarm: Alarm,
     events: Events,
     origin: Instant,
     hosted: Vec<Hosted>,
@@ -146,14 +153,17 @@ pub struct World {
 impl World {
     /// No peers yet.
     pub fn new() -> io::Result<World> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(World {
-            poll: Poll::new()?,
+            poll,
+            alarm,
             events: Events::with_capacity(1_024),
             origin: Instant::now(),
             hosted: Vec::new(),
-            sources: BTreeMap::new(),
+            sources: BTreeMap::from([(ALARM, Source::Alarm)]),
             wakes: BTreeSet::new(),
-            next_token: 1_000,
+            next_token: ALARM.0,
             next_connection: 1,
             buffer: vec![0; BUFFER],
         })
@@ -235,10 +245,10 @@ impl World {
     /// the caller's own sockets are ready.
     pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Ready>> {
         let now = self.now();
-        let until = self.wakes.first().map(|(at, _)| at.since(now));
-        // A microsecond more, so that the alarm is surely due when the wait is over.
-        let wait = until.map_or(longest, |d| d.min(longest)) + Duration::from_micros(1);
-        match self.poll.poll(&mut self.events, Some(wait)) {
+        let longest = now + longest;
+        let until = self.wakes.first().map_or(longest, |(at, _)| longest.min(*at));
+        let limit = self.alarm.limit(now, until)?;
+        match self.poll.poll(&mut self.events, limit) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
@@ -250,6 +260,8 @@ impl World {
         let mut own = Vec::new();
         for (ready, writable) in ready {
             match self.sources.get(&ready.token).copied() {
+                // What is due is done below, whatever woke us.
+                Some(Source::Alarm) => {}
                 Some(Source::Udp(index, socket)) => self.read_udp(index, socket, tell),
                 Some(Source::PhoneListener(index)) => self.accept(index),
                 Some(Source::Phone(index, connection)) => {
@@ -370,7 +382,7 @@ impl World {
         while let Some(Ok((mut socket, remote))) =
             self.hosted[index].listener.as_ref().map(TcpListener::accept)
         {
-            if self.hosted[index].streams.len() >= MAX_CONNECTIONS {
+            if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
                 continue;
             }
             let connection = ConnectionId(self.next_connection);
@@ -384,8 +396,19 @@ impl World {
         }
     }
 
+    /// Closes the oldest connection over which no phone is registered, so that nobody keeps phones out
+    /// by holding connections open.
+    fn make_room(&mut self, index: usize) -> bool {
+        let hosted = &self.hosted[index];
+        let oldest = hosted.streams.keys().find(|c| !hosted.node.has_phone_on(**c)).copied();
+        if let Some(connection) = oldest {
+            self.close(index, connection);
+        }
+        oldest.is_some()
+    }
+
     fn read_stream(&mut self, index: usize, connection: ConnectionId, tell: &mut dyn FnMut(usize, Event)) {
-        loop {
+        for _ in 0..BURST {
             let hosted = &mut self.hosted[index];
             let Some(stream) = hosted.streams.get_mut(&connection) else { return };
             let remote = stream.remote;
@@ -401,12 +424,14 @@ impl World {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 _ => {
                     self.close(index, connection);
-                    let now = self.now();
-                    self.hosted[index].node.handle_stream_closed(now, connection);
                     return self.drain(index, tell);
                 }
             }
         }
+        // There may be more: readiness is told only once.
+        let Some(stream) = self.hosted[index].streams.get_mut(&connection) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let _ = self.poll.registry().reregister(&mut stream.socket, stream.token, interest);
     }
 
     fn flush(&mut self, index: usize, connection: ConnectionId) {
@@ -423,10 +448,13 @@ impl World {
         }
     }
 
+    /// Closes a connection, whoever wanted it, and tells its node.
     fn close(&mut self, index: usize, connection: ConnectionId) {
         if let Some(mut stream) = self.hosted[index].streams.remove(&connection) {
             let _ = self.poll.registry().deregister(&mut stream.socket);
             self.sources.remove(&stream.token);
+            let now = self.now();
+            self.hosted[index].node.handle_stream_closed(now, connection);
         }
     }
 }
