@@ -122,7 +122,8 @@ impl Node {
         reason: &str,
     ) {
         let mut builder = Builder::new(&self.answer_header(message, code));
-        if !reason.is_empty() && self.link.proofs.is_proven(now, remote) {
+        let fits = builder.len() + reason.len() + 16 <= message.bytes().len();
+        if !reason.is_empty() && (fits || self.link.proofs.is_proven(now, remote)) {
             builder.push(&Object::Error { code, detail: 0, reason });
         }
         self.respond(now, remote, message, builder);
@@ -175,7 +176,20 @@ impl Node {
             builder.push(&Object::Expires(stored.expires.since(now).as_secs() as u32));
         }
         copy_route_log(message, &mut builder);
+        if message.header.recursive && crate::forward::wants_route_log(message) {
+            self.log_answering_hop(&mut builder);
+        }
         Some(builder)
+    }
+
+    /// Adds ourselves to the route log of an answer, as its last hop.
+    fn log_answering_hop(&self, builder: &mut Builder) {
+        let (Some(id), Some(address)) = (self.node_id(), self.own_addresses().first().copied()) else {
+            return;
+        };
+        if builder.room() >= 80 {
+            builder.push(&Object::RouteHop(RouteHop { id, address, rtt_micros: 0, decision: 1 }));
+        }
     }
 
     /// Where a key leads from here: 302 with nearer peers, or `here` with the other holders.

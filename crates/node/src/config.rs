@@ -45,13 +45,14 @@ impl Default for OverlayOptions {
 }
 
 /// Everything a peer is told before it starts.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The overlay's options; used as they are by a founder, replaced by what bootstrap says otherwise.
     pub overlay: OverlayOptions,
     /// Addresses of peers to ask first. Empty and no host cache: this peer founds the overlay.
     pub bootstrap: Vec<SocketAddr>,
-    /// Attach to peers instead of becoming one.
+    /// Use the overlay without being part of it: other peers do not put a client into their tables,
+    /// so it keeps no records of others and passes nothing on.
     pub client: bool,
     /// The address of the peer port, as far as this peer knows it.
     pub listen: SocketAddr,
@@ -141,4 +142,7 @@ pub struct Saved {
     pub values: Vec<KeptValue>,
     /// Messages received and sent, as the inbox shows them.
     pub inbox: Vec<crate::report::InboxMessage>,
+    /// The clock of each operator's last command, by public key: a recorded one stays old.
+    #[serde(default)]
+    pub operator_clocks: std::collections::BTreeMap<String, u64>,
 }

@@ -1,4 +1,4 @@
-//! What this peer tells about itself, asks of others, and lets operators change.
+//! What this peer tells about itself, and asks of others.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,11 +8,11 @@ use std::time::Duration;
 use wire::p2pp::{
     Builder, Code, Connections, Diagnostic, Message, MessageType, Object, PeerList, RequestOptions,
 };
-use wire::{Contact, KeyPair, NodeId, PublicKey, RngExt, Time};
+use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::directory::{ResolvedFor, canonical_aor};
-use crate::event::{Event, Level, OpId, Outcome};
-use crate::node::{ANSWER_TIMEOUT, Alarm, Node, Purpose};
+use crate::event::{OpId, Outcome};
+use crate::node::{Alarm, Node, Purpose};
 use crate::publish::What;
 use crate::report::{
     Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PingReport, Probes, Rates, Status,
@@ -25,12 +25,6 @@ const ANSWERS_PER_S: u32 = 50;
 
 /// Most rows fetched of a remote table.
 const MAX_ROWS: usize = 1_024;
-
-/// Load values an operator may set, and a scenario of a laboratory.
-const LOAD_NAMES: [&str; 2] = ["cpu", "bandwidth"];
-
-/// The setting that changes the log filter; operators may set it in every overlay.
-const LOG_SETTING: &str = "log";
 
 /// A peer as a person or program points at it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,11 +71,9 @@ struct Asking {
 #[derive(Default)]
 pub(crate) struct Diagnostics {
     asking: BTreeMap<OpId, Asking>,
-    load: BTreeMap<String, String>,
+    pub(crate) load: BTreeMap<String, String>,
     probes: Probes,
     window: (Time, u32),
-    /// The last time stamp of each operator: a repeated command is old.
-    operator_clocks: BTreeMap<PublicKey, u64>,
 }
 
 impl Node {
@@ -132,7 +124,10 @@ impl Node {
             reachability: reach.into(),
             load: self.diagnostics.load.clone(),
             dropped: self.dropped(),
-            probes: self.diagnostics.probes,
+            probes: Probes {
+                every_s: self.config.probe_interval.map(|d| d.as_secs_f64()),
+                ..self.diagnostics.probes
+            },
         }
     }
 
@@ -237,14 +232,6 @@ impl Node {
         if standing.table.len() <= neighbors.len() { neighbors.len() as u64 + 1 } else { estimate.max(1) }
     }
 
-    /// Sets a load value, or unsets it with `None`.
-    pub fn set_load(&mut self, name: &str, value: Option<&str>) {
-        match value {
-            Some(value) => self.diagnostics.load.insert(name.to_owned(), value.to_owned()),
-            None => self.diagnostics.load.remove(name),
-        };
-    }
-
     // ---- questions to others -------------------------------------------------------------------
 
     /// Asks a peer whether it lives.
@@ -254,7 +241,7 @@ impl Node {
             Some((address, id)) => {
                 self.ask(now, (address, id), MessageType::KeepAlive, &[], Purpose::Ping(op));
             }
-            None => self.resolve_target(now, target, ResolvedFor::Ping(op)),
+            None => self.resolve_target(now, op, target, ResolvedFor::Ping(op)),
         }
         self.drain(now);
         op
@@ -284,13 +271,13 @@ impl Node {
         let op = self.new_op();
         match self.contact_at_once(target) {
             Some(to) => self.ask_tables(now, op, to, table),
-            None => self.resolve_target(now, target, ResolvedFor::Tables(op, table)),
+            None => self.resolve_target(now, op, target, ResolvedFor::Tables(op, table)),
         }
         self.drain(now);
         op
     }
 
-    fn contact_at_once(&self, target: &Target) -> Option<(SocketAddr, Option<NodeId>)> {
+    pub(crate) fn contact_at_once(&self, target: &Target) -> Option<(SocketAddr, Option<NodeId>)> {
         match target {
             Target::Address(address) => Some((*address, None)),
             Target::Node(id) => {
@@ -302,10 +289,17 @@ impl Node {
         }
     }
 
-    fn resolve_target(&mut self, now: Time, target: &Target, purpose: ResolvedFor) {
+    pub(crate) fn resolve_target(&mut self, now: Time, op: OpId, target: &Target, purpose: ResolvedFor) {
         match target {
             Target::User(user) => {
                 let aor = canonical_aor(user, &self.default_domain());
+                if self.identity.users.iter().any(|u| u.aor == aor) {
+                    return self.failed(
+                        op,
+                        Code::BAD_REQUEST.0,
+                        format!("{aor} is served by this peer itself"),
+                    );
+                }
                 self.resolve(now, &aor, purpose);
             }
             Target::Node(id) => self.resolve_node(now, *id, purpose),
@@ -353,45 +347,6 @@ impl Node {
             return self.ask_tables(now, op, to, table);
         }
         self.done(op, Outcome::Tables(asking.found));
-    }
-
-    /// Sets or unsets a value on another peer, as an operator.
-    pub fn configure(
-        &mut self,
-        now: Time,
-        target: &Target,
-        name: &str,
-        value: Option<&str>,
-        operator: &KeyPair,
-    ) -> OpId {
-        let op = self.new_op();
-        let Some(to) = self.contact_at_once(target) else {
-            self.failed(op, Code::NOT_FOUND.0, "name the peer by its address, or by the id of a known peer");
-            return op;
-        };
-        let mut header = self.header(MessageType::Configure);
-        header.source = Some(operator.public().node_id(self.hash()));
-        header.from_peer = false;
-        header.deadline_ms = self.request_deadline();
-        let clock = (self.unix(now).0 << 20) | u64::from(self.rng.random::<u32>() >> 12);
-        let bytes = Builder::new(&header)
-            .with(&Object::Setting(Diagnostic { name, value: value.unwrap_or("") }))
-            .with(&Object::PuzzleNonce(clock))
-            .sign(operator);
-        let deadline = now + ANSWER_TIMEOUT;
-        let purpose = Purpose::Configure(op);
-        self.request(now, to, MessageType::Configure, header.transaction, bytes, deadline, purpose);
-        self.drain(now);
-        op
-    }
-
-    pub(crate) fn handle_configure_answer(&mut self, _now: Time, op: OpId, message: &Message<'_>) {
-        let code = message.header.code;
-        if code.is_ok() {
-            self.done(op, Outcome::Stored { holders: 1, sequence: 0 });
-        } else {
-            self.failed(op, code.0, code.reason());
-        }
     }
 
     // ---- answers about ourselves ---------------------------------------------------------------
@@ -464,7 +419,7 @@ impl Node {
             ("maintenance_bytes_per_s", format!("{maintenance:.1}")),
             ("size_estimate", self.size_estimate().to_string()),
         ];
-        for name in LOAD_NAMES {
+        for name in crate::operator::LOAD_NAMES {
             if let Some(value) = self.diagnostics.load.get(name) {
                 values.push((name, value.clone()));
             }
@@ -474,43 +429,6 @@ impl Node {
                 builder.push(&Object::Diagnostic(Diagnostic { name, value }));
             }
         }
-        self.respond(now, remote, message, builder);
-    }
-
-    /// An operator sets or unsets a value here.
-    pub(crate) fn answer_configure(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let operator = message.signer(self.hash()).filter(|k| self.config.operators.contains(k));
-        let Some(operator) = operator else {
-            return self.refuse(now, remote, message, Code::FORBIDDEN, "not an operator of this peer");
-        };
-        let clock = message.find(|o| match o {
-            Object::PuzzleNonce(clock) => Some(clock),
-            _ => None,
-        });
-        let last = self.diagnostics.operator_clocks.get(&operator).copied();
-        let Some(clock) = clock.filter(|c| Some(*c) > last) else {
-            return self.refuse(now, remote, message, Code::TOO_OLD, "a repeated command");
-        };
-        self.diagnostics.operator_clocks.insert(operator, clock);
-        let setting = message.find(|o| match o {
-            Object::Setting(setting) => Some(setting),
-            _ => None,
-        });
-        let Some(Diagnostic { name, value }) = setting else {
-            return self.refuse(now, remote, message, Code::BAD_REQUEST, "no setting");
-        };
-        let allowed = self.standing.as_ref().is_some_and(|s| s.options.remote_settings);
-        if name == LOG_SETTING {
-            self.emit(Event::SetLogFilter(value.to_owned()));
-        } else if !LOAD_NAMES.contains(&name) {
-            return self.refuse(now, remote, message, Code::NOT_FOUND, "no such setting");
-        } else if !allowed {
-            return self.refuse(now, remote, message, Code::REJECTED, "the overlay does not allow it");
-        } else {
-            self.set_load(name, Some(value).filter(|v| !v.is_empty()));
-        }
-        self.log(Level::Info, "operator", format!("{operator:?} set {name}"));
-        let builder = Builder::new(&self.answer_header(message, Code::OK));
         self.respond(now, remote, message, builder);
     }
 
@@ -537,10 +455,15 @@ impl Node {
         }
     }
 
-    pub(crate) fn handle_probe_done(&mut self, findings: &Findings) {
+    pub(crate) fn handle_probe_done(&mut self, now: Time, findings: &Findings) {
         let alone = self.standing.as_ref().is_none_or(|s| s.table.is_empty());
-        self.diagnostics.probes.succeeded += u64::from(alone || !findings.closest.is_empty());
-        self.diagnostics.probes.last_ms = ms(findings.took);
+        let healthy = alone || !findings.closest.is_empty();
+        let unix = self.unix(now).0;
+        let probes = &mut self.diagnostics.probes;
+        probes.succeeded += u64::from(healthy);
+        probes.failed += u64::from(!healthy);
+        probes.last_ms = ms(findings.took);
+        probes.last_time = Some(unix);
     }
 }
 

@@ -27,6 +27,7 @@ pub(crate) enum ResolvedFor {
     Sip(sip::RequestId, String),
     Ping(OpId),
     Tables(OpId, crate::diagnostics::Table),
+    Configure(OpId),
 }
 
 struct Resolution {
@@ -157,12 +158,17 @@ impl Node {
             (ResolvedFor::Tables(op, table), Resolved::Peers(peers)) => {
                 self.ask_tables(now, op, (peers[0].address, Some(peers[0].id)), table);
             }
-            (ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _), Resolved::Unknown) => {
-                self.failed(op, Code::NOT_FOUND.0, "nobody has that name");
+            (ResolvedFor::Configure(op), Resolved::Peers(peers)) => {
+                self.send_setting(now, op, peers[0].address, peers[0].id);
             }
-            (ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _), Resolved::Offline) => {
-                self.failed(op, Code::UNAVAILABLE.0, "none of that user's peers is there");
-            }
+            (
+                ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
+                Resolved::Unknown,
+            ) => self.failed(op, Code::NOT_FOUND.0, "nobody has that name"),
+            (
+                ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
+                Resolved::Offline,
+            ) => self.failed(op, Code::UNAVAILABLE.0, "none of that user's peers is there"),
         }
     }
 
@@ -233,21 +239,23 @@ impl Node {
     }
 
     pub(crate) fn handle_get_done(&mut self, op: OpId, findings: Findings) {
-        let newest = findings.records.iter().map(|(r, _)| r).max_by_key(|r| r.sequence);
+        let newest = findings.records.into_iter().max_by_key(|(record, _)| record.sequence);
         let value = match newest {
             None => Value::default(),
-            Some(record) => Value {
+            Some((record, left)) => Value {
                 found: true,
                 value: Some(String::from_utf8_lossy(&record.value).into_owned()),
                 sequence: record.sequence,
                 owner: Some(record.owner.to_string()),
+                expires_ms: left.as_millis() as u64,
+                bytes: record.value,
             },
         };
         self.done(op, Outcome::Value(value));
     }
 
     /// The domain that a name without one means: that of the first user served here.
-    pub(crate) fn default_domain(&self) -> String {
+    pub fn default_domain(&self) -> String {
         let first = self.identity.users.first().and_then(|u| u.aor.split_once('@'));
         first.map_or_else(|| self.config.overlay.name.clone(), |(_, domain)| domain.to_owned())
     }

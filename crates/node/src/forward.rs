@@ -236,7 +236,8 @@ impl Node {
     }
 }
 
-fn wants_route_log(message: &Message<'_>) -> bool {
+/// Whether the originator asked to be told the way.
+pub(crate) fn wants_route_log(message: &Message<'_>) -> bool {
     message.objects().any(|o| matches!(o, Object::RequestOptions(options) if options.route_log))
 }
 

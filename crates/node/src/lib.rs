@@ -25,6 +25,7 @@
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
 //! | [`diagnostics`], [`ledger`], [`report`] | what a peer says about itself |
+//! | [`operator`] | what others may change in it |
 
 mod answer;
 pub mod call;
@@ -37,6 +38,7 @@ pub mod ledger;
 mod locals;
 mod membership;
 mod node;
+pub mod operator;
 mod phones;
 mod plane;
 mod publish;

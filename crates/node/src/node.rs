@@ -23,6 +23,7 @@ use crate::directory::Directory;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
 use crate::membership::Membership;
+use crate::operator::Operators;
 use crate::phones::Phones;
 use crate::publish::Publications;
 use crate::search::{SearchId, Searches};
@@ -55,6 +56,7 @@ pub(crate) enum Purpose {
     Alive(NodeId),
     Ping(OpId),
     Tables(OpId),
+    Greet(OpId),
     Configure(OpId),
 }
 
@@ -114,6 +116,7 @@ pub struct Node {
     pub(crate) tunnels: Tunnels,
     pub(crate) phones: Phones,
     pub(crate) diagnostics: Diagnostics,
+    pub(crate) operators: Operators,
     pub(crate) forwards: BTreeMap<ServerKey, crate::forward::Forwarding>,
     pub(crate) events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
@@ -146,6 +149,7 @@ impl Node {
             tunnels: Tunnels::default(),
             phones: Phones::new(&config, Seed::child_of(&mut rng), now, &saved),
             diagnostics: Diagnostics::default(),
+            operators: Operators::new(&saved),
             forwards: BTreeMap::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
@@ -263,6 +267,7 @@ impl Node {
     }
 
     pub(crate) fn failed(&mut self, op: OpId, code: u16, reason: impl Into<String>) {
+        self.operators.forget(op);
         self.done(op, Outcome::Failed { code, reason: reason.into() });
     }
 
@@ -558,7 +563,8 @@ impl Node {
             Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),
             Purpose::Ping(op) => self.handle_ping_answer(now, op, remote, message, rtt),
             Purpose::Tables(op) => self.handle_tables_answer(now, op, message),
-            Purpose::Configure(op) => self.handle_configure_answer(now, op, message),
+            Purpose::Greet(op) => self.handle_greeting_answer(now, op, remote, message),
+            Purpose::Configure(op) => self.handle_configure_answer(op, message),
         }
     }
 
@@ -583,7 +589,7 @@ impl Node {
             }
             Purpose::Tunnel(stream) => self.handle_tunnel_silence(now, stream),
             Purpose::Alive(peer) => self.handle_peer_lost(now, peer),
-            Purpose::Ping(op) | Purpose::Tables(op) | Purpose::Configure(op) => {
+            Purpose::Ping(op) | Purpose::Tables(op) | Purpose::Greet(op) | Purpose::Configure(op) => {
                 self.failed(op, Code::TIMEOUT.0, format!("no answer from {}", client.remote));
             }
         }
@@ -637,6 +643,7 @@ impl Node {
             hosts: self.membership.hosts(),
             values: self.publications.kept_values(),
             inbox: self.phones.inbox.iter().cloned().collect(),
+            operator_clocks: self.operators.clocks(),
         }
     }
 

@@ -51,7 +51,7 @@ pub struct Status {
     pub load: BTreeMap<String, String>,
     /// Datagrams, messages and packets dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
-    /// Random lookups made as a health check, and how many succeeded.
+    /// Random lookups made as a health check, and how they went.
     pub probes: Probes,
 }
 
@@ -125,12 +125,18 @@ pub struct NatStatus {
 /// Random lookups made as a health check.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Probes {
-    /// Made.
+    /// Seconds between two; absent while none are made.
+    pub every_s: Option<f64>,
+    /// Begun.
     pub issued: u64,
-    /// Answered.
+    /// Some peer answered, or this peer is alone.
     pub succeeded: u64,
+    /// Nobody answered, though peers are known.
+    pub failed: u64,
     /// How long the last one took.
     pub last_ms: f64,
+    /// When the last one ended, in Unix seconds.
+    pub last_time: Option<u64>,
 }
 
 /// A user's record, as looked up.
@@ -176,8 +182,8 @@ pub struct LookupReport {
     pub messages: u32,
     /// The record.
     pub record: Option<RecordReport>,
-    /// The way it took, if asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// The way it took, if asked for; empty too where this peer holds the record itself.
+    #[serde(default)]
     pub path: Vec<Hop>,
 }
 
@@ -186,12 +192,17 @@ pub struct LookupReport {
 pub struct Value {
     /// Whether it was found.
     pub found: bool,
-    /// The value, as text.
+    /// The value, as text; what is not UTF-8 is replaced in it.
     pub value: Option<String>,
+    /// The value, as it was stored.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
     /// Sequence number.
     pub sequence: u64,
     /// The owner's public key.
     pub owner: Option<String>,
+    /// Until it ends, unless refreshed.
+    pub expires_ms: u64,
 }
 
 /// How a ping went.

@@ -486,7 +486,7 @@ impl Node {
         match purpose {
             For::Join => self.join_through(now, &findings.closest),
             For::Upkeep => {}
-            For::Probe => self.handle_probe_done(&findings),
+            For::Probe => self.handle_probe_done(now, &findings),
             For::Place(publication) => self.handle_place_found(now, publication, findings.closest),
             For::ReadBefore(publication) => self.handle_read_before(now, publication, findings),
             For::ReadBack(publication) => self.handle_read_back(now, publication, &findings),

@@ -3,9 +3,12 @@
 //! ```text
 //! peer.key            the peer key, 64 hexadecimal digits, readable by the owner only
 //! users/NAME.key      a user key each, likewise
+//! operator.key        the key with which this owner configures other peers, likewise; only if wanted
+//! openvoip.toml       the configuration, if the owner wrote one
 //! phones.json         who may register, with passwords, likewise
 //! state.json          host cache, published values, inbox
 //! control.sock        the control socket, while the peer runs
+//! openvoip.log        the log, if wanted, and openvoip.log.1 before it
 //! ```
 //!
 //! Files are replaced, never overwritten in place. One that cannot be read is set aside under another
@@ -19,6 +22,8 @@ use std::path::{Path, PathBuf};
 
 use node::{Identity, Saved, User};
 use wire::{KeyPair, Seed};
+
+const OPERATOR_KEY: &str = "operator.key";
 
 /// A data directory.
 #[derive(Clone, Debug)]
@@ -51,11 +56,30 @@ impl Home {
         names.extend(users.iter().cloned());
         names.sort();
         names.dedup();
-        let user = |aor: String| Ok(User { keys: self.key(&format!("users/{aor}.key"))?, aor });
-        let mut served = names.into_iter().map(user).collect::<Result<Vec<User>, String>>()?;
+        let mut served = names.iter().map(|aor| self.user(aor)).collect::<Result<Vec<User>, String>>()?;
         // The users named on the command line come first: they give the default domain.
         served.sort_by_key(|u| !users.contains(&u.aor));
         Ok(Identity { peer, users: served })
+    }
+
+    /// A user to serve; the key is made when first asked for.
+    pub fn user(&self, aor: &str) -> Result<User, String> {
+        Ok(User { keys: self.key(&format!("users/{aor}.key"))?, aor: aor.to_owned() })
+    }
+
+    /// Where the operator key is, or would be.
+    pub fn operator_file(&self) -> PathBuf {
+        self.0.join(OPERATOR_KEY)
+    }
+
+    /// The key with which this owner configures other peers, if there is one.
+    pub fn operator(&self) -> Result<Option<KeyPair>, String> {
+        self.operator_file().exists().then(|| self.make_operator()).transpose()
+    }
+
+    /// The same; made if it is not there.
+    pub fn make_operator(&self) -> Result<KeyPair, String> {
+        self.key(OPERATOR_KEY)
     }
 
     fn known_users(&self) -> Vec<String> {

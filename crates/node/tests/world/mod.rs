@@ -38,6 +38,11 @@ pub fn sip_address(n: usize) -> SocketAddr {
 impl World {
     /// `count` peers; the first founds the overlay, each serves the user `user<n>@test`.
     pub fn new(count: usize) -> World {
+        World::with(count, |_, _| {})
+    }
+
+    /// The same, each peer's configuration changed as told.
+    pub fn with(count: usize, change: impl Fn(usize, &mut Config)) -> World {
         let mut world = World {
             now: Time::from_secs(1),
             nodes: Vec::new(),
@@ -51,17 +56,18 @@ impl World {
             count: 0,
         };
         for n in 0..count {
-            world.add(n);
+            world.add(n, &change);
             world.run(Duration::from_millis(100));
         }
         world
     }
 
-    fn add(&mut self, n: usize) {
+    fn add(&mut self, n: usize, change: &dyn Fn(usize, &mut Config)) {
         let mut config = Config { listen: address(n), sip: sip_address(n), ..Config::default() };
         if n > 0 {
             config.bootstrap = vec![address(0)];
         }
+        change(n, &mut config);
         let peer = KeyPair::from_seed(Seed::from_number(1_000 + n as u64));
         let keys = KeyPair::from_seed(Seed::from_number(9_000 + n as u64));
         let identity = Identity { peer, users: vec![User { aor: format!("user{n}@test"), keys }] };

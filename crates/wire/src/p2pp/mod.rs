@@ -30,7 +30,7 @@ pub mod status;
 pub mod tlv;
 
 pub use code::Code;
-pub use header::{Class, Header, MessageType, TransactionId};
+pub use header::{Class, Header, MessageType, TransactionId, VERSION};
 pub use message::{Builder, Message};
 pub use object::Object;
 pub use options::{P2pOptions, PLookup, RLookup, RequestOptions};

@@ -365,10 +365,11 @@ pub(super) fn cases() -> Vec<Case> {
         message("request/Invite", "reserved; peers answer 501", &request(M::Invite), &[], None),
         message(
             "request/Configure",
-            "signed by an operator, who is the source; the nonce is a clock",
+            "signed by an operator, who is the source; the Peer-ID is the receiver, the nonce a clock",
             &command,
             &[
                 Object::Setting(Diagnostic { name: "log", value: "debug" }),
+                Object::PeerId(id(&answers)),
                 Object::PuzzleNonce(1_700_000_000 << 20),
             ],
             Some(&operator()),

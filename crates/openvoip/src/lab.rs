@@ -1,0 +1,354 @@
+//! A laboratory: many real peers in this one process, each with its own sockets on 127.0.0.1.
+//!
+//! Every peer serves one user. When all have joined and their users are published, users are looked
+//! up, each by a peer that holds no copy of the record; then nobody does anything for a while, and what
+//! the peers send for their own upkeep is counted: once by their ledgers and once by the kernel.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use node::report::LookupReport;
+use node::{
+    Algorithm, Config, Event, Identity, LookupOptions, Node, OpId, Outcome, OverlayOptions, Saved, User,
+};
+use serde::Serialize;
+use sim::report::Percentiles;
+use wire::{HashAlgorithm, KeyPair, ResourceId, Rng, RngExt, Seed};
+
+use crate::run::{Bound, World};
+use crate::serve::unix_now;
+use crate::system;
+
+/// Most peers: their ports are drawn from about 28,000 that a system gives out.
+pub const MAX_PEERS: usize = 5_000;
+
+/// Most lookups of one run.
+pub const MAX_LOOKUPS: usize = 1_000_000;
+
+/// Peers that join at once; more would measure the queue in front of the first peer.
+const JOINING_AT_ONCE: usize = 32;
+
+/// Sockets of a peer: peer port, and UDP and TCP for phones.
+const SOCKETS: u64 = 3;
+
+/// Failures spelt out; the rest are counted.
+const MAX_FAILURES: usize = 20;
+
+/// What is to be measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Peers.
+    pub peers: usize,
+    /// Lookups, one after the other.
+    pub lookups: usize,
+    /// How long the peers are left alone.
+    pub idle: Duration,
+    /// The overlay algorithm.
+    pub overlay: Algorithm,
+    /// All keys, and who looks whom up, follow from this number.
+    pub seed: u64,
+}
+
+/// What was measured, with the field names of `openvoip lab --json`.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Report {
+    /// Peers that were started.
+    pub peers: usize,
+    /// The overlay algorithm.
+    pub overlay: String,
+    /// The seed.
+    pub seed: u64,
+    /// From the start until every peer was in the overlay and every user published and read back.
+    pub joined_ms: f64,
+    /// Lookups.
+    pub lookups: Lookups,
+    /// Bytes that a peer sent per second while nobody did anything, mean over all, with IP and UDP headers.
+    pub bytes_per_peer_per_s: Bytes,
+    /// How long that was.
+    pub idle_s: f64,
+    /// Processor time of all peers in that while.
+    pub idle_cpu_s: f64,
+    /// Memory of the process at the end.
+    pub rss_bytes: u64,
+    /// Processor time of the process.
+    pub cpu_s: f64,
+    /// Time that everything took.
+    pub wall_s: f64,
+    /// What ought not to have happened.
+    pub failures: Vec<String>,
+}
+
+/// Lookups of live users.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Lookups {
+    /// Begun.
+    pub issued: usize,
+    /// Found the user at the right peer.
+    pub succeeded: usize,
+    /// How long those took that succeeded.
+    pub time_ms: Percentiles,
+    /// Peers on the way, mean of those that succeeded.
+    pub hops_mean: f64,
+}
+
+/// The same bytes counted twice; absent if nothing was measured.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Bytes {
+    /// By the peers.
+    pub ledger: Option<f64>,
+    /// By the kernel, for the whole network namespace.
+    pub kernel: Option<f64>,
+    /// Where the kernel's figure stands.
+    pub kernel_source: &'static str,
+}
+
+struct Lab {
+    world: World,
+    rng: Rng,
+    online: usize,
+    published: usize,
+    done: BTreeMap<(usize, OpId), Outcome>,
+    failures: Vec<String>,
+}
+
+/// Builds the laboratory, measures, and takes it down; `progress` is told what happens.
+///
+/// # Errors
+/// In words, if the system does not give enough sockets.
+pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report, String> {
+    let start = Instant::now();
+    let peers = options.peers.clamp(2, MAX_PEERS);
+    system::allow_open_files(peers as u64 * SOCKETS + 64)?;
+    let io = |e: std::io::Error| e.to_string();
+    let mut lab = Lab {
+        world: World::new().map_err(io)?,
+        rng: Seed::from_number(options.seed).rng(),
+        online: 0,
+        published: 0,
+        done: BTreeMap::new(),
+        failures: Vec::new(),
+    };
+
+    lab.join(options, peers, progress)?;
+    let joined_ms = start.elapsed().as_secs_f64() * 1e3;
+    progress(format!("{} of {peers} peers joined, {joined_ms:.0} ms", lab.online));
+    let lookups = lab.look_up(peers, options.lookups.min(MAX_LOOKUPS)).map_err(io)?;
+    progress(format!("{} of {} lookups succeeded", lookups.succeeded, lookups.issued));
+
+    let (cpu, idle_start) = (system::cpu_time(), Instant::now());
+    let bytes_per_peer_per_s = lab.idle(peers, options.idle).map_err(io)?;
+    Ok(Report {
+        peers,
+        overlay: options.overlay.to_string(),
+        seed: options.seed,
+        joined_ms,
+        lookups,
+        bytes_per_peer_per_s,
+        idle_s: idle_start.elapsed().as_secs_f64(),
+        idle_cpu_s: (system::cpu_time() - cpu).as_secs_f64(),
+        rss_bytes: system::rss_bytes(),
+        cpu_s: system::cpu_time().as_secs_f64(),
+        wall_s: start.elapsed().as_secs_f64(),
+        failures: lab.failures,
+    })
+}
+
+fn user(n: usize) -> String {
+    format!("user{n}@lab.test")
+}
+
+impl Lab {
+    /// Lets the peers work for at most `longest`, or until `until`; says whether that came to be.
+    fn turn(&mut self, longest: Duration, until: impl Fn(&Lab) -> bool) -> std::io::Result<bool> {
+        let end = Instant::now() + longest;
+        while !until(self) {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            let mut told = Vec::new();
+            self.world
+                .turn(left.min(Duration::from_millis(100)), &mut |peer, event| told.push((peer, event)))?;
+            told.into_iter().for_each(|(peer, event)| self.note(peer, event));
+        }
+        Ok(true)
+    }
+
+    fn note(&mut self, peer: usize, event: Event) {
+        match event {
+            Event::Online => self.online += 1,
+            Event::Published { .. } => self.published += 1,
+            Event::Done { op, outcome } => drop(self.done.insert((peer, op), outcome)),
+            _ => {}
+        }
+    }
+
+    fn fail(&mut self, failure: String) {
+        if self.failures.len() < MAX_FAILURES {
+            self.failures.push(failure);
+        }
+    }
+
+    fn join(
+        &mut self,
+        options: &Options,
+        peers: usize,
+        progress: &mut dyn FnMut(String),
+    ) -> Result<(), String> {
+        let io = |e: std::io::Error| e.to_string();
+        let patience = Duration::from_secs(30) + Duration::from_millis(100) * peers as u32;
+        let end = Instant::now() + patience;
+        let mut first = None;
+        for n in 0..peers {
+            let address = self.add_peer(options, n, first)?;
+            first.get_or_insert(address);
+            let left = end.saturating_duration_since(Instant::now());
+            self.turn(left, |lab| n + 1 < lab.online + JOINING_AT_ONCE).map_err(io)?;
+            if (n + 1).is_multiple_of(250) {
+                progress(format!("{} peers joined", self.online));
+            }
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if !self.turn(left, |lab| lab.online >= peers && lab.published >= peers).map_err(io)? {
+            let (online, published) = (self.online, self.published);
+            self.fail(format!(
+                "{online} of {peers} peers joined and {published} of their users were published"
+            ));
+        }
+        Ok(())
+    }
+
+    fn add_peer(
+        &mut self,
+        options: &Options,
+        n: usize,
+        bootstrap: Option<SocketAddr>,
+    ) -> Result<SocketAddr, String> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let bound = Bound::new(any, true, any, true)?;
+        let listen = bound.peer_address;
+        let mut key = || KeyPair::from_seed(Seed::child_of(&mut self.rng));
+        let identity = Identity { peer: key(), users: vec![User { aor: user(n), keys: key() }] };
+        let config = Config {
+            listen,
+            sip: bound.sip_address,
+            bootstrap: bootstrap.into_iter().collect(),
+            overlay: OverlayOptions {
+                name: "lab.test".into(),
+                algorithm: options.overlay,
+                ..OverlayOptions::default()
+            },
+            ..Config::default()
+        };
+        let seed = Seed::child_of(&mut self.rng);
+        let node = Node::new(config, identity, Saved::default(), seed, self.world.now(), unix_now());
+        let index = self.world.add(node, bound).map_err(|e| e.to_string())?;
+        let mut told = Vec::new();
+        // What it wants to send first lies ready.
+        self.world.with(index, &mut |_, event| told.push(event), |_, _| {});
+        told.into_iter().for_each(|event| self.note(index, event));
+        Ok(listen)
+    }
+
+    fn look_up(&mut self, peers: usize, count: usize) -> std::io::Result<Lookups> {
+        let mut lookups = Lookups::default();
+        let (mut times, mut hops) = (Vec::new(), 0);
+        for _ in 0..count {
+            let Some((seeker, sought)) = self.strangers(peers) else {
+                self.fail(
+                    "every peer holds every record: there is nothing to look up; use more peers".into(),
+                );
+                break;
+            };
+            lookups.issued += 1;
+            let report = self.look_up_one(seeker, sought)?;
+            let home = self.world.node(sought).node_id().map(|id| id.to_string()).unwrap_or_default();
+            if report.record.is_some_and(|record| record.nodes.contains(&home)) {
+                lookups.succeeded += 1;
+                hops += u64::from(report.hops);
+                times.push(report.time_ms);
+            } else {
+                self.fail(format!("peer {seeker} did not find {} ({})", user(sought), report.mode));
+            }
+        }
+        lookups.hops_mean = hops as f64 / lookups.succeeded.max(1) as f64;
+        lookups.time_ms = Percentiles::of(&mut times);
+        Ok(lookups)
+    }
+
+    /// A peer, and another one whose user's record it does not hold.
+    fn strangers(&mut self, peers: usize) -> Option<(usize, usize)> {
+        (0..1_000).find_map(|_| {
+            let (seeker, sought) = (self.rng.random_range(0..peers), self.rng.random_range(0..peers));
+            let place: ResourceId = node::directory::place_of_user(HashAlgorithm::Sha256, &user(sought));
+            let is_stranger = seeker != sought && !self.world.node(seeker).holds(&place);
+            is_stranger.then_some((seeker, sought))
+        })
+    }
+
+    fn look_up_one(&mut self, seeker: usize, sought: usize) -> std::io::Result<LookupReport> {
+        let mut told = Vec::new();
+        // Copies that the asker might have do not count.
+        let options = LookupOptions { fresh: true, ..LookupOptions::default() };
+        let op = self.world.with(seeker, &mut |_, event| told.push(event), |node, now| {
+            node.lookup_user(now, &user(sought), options)
+        });
+        told.into_iter().for_each(|event| self.note(seeker, event));
+        self.turn(Duration::from_secs(10), |lab| lab.done.contains_key(&(seeker, op)))?;
+        Ok(match self.done.remove(&(seeker, op)) {
+            Some(Outcome::Lookup(report)) => report,
+            _ => LookupReport { mode: "no answer".into(), ..LookupReport::default() },
+        })
+    }
+
+    /// Leaves the peers alone and counts what they send.
+    fn idle(&mut self, peers: usize, idle: Duration) -> std::io::Result<Bytes> {
+        let kernel_source = "IpExt OutOctets of /proc/net/netstat: everything sent in this network namespace";
+        if idle.is_zero() {
+            return Ok(Bytes { kernel_source, ..Bytes::default() });
+        }
+        let sent = |lab: &Lab| -> u64 {
+            let of_peer = |n| lab.world.node(n).ledger().totals().map(|(_, _, sent)| sent).sum::<u64>();
+            (0..peers).map(of_peer).sum()
+        };
+        let (ledger, kernel, start) = (sent(self), system::ip_bytes_sent(), Instant::now());
+        self.turn(idle, |_| false)?;
+        let per_peer = |bytes: u64| bytes as f64 / peers as f64 / start.elapsed().as_secs_f64();
+        let kernel = kernel.zip(system::ip_bytes_sent()).map(|(before, after)| per_peer(after - before));
+        Ok(Bytes { ledger: Some(per_peer(sent(self) - ledger)), kernel, kernel_source })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_find_each_other_in_a_real_overlay() {
+        let options = Options {
+            peers: 12,
+            lookups: 30,
+            // Longer than a peer is ever silent after joining.
+            idle: Duration::from_secs(4),
+            overlay: Algorithm::Kademlia,
+            seed: 3,
+        };
+        let report = run(&options, &mut |_| {}).unwrap();
+        assert_eq!(report.failures, [""; 0]);
+        assert_eq!((report.lookups.issued, report.lookups.succeeded), (30, 30));
+        assert!(report.lookups.hops_mean >= 1.0, "{report:?}");
+        assert!(report.bytes_per_peer_per_s.ledger.unwrap() > 0.0);
+        assert!(report.cpu_s > 0.0 && report.idle_s >= 4.0 && report.rss_bytes > 0);
+    }
+
+    #[test]
+    fn where_everybody_holds_everything_there_is_nothing_to_look_up() {
+        let options =
+            Options { peers: 3, lookups: 5, idle: Duration::ZERO, overlay: Algorithm::Kademlia, seed: 1 };
+        let report = run(&options, &mut |_| {}).unwrap();
+        assert_eq!(report.lookups.issued, 0);
+        assert!(report.failures[0].contains("more peers"), "{:?}", report.failures);
+        assert!(report.bytes_per_peer_per_s.ledger.is_none());
+    }
+}

@@ -1,0 +1,289 @@
+//! What a peer can be told, as the configuration file says it.
+//!
+//! [`Settings`] mirrors [`node::Config`] field by field and adds what only the real world knows: users
+//! and logs. `settings/template.toml` is the commented file that equals the defaults, and the place
+//! where every field is explained; `layers.rs` lays a file and the command line over the defaults and
+//! remembers where each value came from.
+
+mod layers;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use node::{Algorithm, Config, OverlayOptions};
+use serde::{Deserialize, Serialize};
+use wire::{HashAlgorithm, PublicKey};
+
+pub use layers::{BadConfig, Origin, Problem, Resolved, put, resolve};
+
+/// The commented configuration file that equals the defaults.
+pub const TEMPLATE: &str = include_str!("settings/template.toml");
+
+/// Name of the configuration file that is read from the data directory if it is there.
+pub const FILE_NAME: &str = "openvoip.toml";
+
+/// Longest name of an overlay, and of a user.
+const MAX_NAME: usize = 200;
+
+/// Everything the configuration file can say.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)] // The template explains each field, with its reason.
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub sip: SocketAddr,
+    pub media: IpAddr,
+    pub users: Vec<String>,
+    pub bootstrap: Vec<SocketAddr>,
+    pub client: bool,
+    #[serde(with = "texts")]
+    pub operators: Vec<PublicKey>,
+    pub overlay: Overlay,
+    pub records: Records,
+    pub budget: Budget,
+    pub lookup: Lookup,
+    pub probe: Probe,
+    pub inbox: Inbox,
+    pub log: Log,
+}
+
+/// Options that all peers of an overlay share.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Overlay {
+    pub name: String,
+    #[serde(with = "text")]
+    pub algorithm: Algorithm,
+    #[serde(with = "text")]
+    pub hash: HashAlgorithm,
+    pub base: u16,
+    pub replicas: u8,
+    pub difficulty: u8,
+    pub remote_settings: bool,
+}
+
+/// This peer's own records at other peers.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Records {
+    pub lifetime_s: u64,
+    pub refresh_s: u64,
+}
+
+/// The ceiling of maintenance traffic.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Budget {
+    pub bytes_per_s: u32,
+    pub burst_bytes: u32,
+}
+
+/// Lookups.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Lookup {
+    pub timeout_ms: u64,
+}
+
+/// The health check.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Probe {
+    pub every_s: u64,
+}
+
+/// Messages that wait here.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Inbox {
+    pub limit: usize,
+}
+
+/// Logs.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Log {
+    pub level: String,
+    pub file: bool,
+    pub max_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        // Every field by its name: a new one of `Config` does not go unmentioned here.
+        let Config {
+            overlay,
+            bootstrap,
+            client,
+            listen,
+            sip,
+            media,
+            record_lifetime,
+            refresh_interval,
+            budget_bytes_per_s,
+            budget_burst_bytes,
+            lookup_timeout,
+            operators,
+            probe_interval,
+            inbox_limit,
+        } = Config::default();
+        let OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } = overlay;
+        Settings {
+            listen,
+            sip,
+            media,
+            users: Vec::new(),
+            bootstrap,
+            client,
+            operators,
+            overlay: Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings },
+            records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
+            budget: Budget { bytes_per_s: budget_bytes_per_s, burst_bytes: budget_burst_bytes },
+            lookup: Lookup { timeout_ms: lookup_timeout.as_millis() as u64 },
+            probe: Probe { every_s: probe_interval.map_or(0, |d| d.as_secs()) },
+            inbox: Inbox { limit: inbox_limit },
+            log: Log { level: "info".into(), file: false, max_bytes: 1_000_000 },
+        }
+    }
+}
+
+impl Settings {
+    /// What the node is told.
+    pub fn config(&self) -> Config {
+        let overlay = &self.overlay;
+        Config {
+            overlay: OverlayOptions {
+                name: overlay.name.clone(),
+                algorithm: overlay.algorithm,
+                hash: overlay.hash,
+                base: overlay.base,
+                replicas: overlay.replicas,
+                difficulty: overlay.difficulty,
+                remote_settings: overlay.remote_settings,
+            },
+            bootstrap: self.bootstrap.clone(),
+            client: self.client,
+            listen: self.listen,
+            sip: self.sip,
+            media: self.media,
+            record_lifetime: Duration::from_secs(self.records.lifetime_s),
+            refresh_interval: Duration::from_secs(self.records.refresh_s),
+            budget_bytes_per_s: self.budget.bytes_per_s,
+            budget_burst_bytes: self.budget.burst_bytes,
+            lookup_timeout: Duration::from_millis(self.lookup.timeout_ms),
+            operators: self.operators.clone(),
+            probe_interval: Some(Duration::from_secs(self.probe.every_s)).filter(|d| !d.is_zero()),
+            inbox_limit: self.inbox.limit,
+        }
+    }
+
+    /// The users served, in canonical form; a name without a domain gets the overlay's.
+    pub fn canonical_users(&self) -> Vec<String> {
+        self.users.iter().map(|user| node::canonical_aor(user, &self.overlay.name)).collect()
+    }
+
+    /// Values that no peer can work with, each with its key.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut problems = Vec::new();
+        let mut within = |key, value: u64, low: u64, high: u64| {
+            if !(low..=high).contains(&value) {
+                problems.push((key, format!("{value} is not between {low} and {high}")));
+            }
+        };
+        within("overlay.replicas", self.overlay.replicas.into(), 1, 16);
+        within("records.lifetime_s", self.records.lifetime_s, 60, 604_800);
+        within("records.refresh_s", self.records.refresh_s, 10, self.records.lifetime_s / 2);
+        within("budget.bytes_per_s", self.budget.bytes_per_s.into(), 50, 1 << 30);
+        within("budget.burst_bytes", self.budget.burst_bytes.into(), 1_500, 1 << 30);
+        within("lookup.timeout_ms", self.lookup.timeout_ms, 100, 60_000);
+        within("probe.every_s", self.probe.every_s, 0, 86_400);
+        within("inbox.limit", self.inbox.limit as u64, 1, 100_000);
+        within("log.max_bytes", self.log.max_bytes, 10_000, 1 << 40);
+        if ![2, 4, 8, 16].contains(&self.overlay.base) {
+            problems.push(("overlay.base", format!("{} is not 2, 4, 8 or 16", self.overlay.base)));
+        }
+        if !is_name(&self.overlay.name) {
+            problems.push(("overlay.name", "must be a word of letters, digits, dots and dashes".into()));
+        }
+        for user in self.canonical_users() {
+            let parts = user.split_once('@');
+            if !parts.is_some_and(|(user, domain)| is_name(user) && is_name(domain)) {
+                problems.push(("users", format!("'{user}' is not a name like alice@camp.example")));
+            }
+        }
+        if let Err(e) = node::operator::check_log_filter(&self.log.level) {
+            problems.push(("log.level", e));
+        }
+        problems
+    }
+}
+
+/// Whether a text can stand in an address-of-record, and in a file name.
+fn is_name(text: &str) -> bool {
+    let good = |c: char| c.is_alphanumeric() || "+-_.[]:%".contains(c);
+    (1..=MAX_NAME).contains(&text.len()) && text.chars().all(good) && !text.contains("..")
+}
+
+/// A value that is written as it is shown.
+mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(value: &T, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(value)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<T, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
+/// A list of such values.
+mod texts {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub(super) fn serialize<T: Display, S: Serializer>(values: &[T], out: S) -> Result<S::Ok, S::Error> {
+        out.collect_seq(values.iter().map(T::to_string))
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(from)?;
+        texts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_equals_the_defaults() {
+        let template: Settings = toml::from_str(TEMPLATE).unwrap();
+        assert_eq!(template, Settings::default());
+        assert_eq!(template.config(), Config::default());
+        assert_eq!(template.problems(), []);
+    }
+
+    #[test]
+    fn values_out_of_range_are_named() {
+        let mut settings = Settings::default();
+        settings.overlay.base = 3;
+        settings.records.refresh_s = 2_000;
+        settings.users = vec!["alice/..".into()];
+        settings.log.level = "dbug".into();
+        let keys: Vec<&str> = settings.problems().iter().map(|(key, _)| *key).collect();
+        assert_eq!(keys, ["records.refresh_s", "overlay.base", "users", "log.level"]);
+    }
+}
