@@ -123,12 +123,19 @@ impl Node {
             },
             reachability: reach.into(),
             load: self.diagnostics.load.clone(),
-            dropped: self.link.drops().iter().map(|(k, v)| ((*k).to_owned(), *v)).collect(),
+            dropped: self.dropped(),
             probes: Probes {
                 every_s: self.config.probe_interval.map(|d| d.as_secs_f64()),
                 ..self.diagnostics.probes
             },
         }
+    }
+
+    /// What arrived on any port and was of no use, by reason.
+    fn dropped(&self) -> BTreeMap<String, u64> {
+        let strays = ("media of no call", self.phones.plane.strays);
+        let counted = self.link.drops().iter().chain(self.phones.agent.drops()).map(|(why, n)| (*why, *n));
+        counted.chain([strays]).filter(|(_, n)| *n > 0).map(|(why, n)| (why.to_owned(), n)).collect()
     }
 
     fn overlay_status(&self) -> OverlayStatus {

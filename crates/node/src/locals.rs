@@ -214,6 +214,12 @@ impl Node {
                 self.keep_message(now, id, from, to, text);
             }
             UaEvent::MessageResult { status, reason, .. } => self.message_answered(now, id, status, reason),
+            // Nobody is moved by a transfer: a built-in user stays where it is, and says so.
+            UaEvent::Referred { handle, .. } => {
+                if let Some((_, ua)) = self.phones.locals.all().find(|(i, _)| *i == id) {
+                    ua.refer_progress(now, handle, 603, "");
+                }
+            }
             UaEvent::Failed { .. } | UaEvent::Ended { .. } => {
                 // The agent tells the same with more detail; see `finish_call_op`.
             }

@@ -100,13 +100,13 @@ impl Node {
                 self.ask(now, (address, None), MessageType::Bootstrap, &objects, Purpose::Bootstrap);
             }
         }
+        let pause = RETRY * (1 << self.membership.attempts.min(5));
         self.membership.attempts += 1;
         if self.membership.attempts == 3 && !self.membership.told_offline {
             self.membership.told_offline = true;
             let reason = "no bootstrap peer and no host of the cache answers; still trying".to_owned();
             self.emit(Event::Offline { reason });
         }
-        let pause = RETRY * (1 << self.membership.attempts.min(5));
         let pause = self.jitter(pause.min(Duration::from_secs(60)), 0.75, 1.25);
         self.timers.set(Alarm::Bootstrap, now + pause);
     }

@@ -160,6 +160,9 @@ impl Node {
             identity,
             rng,
         };
+        // What a phone means by a bare name, or by one at our address, is the home of our users.
+        let home = node.default_domain();
+        node.phones.agent.set_domain(&home);
         node.start(now);
         node.drain(now);
         node

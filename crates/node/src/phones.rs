@@ -132,6 +132,11 @@ impl Node {
         self.drain(now);
     }
 
+    /// Whether a phone is registered over that connection.
+    pub fn has_phone_on(&self, connection: ConnectionId) -> bool {
+        self.phones.agent.has_phone_on(connection)
+    }
+
     /// Gives a bound pair of UDP ports for sound, named by the even one.
     pub fn offer_media_port(&mut self, port: u16) {
         self.phones.plane.offer_port(port);
@@ -179,10 +184,8 @@ impl Node {
     }
 
     pub(crate) fn close_phone_stream(&mut self, now: Time, connection: ConnectionId) {
-        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let phones = &mut self.phones;
-        let flow = Flow::Stream(connection, nowhere);
-        phones.agent.handle_flow_closed(now, flow, &mut phones.plane);
+        phones.agent.handle_stream_closed(now, connection, &mut phones.plane);
     }
 
     /// SIP from another peer.

@@ -79,6 +79,8 @@ pub(crate) struct Plane {
     pub(crate) peers: BTreeMap<NodeId, SocketAddr>,
     /// Built-in users.
     pub(crate) talkers: BTreeMap<u32, Talker>,
+    /// Packets that belong to no call.
+    pub(crate) strays: u64,
     /// What was measured of calls that have just ended.
     pub(crate) finished: BTreeMap<CallId, Heard>,
 }
@@ -98,6 +100,7 @@ impl Plane {
             peer_address,
             peers: BTreeMap::new(),
             talkers: BTreeMap::from([(ECHO, Talker { source: Source::Echo, record: false })]),
+            strays: 0,
             finished: BTreeMap::new(),
         }
     }
@@ -138,8 +141,8 @@ impl Plane {
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
-        let (key, leg) = *self.by_port.get(&(port & !1))?;
-        self.pass(now, key, leg, remote, bytes)
+        let place = self.by_port.get(&(port & !1)).copied();
+        self.pass(now, place, remote, bytes)
     }
 
     /// A packet from another peer, on the peer port.
@@ -149,19 +152,21 @@ impl Plane {
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
-        let stream = media::stream_of(bytes)?;
-        let (key, leg) = *self.by_stream.get(&stream)?;
-        self.pass(now, key, leg, remote, bytes)
+        let place = media::stream_of(bytes).and_then(|stream| self.by_stream.get(&stream)).copied();
+        self.pass(now, place, remote, bytes)
     }
 
     fn pass(
         &mut self,
         now: Time,
-        key: SessionKey,
-        leg: media::Leg,
+        place: Option<(SessionKey, media::Leg)>,
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
+        let Some((key, leg)) = place else {
+            self.strays += 1;
+            return None;
+        };
         let entry = self.sessions.get_mut(&key)?;
         let forward = entry.session.handle_datagram(now, leg, remote, bytes);
         if forward.is_none() {

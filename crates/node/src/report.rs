@@ -49,7 +49,7 @@ pub struct Status {
     pub reachability: String,
     /// Load values set by an operator or measured.
     pub load: BTreeMap<String, String>,
-    /// Datagrams dropped, by reason.
+    /// Datagrams, messages and packets dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Random lookups made as a health check, and how they went.
     pub probes: Probes,

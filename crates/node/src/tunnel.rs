@@ -145,18 +145,24 @@ impl Tunnels {
 }
 
 impl Node {
-    /// Sends a SIP message to a peer.
+    /// Sends a SIP message to a peer. Beyond the bounds it is dropped and counted; the transaction it
+    /// belongs to ends by its own timer.
     pub(crate) fn send_sip(&mut self, now: Time, to: NodeId, sip: &[u8]) {
         let key = (to, stream_of(sip));
-        if self.tunnels.streams.len() >= MAX_STREAMS && !self.tunnels.streams.contains_key(&key) {
+        if self.tunnels.streams.len() >= MAX_STREAMS {
             self.tunnels.forget_old(now);
         }
+        let queued = self.tunnels.streams.get(&key).map(|s| s.queue.len());
+        let full = match queued {
+            Some(queued) => queued >= MAX_QUEUE,
+            None => self.tunnels.streams.len() >= MAX_STREAMS,
+        };
         let envelope = seal(&self.identity.peer, &to, sip);
-        let stream = self.tunnels.streams.entry(key).or_default();
-        if stream.queue.len() < MAX_QUEUE && envelope.len() <= PIECE * MAX_PIECES {
-            stream.queue.push_back(envelope);
-            self.send_next(now, key);
+        if full || envelope.len() > PIECE * MAX_PIECES {
+            return self.link.count_drop("signalling full");
         }
+        self.tunnels.streams.entry(key).or_default().queue.push_back(envelope);
+        self.send_next(now, key);
     }
 
     /// Sends the next message of a stream if none is on its way.

@@ -11,7 +11,7 @@ use sip::Flow;
 use sip::transaction::SentBy;
 use sip::ua::{UaConfig, UaEvent, UserAgent, g711_sdp};
 use wire::sdp::Description;
-use wire::{Seed, Socket};
+use wire::{ConnectionId, Seed, Socket};
 use world::{World, sip_address};
 
 /// A scripted phone at one peer: registers, answers, plays a tone, keeps what it hears.
@@ -23,6 +23,8 @@ struct Phone {
     send_to: Option<SocketAddr>,
     hertz: f64,
     ended: bool,
+    /// How a transfer that this phone asked for went: the statuses it was told.
+    transfer: Vec<u16>,
     texts: Vec<String>,
 }
 
@@ -42,7 +44,8 @@ impl Phone {
         };
         let mut ua = UserAgent::new(config, Seed::from_number(at as u64 + 50));
         ua.register(world.now);
-        Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, texts: Vec::new() }
+        let (transfer, texts) = (Vec::new(), Vec::new());
+        Phone { at, address, ua, sound: None, send_to: None, hertz, ended: false, transfer, texts }
     }
 
     fn media_address(&self) -> SocketAddr {
@@ -84,6 +87,7 @@ impl Phone {
                 }
                 UaEvent::Answered { sdp, .. } => self.talk(world, &sdp),
                 UaEvent::Ended { .. } => self.ended = true,
+                UaEvent::Transfer { status, .. } => self.transfer.push(status),
                 UaEvent::MessageReceived { body, .. } => {
                     self.texts.push(String::from_utf8(body).unwrap());
                 }
@@ -144,6 +148,20 @@ fn echo_gives_back_what_it_hears() {
 }
 
 #[test]
+fn echo_declines_to_be_transferred_and_the_call_goes_on() {
+    let mut world = ready(3);
+    let mut phones = [Phone::new(&mut world, 2, 440.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let offer = g711_sdp(phones[0].media_address());
+    let call = phones[0].ua.invite(world.now, "echo", offer);
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    phones[0].ua.refer(world.now, call, "user1@test");
+    run(&mut world, &mut phones, Duration::from_secs(3));
+    assert_eq!(phones[0].transfer, [202, 100, 603]);
+    assert!(phones[0].heard(440.0) && !phones[0].ended);
+}
+
+#[test]
 fn two_phones_at_two_peers_hear_each_other() {
     let mut world = ready(8);
     let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
@@ -159,6 +177,23 @@ fn two_phones_at_two_peers_hear_each_other() {
     run(&mut world, &mut phones, Duration::from_secs(1));
     assert!(phones[1].ended);
     assert_eq!(world.nodes[6].calls(world.now).pop().unwrap().state, "ended");
+}
+
+#[test]
+fn a_bare_name_means_the_users_own_domain_however_the_phone_spells_it() {
+    let mut world = ready(8);
+    let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let ours = sip_address(2).ip();
+    for to in [format!("sip:user6@{ours}"), format!("sip:user6%40test@{ours}"), "user6".into()] {
+        let offer = g711_sdp(phones[0].media_address());
+        let call = phones[0].ua.invite(world.now, &to, offer);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+        let report = world.nodes[2].calls(world.now).pop().expect("a call");
+        assert_eq!((report.state.as_str(), report.to.as_str()), ("established", "user6@test"), "{to}");
+        phones[0].ua.hang_up(world.now, call);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+    }
 }
 
 #[test]
@@ -193,6 +228,36 @@ fn a_message_reaches_a_phone_or_waits_in_the_inbox() {
     assert!(matches!(&outcome, Outcome::Message(r) if r.state == "delivered"), "{outcome:?}");
     let inbox: Vec<_> = world.nodes[4].inbox().map(|m| (m.from.as_str(), m.text.as_str())).collect();
     assert_eq!(inbox, [("user1@test", "later")]);
+}
+
+#[test]
+fn a_phone_whose_connection_closes_is_gone() {
+    let mut world = ready(2);
+    let connection = ConnectionId(7);
+    world.nodes[0].add_phone(world.now, "user0@test", "secret");
+    let config = UaConfig {
+        user: "user0".into(),
+        domain: "test".into(),
+        password: Some("secret".into()),
+        flow: Flow::Stream(connection, sip_address(0)),
+        sent_by: SentBy { host: "10.9.0.1".into(), port: Some(40_000) },
+        expires: 600,
+    };
+    let mut ua = UserAgent::new(config, Seed::from_number(50));
+    ua.register(world.now);
+    for _ in 0..4 {
+        while let Some((_, bytes)) = ua.poll_transmit() {
+            let from = SocketAddr::from(([10, 9, 0, 1], 40_000));
+            world.phone_says(0, Socket::SipStream(connection), from, &bytes);
+        }
+        for (_, t) in std::mem::take(&mut world.to_phones) {
+            ua.handle_message(world.now, Flow::Stream(connection, sip_address(0)), &t.bytes);
+        }
+    }
+    let online = |world: &World| world.nodes[0].status(world.now).phones.iter().any(|p| p.online);
+    assert!(online(&world), "the phone did not register");
+    world.nodes[0].handle_stream_closed(world.now, connection);
+    assert!(!online(&world));
 }
 
 #[test]

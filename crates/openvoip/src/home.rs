@@ -95,9 +95,9 @@ impl Home {
             ));
         }
         let path = self.0.join(name);
-        match fs::read_to_string(&path) {
+        match fs::read(&path) {
             Ok(text) => data_encoding::HEXLOWER
-                .decode(text.trim().as_bytes())
+                .decode(text.trim_ascii())
                 .ok()
                 .and_then(|b| b.try_into().ok())
                 .map(|b| KeyPair::from_seed(Seed(b)))
@@ -140,26 +140,25 @@ impl Home {
         self.write("state.json", &serde_json::to_vec(saved).map_err(|e| e.to_string())?)
     }
 
+    /// Reads a file that may be missing. One that is there and cannot be read is set aside, so that
+    /// the next save does not replace what may still be mended.
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.0.join(name);
-        let bytes = fs::read(&path).ok()?;
-        match serde_json::from_slice(&bytes) {
-            Ok(value) => Some(value),
-            Err(e) => {
-                let aside =
-                    (1..).map(|n| self.0.join(format!("{name}.corrupt-{n}"))).find(|p| !p.exists())?;
-                let moved = fs::rename(&path, &aside);
-                eprintln!(
-                    "{} cannot be read ({e}); it was {} and this peer starts without it",
-                    path.display(),
-                    moved.map_or_else(
-                        |e| format!("left there: {e}"),
-                        |()| format!("set aside as {}", aside.display())
-                    )
-                );
-                None
-            }
-        }
+        let read = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
+            bytes => bytes.map_err(|e| e.to_string()),
+        };
+        let why = match read.and_then(|b| serde_json::from_slice(&b).map_err(|e| e.to_string())) {
+            Ok(value) => return Some(value),
+            Err(why) => why,
+        };
+        let aside = (1..).map(|n| self.0.join(format!("{name}.corrupt-{n}"))).find(|p| !p.exists())?;
+        let fate = match fs::rename(&path, &aside) {
+            Ok(()) => format!("set aside as {}", aside.display()),
+            Err(e) => format!("left there: {e}"),
+        };
+        eprintln!("{} cannot be read ({why}); it was {fate} and this peer starts without it", path.display());
+        None
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
@@ -200,6 +199,16 @@ mod tests {
         assert!(dir.path().join("state.json.corrupt-1").exists());
         home.save(&Saved { hosts: vec!["127.0.0.1:7080".parse().unwrap()], ..Saved::default() }).unwrap();
         assert_eq!(home.saved().hosts.len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_all_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        fs::create_dir(dir.path().join("state.json")).unwrap();
+        assert_eq!(home.saved(), Saved::default());
+        home.save(&Saved::default()).unwrap();
+        assert!(dir.path().join("state.json.corrupt-1").is_dir());
     }
 
     #[test]

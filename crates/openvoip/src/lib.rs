@@ -1,6 +1,7 @@
 //! The real world: sockets, clock, disk and command line around [`node::Node`].
 
 mod admin;
+mod alarm;
 pub mod control;
 pub mod demo;
 pub mod home;

@@ -14,6 +14,8 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use node::{Event, Node};
 use wire::{ConnectionId, Socket, Time, Transmit};
 
+use crate::alarm::Alarm;
+
 /// Datagrams read from one socket before the others get their turn.
 const BURST: usize = 64;
 
@@ -26,9 +28,13 @@ const MAX_BACKLOG: usize = 256 * 1024;
 /// Largest datagram read: anything longer is not ours.
 const BUFFER: usize = 65_536;
 
+/// The first token that is not the caller's.
+const ALARM: Token = Token(1_000);
+
 /// What a token of the poll stands for.
 #[derive(Clone, Copy, Debug)]
 enum Source {
+    Alarm,
     Udp(usize, Socket),
     PhoneListener(usize),
     Phone(usize, ConnectionId),
@@ -121,6 +127,7 @@ fn enlarge(socket: &UdpSocket) {
 /// Peers, their sockets, and the clock.
 pub struct World {
     poll: Poll,
+    alarm: Alarm,
     events: Events,
     origin: Instant,
     hosted: Vec<Hosted>,
@@ -134,14 +141,17 @@ pub struct World {
 impl World {
     /// No peers yet.
     pub fn new() -> io::Result<World> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(World {
-            poll: Poll::new()?,
+            poll,
+            alarm,
             events: Events::with_capacity(1_024),
             origin: Instant::now(),
             hosted: Vec::new(),
-            sources: BTreeMap::new(),
+            sources: BTreeMap::from([(ALARM, Source::Alarm)]),
             wakes: BTreeSet::new(),
-            next_token: 1_000,
+            next_token: ALARM.0,
             next_connection: 1,
             buffer: vec![0; BUFFER],
         })
@@ -223,10 +233,10 @@ impl World {
     /// tokens that are ready.
     pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Token>> {
         let now = self.now();
-        let until = self.wakes.first().map(|(at, _)| at.since(now));
-        // A microsecond more, so that the alarm is surely due when the wait is over.
-        let wait = until.map_or(longest, |d| d.min(longest)) + Duration::from_micros(1);
-        match self.poll.poll(&mut self.events, Some(wait)) {
+        let longest = now + longest;
+        let until = self.wakes.first().map_or(longest, |(at, _)| longest.min(*at));
+        let limit = self.alarm.limit(now, until)?;
+        match self.poll.poll(&mut self.events, limit) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
@@ -234,6 +244,8 @@ impl World {
         let mut own = Vec::new();
         for (token, writable) in ready {
             match self.sources.get(&token).copied() {
+                // What is due is done below, whatever woke us.
+                Some(Source::Alarm) => {}
                 Some(Source::Udp(index, socket)) => self.read_udp(index, socket, tell),
                 Some(Source::PhoneListener(index)) => self.accept(index),
                 Some(Source::Phone(index, connection)) => {
@@ -354,7 +366,7 @@ impl World {
         while let Some(Ok((mut socket, remote))) =
             self.hosted[index].listener.as_ref().map(TcpListener::accept)
         {
-            if self.hosted[index].streams.len() >= MAX_CONNECTIONS {
+            if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
                 continue;
             }
             let connection = ConnectionId(self.next_connection);
@@ -368,8 +380,19 @@ impl World {
         }
     }
 
+    /// Closes the oldest connection over which no phone is registered, so that nobody keeps phones out
+    /// by holding connections open.
+    fn make_room(&mut self, index: usize) -> bool {
+        let hosted = &self.hosted[index];
+        let oldest = hosted.streams.keys().find(|c| !hosted.node.has_phone_on(**c)).copied();
+        if let Some(connection) = oldest {
+            self.close(index, connection);
+        }
+        oldest.is_some()
+    }
+
     fn read_stream(&mut self, index: usize, connection: ConnectionId, tell: &mut dyn FnMut(usize, Event)) {
-        loop {
+        for _ in 0..BURST {
             let hosted = &mut self.hosted[index];
             let Some(stream) = hosted.streams.get_mut(&connection) else { return };
             let remote = stream.remote;
@@ -385,12 +408,14 @@ impl World {
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 _ => {
                     self.close(index, connection);
-                    let now = self.now();
-                    self.hosted[index].node.handle_stream_closed(now, connection);
                     return self.drain(index, tell);
                 }
             }
         }
+        // There may be more: readiness is told only once.
+        let Some(stream) = self.hosted[index].streams.get_mut(&connection) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let _ = self.poll.registry().reregister(&mut stream.socket, stream.token, interest);
     }
 
     fn flush(&mut self, index: usize, connection: ConnectionId) {
@@ -407,10 +432,13 @@ impl World {
         }
     }
 
+    /// Closes a connection, whoever wanted it, and tells its node.
     fn close(&mut self, index: usize, connection: ConnectionId) {
         if let Some(mut stream) = self.hosted[index].streams.remove(&connection) {
             let _ = self.poll.registry().deregister(&mut stream.socket);
             self.sources.remove(&stream.token);
+            let now = self.now();
+            self.hosted[index].node.handle_stream_closed(now, connection);
         }
     }
 }

@@ -69,7 +69,7 @@ pub fn unix_now() -> UnixTime {
 /// Runs a peer until it is told to end.
 pub fn run(options: Options) -> Result<(), String> {
     let home = Home::open(&options.data_dir)?;
-    let mut control = listen(&options.data_dir)?;
+    refuse_a_second_peer(&options.data_dir)?;
     let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
     let bound = Bound::new(
         options.listen.unwrap_or(loopback(7_080)),
@@ -79,6 +79,8 @@ pub fn run(options: Options) -> Result<(), String> {
     )?;
     let (peer, sip) = (bound.peer_address, bound.sip_address);
     let identity = home.identity(&options.users)?;
+    // Last of what may fail, so that a peer that never ran leaves no socket behind.
+    let mut control = listen(&options.data_dir)?;
     let users: Vec<String> = identity.users.iter().map(|u| u.aor.clone()).collect();
     let config = Config { listen: peer, sip, ..options.config };
     let mut world = World::new().map_err(|e| e.to_string())?;
@@ -148,10 +150,9 @@ pub fn run(options: Options) -> Result<(), String> {
     Ok(())
 }
 
-/// The control socket; one left behind by a peer that died is replaced.
-fn listen(data_dir: &std::path::Path) -> Result<UnixListener, String> {
-    let path = Home::control_socket(data_dir);
-    if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+/// Two peers on one directory would be one identity at two places.
+fn refuse_a_second_peer(data_dir: &std::path::Path) -> Result<(), String> {
+    if std::os::unix::net::UnixStream::connect(Home::control_socket(data_dir)).is_ok() {
         return Err(format!(
             "a peer runs on {} already: stop it with `openvoip --data-dir {} down`, or choose another \
              directory with --data-dir",
@@ -159,6 +160,12 @@ fn listen(data_dir: &std::path::Path) -> Result<UnixListener, String> {
             data_dir.display()
         ));
     }
+    Ok(())
+}
+
+/// The control socket; one left behind by a peer that died is replaced.
+fn listen(data_dir: &std::path::Path) -> Result<UnixListener, String> {
+    let path = Home::control_socket(data_dir);
     let _ = std::fs::remove_file(&path);
     let listener =
         UnixListener::bind(&path).map_err(|e| format!("cannot listen on {}: {e}", path.display()))?;

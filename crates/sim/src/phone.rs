@@ -232,7 +232,18 @@ impl World<'_> {
                 let aor = phone.aor.clone();
                 self.violations.add(format!("{now:?}: the phone of {aor} was refused with {status}"));
             }
-            UaEvent::Registered | UaEvent::Ringing { .. } | UaEvent::Reoffer { .. } => {}
+            // The scripts hold nobody, transfer nobody and press no keys.
+            UaEvent::Registered
+            | UaEvent::Unregistered
+            | UaEvent::Ringing { .. }
+            | UaEvent::LateOffer { .. }
+            | UaEvent::Reoffer { .. }
+            | UaEvent::Reanswered { .. }
+            | UaEvent::ReofferFailed { .. }
+            | UaEvent::Info { .. }
+            | UaEvent::InfoResult { .. }
+            | UaEvent::Referred { .. }
+            | UaEvent::Transfer { .. } => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! Who is meant by a URI, and how we are to be reached ourselves.
 //!
 //! A phone spells its domain as the IP address or host name it was configured with; inside, a user
-//! is always `user@domain` in lower case with the domain of the overlay. Towards a phone a user of
+//! is always `user@domain` in lower case with the domain of the household. Towards a phone a user of
 //! another domain is written `user%40domain@our-address`, so that the phone's next request for it
 //! comes to us and not to the name service.
 
@@ -49,6 +49,10 @@ impl Addresses {
 
     pub(crate) fn domain(&self) -> &str {
         &self.domain
+    }
+
+    pub(crate) fn set_domain(&mut self, domain: &str) {
+        self.domain = domain.to_ascii_lowercase();
     }
 
     pub(crate) fn set_sockets(&mut self, udp: SocketAddr, tcp: SocketAddr) {

@@ -13,6 +13,7 @@
 //! | `in_dialog` | what passes within a call |
 //! | `transfer` | Refer-To and Replaces, whose dialog names differ on each leg |
 //! | `errand` | MESSAGE: one request, one answer |
+//! | `refusing` | what cannot be served |
 //! | `headers` | which header fields pass |
 
 mod call;
@@ -20,6 +21,7 @@ mod ending;
 mod errand;
 mod headers;
 mod in_dialog;
+mod refusing;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,7 @@ use crate::transaction::{ClientId, Incoming, ServerId, TransactionEvent, Transac
 
 use call::Call;
 use errand::Errand;
+use refusing::refuse_stream;
 use register::Proof;
 
 /// Most calls at once: more sound than one peer can carry.
@@ -115,7 +118,8 @@ pub struct Agent {
     transactions: Transactions,
     registrar: Registrar,
     guard: Guard,
-    framers: BTreeMap<ConnectionId, Framer>,
+    /// The other end of each connection, and what it has not finished saying.
+    streams: BTreeMap<ConnectionId, (Flow, Framer)>,
     calls: BTreeMap<CallId, Call>,
     live_calls: usize,
     dialogs: BTreeMap<DialogKey, (CallId, u16, Side)>,
@@ -124,6 +128,7 @@ pub struct Agent {
     served: BTreeMap<ServerId, Served>,
     asked: BTreeMap<ClientId, Asked>,
     alarms: Timers<Alarm>,
+    dropped: BTreeMap<&'static str, u64>,
     /// A few per message or timer; the driver drains it after every call.
     events: VecDeque<Event>,
     next_id: u64,
@@ -139,7 +144,7 @@ impl Agent {
             transactions: Transactions::new(Seed::child_of(&mut rng)),
             registrar: Registrar::default(),
             guard: Guard::new(Seed::child_of(&mut rng)),
-            framers: BTreeMap::new(),
+            streams: BTreeMap::new(),
             calls: BTreeMap::new(),
             live_calls: 0,
             dialogs: BTreeMap::new(),
@@ -148,9 +153,16 @@ impl Agent {
             served: BTreeMap::new(),
             asked: BTreeMap::new(),
             alarms: Timers::new(),
+            dropped: BTreeMap::new(),
             events: VecDeque::new(),
             next_id: 0,
         }
+    }
+
+    /// The domain that a user without one, or with one of our addresses, belongs to; also the realm
+    /// in which phones prove their passwords. To be set before phones speak.
+    pub fn set_domain(&mut self, domain: &str) {
+        self.addresses.set_domain(domain);
     }
 
     /// Lets a user register, or changes their password. `false` if there are too many users.
@@ -174,6 +186,12 @@ impl Agent {
     pub fn phones(&self, aor: &str) -> impl Iterator<Item = (&str, Flow, &str)> {
         let bindings = self.registrar.bindings(aor).iter();
         bindings.map(|b| (b.contact.uri.as_str(), b.flow, b.user_agent.as_str()))
+    }
+
+    /// Whether a phone is registered over that connection.
+    pub fn has_phone_on(&self, connection: ConnectionId) -> bool {
+        let flow = self.streams.get(&connection).map(|(flow, _)| *flow);
+        flow.is_some_and(|flow| self.registrar.users_at(flow).next().is_some())
     }
 
     /// The user, if we have them under that or a similar address.
@@ -217,12 +235,13 @@ impl Agent {
             self.message(now, flow, bytes, media);
             return true;
         };
-        if !self.framers.contains_key(&connection) && self.framers.len() >= MAX_STREAMS {
+        if !self.streams.contains_key(&connection) && self.streams.len() >= MAX_STREAMS {
+            self.count_drop("sip connection");
             return false;
         }
-        self.framers.entry(connection).or_default().push(bytes);
+        self.streams.entry(connection).or_insert_with(|| (flow, Framer::new())).1.push(bytes);
         loop {
-            let Some(framer) = self.framers.get_mut(&connection) else {
+            let Some((_, framer)) = self.streams.get_mut(&connection) else {
                 return false;
             };
             match framer.next_frame() {
@@ -230,7 +249,10 @@ impl Agent {
                 Ok(Some(Frame::Ping)) => self.transactions.send(flow, Framer::PONG.to_vec()),
                 Ok(Some(Frame::Pong)) => {}
                 Ok(None) => return true,
-                Err(_) => {
+                Err(lost) => {
+                    let refusal = refuse_stream(framer.unfinished(), lost);
+                    self.send_refusal(flow, &refusal);
+                    self.count_drop("sip stream");
                     self.handle_flow_closed(now, flow, media);
                     return false;
                 }
@@ -238,10 +260,17 @@ impl Agent {
         }
     }
 
-    /// A connection closed: its phone is gone.
+    /// A connection closed, by its number: its phone is gone.
+    pub fn handle_stream_closed(&mut self, now: Time, connection: ConnectionId, media: &mut dyn MediaPlane) {
+        if let Some(&(flow, _)) = self.streams.get(&connection) {
+            self.handle_flow_closed(now, flow, media);
+        }
+    }
+
+    /// A flow closed: its phone is gone.
     pub fn handle_flow_closed(&mut self, now: Time, flow: Flow, media: &mut dyn MediaPlane) {
         if let Flow::Stream(connection, _) = flow {
-            self.framers.remove(&connection);
+            self.streams.remove(&connection);
         }
         self.drop_bindings_at(flow);
         self.flow_lost(now, flow, Cause::PhoneLost, media);
@@ -327,12 +356,9 @@ impl Agent {
                 self.incoming(now, flow, incoming, media);
                 self.drain_transactions(now, media);
             }
-            // Answered without a transaction, in no more bytes than a phone's own request.
             Err(refusal) => {
-                if let Some(mut reply) = refusal.reply() {
-                    reply.set_to_tag("malformed");
-                    self.transactions.send(flow, reply.to_bytes());
-                }
+                self.count_drop("sip malformed");
+                self.send_refusal(flow, &refusal);
             }
         }
     }
@@ -381,9 +407,8 @@ impl Agent {
     }
 
     fn options(&mut self, now: Time, id: ServerId, request: &Message) {
-        let policy = Policy { methods: &headers::METHODS, options: &headers::OPTIONS };
         let reply = Message::reply_to(request, 200, "")
-            .with("Allow", policy.allow())
+            .with("Allow", headers::allow())
             .with("Accept", "application/sdp")
             .with("Supported", headers::OPTIONS.join(", "));
         self.reply(now, id, reply);

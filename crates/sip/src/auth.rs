@@ -1,7 +1,9 @@
 //! Who a phone is: digest challenges, their verification, and the lock-out of guessers.
 //!
-//! A nonce is the time it was made and a keyed hash over that and the asker's address, so nothing
-//! need be stored to recognise one, and a flood of requests fills no table.
+//! A nonce is the time it was made, a serial number, and a keyed hash over both and the asker's
+//! address, so nothing need be stored to recognise one, and a flood of requests fills no table. The
+//! serial number is for phones that ask several things at once: each gets a nonce of its own, since
+//! the same one with the same count would look like a replay.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -47,35 +49,48 @@ pub(crate) enum Verdict {
 #[derive(Debug)]
 pub(crate) struct Guard {
     secret: [u8; 32],
+    /// Nonces given out, wrapping.
+    issued: u32,
     failures: BTreeMap<(String, IpAddr), Failures>,
     /// The last nonce count used, by nonce; a nonce begins with its time, so the first is oldest.
     counts: BTreeMap<String, u32>,
+    /// The newest nonce whose count was forgotten: it and all before it are stale.
+    forgotten: String,
 }
 
 impl Guard {
     pub(crate) fn new(seed: Seed) -> Self {
         let secret = seed.rng().random();
-        Guard { secret, failures: BTreeMap::new(), counts: BTreeMap::new() }
+        Guard {
+            secret,
+            issued: 0,
+            failures: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            forgotten: String::new(),
+        }
     }
 
-    fn nonce_at(&self, micros: u64, ip: IpAddr) -> String {
-        let keyed = [&self.secret[..], &micros.to_be_bytes(), ip.to_string().as_bytes()].concat();
+    fn nonce_at(&self, micros: u64, serial: u32, ip: IpAddr) -> String {
+        let (time, number) = (micros.to_be_bytes(), serial.to_be_bytes());
+        let keyed = [&self.secret[..], &time, &number, ip.to_string().as_bytes()].concat();
         let mac = HashAlgorithm::Sha256.digest(&keyed).to_string();
-        format!("{micros:016x}{}", &mac[..32])
+        format!("{micros:016x}{serial:08x}{}", &mac[..32])
     }
 
     fn nonce_is_fresh(&self, now: Time, nonce: &str, ip: IpAddr) -> bool {
         let made = nonce.get(..16).and_then(|t| u64::from_str_radix(t, 16).ok());
-        made.is_some_and(|made| {
+        let serial = nonce.get(16..24).and_then(|n| u32::from_str_radix(n, 16).ok());
+        made.zip(serial).is_some_and(|(made, serial)| {
             let then = Time::from_micros(made);
-            then <= now && now.since(then) < NONCE_LIFE && self.nonce_at(made, ip) == nonce
+            then <= now && now.since(then) < NONCE_LIFE && self.nonce_at(made, serial, ip) == nonce
         })
     }
 
-    pub(crate) fn challenge(&self, now: Time, ip: IpAddr, realm: &str, stale: bool) -> Challenge {
+    pub(crate) fn challenge(&mut self, now: Time, ip: IpAddr, realm: &str, stale: bool) -> Challenge {
+        self.issued = self.issued.wrapping_add(1);
         Challenge {
             realm: realm.to_owned(),
-            nonce: self.nonce_at(now.as_micros(), ip),
+            nonce: self.nonce_at(now.as_micros(), self.issued, ip),
             stale,
             qop_auth: true,
             ..Challenge::default()
@@ -135,11 +150,15 @@ impl Guard {
         let Ok(count) = u32::from_str_radix(count, 16) else {
             return false;
         };
-        if self.counts.get(&credentials.nonce).is_some_and(|last| count <= *last) {
+        let known = self.counts.get(&credentials.nonce);
+        if known.is_some_and(|last| count <= *last) || credentials.nonce <= self.forgotten {
             return false;
         }
-        if self.counts.len() >= MAX_COUNTED {
-            self.counts.pop_first();
+        if known.is_none()
+            && self.counts.len() >= MAX_COUNTED
+            && let Some((oldest, _)) = self.counts.pop_first()
+        {
+            self.forgotten = oldest;
         }
         self.counts.insert(credentials.nonce.clone(), count);
         true
@@ -154,7 +173,7 @@ mod tests {
         "192.0.2.7".parse().unwrap()
     }
 
-    fn answer(guard: &Guard, now: Time, password: &str) -> Credentials {
+    fn answer(guard: &mut Guard, now: Time, password: &str) -> Credentials {
         let challenge = guard.challenge(now, ip(), "home", false);
         challenge.answer("bob", password, "REGISTER", "sip:home", "c")
     }
@@ -167,15 +186,36 @@ mod tests {
     fn a_nonce_is_good_once_for_a_while_and_at_one_address() {
         let mut guard = Guard::new(Seed::from_number(1));
         let t0 = Time::from_secs(10);
-        let good = answer(&guard, t0, "pw");
+        let good = answer(&mut guard, t0, "pw");
         assert_eq!(judge(&mut guard, t0, &good), Verdict::Proven);
         assert_eq!(judge(&mut guard, t0, &good), Verdict::Stale, "replayed");
-        let good = answer(&guard, t0, "pw");
+        let good = answer(&mut guard, t0, "pw");
         assert_eq!(judge(&mut guard, t0 + NONCE_LIFE, &good), Verdict::Stale, "too old");
         let elsewhere = "192.0.2.8".parse().unwrap();
-        let good = answer(&guard, t0, "pw");
+        let good = answer(&mut guard, t0, "pw");
         let verdict = guard.judge(t0, elsewhere, "bob", Some("pw"), &good, "REGISTER");
         assert_eq!(verdict, Verdict::Stale, "stolen");
+    }
+
+    #[test]
+    fn two_things_asked_at_once_are_both_proven() {
+        let mut guard = Guard::new(Seed::from_number(1));
+        let now = Time::from_secs(10);
+        let both = [answer(&mut guard, now, "pw"), answer(&mut guard, now, "pw")];
+        assert_eq!(both.map(|good| judge(&mut guard, now, &good)), [Verdict::Proven, Verdict::Proven]);
+    }
+
+    #[test]
+    fn a_nonce_whose_count_was_forgotten_cannot_be_replayed() {
+        let mut guard = Guard::new(Seed::from_number(1));
+        let now = Time::from_secs(10);
+        let first = answer(&mut guard, now, "pw");
+        assert_eq!(judge(&mut guard, now, &first), Verdict::Proven);
+        for _ in 0..MAX_COUNTED {
+            let next = answer(&mut guard, now, "pw");
+            assert_eq!(judge(&mut guard, now, &next), Verdict::Proven);
+        }
+        assert_eq!(judge(&mut guard, now, &first), Verdict::Stale);
     }
 
     #[test]
@@ -183,10 +223,10 @@ mod tests {
         let mut guard = Guard::new(Seed::from_number(1));
         let now = Time::from_secs(10);
         for n in 1..=5 {
-            let bad = answer(&guard, now, "guess");
+            let bad = answer(&mut guard, now, "guess");
             assert_eq!(judge(&mut guard, now, &bad), Verdict::Wrong { locked: n == 5 });
         }
-        let good = answer(&guard, now, "pw");
+        let good = answer(&mut guard, now, "pw");
         assert!(matches!(judge(&mut guard, now, &good), Verdict::Locked(60..=61)));
         assert_eq!(judge(&mut guard, now + LOCK_OUT, &good), Verdict::Proven);
     }

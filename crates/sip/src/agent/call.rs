@@ -256,7 +256,7 @@ impl Agent {
         media: &mut dyn MediaPlane,
     ) {
         self.addresses.learn(&flow, request.uri());
-        if !request.body.is_empty() && !headers::has_sdp(&request) {
+        if headers::must_refuse_body(&request) {
             let reply = Message::reply_to(&request, 415, "").with("Accept", "application/sdp");
             return self.reply(now, server, reply);
         }

@@ -72,6 +72,22 @@ pub(super) fn drop_body(message: &mut Message) {
     message.headers.retain(|h| !h.name().starts_with("Content-"));
 }
 
+/// Whether an INVITE must be refused for its body (RFC 3261 section 8.2.3): it is no session
+/// description, and its sender did not say that it may be ignored.
+pub(super) fn must_refuse_body(message: &Message) -> bool {
+    let optional = message.header("Content-Disposition").is_some_and(|d| {
+        let handling = d.split(';').skip(1).filter_map(|p| p.split_once('='));
+        let mut handling = handling.filter(|(name, _)| name.trim().eq_ignore_ascii_case("handling"));
+        handling.any(|(_, value)| value.trim().eq_ignore_ascii_case("optional"))
+    });
+    !message.body.is_empty() && !has_sdp(message) && !optional
+}
+
+/// The methods we handle, as an Allow header lists them.
+pub(super) fn allow() -> String {
+    wire::sip::Policy { methods: &METHODS, options: &OPTIONS }.allow()
+}
+
 /// Whether the message carries a session description.
 pub(super) fn has_sdp(message: &Message) -> bool {
     !message.body.is_empty() && message.content_type() == "application/sdp"

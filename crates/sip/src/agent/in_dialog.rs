@@ -83,7 +83,7 @@ impl Agent {
             match cseq.method {
                 Method::Bye => agent.bye(now, call, number, side, server, &request, media),
                 Method::Invite => agent.re_invite(now, call, number, side, server, request, media),
-                Method::Register => agent.refuse(now, server, &request, 405, ""),
+                Method::Register => agent.not_allowed(now, server, &request),
                 Method::Refer if !super::transfer::is_well_formed(&request) => {
                     agent.refuse(now, server, &request, 400, "One Refer-To is needed");
                 }
@@ -289,7 +289,7 @@ impl Agent {
         if !established || unfinished || pair.invite_pending {
             return self.refuse(now, server, &request, 491, "");
         }
-        if !request.body.is_empty() && !headers::has_sdp(&request) {
+        if headers::must_refuse_body(&request) {
             let reply = Message::reply_to(&request, 415, "").with("Accept", "application/sdp");
             return self.reply(now, server, reply);
         }

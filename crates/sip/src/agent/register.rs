@@ -47,7 +47,7 @@ impl Agent {
             _ => (407, "Proxy-Authenticate"),
         };
         let realm = self.addresses.domain().to_owned();
-        let answer = |guard: &crate::auth::Guard, stale: bool| {
+        let answer = |guard: &mut crate::auth::Guard, stale: bool| {
             let challenge = guard.challenge(now, remote.ip(), &realm, stale);
             let reply = Message::reply_to(request, status, "");
             Proof::Answer(Box::new(reply.with(ask, challenge.to_value())))
@@ -58,7 +58,7 @@ impl Agent {
             .filter_map(Credentials::parse)
             .find(|c| c.realm.eq_ignore_ascii_case(&realm) || request.headers_named(header).count() == 1);
         let Some(credentials) = found else {
-            return answer(&self.guard, false);
+            return answer(&mut self.guard, false);
         };
         let user = self.user_named(&credentials.username);
         let name = user.clone().unwrap_or_else(|| credentials.username.to_ascii_lowercase());
@@ -67,7 +67,7 @@ impl Agent {
         let verdict = self.guard.judge(now, remote.ip(), &name, password, &credentials, method);
         match verdict {
             Verdict::Proven => Proof::Of(name),
-            Verdict::Stale => answer(&self.guard, true),
+            Verdict::Stale => answer(&mut self.guard, true),
             Verdict::Locked(seconds) => Proof::Answer(Box::new(locked_out(request, seconds))),
             Verdict::Wrong { locked } => {
                 self.events.push_back(Event::WrongPassword {
@@ -80,7 +80,7 @@ impl Agent {
                     let seconds = crate::auth::LOCK_OUT.as_secs();
                     Proof::Answer(Box::new(locked_out(request, seconds)))
                 } else {
-                    answer(&self.guard, false)
+                    answer(&mut self.guard, false)
                 }
             }
         }
@@ -98,7 +98,7 @@ impl Agent {
 
     pub(super) fn register(&mut self, now: Time, flow: Flow, id: ServerId, request: Message) {
         let Some(remote) = flow.remote() else {
-            return self.refuse(now, id, &request, 405, "");
+            return self.not_allowed(now, id, &request);
         };
         self.addresses.learn(&flow, request.uri());
         let user = match self.prove(now, flow, &request, "Authorization") {

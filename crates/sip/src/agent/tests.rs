@@ -5,4 +5,5 @@ mod hostile;
 mod messages;
 mod registering;
 mod rig;
+mod torture;
 mod transfers;

@@ -123,7 +123,11 @@ impl Agent {
             new.push_str(&format!("?{}", fields.join("&")));
         }
         address.uri = new;
-        Some(address.to_string())
+        // A bare URI stays bare where it may (RFC 3261 section 20): there are phones that transfer
+        // without angle brackets, and cannot be transferred with them (baresip 1.0).
+        let bare = !value.contains('<') && !address.uri.contains([',', ';', '?']);
+        let written = address.to_string();
+        Some(if bare && written == format!("<{}>", address.uri) { address.uri } else { written })
     }
 }
 

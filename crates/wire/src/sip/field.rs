@@ -167,7 +167,7 @@ impl Via {
 
     /// Whether the branch was made by RFC 3261's rules and so names the transaction alone.
     pub fn has_magic_cookie(&self) -> bool {
-        self.branch().len() > 7 && self.branch()[..7.min(self.branch().len())] == *"z9hG4bK"
+        self.branch().len() > 7 && self.branch().starts_with("z9hG4bK")
     }
 
     /// The sent-by value in lower case, for comparing.
@@ -239,14 +239,17 @@ impl NameAddr {
                 let close = open + value[open..].find('>')?;
                 (value[..open].trim(), &value[open + 1..close], &value[close + 1..])
             }
-            // Without brackets every parameter belongs to the header (RFC 3261 section 20).
+            // Without brackets every parameter belongs to the header, and the URI has no headers of
+            // its own (RFC 3261 section 20).
+            None if value.contains('?') => return None,
             None => match value.find(';') {
                 Some(at) => ("", &value[..at], &value[at..]),
                 None => ("", value, ""),
             },
         };
         let uri = uri.trim();
-        if uri.is_empty() {
+        // None of these stands in a URI unescaped; written between brackets it would read otherwise.
+        if uri.is_empty() || uri.contains(['<', '>', '"']) {
             return None;
         }
         Some(NameAddr { display: display.to_owned(), uri: uri.to_owned(), params: Params::parse(params) })
@@ -315,6 +318,18 @@ mod tests {
         assert!(via.has_magic_cookie() && via.params.has("rport"));
         let six = Via::parse("SIP/2.0/TCP [2001:db8::9]:5060;branch=x").unwrap();
         assert_eq!((six.host.as_str(), six.port), ("[2001:db8::9]", Some(5060)));
+    }
+
+    #[test]
+    fn a_branch_of_any_letters_is_compared_and_not_cut() {
+        let via = Via::parse("SIP/2.0/UDP h;branch=z9hG4b\u{e9}\u{e9}").unwrap();
+        assert!(!via.has_magic_cookie());
+    }
+
+    #[test]
+    fn a_bracket_left_over_makes_no_address() {
+        assert_eq!(NameAddr::parse("sip:a@b>"), None);
+        assert_eq!(NameAddr::parse("<sip:a<@b>"), None);
     }
 
     #[test]

@@ -88,6 +88,11 @@ impl Framer {
         self.buffer.len()
     }
 
+    /// Those bytes; after an error, the message that could not be told apart and all behind it.
+    pub fn unfinished(&self) -> &[u8] {
+        &self.buffer
+    }
+
     fn take(&mut self, count: usize) -> Vec<u8> {
         self.sought = 0;
         let rest = self.buffer.split_off(count);

@@ -57,6 +57,20 @@ fn a_blind_transfer_moves_the_other_phone_to_the_target() {
 }
 
 #[test]
+fn a_target_written_without_angle_brackets_stays_so() {
+    for (written, brackets) in [("sip:carol@192.168.0.1", false), ("<sip:carol@192.168.0.1>", true)] {
+        let (mut world, [alice, bob, _]) = three([0, 1, 2]);
+        world.phones[alice].within(world.now, Method::Refer, |m| m.with("Refer-To", written));
+        world.run(2.0);
+        let refer = world.phones[bob].got(&Method::Refer)[0].clone();
+        assert_eq!(refer.header("Refer-To").unwrap().starts_with('<'), brackets, "{refer:?}");
+        world.phones[alice].hang_up(world.now);
+        world.run(1.0);
+        assert_eq!(who_hears_whom(&world), ["bob hears carol", "carol hears bob"]);
+    }
+}
+
+#[test]
 fn an_attended_transfer_joins_the_two_the_transferor_spoke_to() {
     for places in PLACES {
         let (mut world, [alice, bob, carol]) = three(places);

@@ -1,0 +1,86 @@
+//! P2PP messages and records, and STUN.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use node::storage::Devices;
+use wire::p2pp::{Builder, Header, Message, Object, Record};
+use wire::{HashAlgorithm, stun};
+
+/// A P2PP message reads the same after it was written again, and no hop's change breaks it.
+pub fn p2pp(bytes: &[u8]) {
+    let _ = Header::parse(bytes);
+    let Ok(message) = Message::parse(bytes) else { return };
+    message.objects().for_each(|o| look_inside(&o));
+    for hash in HashAlgorithm::ALL {
+        let _ = message.signer(hash);
+    }
+    let written = write(&message);
+    let again = Message::parse(&written).expect("what we write we can read");
+    assert_eq!(again.header, message.header);
+    assert_eq!(again.objects().count(), message.objects().count());
+    assert_eq!(write(&again), written, "the second writing differs from the first");
+
+    let mut forwarded = bytes.to_vec();
+    Header::patch_for_next_hop(&mut forwarded, 1, 500);
+    Header::patch_class(&mut forwarded, wire::p2pp::Class::Response);
+    let forwarded = Message::parse(&forwarded).expect("a hop changes a message and does not break it");
+    assert_eq!((forwarded.header.ttl, forwarded.header.deadline_ms), (1, 500));
+    let longer = Builder::resume(&message).with(&Object::Expires(1)).finish();
+    if let Ok(longer) = Message::parse(&longer) {
+        assert_eq!(longer.objects().count(), message.objects().count() + 1);
+    }
+}
+
+fn write(message: &Message<'_>) -> Vec<u8> {
+    let mut builder = Builder::new(&message.header);
+    message.objects().for_each(|o| {
+        builder.push(&o);
+    });
+    builder.finish()
+}
+
+fn look_inside(object: &Object<'_>) {
+    assert!(!format!("{object:?}").is_empty());
+    match object {
+        Object::PeerInfo(info) => {
+            let _ = info.contact();
+        }
+        Object::RoutingTable(peers) | Object::NeighborTable(peers) => {
+            assert!(peers.contacts().count() <= peers.iter().count());
+        }
+        Object::Resource(found) => {
+            let _ = found.verify();
+            assert_eq!(found.to_record().as_ref(), *found);
+        }
+        _ => {}
+    }
+}
+
+/// A record reads the same after it was written again; so does what user records hold.
+pub fn record(bytes: &[u8]) {
+    if let Some(devices) = Devices::parse(bytes) {
+        assert_eq!(devices.to_bytes(), bytes);
+    }
+    let Ok(record) = Record::from_bytes(bytes) else { return };
+    assert_eq!(record.to_bytes(), bytes);
+    let _ = record.as_ref().verify();
+    assert_eq!(record.as_ref().summary().sequence, record.sequence);
+    if let Some(devices) = Devices::parse(&record.value) {
+        assert!(devices.0.len() <= Devices::MAX);
+    }
+}
+
+/// A STUN answer is short, and reports the address that was asked from.
+pub fn stun(bytes: &[u8]) {
+    let v4 = SocketAddr::from(([192, 0, 2, 1], 4_000));
+    let v6 = SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)), 4_000);
+    for remote in [v4, v6] {
+        let Some(answer) = stun::answer(bytes, remote) else { continue };
+        assert!(answer.len() <= 64, "an answer of {} bytes", answer.len());
+        let mapped = stun::mapped_address(&answer, &bytes[8..20]);
+        assert!(mapped.is_none_or(|m| m == remote));
+    }
+    if let Some(transaction) = bytes.get(8..20) {
+        let _ = stun::mapped_address(bytes, transaction);
+    }
+}

@@ -1,0 +1,46 @@
+"""Real phones at an overlay: baresip without a sound card, each playing a tone of its own."""
+import os, struct, subprocess, sys, time
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [here, os.path.dirname(here)]
+import rig
+from baresip_rig import Baresip
+
+TONES = {'alice': 440, 'bob': 1000, 'carol': 1700}
+
+
+def phone(overlay, n, name, *, auto=True, contact=None, transport='udp', codecs=('g711.so',), rate=8000, chan=1):
+    """A phone of user `name` at peer `n`; `contact` is whom it writes to."""
+    index = list(TONES).index(name)
+    account = (f'<sip:{name}@{rig.DOMAIN}>;auth_user={name};auth_pass=pw-{name};regint=60;'
+               f'outbound="sip:{overlay.sip(n)};transport={transport}"' + (';answermode=auto' if auto else ''))
+    contacts = [f'"{contact}" <sip:{contact}@{rig.DOMAIN}>;presence=p2p'] if contact else []
+    return Baresip(name, '127.0.0.1', account, TONES[name], rate=rate, chan=chan, codecs=codecs, port=rig.PHONE + 10 * index,
+                   ctrl=rig.PHONE + 100 + index, rtp=(rig.RTP + 100 * index, rig.RTP + 100 * index + 98),
+                   appmods=['presence.so'], contacts=contacts, base=f'{overlay.work}/phones')
+
+
+def heard(phone, hertz, seconds, which=-1):
+    """Whether a recording of that phone, the newest unless told, holds that tone for so long."""
+    dumps = phone.dumps()
+    return bool(dumps) and subprocess.run([sys.executable, f'{here}/tonecheck.py', dumps[which], str(hertz), '--min-sec',
+                                           str(seconds)], capture_output=True).returncode == 0
+
+
+def dial(caller, callee, name):
+    """A call between two phones, once both say that it is made."""
+    caller.cmd('dial', f'sip:{name}@{rig.DOMAIN}')
+    callee.wait('CALL_ESTABLISHED')
+    caller.wait('CALL_ESTABLISHED')
+
+
+def forget_events(*phones):
+    for p in phones:
+        while not p.events.empty(): p.events.get()
+
+
+def hang_up(*phones):
+    """Ends every call of these phones and waits for the ends."""
+    for p in phones:
+        for _ in range(3): p.cmd('hangup', wait=1)
+    time.sleep(.5)
+    forget_events(*phones)
