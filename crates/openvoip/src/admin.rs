@@ -8,8 +8,9 @@ use crate::command::{Answer, Reply};
 use crate::home::Home;
 use crate::logging::Logs;
 
-/// What the world around the node keeps for the owner.
-pub(crate) struct Admin {
+/// What the world around the node keeps for the owner; by default nothing.
+#[derive(Default)]
+pub struct Admin {
     /// The data directory; a peer without one forgets everything at its end.
     pub(crate) home: Option<Home>,
     pub(crate) logs: Option<Logs>,

@@ -297,7 +297,7 @@ impl Command {
     }
 
     /// Tells it to a node, or to what the world keeps around it.
-    pub(crate) fn execute(self, node: &mut Node, now: Time, admin: &mut Admin) -> Reply {
+    pub fn execute(self, node: &mut Node, now: Time, admin: &mut Admin) -> Reply {
         use Reply::{Later, Now};
         match self {
             Command::Status {} => {

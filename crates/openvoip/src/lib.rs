@@ -1,7 +1,7 @@
 //! The real world: sockets, clock, disk and command line around [`node::Node`], and the Rust API of a
 //! peer inside another application, [`peer::Peer`].
 
-mod admin;
+pub mod admin;
 mod alarm;
 pub mod command;
 pub mod control;
