@@ -221,7 +221,7 @@ impl Node {
         }
         let from_holder = matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);
         let mut outcome = Err(Code::BAD_REQUEST);
-        let mut objects = message.objects().peekable();
+        let mut objects = message.signed_objects().peekable();
         while let Some(object) = objects.next() {
             let Object::Resource(record) = object else { continue };
             let seconds = match objects.peek() {
@@ -253,7 +253,7 @@ impl Node {
 
     /// Whoever brings a record names the other holders, so that we need not offer it to them.
     fn expect_other_holders(&mut self, now: Time, summary: &RecordSummary, message: &Message<'_>) {
-        for contact in crate::membership::contacts_in(message) {
+        for contact in crate::membership::contacts_of(message.signed_objects()) {
             self.storage.held_also_by(now, summary, contact.id);
         }
     }

@@ -20,7 +20,8 @@
 //! | `membership.rs` | bootstrap, join, upkeep, leave |
 //! | `search.rs`, `forward.rs`, `answer.rs` | our own lookups; passing on and serving those of others |
 //! | `transaction.rs` | one message over one hop, in spite of loss |
-//! | [`storage`], `publish.rs` | what we keep for others; our own records in the overlay |
+//! | [`storage`], `replicate.rs` | what we keep for others, and that the right peers keep it |
+//! | `publish.rs` | our own records in the overlay |
 //! | [`directory`] | from a name to the peers that serve it |
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |

@@ -410,8 +410,13 @@ pub(crate) const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
 
 /// Every peer a message names in a table.
 pub(crate) fn contacts_in(message: &Message<'_>) -> Vec<Contact> {
+    contacts_of(message.objects())
+}
+
+/// Every peer named in a table among these objects.
+pub(crate) fn contacts_of<'a>(objects: impl Iterator<Item = Object<'a>>) -> Vec<Contact> {
     let mut contacts: Vec<Contact> = Vec::new();
-    for object in message.objects() {
+    for object in objects {
         if let Object::RoutingTable(list) | Object::NeighborTable(list) = object {
             contacts.extend(list.contacts());
         }

@@ -214,13 +214,11 @@ impl Node {
             return refused(Code::FORBIDDEN, "that key is not an operator of this peer");
         };
         let (mut setting, mut target, mut clock) = (None, None, None);
-        for object in message.objects() {
+        for object in message.signed_objects() {
             match object {
                 Object::Setting(s) => setting = Some(s),
                 Object::PeerId(id) => target = Some(id),
                 Object::PuzzleNonce(c) => clock = Some(c),
-                // Anybody may have appended what follows the signature.
-                Object::Signature { .. } => break,
                 _ => {}
             }
         }

@@ -324,7 +324,7 @@ pub struct TableRow {
     pub rtt_ms: Option<f64>,
     /// Since it was heard last; absent in remote tables.
     pub last_seen_ms: Option<u64>,
-    /// `live`, `stale` or `candidate`.
+    /// `good`, `suspect` (it failed to answer) or `spare` (it waits for a place).
     pub state: String,
 }
 

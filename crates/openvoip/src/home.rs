@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use node::{Identity, Saved, User};
@@ -33,7 +33,8 @@ impl Home {
     /// Opens a data directory, making it if it is not there.
     pub fn open(path: &Path) -> Result<Home, String> {
         let users = path.join("users");
-        fs::create_dir_all(&users).map_err(|e| {
+        // Keys, passwords and messages are the owner's alone.
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&users).map_err(|e| {
             format!("cannot make {}: {e}. Choose another place with --data-dir", users.display())
         })?;
         Ok(Home(path.to_owned()))
@@ -179,6 +180,19 @@ impl Home {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_kept_is_the_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("peer");
+        Home::open(&home).unwrap().identity(&[]).unwrap();
+        for (path, mode) in
+            [(home.clone(), 0o700), (home.join("users"), 0o700), (home.join("peer.key"), 0o600)]
+        {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
+        }
+    }
 
     #[test]
     fn keys_are_made_once_and_kept() {

@@ -53,6 +53,12 @@ impl<'a> Message<'a> {
         Reader::new(self.body).filter_map(|tlv| Object::parse(tlv.ok()?).ok().flatten())
     }
 
+    /// The objects before the signature: what the originator said, and nobody appended. All of them if
+    /// there is no signature.
+    pub fn signed_objects(&self) -> impl Iterator<Item = Object<'a>> + use<'a> {
+        self.objects().take_while(|o| !matches!(o, Object::Signature { .. }))
+    }
+
     /// The first object for which `pick` has an answer.
     pub fn find<T>(&self, mut pick: impl FnMut(Object<'a>) -> Option<T>) -> Option<T> {
         self.objects().find_map(&mut pick)
