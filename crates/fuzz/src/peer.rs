@@ -25,6 +25,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Saved, User};
+use openvoip::command::Answer;
 use openvoip::control;
 use wire::p2pp::{Class, Header, MAX_DATAGRAM, Message};
 use wire::sip::digest::Challenge;
@@ -254,7 +255,8 @@ impl World {
                 Event::MediaPortReleased(port) => self.ports.retain(|p| *p != port),
                 Event::Done { op, outcome } => {
                     if let Some(thing) = self.waiting.remove(&op) {
-                        speakers::is_an_answer(&control::outcome(thing, outcome));
+                        let answer = Answer::Ended(Box::new(outcome));
+                        speakers::is_an_answer(&control::render(thing, answer));
                     }
                 }
                 _ => {}

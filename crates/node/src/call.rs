@@ -170,7 +170,8 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
     };
     Some(Failure {
         cause: name.into(),
-        evidence: if status == 0 { reason.to_owned() } else { format!("{status} {reason}") },
+        // The status of a call that was answered says nothing of its end.
+        evidence: if status == 0 || answered { reason.to_owned() } else { format!("{status} {reason}") },
         next_step: next_step.into(),
     })
 }

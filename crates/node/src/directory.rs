@@ -239,14 +239,16 @@ impl Node {
     }
 
     pub(crate) fn handle_get_done(&mut self, op: OpId, findings: Findings) {
-        let newest = findings.records.iter().map(|(r, _)| r).max_by_key(|r| r.sequence);
+        let newest = findings.records.into_iter().max_by_key(|(record, _)| record.sequence);
         let value = match newest {
             None => Value::default(),
-            Some(record) => Value {
+            Some((record, left)) => Value {
                 found: true,
                 value: Some(String::from_utf8_lossy(&record.value).into_owned()),
                 sequence: record.sequence,
                 owner: Some(record.owner.to_string()),
+                expires_ms: left.as_millis() as u64,
+                bytes: record.value,
             },
         };
         self.done(op, Outcome::Value(value));

@@ -142,6 +142,7 @@ impl Node {
             return op;
         };
         let unix = self.unix(now);
+        self.supersede(id);
         let publication = self.publications.all.get_mut(&id).expect("found above");
         publication.remove = true;
         publication.op = Some(op);
@@ -166,7 +167,8 @@ impl Node {
             self.publications.next += 1;
             self.publications.next
         });
-        let old = known.and_then(|id| self.publications.all.remove(&id));
+        self.supersede(id);
+        let old = self.publications.all.remove(&id);
         let publication = Publication {
             what: what.clone(),
             record: old.and_then(|p| p.record),
@@ -187,6 +189,13 @@ impl Node {
         };
         self.publications.all.insert(id, publication);
         self.handle_publication_due(now, id);
+    }
+
+    /// Whoever waits for an earlier command on this publication learns that a later one took its place.
+    fn supersede(&mut self, id: u64) {
+        if let Some(op) = self.publications.all.get_mut(&id).and_then(|p| p.op.take()) {
+            self.failed(op, Code::REJECTED.0, "a later command took its place");
+        }
     }
 
     /// Where a publication belongs, of which kind it is, and who signs it.

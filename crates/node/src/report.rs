@@ -192,12 +192,17 @@ pub struct LookupReport {
 pub struct Value {
     /// Whether it was found.
     pub found: bool,
-    /// The value, as text.
+    /// The value, as text; what is not UTF-8 is replaced in it.
     pub value: Option<String>,
+    /// The value, as it was stored.
+    #[serde(skip)]
+    pub bytes: Vec<u8>,
     /// Sequence number.
     pub sequence: u64,
     /// The owner's public key.
     pub owner: Option<String>,
+    /// Until it ends, unless refreshed.
+    pub expires_ms: u64,
 }
 
 /// How a ping went.

@@ -10,7 +10,7 @@
 //! a repetition is answered alike and a loop is recognised. Requests that are answered at once and
 //! change nothing twice need none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -95,6 +95,8 @@ pub(crate) enum Due<P> {
 pub(crate) struct Transactions<P> {
     clients: BTreeMap<TransactionId, Client<P>>,
     servers: BTreeMap<ServerKey, Server>,
+    /// Their keys in order of arrival.
+    arrivals: BTreeSet<(Time, ServerKey)>,
     timers: Timers<Alarm>,
     rto: BTreeMap<TransactionId, Duration>,
 }
@@ -104,6 +106,7 @@ impl<P> Transactions<P> {
         Transactions {
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
+            arrivals: BTreeSet::new(),
             timers: Timers::new(),
             rto: BTreeMap::new(),
         }
@@ -195,11 +198,14 @@ impl<P> Transactions<P> {
     /// Remembers a request that will be answered later.
     pub(crate) fn serve(&mut self, now: Time, key: ServerKey, upstream: SocketAddr, header: Header) {
         if self.servers.len() >= MAX_SERVERS {
-            let oldest = self.servers.iter().min_by_key(|(_, s)| s.arrived).map(|(k, _)| *k);
+            let oldest = self.arrivals.first().map(|(_, key)| *key);
             oldest.into_iter().for_each(|k| self.forget(k));
         }
         let server = Server { upstream, header, state: Serving::Forwarding, arrived: now, sends: 0 };
-        self.servers.insert(key, server);
+        if let Some(before) = self.servers.insert(key, server) {
+            self.arrivals.remove(&(before.arrived, key));
+        }
+        self.arrivals.insert((now, key));
         self.timers.set(Alarm::Forget(key), now + ANSWER_LIFETIME * 2);
     }
 
@@ -237,7 +243,9 @@ impl<P> Transactions<P> {
     }
 
     fn forget(&mut self, key: ServerKey) {
-        self.servers.remove(&key);
+        if let Some(server) = self.servers.remove(&key) {
+            self.arrivals.remove(&(server.arrived, key));
+        }
         self.timers.cancel(Alarm::Answer(key));
         self.timers.cancel(Alarm::Forget(key));
     }
@@ -344,6 +352,19 @@ mod tests {
         let (resent, end, dead) = run(transactions);
         assert!(resent.is_empty());
         assert_eq!((end, dead), (Time::from_secs(3), false));
+    }
+
+    #[test]
+    fn a_full_table_forgets_what_came_first() {
+        let mut transactions = Transactions::<()>::new();
+        let key = |n: usize| (NodeId(wire::HashAlgorithm::Sha1.digest(b"asker")), TransactionId(n as u64));
+        let served = |n: usize| Header::request(MessageType::KeepAlive, key(n).1, key(n).0);
+        // The first two come once more, so that the third is the oldest.
+        for (at, n) in (0..MAX_SERVERS).chain([0, 1, MAX_SERVERS]).enumerate() {
+            transactions.serve(Time::from_millis(at as u64), key(n), hop(), served(n));
+        }
+        let known: Vec<bool> = [0, 1, 2, 3].map(|n| transactions.server(&key(n)).is_some()).to_vec();
+        assert_eq!((known, transactions.arrivals.len()), (vec![true, true, false, true], MAX_SERVERS));
     }
 
     #[test]

@@ -116,6 +116,30 @@ fn a_trace_names_the_hops_and_a_ping_its_peer() {
 }
 
 #[test]
+fn a_recursive_trace_names_every_hop_up_to_the_one_that_answered() {
+    let mut world = World::new(150);
+    world.run(Duration::from_secs(5));
+    let options = LookupOptions { trace: true, fresh: true, ..LookupOptions::default() };
+    let (mut recursive, mut hops) = (0, 0);
+    for user in 0..20 {
+        let op = world.nodes[149].lookup_user(world.now, &format!("user{user}@test"), options);
+        let report = found(world.wait(149, op));
+        assert!(report.found, "{report:?}");
+        // In an overlay this young a first hop may not know, and the search goes on by itself.
+        if report.mode != "recursive" {
+            continue;
+        }
+        let decisions: Vec<&str> = report.path.iter().map(|hop| hop.decision.as_str()).collect();
+        assert_eq!(decisions.len(), report.hops as usize, "{report:?}");
+        assert_eq!(decisions.iter().filter(|d| **d == "answered").count(), 1, "{report:?}");
+        assert_eq!(decisions.last(), Some(&"answered"));
+        recursive += 1;
+        hops += report.hops;
+    }
+    assert!(recursive >= 10 && hops > recursive, "{recursive} recursive lookups, {hops} hops");
+}
+
+#[test]
 fn tables_of_another_peer_can_be_read() {
     let mut world = World::new(16);
     world.run(Duration::from_secs(5));

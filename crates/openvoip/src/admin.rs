@@ -1,87 +1,71 @@
-//! Requests that need more than the node: the data directory, the log, the configuration.
+//! What commands need beyond the node: the data directory, the log, the configuration.
 
 use node::{Node, Target, canonical_aor};
-use serde_json::{Value, json};
-use wire::Time;
+use serde_json::Value;
+use wire::{KeyPair, Time};
 
-use crate::control::{Reply, answer, exit, failure, text};
+use crate::command::{Answer, Reply};
 use crate::home::Home;
 use crate::logging::Logs;
 
-/// What the world around the node keeps for the owner.
-pub(crate) struct Admin {
-    pub(crate) home: Home,
+/// What the world around the node keeps for the owner; by default nothing.
+#[derive(Default)]
+pub struct Admin {
+    /// The data directory; a peer without one forgets everything at its end.
+    pub(crate) home: Option<Home>,
     pub(crate) logs: Option<Logs>,
     pub(crate) settings: Value,
 }
 
 impl Admin {
-    /// Carries a request out; `None` if the node alone can do it.
-    pub(crate) fn handle(&mut self, node: &mut Node, now: Time, request: &Value) -> Option<Reply> {
-        let remote = !text(request, "node").is_empty();
-        Some(match text(request, "command") {
-            "phone add" => Reply::Now(self.add_phone(node, now, request)),
-            "phone rm" => Reply::Now(self.remove_phone(node, now, text(request, "who"))),
-            "config" => Reply::Now(answer("config", exit::OK, self.settings.clone())),
-            "log level" if remote => self.configure(node, now, request, "log"),
-            "log level" => Reply::Now(self.log_level(request["value"].as_str())),
-            "set" if remote => self.configure(node, now, request, text(request, "name")),
-            _ => return None,
-        })
-    }
-
     /// A phone may register, now and after a restart; a user that is new here is published.
-    fn add_phone(&mut self, node: &mut Node, now: Time, request: &Value) -> Value {
-        let aor = canonical_aor(text(request, "who"), &node.default_domain());
-        let password = text(request, "password");
-        let next = "openvoip phone add NAME --password PASSWORD";
+    pub(crate) fn add_phone(&self, node: &mut Node, now: Time, who: &str, password: &str) -> Answer {
+        let aor = canonical_aor(who, &node.default_domain());
         if aor.starts_with('@') || password.is_empty() {
-            return failure(exit::FAILED, "a phone needs a user and a password", next);
+            return Answer::failed(400, "a phone needs a user and a password");
         }
-        let kept = self.home.user(&aor).and_then(|user| {
-            let mut phones = self.home.phones();
-            phones.retain(|name, _| canonical_aor(name, &node.default_domain()) != aor);
-            phones.insert(aor.clone(), password.to_owned());
-            self.home.save_phones(&phones).map(|()| user)
-        });
-        match kept {
-            Ok(user) => {
-                node.add_user(now, user);
-                node.add_phone(now, &aor, password);
-                answer("phone", exit::OK, json!({ "user": aor, "server": node.status(now).sip }))
+        if let Some(home) = &self.home {
+            let kept = home.user(&aor).and_then(|user| {
+                let mut phones = home.phones();
+                phones.retain(|name, _| canonical_aor(name, &node.default_domain()) != aor);
+                phones.insert(aor.clone(), password.to_owned());
+                home.save_phones(&phones).map(|()| user)
+            });
+            match kept {
+                Ok(user) => node.add_user(now, user),
+                Err(e) => return Answer::failed(500, e),
             }
-            Err(e) => failure(exit::FAILED, &e, next),
         }
+        node.add_phone(now, &aor, password);
+        Answer::PhoneAdded { user: aor, server: node.status(now).sip }
     }
 
     /// A phone may not register any more; its user stays.
-    fn remove_phone(&mut self, node: &mut Node, now: Time, who: &str) -> Value {
+    pub(crate) fn remove_phone(&self, node: &mut Node, now: Time, who: &str) -> Answer {
         let aor = canonical_aor(who, &node.default_domain());
-        let mut phones = self.home.phones();
-        let before = phones.len();
-        phones.retain(|name, _| canonical_aor(name, &node.default_domain()) != aor);
-        if phones.len() == before {
-            return failure(
-                exit::NOT_FOUND,
-                &format!("no phone may register as {aor}"),
-                "openvoip phone list",
-            );
-        }
-        if let Err(e) = self.home.save_phones(&phones) {
-            return failure(exit::FAILED, &e, "openvoip status");
+        if let Some(home) = &self.home {
+            let mut phones = home.phones();
+            let before = phones.len();
+            phones.retain(|name, _| canonical_aor(name, &node.default_domain()) != aor);
+            if phones.len() == before {
+                return Answer::failed(404, format!("no phone may register as {aor}"));
+            }
+            if let Err(e) = home.save_phones(&phones) {
+                return Answer::failed(500, e);
+            }
         }
         node.remove_phone(now, &aor);
-        answer("phone", exit::OK, json!({ "user": aor, "removed": true }))
+        Answer::PhoneRemoved { user: aor }
     }
 
     /// Shows the log level, or changes it first.
-    fn log_level(&mut self, level: Option<&str>) -> Value {
+    pub(crate) fn log_level(&mut self, level: Option<&str>) -> Answer {
         let Some(logs) = &mut self.logs else {
-            return failure(exit::FAILED, "this peer keeps no log", "openvoip up");
+            return Answer::failed(500, "this peer keeps no log");
         };
         match level.map_or(Ok(()), |level| logs.set(level)) {
-            Ok(()) => answer("log", exit::OK, json!({ "level": logs.level() })),
-            Err(e) => failure(exit::FAILED, &e, "openvoip log level info"),
+            Ok(()) => Answer::LogLevel(logs.level().to_owned()),
+            Err(e) => Answer::failed(400, e),
         }
     }
 
@@ -93,17 +77,23 @@ impl Admin {
     }
 
     /// Sets a value on another peer, signed with this owner's operator key.
-    fn configure(&self, node: &mut Node, now: Time, request: &Value, name: &str) -> Reply {
-        let operator = match self.home.operator() {
-            Ok(Some(operator)) => operator,
-            Ok(None) => {
-                let reason = format!("there is no operator key in {}", self.home.path().display());
-                return Reply::Now(failure(exit::FAILED, &reason, "openvoip operator key"));
-            }
-            Err(e) => return Reply::Now(failure(exit::FAILED, &e, "openvoip operator key")),
-        };
-        let Ok(target) = text(request, "node").parse::<Target>();
-        let value = request["value"].as_str();
-        Reply::Later(node.configure(now, &target, name, value, &operator), "configure")
+    pub(crate) fn configure(
+        &self,
+        node: &mut Node,
+        now: Time,
+        target: &Target,
+        name: &str,
+        value: Option<&str>,
+    ) -> Reply {
+        match self.operator() {
+            Ok(operator) => Reply::Later(node.configure(now, target, name, value, &operator)),
+            Err(e) => Reply::Now(Answer::failed(412, e)),
+        }
+    }
+
+    fn operator(&self) -> Result<KeyPair, String> {
+        let home = self.home.as_ref().ok_or("a peer without a data directory has no operator key")?;
+        let missing = || format!("there is no operator key in {}", home.path().display());
+        home.operator()?.ok_or_else(missing)
     }
 }

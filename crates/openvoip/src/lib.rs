@@ -1,12 +1,15 @@
-//! The real world: sockets, clock, disk and command line around [`node::Node`].
+//! The real world: sockets, clock, disk and command line around [`node::Node`], and the Rust API of a
+//! peer inside another application, [`peer::Peer`].
 
-mod admin;
+pub mod admin;
 mod alarm;
+pub mod command;
 pub mod control;
 pub mod demo;
 pub mod home;
 pub mod lab;
 pub mod logging;
+pub mod peer;
 pub mod run;
 pub mod serve;
 pub mod settings;

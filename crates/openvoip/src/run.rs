@@ -28,6 +28,9 @@ const MAX_BACKLOG: usize = 256 * 1024;
 /// Largest datagram read: anything longer is not ours.
 const BUFFER: usize = 65_536;
 
+/// Tokens from here on, and those below 1,000, are the caller's.
+pub const FIRST_OF_CALLER: usize = usize::MAX / 2;
+
 /// The first token that is not the caller's.
 const ALARM: Token = Token(1_000);
 
@@ -124,6 +127,15 @@ fn enlarge(socket: &UdpSocket) {
     let _ = socket.set_send_buffer_size(1 << 20);
 }
 
+/// Something happened on a socket of the caller's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    /// Which.
+    pub token: Token,
+    /// Whether the other end is gone for good.
+    pub hung_up: bool,
+}
+
 /// Peers, their sockets, and the clock.
 pub struct World {
     poll: Poll,
@@ -157,7 +169,7 @@ impl World {
         })
     }
 
-    /// For sockets of the caller's own; tokens below 1,000 are the caller's.
+    /// For sockets of the caller's own; tokens below 1,000 and from [`FIRST_OF_CALLER`] on are free.
     pub fn registry(&self) -> &Registry {
         self.poll.registry()
     }
@@ -229,9 +241,9 @@ impl World {
         result
     }
 
-    /// Waits until something happens, at most `longest`, and deals with it. Returns the caller's own
-    /// tokens that are ready.
-    pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Token>> {
+    /// Waits until something happens, at most `longest`, and deals with it. Returns which of
+    /// the caller's own sockets are ready.
+    pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Ready>> {
         let now = self.now();
         let longest = now + longest;
         let until = self.wakes.first().map_or(longest, |(at, _)| longest.min(*at));
@@ -240,10 +252,14 @@ impl World {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
-        let ready: Vec<(Token, bool)> = self.events.iter().map(|e| (e.token(), e.is_writable())).collect();
+        let ready: Vec<(Ready, bool)> = self
+            .events
+            .iter()
+            .map(|e| (Ready { token: e.token(), hung_up: e.is_write_closed() }, e.is_writable()))
+            .collect();
         let mut own = Vec::new();
-        for (token, writable) in ready {
-            match self.sources.get(&token).copied() {
+        for (ready, writable) in ready {
+            match self.sources.get(&ready.token).copied() {
                 // What is due is done below, whatever woke us.
                 Some(Source::Alarm) => {}
                 Some(Source::Udp(index, socket)) => self.read_udp(index, socket, tell),
@@ -254,7 +270,7 @@ impl World {
                     }
                     self.read_stream(index, connection, tell);
                 }
-                None => own.push(token),
+                None => own.push(ready),
             }
         }
         self.run_alarms(tell);

@@ -1,56 +1,74 @@
-//! A peer that runs: `openvoip up` and `openvoip bootstrap`.
+//! A peer that runs: one loop around one node, and everybody who may tell it something.
+//!
+//! Commands come from programs at the control socket (`serve/socket.rs`) and from handles of the Rust
+//! API ([`crate::peer`]), and are carried out by `Command::execute` alike. Who asked is an `Asker`;
+//! one that goes away is forgotten, and a call it made is hung up.
+
+mod line;
+mod socket;
+mod watch;
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
-use mio::net::{UnixListener, UnixStream};
-use mio::{Interest, Token};
-use node::{Config, Event, Level, Node};
-use serde_json::{Value, json};
-use wire::{Seed, UnixTime};
+use mio::{Token, Waker};
+use node::{Config, Event, Identity, Level, Node, OpId, Outcome, Saved, User};
+use serde_json::json;
+use wire::{KeyPair, Seed, Time, UnixTime};
 
 use crate::admin::Admin;
-use crate::control::{self, Reply, Waiting};
+use crate::command::{Answer, Command, Reply};
+use crate::control;
 use crate::home::Home;
 use crate::logging::Logs;
 use crate::run::{Bound, World};
 
+pub(crate) use line::{Asker, Line};
+use line::{Request, is_there};
+use socket::ControlSocket;
+use watch::Watches;
+
 const LISTENER: Token = Token(1);
+const WAKER: Token = Token(2);
 
-/// Front ends connected at once.
-const MAX_CLIENTS: usize = 64;
-
-/// State is written at most this often.
+/// State is written at most this often, and at least every five minutes.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
-/// What `up` and `bootstrap` are told.
+/// Commands of handles waiting for the loop.
+const MAX_QUEUE: usize = 256;
+
+/// Commands waiting for their outcome.
+const MAX_WAITING: usize = 1_024;
+
+/// A command other than a call that has no outcome by then has failed.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// How often the loop looks for askers that went away.
+const SWEEP: Duration = Duration::from_millis(200);
+
+/// What a peer is told before it starts.
+#[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Identity, state and control socket.
-    pub data_dir: PathBuf,
+    /// Identity, state and control socket. `None`: new keys, nothing is kept, and no control socket.
+    pub data_dir: Option<PathBuf>,
     /// The peer port; `None` takes 127.0.0.1:7080 or a free one near it.
     pub listen: Option<SocketAddr>,
     /// Where phones register; `None` takes 127.0.0.1:5060 or a free one near it.
     pub sip: Option<SocketAddr>,
-    /// Users to serve.
+    /// Users to serve, as canonical addresses-of-record.
     pub users: Vec<String>,
     /// The rest.
     pub config: Config,
     /// The log, so that its level can be changed.
     pub logs: Option<Logs>,
     /// The settings and where they came from, for `config show`.
-    pub settings: Value,
-    /// Whether to say on standard output, as one JSON object, that the peer runs, and where.
+    pub settings: serde_json::Value,
+    /// Whether [`run`] says on standard output, as one JSON object, that the peer runs, and where.
     pub json: bool,
-}
-
-struct Client {
-    stream: UnixStream,
-    input: Vec<u8>,
 }
 
 /// Randomness of the operating system, the root of all chance in a peer.
@@ -66,225 +84,300 @@ pub fn unix_now() -> UnixTime {
     UnixTime(since.map_or(0, |d| d.as_secs()))
 }
 
-/// Runs a peer until it is told to end.
+/// Runs a peer until it is told to end: `openvoip up` and `openvoip bootstrap`.
+///
+/// # Errors
+/// In words for the person who started it.
 pub fn run(options: Options) -> Result<(), String> {
-    let home = Home::open(&options.data_dir)?;
-    refuse_a_second_peer(&options.data_dir)?;
-    let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
-    let bound = Bound::new(
-        options.listen.unwrap_or(loopback(7_080)),
-        options.listen.is_some(),
-        options.sip.unwrap_or(loopback(5_060)),
-        options.sip.is_some(),
-    )?;
-    let (peer, sip) = (bound.peer_address, bound.sip_address);
-    let identity = home.identity(&options.users)?;
-    // Last of what may fail, so that a peer that never ran leaves no socket behind.
-    let mut control = listen(&options.data_dir)?;
-    let users: Vec<String> = identity.users.iter().map(|u| u.aor.clone()).collect();
-    let config = Config { listen: peer, sip, ..options.config };
-    let mut world = World::new().map_err(|e| e.to_string())?;
-    let node = Node::new(config, identity, home.saved(), fresh_seed()?, world.now(), unix_now());
-    let index = world.add(node, bound).map_err(|e| e.to_string())?;
-    world.registry().register(&mut control, LISTENER, Interest::READABLE).map_err(|e| e.to_string())?;
-
-    if options.json {
+    let data_dir = options.data_dir.clone();
+    let json = options.json;
+    let (service, line) = Service::open(options)?;
+    let status = service.world.node(service.index).status(service.world.now());
+    let users: Vec<&str> = status.users.iter().map(|u| u.aor.as_str()).collect();
+    if json {
         let body = json!({
-            "listen": peer, "sip": sip, "users": users, "data_dir": options.data_dir,
-            "public_key": world.node(index).public_key().to_string(),
+            "schema": "openvoip.up/1", "listen": line.peer_address, "sip": line.sip_address, "users": users,
+            "data_dir": data_dir, "public_key": status.public_key,
         });
-        let mut body = control::answer("up", 0, body);
-        body.as_object_mut().map(|o| o.remove("exit"));
         println!("{body}");
     }
-    eprintln!("peer      {peer}");
+    eprintln!("peer      {}", line.peer_address);
     let names = if users.is_empty() { String::new() } else { format!(" as one of: {}", users.join(", ")) };
-    eprintln!("phones    register at {sip} (UDP or TCP){names}");
-    let dir = options.data_dir.display();
-    eprintln!("next      openvoip --data-dir {dir} phone add NAME --password PASSWORD");
-    eprintln!("          openvoip --data-dir {dir} call echo");
-
-    let end = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&end);
-    let _ = ctrlc::set_handler(move || {
-        if handler.swap(true, Ordering::SeqCst) {
-            std::process::exit(130); // The second time means now.
-        }
-    });
-
-    let mut server = Server {
-        admin: Admin { home, logs: options.logs, settings: options.settings },
-        clients: BTreeMap::new(),
-        waiting: Waiting::new(),
-        next: 2,
-        dirty: false,
-        saved: Instant::now(),
-        left: false,
-    };
-    let phones = server.admin.home.phones();
-    let mut told = Vec::new();
-    let mut tell = |_: usize, event: Event| told.push(event);
-    world.with(index, &mut tell, |node, now| {
-        phones.iter().for_each(|(user, password)| node.add_phone(now, user, password));
-    });
-    let mut leaving = false;
-    while !server.left {
-        let mut tell = |_: usize, event: Event| told.push(event);
-        if end.load(Ordering::SeqCst) && !std::mem::replace(&mut leaving, true) {
-            world.with(index, &mut tell, |node, now| node.leave(now));
-        }
-        let ready = world.turn(Duration::from_millis(500), &mut tell).map_err(|e| e.to_string())?;
-        for token in ready {
-            match token {
-                LISTENER => server.accept(&mut control, &world),
-                token => server.read(token, &mut world, index, &mut told),
-            }
-        }
-        for event in std::mem::take(&mut told) {
-            server.handle_event(event);
-        }
-        server.save_if_due(world.node(index));
+    eprintln!("phones    register at {} (UDP or TCP){names}", line.sip_address);
+    if let Some(dir) = data_dir {
+        let dir = dir.display();
+        eprintln!("next      openvoip --data-dir {dir} phone add NAME --password PASSWORD");
+        eprintln!("          openvoip --data-dir {dir} call echo");
     }
-    server.admin.home.save(&world.node(index).save())?;
-    let _ = std::fs::remove_file(Home::control_socket(&options.data_dir));
-    Ok(())
+    // The peer says goodbye when the last line to it is gone. A second Ctrl-C means now.
+    let mut line = Some(line);
+    let _ = ctrlc::set_handler(move || match line.take() {
+        Some(line) => line.hang_up(),
+        None => std::process::exit(130),
+    });
+    service.run(None, || {})
 }
 
-/// Two peers on one directory would be one identity at two places.
-fn refuse_a_second_peer(data_dir: &std::path::Path) -> Result<(), String> {
-    if std::os::unix::net::UnixStream::connect(Home::control_socket(data_dir)).is_ok() {
-        return Err(format!(
-            "a peer runs on {} already: stop it with `openvoip --data-dir {} down`, or choose another \
-             directory with --data-dir",
-            data_dir.display(),
-            data_dir.display()
-        ));
-    }
-    Ok(())
+struct Waiting {
+    asker: Asker,
+    since: Time,
+    is_call: bool,
 }
 
-/// The control socket; one left behind by a peer that died is replaced.
-fn listen(data_dir: &std::path::Path) -> Result<UnixListener, String> {
-    let path = Home::control_socket(data_dir);
-    let _ = std::fs::remove_file(&path);
-    let listener =
-        UnixListener::bind(&path).map_err(|e| format!("cannot listen on {}: {e}", path.display()))?;
-    use std::os::unix::fs::PermissionsExt;
-    let only_us = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(&path, only_us).map_err(|e| e.to_string())?;
-    Ok(listener)
-}
-
-struct Server {
+/// One running peer.
+pub(crate) struct Service {
+    world: World,
+    index: usize,
     admin: Admin,
-    clients: BTreeMap<Token, Client>,
-    waiting: Waiting,
-    next: usize,
+    socket: Option<ControlSocket>,
+    requests: Receiver<Request>,
+    waiting: BTreeMap<OpId, Waiting>,
+    watches: Watches,
+    /// Who wants to know when the peer has ended.
+    leaving: Vec<Asker>,
+    told: Vec<Event>,
+    online: Option<Box<dyn FnOnce()>>,
     dirty: bool,
     saved: Instant,
+    swept: Time,
+    is_leaving: bool,
     left: bool,
 }
 
-impl Server {
-    fn accept(&mut self, listener: &mut UnixListener, world: &World) {
-        while let Ok((mut stream, _)) = listener.accept() {
-            if self.clients.len() >= MAX_CLIENTS {
-                continue;
-            }
-            // Tokens below 1,000 are ours; skip those in use.
-            while self.clients.contains_key(&Token(self.next)) || self.next < 2 {
-                self.next = (self.next + 1) % 1_000;
-            }
-            let token = Token(self.next);
-            self.next = (self.next + 1) % 1_000;
-            if world.registry().register(&mut stream, token, Interest::READABLE).is_ok() {
-                self.clients.insert(token, Client { stream, input: Vec::new() });
-            }
-        }
-    }
-
-    fn read(&mut self, token: Token, world: &mut World, index: usize, told: &mut Vec<Event>) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
-        let mut buffer = [0; 16_384];
-        loop {
-            match client.stream.read(&mut buffer) {
-                Ok(0) => {
-                    self.clients.remove(&token);
-                    return;
-                }
-                Ok(len) => client.input.extend_from_slice(&buffer[..len]),
-                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
-                Err(_) => {
-                    self.clients.remove(&token);
-                    return;
-                }
-            }
-            if client.input.len() > control::MAX_REQUEST {
-                self.clients.remove(&token);
-                return;
-            }
-        }
-        while let Some(end) = self.clients.get(&token).and_then(|c| c.input.iter().position(|b| *b == b'\n'))
-        {
-            let Some(client) = self.clients.get_mut(&token) else { return };
-            let line: Vec<u8> = client.input.drain(..=end).collect();
-            let request: Value = serde_json::from_slice(&line).unwrap_or(Value::Null);
-            self.carry_out(token, &request, world, index, told);
-        }
-    }
-
-    fn carry_out(
-        &mut self,
-        token: Token,
-        request: &Value,
-        world: &mut World,
-        index: usize,
-        told: &mut Vec<Event>,
-    ) {
-        let mut tell = |_: usize, event: Event| told.push(event);
-        tracing::debug!("command {}", control::text(request, "command"));
-        let admin = &mut self.admin;
-        let reply = world.with(index, &mut tell, |node, now| {
-            admin.handle(node, now, request).unwrap_or_else(|| control::handle(node, now, request))
+impl Service {
+    /// Binds the ports and begins to join.
+    pub(crate) fn open(options: Options) -> Result<(Service, Line), String> {
+        let home = options.data_dir.as_deref().map(Home::open).transpose()?;
+        let mut world = World::new().map_err(|e| e.to_string())?;
+        let open = |dir: &PathBuf| ControlSocket::open(dir, world.registry(), LISTENER);
+        let socket = options.data_dir.as_ref().map(open).transpose()?;
+        let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        let bound = Bound::new(
+            options.listen.unwrap_or(loopback(7_080)),
+            options.listen.is_some(),
+            options.sip.unwrap_or(loopback(5_060)),
+            options.sip.is_some(),
+        )?;
+        let (peer_address, sip_address) = (bound.peer_address, bound.sip_address);
+        let (identity, saved) = match &home {
+            Some(home) => (home.identity(&options.users)?, home.saved()),
+            None => (passing_identity(&options.users)?, Saved::default()),
+        };
+        let config = Config { listen: peer_address, sip: sip_address, ..options.config };
+        let now = world.now();
+        let node = Node::new(config, identity, saved, fresh_seed()?, now, unix_now());
+        let index = world.add(node, bound).map_err(|e| e.to_string())?;
+        let waker = Waker::new(world.registry(), WAKER).map_err(|e| e.to_string())?;
+        let (sender, requests) = sync_channel(MAX_QUEUE);
+        let phones = home.as_ref().map(Home::phones).unwrap_or_default();
+        let mut service = Service {
+            world,
+            index,
+            admin: Admin { home, logs: options.logs, settings: options.settings },
+            socket,
+            requests,
+            waiting: BTreeMap::new(),
+            watches: Watches::new(fresh_seed()?, now),
+            leaving: Vec::new(),
+            told: Vec::new(),
+            online: None,
+            dirty: false,
+            saved: Instant::now(),
+            swept: now,
+            is_leaving: false,
+            left: false,
+        };
+        service.node(|node, now| {
+            phones.iter().for_each(|(user, password)| node.add_phone(now, user, password));
         });
-        match reply {
-            Reply::Now(value) => self.reply(token, &value),
-            Reply::Later(op, thing) => {
-                self.waiting.insert(op, (token, thing));
+        Ok((service, Line { sender, waker: Arc::new(waker), peer_address, sip_address }))
+    }
+
+    /// Runs until it is told to end. Calls `online` when the peer is in the overlay; with `patience`,
+    /// gives up if that takes longer.
+    pub(crate) fn run(
+        mut self,
+        patience: Option<Duration>,
+        online: impl FnOnce() + 'static,
+    ) -> Result<(), String> {
+        self.online = Some(Box::new(online));
+        let deadline = patience.map(|p| self.world.now() + p);
+        while !self.left {
+            self.turn()?;
+            if self.online.is_some() && deadline.is_some_and(|d| self.world.now() >= d) {
+                return Err(
+                    "no peer of the overlay answered: is one of the bootstrap addresses right?".into()
+                );
             }
-            Reply::Leave => {
-                world.with(index, &mut tell, |node, now| node.leave(now));
-                self.reply(token, &control::answer("down", 0, json!({ "stopped": true })));
+        }
+        self.save()?;
+        if let Some(socket) = &self.socket {
+            socket.hide();
+        }
+        for asker in std::mem::take(&mut self.leaving) {
+            self.answer(asker, Answer::Stopped);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        let longest = self.watches.pause(self.world.now(), Duration::from_millis(500));
+        let told = &mut self.told;
+        let mut tell = |_: usize, event: Event| told.push(event);
+        let ready = self.world.turn(longest, &mut tell).map_err(|e| e.to_string())?;
+        for ready in ready {
+            match (ready.token, &mut self.socket) {
+                (LISTENER, Some(socket)) => socket.accept(self.world.registry()),
+                (WAKER, _) | (_, None) => {}
+                (client, Some(socket)) => {
+                    if ready.hung_up {
+                        socket.close(client);
+                    }
+                    socket.flush(client);
+                    for line in socket.read(client) {
+                        self.take_line(client, &line);
+                    }
+                }
+            }
+        }
+        self.take_requests();
+        if self.world.now() >= self.swept + SWEEP {
+            self.sweep();
+        }
+        self.look_after_watches();
+        for event in std::mem::take(&mut self.told) {
+            self.handle_event(event);
+        }
+        self.save_if_due();
+        Ok(())
+    }
+
+    /// Gives the node a command.
+    fn node<T>(&mut self, command: impl FnOnce(&mut Node, Time) -> T) -> T {
+        let told = &mut self.told;
+        self.world.with(self.index, &mut |_, event| told.push(event), command)
+    }
+
+    // ---- commands ------------------------------------------------------------------------------
+
+    fn take_line(&mut self, client: Token, line: &[u8]) {
+        match control::read(line) {
+            Ok(command) => {
+                let asker = Asker::Client(client, command.thing());
+                self.carry_out(Request { command, asker });
+            }
+            Err(failure) => {
+                if let Some(socket) = &mut self.socket {
+                    socket.send(client, &failure);
+                }
             }
         }
     }
 
-    fn reply(&mut self, token: Token, value: &Value) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
-        let mut line = value.to_string().into_bytes();
-        line.push(b'\n');
-        let mut rest = &line[..];
-        // The other end is a local program that reads: a short wait is all it ever takes.
-        for _ in 0..200 {
-            match client.stream.write(rest) {
-                Ok(written) if written == rest.len() => return,
-                Ok(written) => rest = &rest[written..],
-                Err(e) if e.kind() == ErrorKind::WouldBlock => std::thread::sleep(Duration::from_millis(1)),
-                Err(_) => return,
+    fn take_requests(&mut self) {
+        for _ in 0..MAX_QUEUE {
+            match self.requests.try_recv() {
+                Ok(request) => self.carry_out(request),
+                Err(TryRecvError::Empty) => return,
+                Err(TryRecvError::Disconnected) => return self.leave(),
             }
         }
     }
+
+    fn carry_out(&mut self, Request { command, asker }: Request) {
+        if !is_there(&self.socket, &asker) {
+            return;
+        }
+        if self.waiting.len() >= MAX_WAITING || self.watches.len() >= watch::MAX_WATCHES {
+            let is_watch = matches!(command, Command::Watch { .. });
+            if is_watch || self.waiting.len() >= MAX_WAITING {
+                return self.answer(asker, Answer::failed(503, "too many commands are under way"));
+            }
+        }
+        let is_call = matches!(command, Command::Call { .. });
+        tracing::debug!("command about {}", command.thing());
+        let Service { world, index, told, admin, .. } = self;
+        let mut tell = |_: usize, event: Event| told.push(event);
+        match world.with(*index, &mut tell, |node, now| command.execute(node, now, admin)) {
+            Reply::Now(answer) => self.answer(asker, answer),
+            Reply::Later(op) => {
+                let since = self.world.now();
+                self.waiting.insert(op, Waiting { asker, since, is_call });
+            }
+            Reply::Watch(key, every) => self.watches.add(self.world.now(), key, every, asker),
+            Reply::Leave => {
+                self.leaving.push(asker);
+                self.leave();
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        if !std::mem::replace(&mut self.is_leaving, true) {
+            self.node(|node, now| node.leave(now));
+        }
+    }
+
+    fn answer(&mut self, asker: Asker, answer: Answer) {
+        match (asker, &mut self.socket) {
+            (Asker::Client(client, thing), Some(socket)) => {
+                socket.send(client, &control::render(thing, answer));
+            }
+            (Asker::Client(..), None) => {}
+            (Asker::Once(sender), _) => drop(sender.send(answer)),
+            (Asker::Every(mut sender), _) => drop(sender.try_send(answer)),
+        }
+    }
+
+    /// Forgets askers that went away, and ends commands that never ended.
+    fn sweep(&mut self) {
+        let now = self.world.now();
+        self.swept = now;
+        let socket = &self.socket;
+        self.watches.retain(|asker| is_there(socket, asker));
+        let is_over =
+            |w: &Waiting| !is_there(socket, &w.asker) || (!w.is_call && now.since(w.since) > LONGEST);
+        let over: Vec<OpId> = self.waiting.iter().filter(|(_, w)| is_over(w)).map(|(op, _)| *op).collect();
+        for op in over {
+            let Some(waiting) = self.waiting.remove(&op) else { continue };
+            if waiting.is_call {
+                self.node(|node, now| node.hang_up(now, op));
+            }
+            self.answer(waiting.asker, Answer::failed(408, "no outcome in time"));
+        }
+        // A program that has closed its sending side stays until its last answer is sent.
+        for client in self.socket.as_ref().map(ControlSocket::finished).unwrap_or_default() {
+            let is_his = |asker: &Asker| matches!(asker, Asker::Client(c, _) if *c == client);
+            let waits = self.waiting.values().any(|w| is_his(&w.asker))
+                || self.leaving.iter().any(is_his)
+                || self.watches.any(is_his);
+            if let (false, Some(socket)) = (waits, &mut self.socket) {
+                socket.close(client);
+            }
+        }
+    }
+
+    fn look_after_watches(&mut self) {
+        let now = self.world.now();
+        let Service { watches, world, index, told, .. } = self;
+        while watches.look(now, |key| {
+            world.with(*index, &mut |_, event| told.push(event), |node, now| node.get(now, key))
+        }) {}
+    }
+
+    // ---- what the node says --------------------------------------------------------------------
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Done { op, outcome } => {
-                if let Some((token, thing)) = self.waiting.remove(&op) {
-                    self.reply(token, &control::outcome(thing, outcome));
-                }
-            }
+            Event::Done { op, outcome } => self.handle_done(op, outcome),
             Event::Save => self.dirty = true,
             Event::Left => self.left = true,
-            Event::Online => tracing::info!("online"),
+            Event::Online => {
+                tracing::info!("online");
+                if let Some(online) = self.online.take() {
+                    online();
+                }
+            }
             Event::Offline { reason } => tracing::warn!("{reason}"),
             Event::Published { aor } => tracing::info!("{aor} is published"),
             Event::NameTaken { aor } => tracing::warn!("{aor} belongs to somebody else's key"),
@@ -307,14 +400,48 @@ impl Server {
         }
     }
 
-    fn save_if_due(&mut self, node: &Node) {
-        let due = self.dirty || self.saved.elapsed() > Duration::from_secs(300);
-        if due && self.saved.elapsed() > SAVE_EVERY {
-            self.dirty = false;
-            self.saved = Instant::now();
-            if let Err(e) = self.admin.home.save(&node.save()) {
-                tracing::warn!("{e}");
+    fn handle_done(&mut self, op: OpId, outcome: Outcome) {
+        if let Some(waiting) = self.waiting.remove(&op) {
+            return self.answer(waiting.asker, Answer::Ended(Box::new(outcome)));
+        }
+        let found = match outcome {
+            Outcome::Value(value) => Some(value),
+            _ => None,
+        };
+        let (now, socket) = (self.world.now(), &mut self.socket);
+        self.watches.looked(now, op, found, |asker, key, value| match (&asker, socket) {
+            (Asker::Client(client, thing), Some(socket)) => {
+                socket.send(*client, &control::render(thing, Answer::Changed(key.to_owned(), value)));
+                true
             }
+            _ => asker.tell(key, value),
+        });
+    }
+
+    // ---- what survives -------------------------------------------------------------------------
+
+    fn save(&mut self) -> Result<(), String> {
+        self.dirty = false;
+        self.saved = Instant::now();
+        let saved = self.world.node(self.index).save();
+        self.admin.home.as_ref().map_or(Ok(()), |home| home.save(&saved))
+    }
+
+    fn save_if_due(&mut self) {
+        let due = self.dirty || self.saved.elapsed() > Duration::from_secs(300);
+        if due
+            && self.saved.elapsed() > SAVE_EVERY
+            && let Err(e) = self.save()
+        {
+            tracing::warn!("{e}");
         }
     }
+}
+
+/// Keys that live as long as the peer.
+fn passing_identity(users: &[String]) -> Result<Identity, String> {
+    let fresh = || fresh_seed().map(KeyPair::from_seed);
+    let user = |aor: &String| Ok(User { aor: aor.clone(), keys: fresh()? });
+    let users = users.iter().map(user).collect::<Result<Vec<User>, String>>()?;
+    Ok(Identity { peer: fresh()?, users })
 }

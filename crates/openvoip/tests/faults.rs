@@ -15,14 +15,14 @@ fn a_port_that_was_demanded_and_is_taken_is_an_error_with_the_next_command() {
     let taken = UdpSocket::bind(ANY).unwrap().local_addr().unwrap();
     let _udp = UdpSocket::bind(taken).unwrap();
     let (output, _) = run(dir.path(), &["up", "--listen", &taken.to_string(), "--sip", ANY]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = reason(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&taken.to_string()) && said.contains("--listen IP:PORT"), "{said}");
 
     let tcp = TcpListener::bind(ANY).unwrap();
     let taken = tcp.local_addr().unwrap().to_string();
     let (output, _) = run(dir.path(), &["up", "--listen", ANY, "--sip", &taken]);
-    let said = String::from_utf8_lossy(&output.stderr);
+    let said = reason(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains(&taken) && said.contains("--sip IP:PORT"), "{said}");
     assert!(!dir.path().join("control.sock").exists(), "a peer that never ran left its socket behind");
@@ -103,7 +103,7 @@ fn a_damaged_key_is_never_replaced() {
         for bad in [&b""[..], &good[..good.len() / 2], b"\xff\xfe"] {
             fs::write(&path, bad).unwrap();
             let (output, _) = run(dir.path(), &["up", "--listen", ANY, "--sip", ANY]);
-            let said = String::from_utf8_lossy(&output.stderr);
+            let said = reason(&output);
             assert_eq!(output.status.code(), Some(1), "{said}");
             let named = said.contains(&path.display().to_string());
             assert!(named && said.contains("Restore it from a copy"), "{said}");
@@ -112,4 +112,10 @@ fn a_damaged_key_is_never_replaced() {
         fs::write(&path, good).unwrap();
     }
     Peer::ready(dir.path(), &[]).down();
+}
+
+/// Why a command failed: what it said on standard output, where `--json` puts the reason.
+fn reason(output: &std::process::Output) -> String {
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    answer["error"].as_str().unwrap_or_default().to_owned()
 }

@@ -10,6 +10,8 @@
 //! [`Handle`] that the command returned.
 
 mod call;
+mod callee;
+mod caller;
 mod event;
 mod in_dialog;
 mod message;

@@ -1,7 +1,9 @@
 //! Who speaks to Alice's peer with its own words: Bob's peer with Bob's key, the owners at their control
 //! sockets, and Alice's phone within its calls.
 
-use openvoip::control::{self, Reply};
+use openvoip::admin::Admin;
+use openvoip::command::Reply;
+use openvoip::control;
 use serde_json::Value;
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, TransactionId};
 use wire::sip::{self, Method};
@@ -66,14 +68,18 @@ impl World {
     // ---- commands -------------------------------------------------------------------------------
 
     pub(super) fn command_line(&mut self, at_alice: bool, line: &[u8]) {
-        let request: Value = serde_json::from_slice(line).unwrap_or(Value::Null);
         let node = if at_alice { &mut self.alice } else { &mut self.bob };
-        match control::handle(node, self.now, &request) {
-            Reply::Now(value) => is_an_answer(&value),
-            Reply::Later(op, thing) if at_alice => {
+        let command = match control::read(line) {
+            Ok(command) => command,
+            Err(refusal) => return is_an_answer(&refusal),
+        };
+        let thing = command.thing();
+        match command.execute(node, self.now, &mut Admin::default()) {
+            Reply::Now(answer) => is_an_answer(&control::render(thing, answer)),
+            Reply::Later(op) if at_alice => {
                 self.waiting.insert(op, thing);
             }
-            Reply::Later(..) => {}
+            Reply::Later(..) | Reply::Watch(..) => {}
             Reply::Leave => node.leave(self.now),
         }
         self.collect();

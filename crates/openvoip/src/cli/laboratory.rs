@@ -23,9 +23,15 @@ const PROGRESS_EVERY_MS: u64 = 60_000;
 /// A whole network on this machine: peers, two phones, a call that is heard.
 #[derive(Args)]
 pub(crate) struct Demo {
-    /// Without a picture of it.
+    /// Without the live picture, which is shown on a terminal of at least 80 columns and 24 lines.
     #[arg(long)]
     headless: bool,
+    /// Hear what bob's phone hears, where aplay, paplay or play is installed.
+    #[arg(long)]
+    listen: bool,
+    /// Write what bob's phone heard to this WAV file.
+    #[arg(long, value_name = "FILE")]
+    wav: Option<PathBuf>,
     /// Judge it: exit 1 if anything is not as it should be.
     #[arg(long)]
     check: bool,
@@ -42,8 +48,16 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn run(self, context: &Context) -> i32 {
-        let _picture = !self.headless;
-        demo::run(self.peers, self.overlay, self.seed, self.check, context.json)
+        demo::run(&demo::Options {
+            peers: self.peers,
+            overlay: self.overlay,
+            seed: self.seed,
+            check: self.check,
+            json: context.json,
+            headless: self.headless,
+            listen: self.listen,
+            wav: self.wav,
+        })
     }
 }
 

@@ -93,7 +93,10 @@ fn key(context: &Context) -> Value {
 
 /// Asks the running peer to change itself, or another one.
 fn change(context: &Context, command: &str, name: &str, value: Option<&str>, at: At) -> i32 {
-    let request = json!({ "command": command, "name": name, "value": value, "node": at.node });
+    let mut request = json!({ "command": command, "value": value, "node": at.node });
+    if command == "set" {
+        request["name"] = json!(name);
+    }
     let mut answer = context.ask(&request);
     if answer["done"] == true {
         answer["name"] = json!(name);

@@ -153,7 +153,7 @@ fn serve(context: &Context, resolved: Result<Resolved, BadConfig>) -> i32 {
     let demanded = |key, address| Some(address).filter(|_| resolved.is_demanded(key));
     let ended = logs.and_then(|logs| {
         serve::run(serve::Options {
-            data_dir: context.data_dir.clone(),
+            data_dir: Some(context.data_dir.clone()),
             listen: demanded("listen", settings.listen),
             sip: demanded("sip", settings.sip),
             users: settings.canonical_users(),

@@ -10,20 +10,13 @@
 //! acknowledged and ended at once. And who answered may not say BYE before the ACK came, so that
 //! call stays, unseen by the driver, until it does.
 
-use std::time::Duration;
-
 use wire::Time;
 use wire::sdp::{Description, Direction};
-use wire::sip::{Message, Method, NameAddr, Params, Uri, percent_decode};
+use wire::sip::{Message, Method, NameAddr, Uri, percent_decode};
 
-use super::{
-    Asked, Handle, MAX_DIALOGS, MAX_FORKS, POLICY, RING_TIMEOUT, UaEvent, UserAgent, aor, sdp, to_uri,
-};
-use crate::dialog::{Answered, Dialog};
+use super::{Asked, Handle, MAX_DIALOGS, POLICY, UaEvent, UserAgent, sdp, to_uri};
+use crate::dialog::Dialog;
 use crate::transaction::{ClientId, ServerId};
-
-/// How long a caller hears nothing before it gets a 100 (RFC 3261 section 17.2.1).
-const TRYING: Duration = Duration::from_millis(200);
 
 /// Where a call stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,9 +57,9 @@ pub(super) struct Call {
     /// The call whose place this one takes.
     pub(super) replaces: Option<Handle>,
     /// When it stops ringing here.
-    ring_until: Option<Time>,
+    pub(super) ring_until: Option<Time>,
     /// When the caller is told that we are there at all, if nothing was said by then.
-    trying_at: Option<Time>,
+    pub(super) trying_at: Option<Time>,
     /// The number of their REFER whose progress we report.
     pub(super) refer: Option<u32>,
 }
@@ -216,296 +209,6 @@ impl UserAgent {
         }
     }
 
-    // ---- calls that arrive ---------------------------------------------------------------------
-
-    pub(super) fn handle_call(&mut self, now: Time, id: ServerId, message: Message) {
-        let (Some(from), Some(to)) = (message.from(), message.to()) else {
-            return self.refuse(now, id, &message, 400);
-        };
-        if self.calls.len() >= MAX_DIALOGS {
-            return self.refuse(now, id, &message, 486);
-        }
-        if !message.body.is_empty() && message.content_type() != "application/sdp" {
-            let reply = Message::reply_to(&message, 415, "").with("Accept", "application/sdp");
-            return self.respond(now, id, reply);
-        }
-        let replaces = message.header("Replaces").map(|value| self.replaced_by(value));
-        if replaces == Some(None) {
-            return self.refuse(now, id, &message, 481);
-        }
-        let tag = self.transactions.token();
-        let target = message.contact().map_or_else(|| from.uri.clone(), |c| c.uri);
-        let local = to.clone().with_tag(&tag);
-        let mut dialog = self.new_dialog(message.call_id().to_owned(), local, from.clone(), target);
-        dialog.routes = message.headers_named("Record-Route").map(str::to_owned).collect();
-        dialog.remote_cseq = message.cseq().map(|c| c.number);
-        let mut call = Call::new(State::Called, dialog);
-        call.replaces = replaces.flatten();
-        call.ring_until = Some(now + RING_TIMEOUT);
-        call.trying_at = Some(now + TRYING);
-        let handle = self.new_handle();
-        self.tell(UaEvent::Incoming {
-            handle,
-            from: aor(Some(from)),
-            to: aor(Some(to)),
-            offer: body_of(&message),
-            replaces: call.replaces,
-        });
-        call.offered = Some((id, message));
-        self.calls.insert(handle, call);
-    }
-
-    /// The call that a Replaces header names from the other side's point of view.
-    fn replaced_by(&self, value: &str) -> Option<Handle> {
-        let (call_id, params) = value.split_once(';')?;
-        let params = Params::parse(params);
-        let (ours, theirs) = (params.get("to-tag")?, params.get("from-tag")?);
-        let is_it = |c: &Call| c.state == State::Talking && c.has_name(call_id.trim(), ours, theirs);
-        self.calls.iter().find(|(_, call)| is_it(call)).map(|(handle, _)| *handle)
-    }
-
-    /// Answers what the other side offered: an INVITE, a re-INVITE or an UPDATE.
-    pub(super) fn respond_offer(
-        &mut self,
-        now: Time,
-        handle: Handle,
-        status: u16,
-        reason: &str,
-        sdp: Option<&[u8]>,
-    ) {
-        let Some(call) = self.calls.get_mut(&handle) else { return };
-        let Some((server, request)) = &call.offered else { return };
-        let (server, is_invite) = (*server, request.is(&Method::Invite));
-        call.trying_at = None;
-        let mut response = Message::reply_to(request, status, reason);
-        response.set_to_tag(call.dialog.local_tag());
-        if status < 300 {
-            for route in request.headers_named("Record-Route") {
-                response.push("Record-Route", route);
-            }
-            response.push("Contact", &call.dialog.contact);
-            response.push("Allow", POLICY.allow());
-            response.push("Supported", "replaces");
-        }
-        if (200..300).contains(&status) {
-            grant_timer(request, &mut response);
-            let cseq = request.cseq().map_or(0, |c| c.number);
-            if is_invite {
-                call.dialog.unacknowledged = Some((cseq, server));
-                call.late = request.body.is_empty();
-            }
-        }
-        if let Some(sdp) = sdp {
-            response = response.with_body("application/sdp", call.say(sdp));
-        }
-        if status >= 200 {
-            call.offered = None;
-        }
-        self.transactions.respond(now, server, &response);
-    }
-
-    pub(super) fn handle_cancel(&mut self, now: Time, invite: ServerId, cancel: &Message) {
-        let Some(handle) = self.offered_by(invite) else { return };
-        self.respond_offer(now, handle, 487, "", None);
-        if self.calls.get(&handle).is_some_and(|c| c.state == State::Called) {
-            self.calls.remove(&handle);
-            let reason = cancel.header("Reason").unwrap_or("cancelled").to_owned();
-            self.tell(UaEvent::Ended { handle, reason });
-        }
-    }
-
-    pub(super) fn requester_gone(&mut self, server: ServerId) {
-        let Some(handle) = self.offered_by(server) else { return };
-        if let Some(call) = self.calls.get_mut(&handle) {
-            call.offered = None;
-            if call.state == State::Called {
-                self.calls.remove(&handle);
-                self.tell(UaEvent::Ended { handle, reason: "the caller is gone".into() });
-            }
-        }
-    }
-
-    fn offered_by(&self, server: ServerId) -> Option<Handle> {
-        let is_it = |call: &Call| call.offered.as_ref().is_some_and(|(id, _)| *id == server);
-        self.calls.iter().find(|(_, call)| is_it(call)).map(|(handle, _)| *handle)
-    }
-
-    /// Says 100 where the driver takes its time, and 480 where nobody answers.
-    pub(super) fn mind_ringing(&mut self, now: Time) {
-        let is_due = |call: &Call| call.due().is_some_and(|at| at <= now);
-        let due: Vec<Handle> = self.calls.iter().filter(|(_, c)| is_due(c)).map(|(h, _)| *h).collect();
-        for handle in due {
-            let Some(call) = self.calls.get_mut(&handle) else { continue };
-            let silent = call.trying_at.take().is_some();
-            let over = call.ring_until.is_some_and(|at| at <= now);
-            if over {
-                self.reject(now, handle, 480, "");
-                self.tell(UaEvent::Ended { handle, reason: "nobody answered".into() });
-            } else if let (true, Some((server, request))) = (silent, &call.offered) {
-                self.transactions.respond(now, *server, &Message::reply_to(request, 100, ""));
-            }
-        }
-    }
-
-    /// An ACK to a 2xx of ours: it is not sent again.
-    pub(super) fn handle_ack(&mut self, now: Time, ack: &Message) {
-        let Some(handle) = self.find(ack) else { return };
-        let Some(call) = self.calls.get_mut(&handle) else { return };
-        let Some((cseq, server)) = call.dialog.unacknowledged else { return };
-        if ack.cseq().is_none_or(|c| c.number != cseq) {
-            return;
-        }
-        call.dialog.unacknowledged = None;
-        let (first, late) = (!call.confirmed, std::mem::take(&mut call.late));
-        call.confirmed = true;
-        let ending = call.state == State::Ending;
-        self.transactions.acknowledge(server);
-        if ending {
-            self.say_bye(now, handle);
-        } else if late {
-            let sdp = ack.body.clone();
-            self.tell(match first {
-                true => UaEvent::Answered { handle, sdp },
-                false => UaEvent::Reanswered { handle, sdp },
-            });
-        }
-    }
-
-    /// Nobody acknowledged our 2xx for 32 seconds (RFC 3261 section 13.3.1.4).
-    pub(super) fn not_acknowledged(&mut self, now: Time, server: ServerId) {
-        let is_it = |c: &Call| c.dialog.unacknowledged.is_some_and(|(_, id)| id == server);
-        let found = self.calls.iter().find(|(_, call)| is_it(call)).map(|(h, c)| (*h, c.state));
-        if let Some((handle, state)) = found {
-            self.say_bye(now, handle);
-            if state != State::Ending {
-                self.tell(UaEvent::Ended { handle, reason: "not acknowledged".into() });
-            }
-        }
-    }
-
-    // ---- what becomes of our INVITE ------------------------------------------------------------
-
-    pub(super) fn progressed(&mut self, handle: Handle, message: Message) {
-        if self.calls.get(&handle).is_some_and(|c| c.state == State::Calling) {
-            let (status, sdp) = (message.status(), body_of(&message));
-            self.tell(UaEvent::Ringing { handle, status, sdp });
-        }
-    }
-
-    pub(super) fn invite_went_again(&mut self, handle: Handle, client: ClientId, number: u32) {
-        if let Some(call) = self.calls.get_mut(&handle) {
-            call.client = Some(client);
-            call.dialog.invite_cseq = number;
-        }
-    }
-
-    pub(super) fn call_failed(&mut self, id: ClientId, handle: Handle, status: u16, reason: &str) {
-        // A fork that fails after another answered is none of the driver's business.
-        let ours = |c: &Call| c.state == State::Calling && c.client == Some(id);
-        let Some(call) = self.calls.get(&handle).filter(|c| ours(c)) else { return };
-        // A challenge that came after our CANCEL was not answered: it is the CANCEL that ended it.
-        let (status, reason) = match (call.cancelled, status) {
-            (true, 401 | 407) => (487, "Request Terminated"),
-            _ => (status, reason),
-        };
-        self.calls.remove(&handle);
-        self.tell(UaEvent::Failed { handle, status, reason: reason.to_owned() });
-    }
-
-    /// A 2xx to an INVITE of ours, perhaps not the first.
-    pub(super) fn accepted(&mut self, now: Time, id: ClientId, asked: Asked, message: &Message) {
-        let tag = message.to_tag().unwrap_or_default();
-        let Some(question) = self.questions.get(&id) else { return };
-        if let Some((_, ack)) = question.acks.iter().find(|(t, _)| *t == tag) {
-            let ack = ack.clone();
-            return self.transactions.send(self.config.flow, ack);
-        }
-        match asked {
-            Asked::Invite(handle) => match self.calls.get(&handle) {
-                Some(call) if call.state == State::Calling && call.client == Some(id) => {
-                    self.established(now, handle, message);
-                }
-                // Repeated while the driver makes up its answer.
-                Some(call) if call.dialog.remote_tag() == tag => {}
-                _ => self.end_stray(now, id, message),
-            },
-            Asked::Reinvite(handle) => self.reanswered(id, handle, message),
-            _ => {}
-        }
-    }
-
-    fn established(&mut self, now: Time, handle: Handle, message: &Message) {
-        let Some(call) = self.calls.get_mut(&handle) else { return };
-        confirm(&mut call.dialog, message);
-        call.state = State::Talking;
-        call.confirmed = true;
-        let sdp = message.body.clone();
-        let late = call.said.is_empty() && !sdp.is_empty();
-        if call.cancelled {
-            // It crossed our CANCEL.
-            self.say_bye(now, handle);
-            let reason = "Request Terminated".to_owned();
-            self.tell(UaEvent::Failed { handle, status: 487, reason });
-        } else if late {
-            self.tell(UaEvent::LateOffer { handle, sdp });
-        } else {
-            self.acknowledge(handle, None);
-            self.tell(UaEvent::Answered { handle, sdp });
-        }
-    }
-
-    /// One more phone answered an INVITE of ours, or it answered after all: thanks, but no
-    /// (RFC 3261 section 13.2.2.4).
-    fn end_stray(&mut self, now: Time, id: ClientId, message: &Message) {
-        let Some(question) = self.questions.get(&id) else { return };
-        let request = &question.request;
-        let (Some(from), Some(to)) = (request.from(), message.to()) else { return };
-        if question.acks.len() >= MAX_FORKS {
-            return;
-        }
-        let cseq = request.cseq().map_or(1, |c| c.number);
-        let mut dialog = self.new_dialog(request.call_id().to_owned(), from, to, request.uri().to_owned());
-        dialog.local_cseq = cseq;
-        confirm(&mut dialog, message);
-        self.send_ack(id, &mut dialog, None);
-        let bye = dialog.request(Method::Bye);
-        self.ask(now, Asked::Bye, bye);
-    }
-
-    /// Acknowledges the 2xx of a call.
-    pub(super) fn acknowledge(&mut self, handle: Handle, sdp: Option<Vec<u8>>) {
-        let Some(mut call) = self.calls.remove(&handle) else { return };
-        if let Some(id) = call.client.take() {
-            self.send_ack(id, &mut call.dialog, sdp);
-        }
-        self.calls.insert(handle, call);
-    }
-
-    /// Sends the ACK and keeps it for repeated 2xx.
-    fn send_ack(&mut self, id: ClientId, dialog: &mut Dialog, sdp: Option<Vec<u8>>) {
-        let Some(cseq) = dialog.answered.as_ref().map(|a| a.cseq) else { return };
-        let mut ack = dialog.request_numbered(Method::Ack, cseq);
-        let flow = self.config.flow;
-        let via = self.transactions.fresh_via(&flow, &self.config.sent_by);
-        ack.push_via(&via);
-        let question = self.questions.get_mut(&id);
-        // The credentials of the INVITE are those of its ACK (RFC 3261 section 22.1).
-        for name in ["Authorization", "Proxy-Authorization"] {
-            if let Some(value) = question.as_ref().and_then(|q| q.request.header(name)) {
-                ack.push(name, value);
-            }
-        }
-        if let Some(sdp) = sdp {
-            ack = ack.with_body("application/sdp", sdp);
-        }
-        let bytes = ack.to_bytes();
-        if let Some(question) = question {
-            question.acks.push((dialog.remote_tag().to_owned(), bytes.clone()));
-        }
-        dialog.answered = Some(Answered { cseq, ack: Some(bytes.clone()) });
-        self.transactions.send(flow, bytes);
-    }
-
     // ---- the end -------------------------------------------------------------------------------
 
     /// Ends an answered call and says so.
@@ -524,7 +227,7 @@ impl UserAgent {
     }
 
     /// Sends the BYE, after what must come before it, and forgets the call.
-    fn say_bye(&mut self, now: Time, handle: Handle) {
+    pub(super) fn say_bye(&mut self, now: Time, handle: Handle) {
         self.respond_offer(now, handle, 487, "", None);
         if self
             .calls
@@ -554,7 +257,13 @@ impl UserAgent {
 
     // ---- small things --------------------------------------------------------------------------
 
-    fn new_dialog(&self, call_id: String, local: NameAddr, remote: NameAddr, target: String) -> Dialog {
+    pub(super) fn new_dialog(
+        &self,
+        call_id: String,
+        local: NameAddr,
+        remote: NameAddr,
+        target: String,
+    ) -> Dialog {
         Dialog {
             flow: self.config.flow,
             call_id,
@@ -580,35 +289,10 @@ impl UserAgent {
     }
 }
 
-/// Takes from a 2xx what it settles: their tag, their target, the route (RFC 3261 section 12.1.2).
-fn confirm(dialog: &mut Dialog, response: &Message) {
-    if let Some(to) = response.to() {
-        dialog.remote = to;
-    }
-    dialog.refresh_target(response);
-    dialog.routes = response.headers_named("Record-Route").map(str::to_owned).collect();
-    dialog.routes.reverse();
-    let cseq = response.cseq().map_or(dialog.invite_cseq, |c| c.number);
-    dialog.answered = Some(Answered { cseq, ack: None });
-}
-
 /// The body of a message that carries a session description.
 pub(super) fn body_of(message: &Message) -> Option<Vec<u8>> {
     let is_sdp = !message.body.is_empty() && Description::parse(&message.body).is_ok();
     is_sdp.then(|| message.body.clone())
-}
-
-/// Where a session timer is required of us, the other side shall refresh it (RFC 4028 section 9).
-fn grant_timer(request: &Message, response: &mut Message) {
-    if !request.lists("Require", "timer") {
-        return;
-    }
-    let Some(value) = request.header("Session-Expires") else { return };
-    let seconds = value.split(';').next().unwrap_or("").trim();
-    if seconds.parse::<u32>().is_ok() {
-        response.push("Session-Expires", format!("{seconds};refresher=uac"));
-        response.push("Require", "timer");
-    }
 }
 
 /// A URI without headers, and the Replaces that was among them (RFC 3891 section 3).
