@@ -27,15 +27,17 @@ impl Context {
         control::ask(&self.data_dir, request, Duration::from_secs(self.timeout) + longer)
     }
 
-    /// Shows an answer; returns its exit code.
+    /// Shows an answer; returns its exit code. A failure is told on standard error in any case, for the
+    /// person who reads the log of a program that wanted JSON.
     pub(crate) fn show(&self, answer: Value) -> i32 {
+        if let Some(error) = answer["error"].as_str() {
+            eprintln!("openvoip: {error}. Next: {}", answer["next"].as_str().unwrap_or("openvoip --help"));
+        }
         if self.json {
             return print_json(answer);
         }
         let (answer, code) = without_exit(answer);
-        if let Some(error) = answer["error"].as_str() {
-            eprintln!("openvoip: {error}. Next: {}", answer["next"].as_str().unwrap_or("openvoip --help"));
-        } else {
+        if answer["error"].is_null() {
             print_plain(answer.as_object(), 0);
         }
         code

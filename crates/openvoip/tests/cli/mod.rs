@@ -92,6 +92,7 @@ impl Peer {
             .arg(self.dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
