@@ -29,8 +29,8 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// A record just published is read back again after these times: in an overlay that grows quickly
 /// its place may change hands before everybody concerned knows each other. One question each.
-const READ_BACK_AGAIN: [Duration; 3] =
-    [Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
+const READ_BACK_AGAIN: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
 
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
