@@ -25,6 +25,10 @@ const MAX_CONNECTIONS: usize = 64;
 /// Bytes waiting for a slow phone before its connection is closed.
 const MAX_BACKLOG: usize = 256 * 1024;
 
+/// Bytes read from a phone's connection at once: a few requests, so that the ports for sound that one
+/// asks for are bound before the stock is used up by those behind it.
+const STREAM_PIECE: usize = 1_536;
+
 /// Largest datagram read: anything longer is not ours.
 const BUFFER: usize = 65_536;
 
@@ -412,7 +416,7 @@ impl World {
             let hosted = &mut self.hosted[index];
             let Some(stream) = hosted.streams.get_mut(&connection) else { return };
             let remote = stream.remote;
-            match stream.socket.read(&mut self.buffer) {
+            match stream.socket.read(&mut self.buffer[..STREAM_PIECE]) {
                 Ok(len) if len > 0 => {
                     let now = self.now();
                     let bytes = &mut self.buffer[..len];
