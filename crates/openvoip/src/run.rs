@@ -358,10 +358,13 @@ impl World {
     // ---- media ports ---------------------------------------------------------------------------
 
     fn bind_media(&mut self, index: usize, count: usize) {
-        for _ in 0..count {
-            let ip = self.hosted[index].media_ip;
-            let Some((even, odd)) = bind_pair(ip) else { return };
-            let Ok(port) = even.local_addr().map(|a| a.port()) else { return };
+        for bound in 0..count {
+            let pair = bind_pair(self.hosted[index].media_ip);
+            let Some((port, even, odd)) = pair.and_then(|(e, o)| Some((e.local_addr().ok()?.port(), e, o)))
+            else {
+                tracing::debug!("no ports for sound are left; {} wanted", count - bound);
+                return self.hosted[index].node.refuse_media_ports(count - bound);
+            };
             for (port, mut udp) in [(port, even), (port + 1, odd)] {
                 let token = self.token(Source::Udp(index, Socket::Media(port)));
                 let _ = self.poll.registry().register(&mut udp, token, Interest::READABLE);
