@@ -104,8 +104,12 @@ pub(crate) fn data_place(hash: wire::HashAlgorithm, key: &str) -> ResourceId {
 impl Node {
     /// Publishes the contact record of this peer and the device lists of its users.
     pub(crate) fn announce(&mut self, now: Time) {
-        self.publish(now, What::Peer, Vec::new(), None, None);
+        self.announce_contact(now);
         self.announce_users(now);
+    }
+
+    pub(crate) fn announce_contact(&mut self, now: Time) {
+        self.publish(now, What::Peer, Vec::new(), None, None);
     }
 
     pub(crate) fn announce_users(&mut self, now: Time) {
