@@ -76,6 +76,13 @@ pub(crate) struct Diagnostics {
     window: (Time, u32),
 }
 
+impl Diagnostics {
+    /// A question has failed.
+    pub(crate) fn forget(&mut self, op: OpId) {
+        self.asking.remove(&op);
+    }
+}
+
 impl Node {
     // ---- views ---------------------------------------------------------------------------------
 
@@ -523,4 +530,32 @@ fn plain_row(row: usize, contact: &Contact) -> TableRow {
 
 fn ms(d: Duration) -> f64 {
     d.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::{KeyPair, Seed, UnixTime};
+
+    use super::*;
+    use crate::config::{Config, Identity, Saved};
+    use crate::event::Event;
+
+    #[test]
+    fn a_question_that_nobody_answers_is_forgotten() {
+        let seed = Seed::from_number(1);
+        let identity = Identity { peer: KeyPair::from_seed(seed), users: Vec::new() };
+        let mut now = Time::from_secs(1);
+        let mut node = Node::new(Config::default(), identity, Saved::default(), seed, now, UnixTime(0));
+        let nobody = Target::Address(([10, 0, 0, 9], 7080).into());
+        let op = node.tables_of(now, &nobody, Table::Objects);
+        assert_eq!(node.diagnostics.asking.len(), 1);
+        while now < Time::from_secs(10) {
+            now = node.poll_timeout().expect("a peer always waits for something").0;
+            node.handle_timeout(now);
+        }
+        let failed =
+            |e: Event| matches!(e, Event::Done { op: o, outcome: Outcome::Failed { .. } } if o == op);
+        assert!(std::iter::from_fn(|| node.poll_event()).any(failed));
+        assert!(node.diagnostics.asking.is_empty());
+    }
 }

@@ -166,11 +166,8 @@ impl Node {
         let mut bytes = forwarding.bytes.clone();
         Header::patch_for_next_hop(&mut bytes, header.ttl - 1, millis(left));
         let to = (next.address, Some(next.id));
-        let started =
-            self.request(now, to, header.message, header.transaction, bytes, deadline, Purpose::Forward(key));
-        if !started {
-            self.give_up(now, key, header);
-        }
+        let purpose = Purpose::Forward(key);
+        self.request(now, to, header.message, header.transaction, bytes, deadline, purpose);
     }
 
     /// The next hop is dead or too slow: go round it while there is time.

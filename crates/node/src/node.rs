@@ -29,7 +29,7 @@ use crate::publish::Publications;
 use crate::search::{SearchId, Searches};
 use crate::storage::Storage;
 use crate::timers::Timers;
-use crate::transaction::{Due, ServerKey, Transactions};
+use crate::transaction::{Client, Due, ServerKey, Transactions};
 use crate::tunnel::{StreamKey, Tunnels};
 
 /// Events waiting to be seen by the world, which drains them after every input.
@@ -268,6 +268,7 @@ impl Node {
 
     pub(crate) fn failed(&mut self, op: OpId, code: u16, reason: impl Into<String>) {
         self.operators.forget(op);
+        self.diagnostics.forget(op);
         self.done(op, Outcome::Failed { code, reason: reason.into() });
     }
 
@@ -312,7 +313,8 @@ impl Node {
         header
     }
 
-    /// Sends a request to one hop and remembers why. `false` if too many are under way.
+    /// Sends a request to one hop and remembers why. If too many are under way, it fails as if nobody
+    /// had answered, once the input at hand is dealt with.
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn request(
         &mut self,
@@ -323,14 +325,12 @@ impl Node {
         bytes: Vec<u8>,
         deadline: Time,
         purpose: Purpose,
-    ) -> bool {
+    ) {
         let rto = self.link.round_trips.rto(to.0);
         let sent = bytes.clone();
-        let started = self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose);
-        if started.is_ok() {
+        if self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose) {
             self.send_peer(now, message, to.0, sent);
         }
-        started.is_ok()
     }
 
     /// Sends a P2PP message and books it.
@@ -347,7 +347,7 @@ impl Node {
         message: MessageType,
         objects: &[Object<'_>],
         purpose: Purpose,
-    ) -> bool {
+    ) {
         let deadline = now + ANSWER_TIMEOUT;
         let mut header = self.header(message);
         header.deadline_ms = millis(ANSWER_TIMEOUT);
@@ -355,7 +355,7 @@ impl Node {
         objects.iter().for_each(|o| {
             builder.push(o);
         });
-        self.request(now, to, message, header.transaction, builder.finish(), deadline, purpose)
+        self.request(now, to, message, header.transaction, builder.finish(), deadline, purpose);
     }
 
     /// Asks one peer for something that changes its state, signed.
@@ -366,7 +366,7 @@ impl Node {
         message: MessageType,
         objects: &[Object<'_>],
         purpose: Purpose,
-    ) -> bool {
+    ) {
         let deadline = now + ANSWER_TIMEOUT;
         let mut header = self.header(message);
         header.deadline_ms = millis(ANSWER_TIMEOUT);
@@ -375,7 +375,7 @@ impl Node {
             builder.push(o);
         });
         let bytes = builder.sign(&self.identity.peer);
-        self.request(now, to, message, header.transaction, bytes, deadline, purpose)
+        self.request(now, to, message, header.transaction, bytes, deadline, purpose);
     }
 
     // ---- the peer port -------------------------------------------------------------------------
@@ -463,8 +463,10 @@ impl Node {
     /// An answer to one of our requests, or to one we forwarded.
     fn handle_response(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
-        if header.class == Class::Response {
-            let ack = header.acknowledgement(header.responder.unwrap_or(NodeId(self.hash().digest(b""))));
+        // Without a name in it, an answer is shorter than its acknowledgement: nobody gets back more
+        // than was sent.
+        if let (Class::Response, Some(responder)) = (header.class, header.responder) {
+            let ack = header.acknowledgement(responder);
             self.send_peer(now, header.message, remote, Builder::new(&ack).finish());
         }
         let Some(client) = self.transactions.client(header.transaction, remote) else {
@@ -569,12 +571,14 @@ impl Node {
     }
 
     fn handle_due(&mut self, now: Time, due: Due<Purpose>) {
-        let (client, dead) = match due {
-            Due::Resend { remote, bytes, message } => {
-                return self.send_peer(now, message, remote, bytes);
-            }
-            Due::Failed { client, dead } => (client, dead),
-        };
+        match due {
+            Due::Resend { remote, bytes, message } => self.send_peer(now, message, remote, bytes),
+            Due::Failed { client, dead } => self.handle_silence(now, client, dead),
+        }
+    }
+
+    /// A request of ours has no answer and will get none.
+    fn handle_silence(&mut self, now: Time, client: Client<Purpose>, dead: bool) {
         if let (true, Some(id), Some(standing)) = (dead, client.id, &mut self.standing) {
             standing.table.handle_failure(now, &id);
         }
@@ -621,6 +625,9 @@ impl Node {
 
     /// Moves what the children want sent and said into our own queues.
     pub(crate) fn drain(&mut self, now: Time) {
+        while let Some(client) = self.transactions.pop_refused() {
+            self.handle_silence(now, client, false);
+        }
         self.drain_phones(now);
         self.drain_upkeep(now);
     }

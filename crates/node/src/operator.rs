@@ -136,7 +136,7 @@ impl Node {
         match self.contact_at_once(target) {
             Some((address, Some(id))) => self.send_setting(now, op, address, id),
             // The command names its peer, so first the peer at that address is asked for its name.
-            Some(to) => drop(self.ask(now, to, MessageType::KeepAlive, &[], Purpose::Greet(op))),
+            Some(to) => self.ask(now, to, MessageType::KeepAlive, &[], Purpose::Greet(op)),
             None => self.resolve_target(now, op, target, ResolvedFor::Configure(op)),
         }
         self.drain(now);

@@ -10,7 +10,7 @@
 //! a repetition is answered alike and a loop is recognised. Requests that are answered at once and
 //! change nothing twice need none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) const MAX_SENDS: u8 = 3;
 /// How long an answer is repeated for late repetitions of its request.
 pub(crate) const ANSWER_LIFETIME: Duration = Duration::from_secs(15);
 
-/// Most requests under way at once; a peer with more is being flooded by its owner.
+/// Most requests under way at once; one more fails as if nobody had answered.
 const MAX_CLIENTS: usize = 4_096;
 
 /// Most requests of others remembered at once; the oldest is forgotten.
@@ -99,6 +99,8 @@ pub(crate) struct Transactions<P> {
     arrivals: BTreeSet<(Time, ServerKey)>,
     timers: Timers<Alarm>,
     rto: BTreeMap<TransactionId, Duration>,
+    /// What was never sent; emptied after every input.
+    refused: VecDeque<Client<P>>,
 }
 
 impl<P> Transactions<P> {
@@ -109,10 +111,13 @@ impl<P> Transactions<P> {
             arrivals: BTreeSet::new(),
             timers: Timers::new(),
             rto: BTreeMap::new(),
+            refused: VecDeque::new(),
         }
     }
 
-    /// Starts a client transaction; the caller has sent the bytes once.
+    /// Starts a client transaction; `true` if the caller shall send the bytes. If too many are under
+    /// way, or one of this name is, the request has failed: see [`Transactions::pop_refused`]. (Hops
+    /// keep the name that the originator chose, who may choose one twice.)
     #[allow(clippy::too_many_arguments)]
     pub(crate) fn start(
         &mut self,
@@ -124,13 +129,8 @@ impl<P> Transactions<P> {
         rto: Duration,
         deadline: Time,
         purpose: P,
-    ) -> Result<(), P> {
-        if self.clients.len() >= MAX_CLIENTS {
-            return Err(purpose);
-        }
-        self.timers.set(Alarm::Client(transaction), (now + rto).min(deadline));
-        self.rto.insert(transaction, rto);
-        let client = Client {
+    ) -> bool {
+        let mut client = Client {
             remote,
             id,
             bytes,
@@ -141,8 +141,20 @@ impl<P> Transactions<P> {
             sends: 1,
             acknowledged: false,
         };
+        if self.clients.len() >= MAX_CLIENTS || self.clients.contains_key(&transaction) {
+            client.bytes = Vec::new();
+            self.refused.push_back(client);
+            return false;
+        }
+        self.timers.set(Alarm::Client(transaction), (now + rto).min(deadline));
+        self.rto.insert(transaction, rto);
         self.clients.insert(transaction, client);
-        Ok(())
+        true
+    }
+
+    /// The next request that found no room.
+    pub(crate) fn pop_refused(&mut self) -> Option<Client<P>> {
+        self.refused.pop_front()
     }
 
     /// The request with this transaction-ID, if `remote` is whom it was sent to.
@@ -179,6 +191,7 @@ impl<P> Transactions<P> {
     pub(crate) fn abandon(&mut self, mut select: impl FnMut(&P) -> bool) {
         let ended: Vec<_> =
             self.clients.iter().filter(|(_, c)| select(&c.purpose)).map(|(t, _)| *t).collect();
+        self.refused.retain(|c| !select(&c.purpose));
         ended.into_iter().for_each(|t| {
             self.end(t);
         });
@@ -312,11 +325,14 @@ mod tests {
     fn begin(deadline: Time) -> Transactions<&'static str> {
         let mut transactions = Transactions::new();
         let id = TransactionId(1);
+        assert!(start(&mut transactions, id, deadline, "ping"));
+        transactions
+    }
+
+    fn start<P>(transactions: &mut Transactions<P>, id: TransactionId, deadline: Time, purpose: P) -> bool {
         let bytes = vec![1, 2, 3];
-        transactions
-            .start(Time::ZERO, id, (hop(), None), MessageType::KeepAlive, bytes, RTO, deadline, "ping")
-            .unwrap();
-        transactions
+        let to = (hop(), None);
+        transactions.start(Time::ZERO, id, to, MessageType::KeepAlive, bytes, RTO, deadline, purpose)
     }
 
     fn run(mut transactions: Transactions<&'static str>) -> (Vec<u64>, Time, bool) {
@@ -365,6 +381,29 @@ mod tests {
         }
         let known: Vec<bool> = [0, 1, 2, 3].map(|n| transactions.server(&key(n)).is_some()).to_vec();
         assert_eq!((known, transactions.arrivals.len()), (vec![true, true, false, true], MAX_SERVERS));
+    }
+
+    #[test]
+    fn a_request_named_like_one_under_way_fails_and_leaves_that_alone() {
+        let mut transactions = begin(Time::from_secs(3));
+        assert!(!start(&mut transactions, TransactionId(1), Time::from_secs(9), "somebody else's"));
+        assert_eq!(transactions.pop_refused().map(|c| c.purpose), Some("somebody else's"));
+        assert_eq!(transactions.client(TransactionId(1), hop()).map(|c| c.purpose), Some("ping"));
+    }
+
+    #[test]
+    fn a_request_too_many_fails() {
+        let mut transactions = Transactions::new();
+        let deadline = Time::from_secs(3);
+        for n in 0..MAX_CLIENTS as u64 {
+            assert!(start(&mut transactions, TransactionId(n), deadline, n));
+        }
+        let n = MAX_CLIENTS as u64;
+        assert!(!start(&mut transactions, TransactionId(n), deadline, n));
+        assert!(!start(&mut transactions, TransactionId(n + 1), deadline, n + 1));
+        transactions.abandon(|purpose| *purpose == n);
+        assert_eq!(transactions.pop_refused().map(|c| c.purpose), Some(n + 1));
+        assert!(transactions.pop_refused().is_none());
     }
 
     #[test]

@@ -202,6 +202,7 @@ impl Node {
         }
     }
 
+    /// Sends one piece on its way; `false` if there is none.
     fn send_piece(&mut self, now: Time, key: StreamKey, recursive: bool, content: u8, piece: &[u8]) -> bool {
         let direct = self.tunnels.contact(&key.0).filter(|_| !recursive);
         let through = || self.standing.as_ref()?.table.route(key.0.key(), 1).contacts().first().copied();
@@ -219,7 +220,8 @@ impl Node {
         let to = (hop.address, Some(hop.id));
         let deadline = now + ANSWER_TIMEOUT;
         let purpose = Purpose::Tunnel(key);
-        self.request(now, to, MessageType::Tunnel, header.transaction, bytes, deadline, purpose)
+        self.request(now, to, MessageType::Tunnel, header.transaction, bytes, deadline, purpose);
+        true
     }
 
     pub(crate) fn handle_tunnel_answer(&mut self, now: Time, key: StreamKey, code: Code) {

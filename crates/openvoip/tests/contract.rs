@@ -1,11 +1,11 @@
 //! What programs may rely on: commands, fields, exit codes. Three peers of the real program on loopback.
 
-mod cli;
+mod program;
 
 use std::fs;
 use std::process::{Command, Stdio};
 
-use cli::{Peer, has, openvoip, overlay};
+use program::{ANY, Peer, has, openvoip, openvoip_in, overlay};
 use serde_json::json;
 
 const CALL: &str = "call_id:s from:s to:s state:s path:s reason:s setup_ms:n codec:s secured:s rtp.sent:n \
@@ -226,16 +226,14 @@ fn whoever_reads_no_further_ends_no_command() {
 
 #[test]
 fn a_second_peer_in_one_directory_and_a_stop() {
-    let peer = Peer::start(&["up"]);
-    let at = peer.dir().to_str().unwrap();
-    let (code, answer) =
-        openvoip(&["up", "--data-dir", at, "--listen", "127.0.0.1:0", "--sip", "127.0.0.1:0"]);
+    let dir = tempfile::tempdir().unwrap();
+    let peer = Peer::ready(dir.path(), &["up"]);
+    let (code, answer) = openvoip_in(dir.path(), &["up", "--listen", ANY, "--sip", ANY]);
     assert_eq!(code, 1);
     assert!(answer["error"].as_str().unwrap().contains("runs on"), "{answer}");
-    let dir = peer.stop();
-    let (code, _) = openvoip(&["status", "--data-dir", dir.to_str().unwrap()]);
+    peer.down();
+    let (code, _) = openvoip_in(dir.path(), &["status"]);
     assert_eq!(code, 3, "after `down` nobody answers any more");
-    fs::remove_dir_all(dir).unwrap();
 }
 
 #[test]

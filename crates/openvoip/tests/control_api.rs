@@ -1,7 +1,7 @@
 //! `docs/control-api.md` and the code say the same: every command with every field, and answers of the
 //! documented shape from a peer that runs.
 
-mod cli;
+mod program;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Write};
@@ -9,8 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use cli::Peer;
 use openvoip::control;
+use program::Peer;
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../../docs/control-api.md");

@@ -1,12 +1,13 @@
 //! What the real program does when the world around it is broken: ports taken, bootstrap dead, files
 //! damaged.
 
-mod peer;
+mod program;
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
 
-use peer::{ANY, Peer, nobody, run};
+use program::{ANY, Peer, nobody, openvoip_in};
+use serde_json::Value;
 use tempfile::tempdir;
 
 #[test]
@@ -14,16 +15,16 @@ fn a_port_that_was_demanded_and_is_taken_is_an_error_with_the_next_command() {
     let dir = tempdir().unwrap();
     let taken = UdpSocket::bind(ANY).unwrap().local_addr().unwrap();
     let _udp = UdpSocket::bind(taken).unwrap();
-    let (output, _) = run(dir.path(), &["up", "--listen", &taken.to_string(), "--sip", ANY]);
-    let said = reason(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let (code, answer) = openvoip_in(dir.path(), &["up", "--listen", &taken.to_string(), "--sip", ANY]);
+    let said = reason(&answer);
+    assert_eq!(code, 1, "{said}");
     assert!(said.contains(&taken.to_string()) && said.contains("--listen IP:PORT"), "{said}");
 
     let tcp = TcpListener::bind(ANY).unwrap();
     let taken = tcp.local_addr().unwrap().to_string();
-    let (output, _) = run(dir.path(), &["up", "--listen", ANY, "--sip", &taken]);
-    let said = reason(&output);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    let (code, answer) = openvoip_in(dir.path(), &["up", "--listen", ANY, "--sip", &taken]);
+    let said = reason(&answer);
+    assert_eq!(code, 1, "{said}");
     assert!(said.contains(&taken) && said.contains("--sip IP:PORT"), "{said}");
     assert!(!dir.path().join("control.sock").exists(), "a peer that never ran left its socket behind");
 }
@@ -34,9 +35,9 @@ fn a_port_that_nobody_demanded_moves_when_taken_and_is_printed() {
     // Whoever has them, they are taken.
     let _peer = UdpSocket::bind("127.0.0.1:7080");
     let _sip = TcpListener::bind("127.0.0.1:5060");
-    let mut peer = Peer::up(dir.path(), &[]);
+    let mut peer = Peer::spawn(dir.path(), &["up"]);
     peer.wait_until("it answers", 10, |p| p.status()["schema"] == "openvoip.status/1");
-    let (listen, sip) = (peer.address("listen"), peer.address("sip"));
+    let (listen, sip) = (peer.at("listen"), peer.at("sip"));
     assert!(listen.port() != 7_080 && sip.port() != 5_060, "{listen} {sip}");
     let said = peer.said();
     assert!(said.contains(&format!("peer      {listen}")) && said.contains(&format!("at {sip}")), "{said}");
@@ -45,12 +46,12 @@ fn a_port_that_nobody_demanded_moves_when_taken_and_is_printed() {
 #[test]
 fn with_its_bootstrap_dead_a_peer_joins_through_the_host_cache() {
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
-    let founder = Peer::ready(dirs[0].path(), &[]);
-    let bootstrap = founder.address("listen").to_string();
-    let mut guest = Peer::ready(dirs[1].path(), &["--bootstrap", &bootstrap]);
+    let founder = Peer::ready(dirs[0].path(), &["up"]);
+    let bootstrap = founder.address();
+    let mut guest = Peer::ready(dirs[1].path(), &["up", "--bootstrap", &bootstrap]);
     guest.wait_until("it is online", 10, |p| p.status()["online"] == true);
     guest.down();
-    let mut guest = Peer::ready(dirs[1].path(), &["--bootstrap", &nobody().to_string()]);
+    let mut guest = Peer::ready(dirs[1].path(), &["up", "--bootstrap", &nobody().to_string()]);
     guest.wait_until("it is online again", 15, |p| p.status()["online"] == true);
     // It did not found an overlay of its own: the founder is its neighbour.
     assert!(guest.status()["neighbors"].as_u64() >= Some(1));
@@ -60,25 +61,25 @@ fn with_its_bootstrap_dead_a_peer_joins_through_the_host_cache() {
 fn with_its_bootstrap_dead_and_no_cache_a_peer_says_so_and_joins_when_it_comes_back() {
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
     let bootstrap = nobody().to_string();
-    let mut guest = Peer::ready(dirs[0].path(), &["--bootstrap", &bootstrap]);
+    let mut guest = Peer::ready(dirs[0].path(), &["up", "--bootstrap", &bootstrap]);
     guest.wait_until("it says so", 20, |p| p.said().contains("still trying"));
     assert_eq!(guest.status()["online"], false);
-    let _founder = Peer::up(dirs[1].path(), &["--listen", &bootstrap, "--sip", ANY]);
+    let _founder = Peer::spawn(dirs[1].path(), &["up", "--listen", &bootstrap, "--sip", ANY]);
     guest.wait_until("it is online", 30, |p| p.status()["online"] == true);
 }
 
 #[test]
 fn damaged_state_is_set_aside_with_a_message_and_the_identity_stays() {
     let dir = tempdir().unwrap();
-    let peer = Peer::ready(dir.path(), &["--user", "alice@demo.test"]);
+    let peer = Peer::ready(dir.path(), &["up", "--user", "alice@demo.test"]);
     let before = peer.status()["node_id"].clone();
-    assert_eq!(peer.ask(&["phone", "add", "alice", "--password", "pw"])["schema"], "openvoip.phone/1");
+    assert_eq!(peer.get(&["phone", "add", "alice", "--password", "pw"])["schema"], "openvoip.phone/1");
     peer.down();
     let damaged = [("state.json", &b"{\"hosts\":[\"127.0.0.1:70"[..]), ("phones.json", &b"\xff\x00"[..])];
     for (name, bytes) in damaged {
         fs::write(dir.path().join(name), bytes).unwrap();
     }
-    let peer = Peer::ready(dir.path(), &[]);
+    let peer = Peer::ready(dir.path(), &["up"]);
     for (name, bytes) in damaged {
         let aside = dir.path().join(format!("{name}.corrupt-1"));
         assert_eq!(fs::read(&aside).unwrap(), bytes);
@@ -87,35 +88,31 @@ fn damaged_state_is_set_aside_with_a_message_and_the_identity_stays() {
     assert_eq!(peer.status()["node_id"], before);
     assert_eq!(peer.status()["users"][0]["aor"], "alice@demo.test");
     peer.down();
-    assert!(
-        serde_json::from_slice::<serde_json::Value>(&fs::read(dir.path().join("state.json")).unwrap())
-            .is_ok()
-    );
+    assert!(serde_json::from_slice::<Value>(&fs::read(dir.path().join("state.json")).unwrap()).is_ok());
 }
 
 #[test]
 fn a_damaged_key_is_never_replaced() {
     let dir = tempdir().unwrap();
-    Peer::ready(dir.path(), &["--user", "alice@demo.test"]).down();
+    Peer::ready(dir.path(), &["up", "--user", "alice@demo.test"]).down();
     for name in ["peer.key", "users/alice@demo.test.key"] {
         let path = dir.path().join(name);
         let good = fs::read(&path).unwrap();
         for bad in [&b""[..], &good[..good.len() / 2], b"\xff\xfe"] {
             fs::write(&path, bad).unwrap();
-            let (output, _) = run(dir.path(), &["up", "--listen", ANY, "--sip", ANY]);
-            let said = reason(&output);
-            assert_eq!(output.status.code(), Some(1), "{said}");
+            let (code, answer) = openvoip_in(dir.path(), &["up", "--listen", ANY, "--sip", ANY]);
+            let said = reason(&answer);
+            assert_eq!(code, 1, "{said}");
             let named = said.contains(&path.display().to_string());
             assert!(named && said.contains("Restore it from a copy"), "{said}");
             assert_eq!(fs::read(&path).unwrap(), bad, "{name} was replaced");
         }
         fs::write(&path, good).unwrap();
     }
-    Peer::ready(dir.path(), &[]).down();
+    Peer::ready(dir.path(), &["up"]).down();
 }
 
-/// Why a command failed: what it said on standard output, where `--json` puts the reason.
-fn reason(output: &std::process::Output) -> String {
-    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+/// Why a command failed.
+fn reason(answer: &Value) -> String {
     answer["error"].as_str().unwrap_or_default().to_owned()
 }

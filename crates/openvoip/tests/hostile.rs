@@ -1,14 +1,14 @@
 //! Hostile bytes at every socket of the real program: it lives, it counts, it does not grow.
 
-mod peer;
+mod program;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Shutdown, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use peer::Peer;
+use program::{ANY, Peer};
 use serde_json::Value;
 use sip::Flow;
 use sip::transaction::SentBy;
@@ -49,8 +49,8 @@ fn hostile(rng: &mut Rng) -> Vec<u8> {
 
 /// Sends hostile bytes everywhere, as fast as one thread can, for that long; returns how many pieces.
 fn flood(peer: &Peer, control: &std::path::Path, rng: &mut Rng, length: Duration) -> u64 {
-    let (listen, sip): (SocketAddr, SocketAddr) = (peer.address("listen"), peer.address("sip"));
-    let udp = UdpSocket::bind(peer::ANY).unwrap();
+    let (listen, sip) = (peer.at("listen"), peer.at("sip"));
+    let udp = UdpSocket::bind(ANY).unwrap();
     let (end, mut sent) = (Instant::now() + length, 0);
     while Instant::now() < end {
         for _ in 0..40 {
@@ -81,7 +81,7 @@ fn dropped(status: &Value) -> BTreeMap<String, u64> {
 #[test]
 fn any_bytes_at_any_socket_are_counted_and_dropped_and_memory_stays_flat() {
     let dir = tempdir().unwrap();
-    let peer = Peer::ready(dir.path(), &["--user", "alice@demo.test"]);
+    let peer = Peer::ready(dir.path(), &["up", "--user", "alice@demo.test"]);
     let (control, mut rng) = (dir.path().join("control.sock"), Seed::from_number(7).rng());
     flood(&peer, &control, &mut rng, Duration::from_secs(4));
     let before = peer.status();
@@ -101,7 +101,7 @@ fn any_bytes_at_any_socket_are_counted_and_dropped_and_memory_stays_flat() {
 
 /// Registers a phone over a connection; returns the connection.
 fn registered(peer: &mut Peer) -> TcpStream {
-    let sip = peer.address("sip");
+    let sip = peer.at("sip");
     let mut tcp = TcpStream::connect(sip).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     let local = tcp.local_addr().unwrap();
@@ -132,8 +132,8 @@ fn registered(peer: &mut Peer) -> TcpStream {
 #[test]
 fn a_phone_that_asks_and_never_reads_is_closed_and_forgotten() {
     let dir = tempdir().unwrap();
-    let mut peer = Peer::ready(dir.path(), &["--user", "alice@demo.test"]);
-    peer.ask(&["phone", "add", "alice@demo.test", "--password", "pear-lamp-37"]);
+    let mut peer = Peer::ready(dir.path(), &["up", "--user", "alice@demo.test"]);
+    peer.get(&["phone", "add", "alice@demo.test", "--password", "pear-lamp-37"]);
     let mut tcp = registered(&mut peer);
     tcp.set_write_timeout(Some(Duration::from_secs(5))).unwrap();
     // Answers fill the socket's buffers, then the peer's own bounded one; then it has had enough.
@@ -150,9 +150,9 @@ fn a_phone_that_asks_and_never_reads_is_closed_and_forgotten() {
 #[test]
 fn connections_held_open_keep_no_phone_out() {
     let dir = tempdir().unwrap();
-    let mut peer = Peer::ready(dir.path(), &["--user", "alice@demo.test"]);
-    peer.ask(&["phone", "add", "alice@demo.test", "--password", "pear-lamp-37"]);
-    let sip = peer.address("sip");
+    let mut peer = Peer::ready(dir.path(), &["up", "--user", "alice@demo.test"]);
+    peer.get(&["phone", "add", "alice@demo.test", "--password", "pear-lamp-37"]);
+    let sip = peer.at("sip");
     let hold = || (0..100).map(|_| TcpStream::connect(sip).unwrap()).collect::<Vec<_>>();
     let before = hold();
     let _phone = registered(&mut peer);

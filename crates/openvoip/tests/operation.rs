@@ -1,10 +1,10 @@
 //! Running peers for a while: configuration, logs, operators, clients. The real program on loopback.
 
-mod cli;
+mod program;
 
 use std::fs;
 
-use cli::{Peer, openvoip, overlay};
+use program::{Peer, openvoip, overlay};
 use serde_json::{Value, json};
 
 /// A data directory with an operator key, and the public half of it.
@@ -105,7 +105,7 @@ fn the_log_is_changed_at_run_time_kept_in_a_file_and_free_of_secrets() {
     // Enough to rotate: every command is a line at this level.
     let console = "status\n".repeat(300);
     peer.console(&console);
-    let all = log() + &fs::read_to_string(peer.dir().join("openvoip.log.1")).unwrap() + &peer.stderr();
+    let all = log() + &fs::read_to_string(peer.dir().join("openvoip.log.1")).unwrap() + &peer.said();
     let size = |name: &str| fs::metadata(peer.dir().join(name)).unwrap().len();
     assert!(size("openvoip.log") <= 10_000 && size("openvoip.log.1") <= 10_000);
     let mut secrets = vec!["pear-lamp-37".to_owned(), "our secret plan".into()];

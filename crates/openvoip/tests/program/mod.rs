@@ -1,51 +1,73 @@
-//! The real program: peers of it that run, and commands given to them.
+//! The real program, run on loopback for a test and ended with it: peers of it, and commands given to them.
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
+use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 const OPENVOIP: &str = env!("CARGO_BIN_EXE_openvoip");
+
+/// A port of the system's choice, so that tests do not meet.
+pub const ANY: &str = "127.0.0.1:0";
 
 /// A peer that runs until it is dropped.
 pub struct Peer {
     child: Child,
-    dir: tempfile::TempDir,
-    /// What it said when it started.
+    dir: PathBuf,
+    /// Its directory, where it is nobody else's.
+    own: Option<TempDir>,
+    /// What it said on standard output when it started, if it was to say it in JSON.
     pub started: Value,
 }
 
 impl Peer {
-    /// Starts `openvoip COMMAND ...` in a directory of its own, on free ports.
+    /// Starts `openvoip COMMAND ...` on a data directory; does not wait until it runs.
+    pub fn spawn(dir: &Path, command: &[&str]) -> Peer {
+        let child = Command::new(OPENVOIP)
+            .args(command)
+            .arg("--data-dir")
+            .arg(dir)
+            .env_remove("OPENVOIP_LOG")
+            .stdout(Stdio::piped())
+            .stderr(File::create(dir.join("stderr")).unwrap())
+            .spawn()
+            .expect("the program starts");
+        Peer { child, dir: dir.to_owned(), own: None, started: Value::Null }
+    }
+
+    /// Starts it on ports of the system's choice, and waits until it can be asked.
+    pub fn ready(dir: &Path, command: &[&str]) -> Peer {
+        let ports = ["--json", "--listen", ANY, "--sip", ANY];
+        let mut peer = Peer::spawn(dir, &[command, &ports].concat());
+        let mut line = String::new();
+        BufReader::new(peer.child.stdout.take().expect("piped")).read_line(&mut line).unwrap();
+        let said = || panic!("{command:?} said {line:?} and {:?}", peer.said());
+        peer.started = serde_json::from_str(&line).unwrap_or_else(|_| said());
+        peer.until("status", |status| status["schema"] == "openvoip.status/1");
+        peer
+    }
+
+    /// The same in a directory of its own, and waits until it is in an overlay.
     pub fn start(command: &[&str]) -> Peer {
         Peer::start_in(tempfile::tempdir().unwrap(), command)
     }
 
     /// The same in a directory that is there.
-    pub fn start_in(dir: tempfile::TempDir, command: &[&str]) -> Peer {
-        let log = std::fs::File::create(dir.path().join("stderr")).unwrap();
-        let mut child = Command::new(OPENVOIP)
-            .args(command)
-            .args(["--json", "--listen", "127.0.0.1:0", "--sip", "127.0.0.1:0", "--data-dir"])
-            .arg(dir.path())
-            .env_remove("OPENVOIP_LOG")
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let started = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{command:?} said {line:?}"));
-        let peer = Peer { child, dir, started };
+    pub fn start_in(dir: TempDir, command: &[&str]) -> Peer {
+        let mut peer = Peer::ready(dir.path(), command);
+        peer.own = Some(dir);
         peer.until("status", |status| status["online"] == true);
         peer
     }
 
     pub fn dir(&self) -> &Path {
-        self.dir.path()
+        &self.dir
     }
 
     /// The address of its peer port.
@@ -55,8 +77,7 @@ impl Peer {
 
     /// Gives it a command; exit code and answer.
     pub fn ask(&self, command: &[&str]) -> (i32, Value) {
-        let dir = self.dir.path().to_str().unwrap();
-        openvoip(&[&["--data-dir", dir, "--timeout", "20"], command].concat())
+        openvoip_in(&self.dir, &[&["--timeout", "20"], command].concat())
     }
 
     /// The same for a command that must work.
@@ -80,16 +101,37 @@ impl Peer {
         }
     }
 
-    /// What it wrote to standard error.
-    pub fn stderr(&self) -> String {
-        std::fs::read_to_string(self.dir.path().join("stderr")).unwrap()
+    /// Its status.
+    pub fn status(&self) -> Value {
+        self.ask(&["status"]).1
+    }
+
+    /// An address of its status.
+    pub fn at(&self, name: &str) -> SocketAddr {
+        self.status()[name].as_str().expect("a status").parse().expect("an address")
+    }
+
+    /// Waits for something to become true, at most so many seconds.
+    pub fn wait_until(&mut self, what: &str, seconds: u64, is_true: impl Fn(&Peer) -> bool) {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while !is_true(self) {
+            let ended = self.child.try_wait().expect("a child");
+            assert!(ended.is_none(), "the peer ended with {ended:?}:\n{}", self.said());
+            assert!(Instant::now() < end, "not within {seconds} s: {what}\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What it has written to standard error so far.
+    pub fn said(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.dir.join("stderr")).unwrap()).into_owned()
     }
 
     /// Gives lines to its console; what that printed.
     pub fn console(&self, lines: &str) -> String {
         let mut child = Command::new(OPENVOIP)
             .args(["console", "--json", "--data-dir"])
-            .arg(self.dir.path())
+            .arg(&self.dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -101,14 +143,15 @@ impl Peer {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Stops it, and gives its directory back.
-    pub fn stop(mut self) -> PathBuf {
+    /// Stops it as its owner does, and waits until it has ended.
+    pub fn down(mut self) {
         self.get(&["down"]);
-        assert!(self.child.wait().unwrap().success());
-        let path = self.dir.path().to_owned();
-        let kept = std::mem::replace(&mut self.dir, tempfile::tempdir().unwrap());
-        let _ = kept.keep();
-        path
+        let end = Instant::now() + Duration::from_secs(10);
+        while self.child.try_wait().expect("a child").is_none() {
+            assert!(Instant::now() < end, "it does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(self.child.wait().expect("a child").success());
     }
 }
 
@@ -143,6 +186,16 @@ pub fn openvoip(arguments: &[&str]) -> (i32, Value) {
     assert!(schema.starts_with("openvoip.") && schema.ends_with("/1"), "{arguments:?}: {answer}");
     assert!(answer.get("exit").is_none(), "{arguments:?}: {answer}");
     (output.status.code().unwrap(), answer)
+}
+
+/// The same on a data directory.
+pub fn openvoip_in(dir: &Path, arguments: &[&str]) -> (i32, Value) {
+    openvoip(&[&["--data-dir", dir.to_str().unwrap()], arguments].concat())
+}
+
+/// An address at which nobody listens.
+pub fn nobody() -> SocketAddr {
+    UdpSocket::bind(ANY).and_then(|s| s.local_addr()).expect("a free port")
 }
 
 /// Asserts that an answer has fields: `name:kind`, inner ones by dots, kind one of `b`oolean, `n`umber,
