@@ -136,11 +136,14 @@ pub struct KeptValue {
 /// What survives a restart besides the keys: peers to try first, and the last sequence numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Saved {
-    /// The host cache: addresses of peers that answered, best first.
+    /// The host cache: addresses of peers that were heard, the latest first.
     pub hosts: Vec<SocketAddr>,
+    /// It founded its overlay, and founds it again if nobody of the cache is there.
+    #[serde(default)]
+    pub founder: bool,
     /// Values that the console or an application stored (`overlay put`), published again.
     pub values: Vec<KeptValue>,
-    /// Messages received and sent, as the inbox shows them.
+    /// Messages received, as the inbox shows them.
     pub inbox: Vec<crate::report::InboxMessage>,
     /// The clock of each operator's last command, by public key: a recorded one stays old.
     #[serde(default)]

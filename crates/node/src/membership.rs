@@ -26,6 +26,12 @@ pub(crate) const BOOTSTRAP_PEERS: usize = 20;
 /// Hosts remembered across restarts.
 pub(crate) const HOST_CACHE: usize = 64;
 
+/// Hosts of the cache that are asked at once; the next attempt asks the next ones.
+const HOSTS_AT_ONCE: usize = 8;
+
+/// How often the host cache is worth keeping, for a peer that ends without a word.
+const KEEP_HOSTS: Duration = Duration::from_secs(600);
+
 /// Joins are sent to this many of the nearest peers, so that one lost or lying peer does not matter.
 const JOINS: usize = 4;
 
@@ -38,6 +44,9 @@ pub(crate) struct Membership {
     joined: Vec<Contact>,
     bootstrap: Vec<SocketAddr>,
     hosts: Vec<SocketAddr>,
+    hosts_kept: Option<Time>,
+    /// It founded its overlay, in this run or an earlier one.
+    founder: bool,
     attempts: u32,
     self_lookup: bool,
     told_offline: bool,
@@ -52,17 +61,14 @@ impl Membership {
             joined: Vec::new(),
             bootstrap: config.bootstrap.clone(),
             hosts: saved.hosts.iter().copied().take(HOST_CACHE).collect(),
+            hosts_kept: None,
+            founder: saved.founder && config.bootstrap.is_empty(),
             attempts: 0,
             self_lookup: false,
             told_offline: false,
             leaving: false,
             values: saved.values.clone(),
         }
-    }
-
-    /// The host cache: peers that answered, best first.
-    pub(crate) fn hosts(&self) -> Vec<SocketAddr> {
-        self.hosts.clone()
     }
 
     fn remember_host(&mut self, address: SocketAddr) {
@@ -77,12 +83,23 @@ impl Node {
     pub(crate) fn start(&mut self, now: Time) {
         self.timers.set(Alarm::Housekeeping, now + Duration::from_secs(10));
         if self.membership.bootstrap.is_empty() && self.membership.hosts.is_empty() {
-            let options = self.config.overlay.clone();
-            self.adopt_options(now, options);
-            self.come_online(now);
+            self.found(now);
         } else {
             self.bootstrap(now);
         }
+    }
+
+    /// Founds an overlay with the options of the configuration.
+    fn found(&mut self, now: Time) {
+        self.membership.founder = true;
+        let options = self.config.overlay.clone();
+        self.adopt_options(now, options);
+        self.come_online(now);
+    }
+
+    /// Whether this peer founded its overlay.
+    pub(crate) fn is_founder(&self) -> bool {
+        self.membership.founder
     }
 
     /// Asks every address it knows for options and peers.
@@ -91,7 +108,12 @@ impl Node {
             return;
         }
         let mut addresses = self.membership.bootstrap.clone();
-        addresses.extend(self.membership.hosts.iter().take(8));
+        let hosts = &self.membership.hosts;
+        let turn = self.membership.attempts as usize * HOSTS_AT_ONCE;
+        addresses.extend(
+            hosts.iter().cycle().skip(turn % hosts.len().max(1)).take(HOSTS_AT_ONCE.min(hosts.len())),
+        );
+        addresses.sort_unstable();
         addresses.dedup();
         for address in addresses {
             if address != self.config.listen {
@@ -100,7 +122,11 @@ impl Node {
         }
         let pause = RETRY * (1 << self.membership.attempts.min(5));
         self.membership.attempts += 1;
-        if self.membership.attempts == 3 && !self.membership.told_offline {
+        if self.membership.attempts == 3 && self.membership.founder && self.standing.is_none() {
+            // Everybody else is gone and waits for the founder. Should somebody of the cache come back,
+            // the attempts go on while the table is empty.
+            self.found(now);
+        } else if self.membership.attempts == 3 && !self.membership.told_offline {
             self.membership.told_offline = true;
             let reason = "no bootstrap peer and no host of the cache answers; still trying".to_owned();
             self.emit(Event::Offline { reason });
@@ -112,6 +138,28 @@ impl Node {
     fn ask_bootstrap(&mut self, now: Time, address: SocketAddr) {
         let objects = [Object::PublicKey(self.public_key())];
         self.ask(now, (address, None), MessageType::Bootstrap, &objects, Purpose::Bootstrap);
+    }
+
+    /// The host cache: the peers of the table, heard latest first, then those that answered a Bootstrap
+    /// once. Whoever led us in may be gone tomorrow; some of the others will be there.
+    pub(crate) fn hosts(&self) -> Vec<SocketAddr> {
+        let mut entries = self.standing.as_ref().map(|s| s.table.contacts()).unwrap_or_default();
+        entries.sort_by_key(|e| std::cmp::Reverse(e.last_seen));
+        let mut hosts: Vec<SocketAddr> = Vec::with_capacity(HOST_CACHE);
+        for host in entries.iter().map(|e| e.contact.address).chain(self.membership.hosts.iter().copied()) {
+            if hosts.len() < HOST_CACHE && !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+        hosts
+    }
+
+    /// Has the host cache written down every so often.
+    pub(crate) fn keep_hosts(&mut self, now: Time) {
+        if self.membership.online && self.membership.hosts_kept.is_none_or(|at| now.since(at) >= KEEP_HOSTS) {
+            self.membership.hosts_kept = Some(now);
+            self.emit(Event::Save);
+        }
     }
 
     /// A peer told us the overlay's options and some peers.

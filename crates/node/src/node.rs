@@ -619,6 +619,7 @@ impl Node {
         self.storage.expire(now);
         self.tunnels.forget_old(now);
         self.update_pace(now);
+        self.keep_hosts(now);
         let next = self.jitter(Duration::from_secs(30), 0.75, 1.25);
         self.timers.set(Alarm::Housekeeping, now + next);
     }
@@ -647,7 +648,8 @@ impl Node {
     /// What should survive a restart.
     pub fn save(&self) -> Saved {
         Saved {
-            hosts: self.membership.hosts(),
+            hosts: self.hosts(),
+            founder: self.is_founder(),
             values: self.publications.kept_values(),
             inbox: self.phones.inbox.iter().cloned().collect(),
             operator_clocks: self.operators.clocks(),

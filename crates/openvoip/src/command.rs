@@ -120,7 +120,7 @@ pub enum Command {
         #[serde(default, deserialize_with = "some_text")]
         from: Option<String>,
     },
-    /// Messages received and sent.
+    /// Messages received.
     Inbox {},
     /// Call somebody. The answer comes when the call has ended.
     Call {
