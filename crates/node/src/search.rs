@@ -32,7 +32,8 @@ pub(crate) const WIDTH: usize = 8;
 /// Most searches at once.
 const MAX_SEARCHES: usize = 1_024;
 
-/// Recursive attempts before the search goes on iteratively.
+/// Recursive attempts before the search goes on iteratively. Each has a third of the time, and so has
+/// the iterative search: with the slowest of twenty answers under 700 ms a third, of 2.5 s, is enough.
 const RECURSIVE_ATTEMPTS: u8 = 2;
 
 /// How a record shall be sought.
@@ -247,7 +248,7 @@ impl Node {
         };
         search.tried.push(first.id);
         search.messages += 1;
-        let deadline = now + timeout / u32::from(RECURSIVE_ATTEMPTS);
+        let deadline = now + timeout / (u32::from(RECURSIVE_ATTEMPTS) + 1);
         let mut header = self.header(MessageType::LookupObject);
         header.recursive = true;
         header.ttl = self.initial_ttl();
