@@ -199,7 +199,7 @@ impl Node {
             kind: s.record.kind.name().into(),
             owner: s.record.owner.to_string(),
             sequence: s.record.sequence,
-            value_bytes: s.record.value.len(),
+            value_bytes: Some(s.record.value.len()),
             expires_ms: Some(s.expires.since(now).as_millis() as u64),
             removed: s.record.tombstone,
         };

@@ -93,11 +93,9 @@ impl Node {
         let mut addresses = self.membership.bootstrap.clone();
         addresses.extend(self.membership.hosts.iter().take(8));
         addresses.dedup();
-        let key = self.public_key();
         for address in addresses {
             if address != self.config.listen {
-                let objects = [Object::PublicKey(key)];
-                self.ask(now, (address, None), MessageType::Bootstrap, &objects, Purpose::Bootstrap);
+                self.ask_bootstrap(now, address);
             }
         }
         let pause = RETRY * (1 << self.membership.attempts.min(5));
@@ -109,6 +107,11 @@ impl Node {
         }
         let pause = self.jitter(pause.min(Duration::from_secs(60)), 0.75, 1.25);
         self.timers.set(Alarm::Bootstrap, now + pause);
+    }
+
+    fn ask_bootstrap(&mut self, now: Time, address: SocketAddr) {
+        let objects = [Object::PublicKey(self.public_key())];
+        self.ask(now, (address, None), MessageType::Bootstrap, &objects, Purpose::Bootstrap);
     }
 
     /// A peer told us the overlay's options and some peers.
@@ -292,6 +295,16 @@ impl Node {
         all
     }
 
+    /// Another peer reports where it sees us. If that changes where we can be reached, the contact
+    /// record says so at once: until then nobody can call us there.
+    pub(crate) fn learn_own_address(&mut self, now: Time, reporter: SocketAddr, address: SocketAddr) {
+        let before = self.own_addresses();
+        self.link.mapped.reported(reporter.ip(), reporter.port(), address);
+        if self.membership.online && self.own_addresses() != before {
+            self.announce_contact(now);
+        }
+    }
+
     /// Mentions to the overlay every peer a message names.
     pub(crate) fn learn_mentioned(&mut self, now: Time, message: &Message<'_>) {
         for contact in contacts_in(message) {
@@ -309,6 +322,10 @@ impl Node {
     pub(crate) fn drain_upkeep(&mut self, now: Time) {
         while let Some(newcomer) = self.standing.as_mut().and_then(|s| s.table.poll_newcomer()) {
             self.welcome(now, newcomer);
+            // Who founded the overlay asked nobody on the way in: the first to come tell where it is seen.
+            if self.link.mapped.address().is_none() {
+                self.ask_bootstrap(now, newcomer.address);
+            }
         }
         while self.ledger.may_maintain(now) {
             let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };

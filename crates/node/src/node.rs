@@ -487,7 +487,7 @@ impl Node {
             Object::ObservedAddress(address) => Some(address),
             _ => None,
         }) {
-            self.link.mapped.reported(remote.ip(), remote.port(), address);
+            self.learn_own_address(now, remote, address);
         }
         let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
         let id = if is_direct { header.responder } else { expected };

@@ -137,6 +137,11 @@ impl Node {
         self.phones.agent.has_phone_on(connection)
     }
 
+    /// The world could not bind so many of the ports it was asked for. They are asked for again.
+    pub fn refuse_media_ports(&mut self, count: usize) {
+        self.phones.ports_asked_for = self.phones.ports_asked_for.saturating_sub(count);
+    }
+
     /// Gives a bound pair of UDP ports for sound, named by the even one.
     pub fn offer_media_port(&mut self, port: u16) {
         self.phones.plane.offer_port(port);

@@ -29,8 +29,8 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// A record just published is read back again after these times: in an overlay that grows quickly
 /// its place may change hands before everybody concerned knows each other. One question each.
-const READ_BACK_AGAIN: [Duration; 3] =
-    [Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
+const READ_BACK_AGAIN: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
 
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -104,8 +104,12 @@ pub(crate) fn data_place(hash: wire::HashAlgorithm, key: &str) -> ResourceId {
 impl Node {
     /// Publishes the contact record of this peer and the device lists of its users.
     pub(crate) fn announce(&mut self, now: Time) {
-        self.publish(now, What::Peer, Vec::new(), None, None);
+        self.announce_contact(now);
         self.announce_users(now);
+    }
+
+    pub(crate) fn announce_contact(&mut self, now: Time) {
+        self.publish(now, What::Peer, Vec::new(), None, None);
     }
 
     pub(crate) fn announce_users(&mut self, now: Time) {

@@ -324,7 +324,7 @@ pub struct TableRow {
     pub rtt_ms: Option<f64>,
     /// Since it was heard last; absent in remote tables.
     pub last_seen_ms: Option<u64>,
-    /// `good`, `suspect` (it failed to answer) or `spare` (it waits for a place).
+    /// `good`, `suspect` (it failed to answer) or `spare` (it waits for a place); `live` in remote tables.
     pub state: String,
 }
 
@@ -339,8 +339,8 @@ pub struct ObjectRow {
     pub owner: String,
     /// Sequence number.
     pub sequence: u64,
-    /// Size of the value.
-    pub value_bytes: usize,
+    /// Size of the value; absent in remote lists.
+    pub value_bytes: Option<usize>,
     /// Until it ends; absent in remote lists.
     pub expires_ms: Option<u64>,
     /// Whether it is a tombstone.

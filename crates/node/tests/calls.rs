@@ -261,6 +261,23 @@ fn a_phone_whose_connection_closes_is_gone() {
 }
 
 #[test]
+fn a_peer_that_had_no_ports_for_sound_asks_for_them_again() {
+    let mut world = ready(3);
+    world.no_ports = true;
+    let mut phones = [Phone::new(&mut world, 2, 440.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let offer = g711_sdp(phones[0].media_address());
+    phones[0].ua.invite(world.now, "echo", offer.clone());
+    run(&mut world, &mut phones, Duration::from_secs(3));
+    assert!(phones[0].sound.is_none());
+    world.no_ports = false;
+    run(&mut world, &mut phones, Duration::from_secs(60));
+    phones[0].ua.invite(world.now, "echo", offer);
+    run(&mut world, &mut phones, Duration::from_secs(5));
+    assert!(phones[0].heard(440.0));
+}
+
+#[test]
 fn calls_that_cannot_succeed_say_why() {
     let mut world = ready(8);
     for (to, status, cause) in [("nobody@test", 404, "not_found"), ("user4@test", 480, "unavailable")] {

@@ -31,6 +31,22 @@ fn sixteen_peers_join_and_everybody_is_found_by_everybody() {
 }
 
 #[test]
+fn who_founded_an_overlay_on_all_interfaces_learns_where_it_is_and_is_reached_by_name() {
+    let mut world = World::with(2, |n, config| {
+        if n == 0 {
+            config.listen = "0.0.0.0:7080".parse().unwrap();
+        }
+    });
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.nodes[0].status(world.now).nat.mapped, Some(address(0).to_string()));
+    let op = world.nodes[1].ping(world.now, &Target::User("user0@test".into()));
+    match world.wait(1, op) {
+        Outcome::Ping(ping) => assert_eq!(ping.address, address(0).to_string()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn an_unknown_name_is_reported_in_under_three_seconds() {
     let mut world = World::new(12);
     world.run(Duration::from_secs(5));

@@ -19,6 +19,7 @@ mod phones;
 mod picture;
 mod sound;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -78,7 +79,7 @@ pub fn run(options: &Options) -> i32 {
         Ok(report) => {
             let ok = judge.conclude();
             if options.json {
-                println!("{report}");
+                let _ = writeln!(std::io::stdout(), "{report}");
             }
             i32::from(options.check && !ok)
         }

@@ -32,7 +32,8 @@ impl Logs {
     pub fn start(level: &str, file: Option<(&Path, u64)>) -> Result<Logs, String> {
         let (filter, handle) = reload::Layer::new(targets(level)?);
         let colours = io::stderr().is_terminal();
-        let shown = fmt::layer().with_writer(io::stderr).with_ansi(colours);
+        // A log that nobody reads any more (`openvoip up 2>&1 | head`) is no reason to end.
+        let shown = fmt::layer().with_writer(io::stderr).with_ansi(colours).log_internal_errors(false);
         let kept = match file {
             Some((path, max_bytes)) => {
                 let file = CappedFile::open(path, max_bytes)

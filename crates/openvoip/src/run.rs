@@ -25,6 +25,10 @@ const MAX_CONNECTIONS: usize = 64;
 /// Bytes waiting for a slow phone before its connection is closed.
 const MAX_BACKLOG: usize = 256 * 1024;
 
+/// Bytes read from a phone's connection at once: a few requests, so that the ports for sound that one
+/// asks for are bound before the stock is used up by those behind it.
+const STREAM_PIECE: usize = 1_536;
+
 /// Largest datagram read: anything longer is not ours.
 const BUFFER: usize = 65_536;
 
@@ -354,10 +358,13 @@ impl World {
     // ---- media ports ---------------------------------------------------------------------------
 
     fn bind_media(&mut self, index: usize, count: usize) {
-        for _ in 0..count {
-            let ip = self.hosted[index].media_ip;
-            let Some((even, odd)) = bind_pair(ip) else { return };
-            let Ok(port) = even.local_addr().map(|a| a.port()) else { return };
+        for bound in 0..count {
+            let pair = bind_pair(self.hosted[index].media_ip);
+            let Some((port, even, odd)) = pair.and_then(|(e, o)| Some((e.local_addr().ok()?.port(), e, o)))
+            else {
+                tracing::debug!("no ports for sound are left; {} wanted", count - bound);
+                return self.hosted[index].node.refuse_media_ports(count - bound);
+            };
             for (port, mut udp) in [(port, even), (port + 1, odd)] {
                 let token = self.token(Source::Udp(index, Socket::Media(port)));
                 let _ = self.poll.registry().register(&mut udp, token, Interest::READABLE);
@@ -412,7 +419,7 @@ impl World {
             let hosted = &mut self.hosted[index];
             let Some(stream) = hosted.streams.get_mut(&connection) else { return };
             let remote = stream.remote;
-            match stream.socket.read(&mut self.buffer) {
+            match stream.socket.read(&mut self.buffer[..STREAM_PIECE]) {
                 Ok(len) if len > 0 => {
                     let now = self.now();
                     let bytes = &mut self.buffer[..len];

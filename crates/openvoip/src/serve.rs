@@ -9,6 +9,7 @@ mod socket;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -99,7 +100,7 @@ pub fn run(options: Options) -> Result<(), String> {
             "schema": "openvoip.up/1", "listen": line.peer_address, "sip": line.sip_address, "users": users,
             "data_dir": data_dir, "public_key": status.public_key,
         });
-        println!("{body}");
+        let _ = writeln!(std::io::stdout(), "{body}");
     }
     eprintln!("peer      {}", line.peer_address);
     let names = if users.is_empty() { String::new() } else { format!(" as one of: {}", users.join(", ")) };

@@ -3,6 +3,7 @@
 mod program;
 
 use std::fs;
+use std::process::{Command, Stdio};
 
 use program::{ANY, Peer, has, openvoip, openvoip_in, overlay};
 use serde_json::json;
@@ -40,6 +41,9 @@ fn the_state_of_a_peer() {
     assert_eq!(alice.get(&["probe", "--every", "3600"])["every_s"], 3600.0);
     let status = alice.until("status", |status| status["probes"]["last_time"].is_u64());
     assert_eq!((&status["probes"]["issued"], &status["probes"]["failed"]), (&json!(1), &json!(0)));
+    let shown = alice.get(&["probe"]);
+    has(&shown, "every_s:n issued:n succeeded:n failed:n last_ms:n last_time:n");
+    assert_eq!((&shown["every_s"], &shown["issued"]), (&json!(3600.0), &json!(1)), "asking changes nothing");
     assert_eq!(alice.get(&["probe", "--every", "0"])["every_s"], json!(null));
 }
 
@@ -85,7 +89,9 @@ fn tables_and_records_of_this_and_of_other_peers() {
         let table = |name| alice.get(&[&["overlay", name], &at[..]].concat());
         has(&table("routes")["routes"][0], "row:n node:s address:s rtt_ms:N state:s");
         has(&table("neighbors")["neighbors"][0], "row:n node:s address:s");
-        has(&table("objects")["objects"][0], "key:s kind:s sequence:n removed:b");
+        let object = &table("objects")["objects"][0];
+        has(object, "key:s kind:s sequence:n value_bytes:N removed:b");
+        assert_eq!(object["value_bytes"].is_null(), node.is_some(), "another peer does not tell: {object}");
         has(&table("connections"), "connections:l");
     }
     let others = alice.get(&["overlay", "connections", "--node", &address]);
@@ -126,6 +132,9 @@ fn messages_and_calls() {
     has(&failed, CALL);
     has(&failed, "failure.cause:s failure.evidence:s failure.next_step:s");
     assert_eq!(alice.ask(&["call", "nobody@demo.test"]).0, 4);
+    let nowhere = alice.dir().join("nowhere").join("heard.wav");
+    let (code, refused) = alice.ask(&["call", "echo", "--record", nowhere.to_str().unwrap()]);
+    assert_eq!((code, refused["error"].as_str().unwrap().contains("no directory")), (1, true), "{refused}");
     let calls = alice.get(&["calls"]);
     assert_eq!(calls["calls"].as_array().unwrap().len(), 3);
     calls["calls"].as_array().unwrap().iter().for_each(|call| has(call, CALL));
@@ -199,6 +208,20 @@ fn failures_are_answers_with_exit_codes() {
     let (code, answer) = openvoip(&["version", "--verbose"]);
     assert_eq!(code, 0);
     has(&answer, "version:s protocol:n algorithms:l hashes:l platform:s build:s licence:s");
+}
+
+#[test]
+fn whoever_reads_no_further_ends_no_command() {
+    let [_founder, alice, _bob] = overlay(&[], &[]);
+    for line in ["config template", "config show", "status", "status --json", "overlay routes"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_openvoip"));
+        command.args(line.split(' ')).arg("--data-dir").arg(alice.dir()).stdout(writer);
+        let output = command.stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{line}: {said}");
+    }
 }
 
 #[test]

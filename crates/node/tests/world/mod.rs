@@ -21,6 +21,8 @@ pub struct World {
     pub to_phones: Vec<(usize, Transmit)>,
     pub dead: BTreeSet<usize>,
     pub loss: f64,
+    /// Whether the machines have no ports for sound left.
+    pub no_ports: bool,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -50,6 +52,7 @@ impl World {
             to_phones: Vec::new(),
             dead: BTreeSet::new(),
             loss: 0.0,
+            no_ports: false,
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -89,6 +92,10 @@ impl World {
         }
         while let Some(event) = self.nodes[n].poll_event() {
             if let Event::MediaPortsWanted(count) = event {
+                if self.no_ports {
+                    self.nodes[n].refuse_media_ports(count);
+                    continue;
+                }
                 for _ in 0..count {
                     self.count += 2;
                     self.nodes[n].offer_media_port(20_000 + (self.count % 20_000) as u16 * 2);

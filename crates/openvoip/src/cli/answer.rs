@@ -1,5 +1,7 @@
 //! Asking the running peer, and showing what it answered to a person or a program.
 
+use std::fmt::Display;
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,8 +54,13 @@ impl Context {
 /// Prints an answer as one line of JSON; returns its exit code.
 pub(crate) fn print_json(answer: Value) -> i32 {
     let (answer, code) = without_exit(answer);
-    println!("{answer}");
+    print(answer);
     code
+}
+
+/// One line on standard output. Who reads no further, like `head`, wants no more: that is no error.
+pub(crate) fn print(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 /// The exit code travels in the answer and is not part of it.
@@ -69,14 +76,14 @@ fn print_plain(answer: Option<&Map<String, Value>>, depth: usize) {
     for (name, value) in answer.into_iter().flatten().filter(|(name, _)| *name != "schema") {
         match value {
             Value::Object(inner) => {
-                println!("{indent}{name}");
+                print(format_args!("{indent}{name}"));
                 print_plain(Some(inner), depth + 1);
             }
             Value::Array(items) => {
-                println!("{indent}{name} ({})", items.len());
-                table(items).iter().for_each(|line| println!("{indent}  {line}"));
+                print(format_args!("{indent}{name} ({})", items.len()));
+                table(items).iter().for_each(|line| print(format_args!("{indent}  {line}")));
             }
-            value => println!("{indent}{name:<24} {}", plain(value)),
+            value => print(format_args!("{indent}{name:<24} {}", plain(value))),
         }
     }
 }

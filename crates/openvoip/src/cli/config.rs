@@ -8,7 +8,7 @@ use openvoip::settings::{BadConfig, FILE_NAME, TEMPLATE, resolve};
 use serde_json::{Value, json};
 use toml::Table;
 
-use super::answer::Context;
+use super::answer::{Context, print};
 
 /// The configuration of a peer.
 #[derive(Subcommand)]
@@ -38,7 +38,7 @@ impl Config {
                 context.show(control::answer("config", exit::OK, json!({ "template": TEMPLATE })))
             }
             Config::Template => {
-                print!("{TEMPLATE}");
+                print(TEMPLATE.trim_end());
                 exit::OK
             }
             Config::Show { origin, config } => show(context, origin, config.as_deref()),
@@ -105,9 +105,10 @@ fn show(context: &Context, origin: bool, named: Option<&Path>) -> i32 {
         let value = key.split('.').fold(&answer["settings"], |table, name| &table[name]);
         match origin {
             true => {
-                println!("{:<48} # {}", format!("{key} = {value}"), origins[key].as_str().unwrap_or_default())
+                let origin = origins[key].as_str().unwrap_or_default();
+                print(format_args!("{:<48} # {origin}", format!("{key} = {value}")));
             }
-            false => println!("{key} = {value}"),
+            false => print(format_args!("{key} = {value}")),
         }
     }
     exit::OK

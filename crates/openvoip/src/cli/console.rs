@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::answer::Context;
+use super::answer::{Context, print};
 use super::overlay;
 
 const HELP: &str = "\
@@ -24,7 +24,7 @@ pub(crate) fn run(context: &Context) -> i32 {
             Some(&("quit" | "exit")) => break,
             Some(_) => match answer(context, &words) {
                 Some(answer) => drop(context.show(answer)),
-                None => println!("{HELP}"),
+                None => print(HELP),
             },
         }
     }

@@ -1,7 +1,7 @@
 //! The overlay: looking things up in it, its tables, its records, its health.
 
 use clap::{Args, Subcommand};
-use openvoip::control::exit;
+use openvoip::control::{self, exit};
 use serde_json::{Value, json};
 
 use super::answer::Context;
@@ -139,13 +139,20 @@ impl Remote {
 /// Look random keys up every so often, as a health check; `status` shows how they went.
 #[derive(Args)]
 pub(crate) struct Probe {
-    /// Seconds between two, at least 1; 0 ends it.
+    /// Seconds between two, at least 1; 0 ends it [default: only show how they went].
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    every: f64,
+    every: Option<f64>,
 }
 
 impl Probe {
     pub(crate) fn run(self, context: &Context) -> i32 {
-        context.show(context.ask(&json!({ "command": "probe", "every": self.every })))
+        if let Some(every) = self.every {
+            return context.show(context.ask(&json!({ "command": "probe", "every": every })));
+        }
+        let mut status = context.ask(&json!({ "command": "status" }));
+        context.show(match status["probes"].take() {
+            Value::Null => status,
+            probes => control::answer("probe", exit::OK, probes),
+        })
     }
 }

@@ -89,6 +89,11 @@ impl Call {
                 return context.show(control::failure(exit::FAILED, &e, "give a 16-bit PCM WAV file"));
             }
         };
+        let directory = self.record.as_deref().and_then(Path::parent).filter(|d| !d.as_os_str().is_empty());
+        if let Some(missing) = directory.filter(|d| !d.is_dir()) {
+            let reason = format!("there is no directory {}", missing.display());
+            return context.show(control::failure(exit::FAILED, &reason, "choose another file to record to"));
+        }
         let duration = self.duration.max(0.1);
         let request = json!({
             "command": "call", "who": self.who, "from": self.from, "play": samples,

@@ -13,6 +13,7 @@
 //! meters are the samples that a phone decoded. It fits 80 columns and 24 lines.
 
 use std::f64::consts::TAU;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use node::ledger::Function;
@@ -127,7 +128,7 @@ impl Picture {
     pub(super) fn close(self, stage: &Stage) {
         let last = self.canvas(stage).render(self.terminal.colour, "\n");
         drop(self.terminal);
-        println!("{}", last.trim_end());
+        let _ = writeln!(std::io::stdout(), "{}", last.trim_end());
     }
 
     fn count(&mut self, stage: &Stage) {
