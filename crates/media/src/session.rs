@@ -15,10 +15,11 @@
 //! and says where to send it. It never moves a timeout forward, so a driver need not ask again after
 //! each packet.
 
+mod face;
 mod leg;
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::rtp::rtcp::{Compound, Translation, strip_goodbye};
@@ -32,6 +33,8 @@ use crate::payload::PayloadTypes;
 use crate::report::FarReport;
 use leg::{LegState, Route};
 
+pub use face::{Direction, Face, Leg, PeerFace, PhoneFace};
+
 /// Events waiting to be read; a session has few, and the oldest says least.
 const EVENTS_MAX: usize = 32;
 /// Packets of local talkers and reports waiting to be sent: over a second of both.
@@ -44,98 +47,6 @@ const SILENT_CHECK: Duration = Duration::from_secs(1);
 /// Silence that is told, unless the configuration says otherwise: long enough for any stall of a
 /// network that recovers, short enough that a dead peer is noticed within five seconds.
 pub const SILENCE_AFTER: Duration = Duration::from_secs(3);
-
-/// One side of a session.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Leg {
-    /// The first side.
-    A,
-    /// The second side.
-    B,
-}
-
-impl Leg {
-    /// Both sides.
-    pub const BOTH: [Leg; 2] = [Leg::A, Leg::B];
-
-    /// The other side.
-    pub fn other(self) -> Leg {
-        match self {
-            Leg::A => Leg::B,
-            Leg::B => Leg::A,
-        }
-    }
-}
-
-/// A leg that faces a phone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PhoneFace {
-    /// Our RTP port towards it, even; its RTCP comes to the next one, unless multiplexed.
-    pub port: u16,
-    /// Whether RTCP shares the RTP port (RFC 5761).
-    pub rtcp_mux: bool,
-    /// Where its SDP says it listens; `None` until there is one.
-    pub announced: Option<SocketAddr>,
-    /// Where it listens for RTCP, if its SDP says so (RFC 3605); else the port after RTP.
-    pub announced_rtcp: Option<SocketAddr>,
-    /// Where its signalling comes from, a hint on where its media will.
-    pub signalled_from: Option<IpAddr>,
-}
-
-impl PhoneFace {
-    /// A phone of which only our port is known.
-    pub fn new(port: u16) -> PhoneFace {
-        PhoneFace { port, rtcp_mux: false, announced: None, announced_rtcp: None, signalled_from: None }
-    }
-}
-
-/// A leg that faces another peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PeerFace {
-    /// Where that peer is at present; `None` until a path is known.
-    pub remote: Option<SocketAddr>,
-    /// The id under which it wants to receive; `None` until it said so.
-    pub send_id: Option<u32>,
-    /// The id under which we want to receive. Even, see [`new_stream_id`].
-    pub receive_id: u32,
-}
-
-/// What a leg faces.
-#[derive(Debug)]
-pub enum Face {
-    /// A phone.
-    Phone(PhoneFace),
-    /// Another peer.
-    Peer(PeerFace),
-    /// A talker of our own.
-    Local(Box<Endpoint>),
-}
-
-/// Who sends, as the party at the far end of a leg has it (RFC 8866 section 6.7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Direction {
-    /// The party sends and listens.
-    #[default]
-    SendRecv,
-    /// The party sends and does not listen (it holds the other one).
-    SendOnly,
-    /// The party listens and does not send (it is held).
-    RecvOnly,
-    /// Neither.
-    Inactive,
-}
-
-impl Direction {
-    /// Whether the party sends.
-    pub fn sends(self) -> bool {
-        matches!(self, Direction::SendRecv | Direction::SendOnly)
-    }
-
-    /// Whether the party listens.
-    pub fn listens(self) -> bool {
-        matches!(self, Direction::SendRecv | Direction::RecvOnly)
-    }
-}
 
 /// Where to send the packet that was handed in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,7 +15,8 @@ use wire::p2pp::{
 use wire::{Contact, NodeId, Time};
 
 use crate::membership::PEER_INFO_LEN;
-use crate::node::{Node, Purpose};
+use crate::node::Node;
+use crate::request::Purpose;
 use crate::search::{WIDTH, push_table};
 
 /// Shortest answer to an unproven address: the bare fixed header and a cookie.

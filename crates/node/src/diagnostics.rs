@@ -12,12 +12,13 @@ use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::directory::{ResolvedFor, canonical_aor};
 use crate::event::{OpId, Outcome};
-use crate::node::{Alarm, Node, Purpose};
+use crate::node::{Alarm, Node};
 use crate::publish::What;
 use crate::report::{
     Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PingReport, Probes, Rates, Status,
     TableRow, UserStatus,
 };
+use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
 
 /// Answers about ourselves per second, all askers together.

@@ -13,7 +13,8 @@ use smallvec::SmallVec;
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, RouteHop};
 use wire::{Contact, Key, NodeId, Time};
 
-use crate::node::{Node, Purpose, millis};
+use crate::node::{Node, millis};
+use crate::request::Purpose;
 use crate::transaction::{ServerKey, Serving};
 
 /// Hops a route log holds at most: twice the logarithm of any overlay this runs in.
@@ -134,7 +135,7 @@ impl Node {
             crate::search::push_table(&mut builder, true, &contacts);
             return self.respond(now, remote, message, builder);
         }
-        let deadline = message.header.deadline().unwrap_or(crate::node::ANSWER_TIMEOUT);
+        let deadline = message.header.deadline().unwrap_or(crate::request::ANSWER_TIMEOUT);
         let keep_back = MARGIN.max(self.link.round_trips.rtt(remote).unwrap_or(MARGIN) / 2);
         let mut bytes = message.bytes().to_vec();
         if wants_route_log(message) {

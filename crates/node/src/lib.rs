@@ -19,7 +19,7 @@
 //! | `node.rs` | the peer: what arrives, who deals with it, what leaves |
 //! | `membership.rs` | bootstrap, join, upkeep, leave |
 //! | `search.rs`, `forward.rs`, `answer.rs` | our own lookups; passing on and serving those of others |
-//! | `transaction.rs` | one message over one hop, in spite of loss |
+//! | `request.rs`, `transaction.rs` | requests of our own and who wants the answer; one message over one hop, in spite of loss |
 //! | [`storage`], `replicate.rs` | what we keep for others, and that the right peers keep it |
 //! | `publish.rs` | our own records in the overlay |
 //! | [`directory`] | from a name to the peers that serve it |
@@ -45,6 +45,7 @@ mod plane;
 mod publish;
 mod replicate;
 pub mod report;
+mod request;
 mod search;
 pub mod storage;
 mod timers;

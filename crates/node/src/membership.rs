@@ -16,7 +16,8 @@ use wire::{Contact, HashAlgorithm, Time};
 
 use crate::config::{Config, KeptValue, OverlayOptions, Saved};
 use crate::event::{Event, Level};
-use crate::node::{ANSWER_TIMEOUT, Alarm, Node, Purpose, Standing, millis};
+use crate::node::{Alarm, Node, Standing, millis};
+use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::search::{For, LookupOptions, Want};
 use crate::storage::Storage;
 

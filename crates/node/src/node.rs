@@ -2,8 +2,8 @@
 //!
 //! A datagram's way through: [`Node::handle_datagram`] asks `link` what it is; a P2PP message is
 //! parsed by `wire` and sorted by class below; a request goes to `answer.rs` (we serve it) or
-//! `forward.rs` (we pass it on), an answer to the file that asked: `search.rs`, `publish.rs`,
-//! `membership.rs`, `tunnel.rs` or `diagnostics.rs`. A phone's SIP goes to `phones.rs`, which asks
+//! `forward.rs` (we pass it on), an answer by `request.rs` to the file that asked: `search.rs`,
+//! `publish.rs`, `membership.rs`, `tunnel.rs` or `diagnostics.rs`. A phone's SIP goes to `phones.rs`, which asks
 //! `directory.rs` where people are.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use link::{Endpoint, Received};
-use overlay::{Evidence, Overlay};
-use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError, TransactionId};
+use overlay::Overlay;
+use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError};
 use wire::{
-    ConnectionId, Contact, NodeId, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime,
+    ConnectionId, NodeId, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime,
 };
 
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
@@ -26,39 +26,15 @@ use crate::membership::Membership;
 use crate::operator::Operators;
 use crate::phones::Phones;
 use crate::publish::Publications;
+use crate::request::Purpose;
 use crate::search::{SearchId, Searches};
 use crate::storage::Storage;
 use crate::timers::Timers;
-use crate::transaction::{Client, Due, ServerKey, Transactions};
-use crate::tunnel::{StreamKey, Tunnels};
+use crate::transaction::{ServerKey, Transactions};
+use crate::tunnel::Tunnels;
 
 /// Events waiting to be seen by the world, which drains them after every input.
 const MAX_EVENTS: usize = 65_536;
-
-/// How long a peer may take over one direct question.
-pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
-
-/// Why a request was sent, and so who wants its answer.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Purpose {
-    Bootstrap,
-    Join,
-    KeepAlive,
-    Exchange,
-    Step(SearchId),
-    Recursive(SearchId),
-    Forward(ServerKey),
-    Store(u64),
-    Refresh(u64),
-    Offer(wire::p2pp::RecordSummary),
-    Replicate(wire::p2pp::RecordSummary),
-    Tunnel(StreamKey),
-    Alive(NodeId),
-    Ping(OpId),
-    Tables(OpId),
-    Greet(OpId),
-    Configure(OpId),
-}
 
 /// Alarms of the parts that have no clockwork of their own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -300,84 +276,6 @@ impl Node {
         self.standing.as_ref().map_or(5, |s| usize::from(s.options.replicas).max(1))
     }
 
-    /// A request header with everything this peer always says.
-    pub(crate) fn header(&mut self, message: MessageType) -> Header {
-        let transaction = TransactionId(self.rng.random());
-        let zero = NodeId(self.config.overlay.hash.digest(b""));
-        let mut header = Header::request(message, transaction, self.node_id().unwrap_or(zero));
-        header.from_peer = !self.config.client;
-        match &self.standing {
-            Some(standing) => header.overlay = standing.tag,
-            None => header.source = None,
-        }
-        header
-    }
-
-    /// Sends a request to one hop and remembers why. If too many are under way, it fails as if nobody
-    /// had answered, once the input at hand is dealt with.
-    #[allow(clippy::too_many_arguments)]
-    pub(crate) fn request(
-        &mut self,
-        now: Time,
-        to: (SocketAddr, Option<NodeId>),
-        message: MessageType,
-        transaction: TransactionId,
-        bytes: Vec<u8>,
-        deadline: Time,
-        purpose: Purpose,
-    ) {
-        let rto = self.link.round_trips.rto(to.0);
-        let sent = bytes.clone();
-        if self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose) {
-            self.send_peer(now, message, to.0, sent);
-        }
-    }
-
-    /// Sends a P2PP message and books it.
-    pub(crate) fn send_peer(&mut self, now: Time, message: MessageType, remote: SocketAddr, bytes: Vec<u8>) {
-        self.ledger.sent(now, Function::of(message), &remote, bytes.len());
-        self.link.send_to(remote, bytes);
-    }
-
-    /// Asks one peer something small, unsigned, that needs no more than these objects.
-    pub(crate) fn ask(
-        &mut self,
-        now: Time,
-        to: (SocketAddr, Option<NodeId>),
-        message: MessageType,
-        objects: &[Object<'_>],
-        purpose: Purpose,
-    ) {
-        let deadline = now + ANSWER_TIMEOUT;
-        let mut header = self.header(message);
-        header.deadline_ms = millis(ANSWER_TIMEOUT);
-        let mut builder = Builder::new(&header);
-        objects.iter().for_each(|o| {
-            builder.push(o);
-        });
-        self.request(now, to, message, header.transaction, builder.finish(), deadline, purpose);
-    }
-
-    /// Asks one peer for something that changes its state, signed.
-    pub(crate) fn ask_signed(
-        &mut self,
-        now: Time,
-        to: (SocketAddr, Option<NodeId>),
-        message: MessageType,
-        objects: &[Object<'_>],
-        purpose: Purpose,
-    ) {
-        let deadline = now + ANSWER_TIMEOUT;
-        let mut header = self.header(message);
-        header.deadline_ms = millis(ANSWER_TIMEOUT);
-        let mut builder = Builder::new(&header);
-        objects.iter().for_each(|o| {
-            builder.push(o);
-        });
-        let bytes = builder.sign(&self.identity.peer);
-        self.request(now, to, message, header.transaction, bytes, deadline, purpose);
-    }
-
     // ---- the peer port -------------------------------------------------------------------------
 
     fn handle_peer_port(
@@ -457,145 +355,6 @@ impl Node {
         let answer = Builder::new(&header.answer(Code::UNKNOWN_OBJECT, id)).with(&object).finish();
         if answer.len() <= bytes.len() || self.link.proofs.is_proven(now, remote) {
             self.send_peer(now, header.message, remote, answer);
-        }
-    }
-
-    /// An answer to one of our requests, or to one we forwarded.
-    fn handle_response(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let header = message.header;
-        // Without a name in it, an answer is shorter than its acknowledgement: nobody gets back more
-        // than was sent.
-        if let (Class::Response, Some(responder)) = (header.class, header.responder) {
-            let ack = header.acknowledgement(responder);
-            self.send_peer(now, header.message, remote, Builder::new(&ack).finish());
-        }
-        let Some(client) = self.transactions.client(header.transaction, remote) else {
-            return self.link.count_drop("late answer");
-        };
-        // It knew a random number that only travelled to this address.
-        self.link.proofs.prove(now, remote);
-        if header.code == Code::PROOF_REQUIRED {
-            return self.prove_ourselves(now, remote, message);
-        }
-        let expected = client.id;
-        let Some(client) = self.transactions.answered(header.transaction, remote) else { return };
-        let rtt = client.rtt(now);
-        if let Some(rtt) = rtt {
-            self.link.round_trips.measured(now, remote, rtt);
-        }
-        if let Some(address) = message.find(|o| match o {
-            Object::ObservedAddress(address) => Some(address),
-            _ => None,
-        }) {
-            self.learn_own_address(now, remote, address);
-        }
-        let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
-        let id = if is_direct { header.responder } else { expected };
-        self.learn_alive(now, remote, id, expected, header.from_peer || !is_direct, rtt);
-        self.handle_answer(now, remote, client.purpose, message, rtt);
-    }
-
-    /// Repeats a request with the cookie that proves our address.
-    fn prove_ourselves(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let transaction = message.header.transaction;
-        let Some(cookie) = message.find(|o| match o {
-            Object::Cookie(cookie) => Some(cookie),
-            _ => None,
-        }) else {
-            return;
-        };
-        let Some(client) = self.transactions.client(transaction, remote) else { return };
-        let Ok(original) = Message::parse(&client.bytes) else { return };
-        if original.objects().any(|o| matches!(o, Object::Cookie(_))) {
-            return; // It did not believe us the first time: no loop.
-        }
-        let bytes = Builder::resume(&original).with(&Object::Cookie(cookie)).finish();
-        let kind = client.message;
-        self.transactions.restart(now, transaction, bytes.clone());
-        self.send_peer(now, kind, remote, bytes);
-    }
-
-    /// Books that a peer lives, or that another one lives at its address.
-    fn learn_alive(
-        &mut self,
-        now: Time,
-        address: SocketAddr,
-        id: Option<NodeId>,
-        expected: Option<NodeId>,
-        is_peer: bool,
-        rtt: Option<Duration>,
-    ) {
-        let (Some(standing), Some(id)) = (&mut self.standing, id) else { return };
-        if let Some(expected) = expected.filter(|e| *e != id) {
-            standing.table.handle_failure(now, &expected);
-        }
-        if is_peer && id != standing.id {
-            standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt });
-        }
-    }
-
-    fn handle_answer(
-        &mut self,
-        now: Time,
-        remote: SocketAddr,
-        purpose: Purpose,
-        message: &Message<'_>,
-        rtt: Option<Duration>,
-    ) {
-        match purpose {
-            Purpose::Bootstrap => self.handle_bootstrap_answer(now, remote, message),
-            Purpose::Join => self.handle_join_answer(now, message),
-            Purpose::KeepAlive | Purpose::Alive(_) => {}
-            Purpose::Exchange => self.learn_mentioned(now, message),
-            Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
-            Purpose::Recursive(search) => self.handle_recursive_answer(now, search, message),
-            Purpose::Forward(key) => self.pass_answer_back(now, key, message),
-            Purpose::Store(publication) => {
-                self.handle_store_answer(now, publication, remote, message);
-            }
-            Purpose::Refresh(publication) => {
-                self.handle_refresh_answer(now, publication, remote, message);
-            }
-            Purpose::Offer(summary) => self.handle_offer_answer(now, &summary, remote, message),
-            Purpose::Replicate(summary) => {
-                if let Some(holder) = message.header.responder.filter(|_| message.header.code.is_ok()) {
-                    self.storage.held_also_by(now, &summary, holder);
-                }
-            }
-            Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),
-            Purpose::Ping(op) => self.handle_ping_answer(now, op, remote, message, rtt),
-            Purpose::Tables(op) => self.handle_tables_answer(now, op, message),
-            Purpose::Greet(op) => self.handle_greeting_answer(now, op, remote, message),
-            Purpose::Configure(op) => self.handle_configure_answer(op, message),
-        }
-    }
-
-    fn handle_due(&mut self, now: Time, due: Due<Purpose>) {
-        match due {
-            Due::Resend { remote, bytes, message } => self.send_peer(now, message, remote, bytes),
-            Due::Failed { client, dead } => self.handle_silence(now, client, dead),
-        }
-    }
-
-    /// A request of ours has no answer and will get none.
-    fn handle_silence(&mut self, now: Time, client: Client<Purpose>, dead: bool) {
-        if let (true, Some(id), Some(standing)) = (dead, client.id, &mut self.standing) {
-            standing.table.handle_failure(now, &id);
-        }
-        match client.purpose {
-            Purpose::Bootstrap | Purpose::Join | Purpose::KeepAlive | Purpose::Exchange => {}
-            Purpose::Offer(_) | Purpose::Replicate(_) => {}
-            Purpose::Step(search) => self.handle_step_silence(now, search, client.id),
-            Purpose::Recursive(search) => self.handle_recursive_silence(now, search, dead),
-            Purpose::Forward(key) => self.reroute(now, key),
-            Purpose::Store(publication) | Purpose::Refresh(publication) => {
-                self.handle_holder_silence(now, publication, client.remote);
-            }
-            Purpose::Tunnel(stream) => self.handle_tunnel_silence(now, stream),
-            Purpose::Alive(peer) => self.handle_peer_lost(now, peer),
-            Purpose::Ping(op) | Purpose::Tables(op) | Purpose::Greet(op) | Purpose::Configure(op) => {
-                self.failed(op, Code::TIMEOUT.0, format!("no answer from {}", client.remote));
-            }
         }
     }
 

@@ -17,7 +17,8 @@ use crate::config::Saved;
 use crate::diagnostics::Target;
 use crate::directory::ResolvedFor;
 use crate::event::{Event, Level, OpId, Outcome};
-use crate::node::{ANSWER_TIMEOUT, Node, Purpose};
+use crate::node::Node;
+use crate::request::{ANSWER_TIMEOUT, Purpose};
 
 /// Load values that can be set: information that `status` and GetDiagnostics show.
 pub const LOAD_NAMES: [&str; 2] = ["cpu", "bandwidth"];

@@ -14,7 +14,8 @@ use wire::{Contact, Key, KeyPair, ResourceId, Time};
 
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
-use crate::node::{Alarm, Node, Purpose};
+use crate::node::{Alarm, Node};
+use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
 use crate::storage::{Devices, encode_addresses};
 

@@ -16,7 +16,8 @@ use std::time::Duration;
 use wire::p2pp::{Message, MessageType, Object, RecordSummary};
 use wire::{Contact, NodeId, Time};
 
-use crate::node::{Alarm, Node, Purpose};
+use crate::node::{Alarm, Node};
+use crate::request::Purpose;
 use crate::storage::Stored;
 
 /// How often what we hold is compared with who should hold it.

@@ -19,8 +19,9 @@ use wire::p2pp::{
 use wire::{Contact, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::event::OpId;
-use crate::node::{Alarm, Node, Purpose, millis};
+use crate::node::{Alarm, Node, millis};
 use crate::report::Hop;
+use crate::request::Purpose;
 
 /// Names one search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]

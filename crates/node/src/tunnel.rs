@@ -20,7 +20,8 @@ use std::time::Duration;
 use wire::p2pp::{Builder, Code, Message, MessageType, Object};
 use wire::{Contact, HashAlgorithm, KeyPair, NodeId, PublicKey, RngExt, Time};
 
-use crate::node::{ANSWER_TIMEOUT, Alarm, Node, Purpose, millis};
+use crate::node::{Alarm, Node, millis};
+use crate::request::{ANSWER_TIMEOUT, Purpose};
 
 /// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
 /// piece header (11) and a cookie (20).
