@@ -270,7 +270,9 @@ impl Node {
                 _ => 0,
             };
             granted = self.storage.refresh(now, &summary, Duration::from_secs(seconds.into()));
-            if let (Some(_), Some(source)) = (granted, message.header.source) {
+            if let (Some(_), Some(source)) = (granted, message.header.source)
+                && self.is_at(source, remote)
+            {
                 self.storage.held_also_by(now, &summary, source);
             }
         }
@@ -278,6 +280,13 @@ impl Node {
             Some(granted) => self.answer_granted(now, remote, message, granted),
             None => self.refuse(now, remote, message, Code::NOT_FOUND, ""),
         }
+    }
+
+    /// Whether our table has this peer at this address: it answered there. What an unsigned request
+    /// says of its sender is believed of no one else.
+    fn is_at(&self, id: NodeId, address: SocketAddr) -> bool {
+        let nearest = self.standing.as_ref().map(|s| s.table.route(id.key(), 1));
+        nearest.is_some_and(|r| r.contacts().contains(&Contact { id, address }))
     }
 
     fn answer_granted(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, granted: Duration) {

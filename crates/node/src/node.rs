@@ -314,9 +314,7 @@ impl Node {
             Class::Indication => self.handle_indication(now, remote, &message),
             Class::Response | Class::ResponseAck => self.handle_response(now, remote, &message),
             Class::RequestReceived => {
-                if self.transactions.client(header.transaction, remote).is_some() {
-                    self.link.proofs.prove(now, remote);
-                }
+                self.prove_by_answer(now, remote, header.transaction);
                 self.transactions.acknowledged(header.transaction, remote);
             }
             Class::ResponseReceived => {

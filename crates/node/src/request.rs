@@ -134,11 +134,10 @@ impl Node {
             let ack = header.acknowledgement(responder);
             self.send_peer(now, header.message, remote, Builder::new(&ack).finish());
         }
+        self.prove_by_answer(now, remote, header.transaction);
         let Some(client) = self.transactions.client(header.transaction, remote) else {
             return self.link.count_drop("late answer");
         };
-        // It knew a random number that only travelled to this address.
-        self.link.proofs.prove(now, remote);
         if header.code == Code::PROOF_REQUIRED {
             return self.prove_ourselves(now, remote, message);
         }
@@ -158,6 +157,15 @@ impl Node {
         let id = if is_direct { header.responder } else { expected };
         self.learn_alive(now, remote, id, expected, header.from_peer || !is_direct, rtt);
         self.handle_answer(now, remote, client.purpose, message, rtt);
+    }
+
+    /// Who answers a question of ours knew a random number that only travelled to its address. The
+    /// number of a request that we pass on is the originator's: knowing it proves nothing.
+    pub(crate) fn prove_by_answer(&mut self, now: Time, remote: SocketAddr, transaction: TransactionId) {
+        let client = self.transactions.client(transaction, remote);
+        if client.is_some_and(|c| !matches!(c.purpose, Purpose::Forward(_))) {
+            self.link.proofs.prove(now, remote);
+        }
     }
 
     /// Repeats a request with the cookie that proves our address.

@@ -36,6 +36,10 @@ const MAX_QUEUE: usize = 64;
 /// Most calls' streams, and most messages being put together, at once.
 const MAX_STREAMS: usize = 2_048;
 
+/// Most messages being put together whose first piece came from one address: pieces carry no
+/// signature yet, so nobody shall take the room of all.
+const MAX_ASSEMBLIES_BY: usize = 64;
+
 /// A message that is not complete by then never will be.
 const ASSEMBLY_LIFETIME: Duration = Duration::from_secs(15);
 
@@ -68,6 +72,8 @@ struct Stream {
 struct Assembly {
     pieces: Vec<Option<Vec<u8>>>,
     started: Time,
+    /// Where the first piece came from.
+    by: SocketAddr,
 }
 
 /// Everything about SIP between this peer and others.
@@ -118,20 +124,21 @@ impl Tunnels {
     }
 
     /// Puts a piece to the others of its message; returns the message when it is complete.
-    fn assemble(&mut self, now: Time, from: NodeId, piece: &[u8]) -> Option<Vec<u8>> {
+    fn assemble(&mut self, now: Time, by: SocketAddr, from: NodeId, piece: &[u8]) -> Option<Vec<u8>> {
         let (head, bytes) = piece.split_first_chunk::<6>()?;
         let number = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let (index, count) = (usize::from(head[4]), usize::from(head[5]));
         if count == 0 || count > MAX_PIECES || index >= count {
             return None;
         }
-        if !self.assembling.contains_key(&(from, number)) && self.assembling.len() >= MAX_STREAMS {
+        if !self.assembling.contains_key(&(from, number)) {
             self.assembling.retain(|_, a| now.since(a.started) < ASSEMBLY_LIFETIME);
-            if self.assembling.len() >= MAX_STREAMS {
+            let of_this_address = self.assembling.values().filter(|a| a.by == by).count();
+            if self.assembling.len() >= MAX_STREAMS || of_this_address >= MAX_ASSEMBLIES_BY {
                 return None;
             }
         }
-        let fresh = || Assembly { pieces: vec![None; count], started: now };
+        let fresh = || Assembly { pieces: vec![None; count], started: now, by };
         let assembly = self.assembling.entry((from, number)).or_insert_with(fresh);
         if assembly.pieces.len() != count {
             return None;
@@ -269,7 +276,7 @@ impl Node {
         };
         let envelope = match content {
             CONTENT_ENVELOPE => Some(bytes.to_vec()),
-            CONTENT_PIECE => self.tunnels.assemble(now, source, bytes),
+            CONTENT_PIECE => self.tunnels.assemble(now, remote, source, bytes),
             _ => return self.refuse(now, remote, message, Code::BAD_REQUEST, "unknown content"),
         };
         let answer = Builder::new(&self.answer_header(message, Code::OK)).finish();
@@ -393,12 +400,13 @@ mod tests {
         let mut tunnels = Tunnels::default();
         let piece = |index: u8, bytes: &[u8]| [&[0, 0, 0, 7, index, 3], bytes].concat();
         let now = Time::ZERO;
-        assert_eq!(tunnels.assemble(now, id(1), &piece(2, b"c")), None);
-        assert_eq!(tunnels.assemble(now, id(1), &piece(0, b"a")), None);
-        assert_eq!(tunnels.assemble(now, id(9), &piece(1, b"x")), None);
-        assert_eq!(tunnels.assemble(now, id(1), &piece(1, b"b")), Some(b"abc".to_vec()));
-        assert_eq!(tunnels.assemble(now, id(1), &[0, 0, 0, 8, 5, 3]), None);
-        assert_eq!(tunnels.assemble(now, id(1), &[0, 0, 0, 8, 0, 200]), None);
+        let by = "192.0.2.1:7080".parse().unwrap();
+        assert_eq!(tunnels.assemble(now, by, id(1), &piece(2, b"c")), None);
+        assert_eq!(tunnels.assemble(now, by, id(1), &piece(0, b"a")), None);
+        assert_eq!(tunnels.assemble(now, by, id(9), &piece(1, b"x")), None);
+        assert_eq!(tunnels.assemble(now, by, id(1), &piece(1, b"b")), Some(b"abc".to_vec()));
+        assert_eq!(tunnels.assemble(now, by, id(1), &[0, 0, 0, 8, 5, 3]), None);
+        assert_eq!(tunnels.assemble(now, by, id(1), &[0, 0, 0, 8, 0, 200]), None);
         tunnels.forget_old(now + ASSEMBLY_LIFETIME);
         assert!(tunnels.assembling.is_empty());
     }
@@ -409,5 +417,20 @@ mod tests {
         let b = stream_of(b"BYE x SIP/2.0\r\nVia: y\r\nCall-ID: 77\r\n\r\n");
         let c = stream_of(b"BYE x SIP/2.0\r\nCall-ID: 78\r\n\r\n");
         assert!(a == b && a != c);
+    }
+
+    #[test]
+    fn who_begins_many_messages_takes_nobody_elses_room() {
+        let mut tunnels = Tunnels::default();
+        let now = Time::ZERO;
+        let [greedy, modest] = ["192.0.2.1:7080", "192.0.2.2:7080"].map(|a| a.parse().unwrap());
+        for number in 0..10_000_u32 {
+            let piece = [&number.to_be_bytes()[..], &[0, 2], b"half"].concat();
+            tunnels.assemble(now, greedy, id(1), &piece);
+        }
+        assert_eq!(tunnels.assembling.len(), MAX_ASSEMBLIES_BY);
+        let half = |index: u8| [&[9, 9, 9, 9, index, 2][..], b"."].concat();
+        assert_eq!(tunnels.assemble(now, modest, id(2), &half(0)), None);
+        assert_eq!(tunnels.assemble(now, modest, id(2), &half(1)), Some(b"..".to_vec()));
     }
 }

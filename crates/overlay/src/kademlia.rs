@@ -353,8 +353,7 @@ impl Kademlia {
             let dues = this.table.peers().map(|p| (this.due(p), p.contact));
             dues.min_by_key(|&(due, _)| due)
         };
-        if let Some((due, contact)) = next(self).filter(|&(due, _)| due <= now) {
-            debug_assert!(due <= now);
+        if let Some((_, contact)) = next(self).filter(|&(due, _)| due <= now) {
             if let Some(peer) = self.table.peers_mut().find(|p| p.contact.id == contact.id) {
                 peer.asked = now;
             }
