@@ -1,3 +1,5 @@
+//! One table with its timers: the engine is played by hand, and whoever is pinged answers or not.
+
 use super::*;
 use proptest::prelude::*;
 use wire::HashAlgorithm;

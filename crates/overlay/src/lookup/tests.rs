@@ -1,3 +1,5 @@
+//! One search at a time: answers, silence and liars come by hand, or from a random network.
+
 use super::*;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};

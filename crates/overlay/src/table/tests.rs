@@ -1,3 +1,5 @@
+//! Who enters a bucket, who waits, who goes, and that the nearest are always known.
+
 use super::*;
 use proptest::prelude::*;
 use wire::HashAlgorithm;

@@ -1,3 +1,5 @@
+//! The four state machines of RFC 3261 section 17, with the mends of RFC 6026, over lossy and reliable ways.
+
 use proptest::prelude::*;
 use wire::sip::{self, Header};
 use wire::{ConnectionId, Seed};

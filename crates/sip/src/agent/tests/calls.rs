@@ -1,3 +1,5 @@
+//! Calls between phones at two peers, from the first ring to BYE, and what may cross on the way.
+
 use wire::sip::{Message, Method};
 
 use super::rig::{Habit, World, author, node, sdp};

@@ -1,3 +1,5 @@
+//! What strangers, loops and arbitrary bytes can do to a peer: nothing but draw the answers of RFC 3261.
+
 use proptest::prelude::*;
 use wire::Time;
 use wire::sip::{Message, Method};

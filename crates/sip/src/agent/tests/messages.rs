@@ -1,3 +1,5 @@
+//! MESSAGE between phones, credentials of strangers, and methods that a peer does not have.
+
 use wire::sip::{Message, Method};
 
 use super::rig::{DOMAIN, Habit, World};

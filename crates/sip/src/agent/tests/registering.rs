@@ -1,3 +1,5 @@
+//! REGISTER: challenges, renewal, wrong passwords, and several phones of one user.
+
 use wire::sip::{Message, Method, NameAddr};
 use wire::{ConnectionId, Time};
 

@@ -1,3 +1,5 @@
+//! REFER, blind and attended, wherever the three phones are: who hears whom in the end.
+
 use wire::sip::Method;
 
 use super::rig::{Habit, World};
