@@ -60,9 +60,9 @@ fn with_its_bootstrap_dead_a_peer_joins_through_the_host_cache() {
 #[test]
 fn with_everybody_dead_who_led_it_in_a_peer_joins_through_others_it_met() {
     let dirs = [tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap()];
-    let founder = Peer::ready(dirs[0].path(), &[]);
-    let bootstrap = founder.address("listen").to_string();
-    let through = ["--bootstrap", &bootstrap];
+    let founder = Peer::ready(dirs[0].path(), &["up"]);
+    let bootstrap = founder.address();
+    let through = ["up", "--bootstrap", &bootstrap];
     let mut other = Peer::ready(dirs[1].path(), &through);
     other.wait_until("it is online", 10, |p| p.status()["online"] == true);
     let mut guest = Peer::ready(dirs[2].path(), &through);
@@ -71,26 +71,26 @@ fn with_everybody_dead_who_led_it_in_a_peer_joins_through_others_it_met() {
     drop(founder);
     let mut guest = Peer::ready(dirs[2].path(), &through);
     guest.wait_until("it is online again", 15, |p| p.status()["online"] == true);
-    let neighbors = guest.ask(&["overlay", "neighbors"])["neighbors"].to_string();
-    assert!(neighbors.contains(&other.address("listen").to_string()), "{neighbors}");
+    let neighbors = guest.get(&["overlay", "neighbors"])["neighbors"].to_string();
+    assert!(neighbors.contains(&other.address()), "{neighbors}");
 }
 
 #[test]
 fn a_founder_that_comes_back_joins_its_overlay_or_founds_it_again() {
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];
-    let founder = Peer::ready(dirs[0].path(), &["--overlay-name", "camp"]);
-    let bootstrap = founder.address("listen").to_string();
-    let back = ["--overlay-name", "camp", "--listen", &bootstrap, "--sip", ANY];
-    let mut guest = Peer::ready(dirs[1].path(), &["--bootstrap", &bootstrap]);
+    let founder = Peer::ready(dirs[0].path(), &["up", "--overlay-name", "camp"]);
+    let bootstrap = founder.address();
+    let back = ["up", "--overlay-name", "camp", "--listen", &bootstrap, "--sip", ANY];
+    let mut guest = Peer::ready(dirs[1].path(), &["up", "--bootstrap", &bootstrap]);
     guest.wait_until("it is online", 10, |p| p.status()["online"] == true);
     founder.down();
-    let mut founder = Peer::up(dirs[0].path(), &back);
+    let mut founder = Peer::spawn(dirs[0].path(), &back);
     founder.wait_until("it is back", 15, |p| p.status()["neighbors"].as_u64() >= Some(1));
     guest.down();
     founder.down();
     // Nobody is left to ask, and the guest waits for the founder.
-    let mut founder = Peer::up(dirs[0].path(), &back);
-    let mut guest = Peer::ready(dirs[1].path(), &["--bootstrap", &bootstrap]);
+    let mut founder = Peer::spawn(dirs[0].path(), &back);
+    let mut guest = Peer::ready(dirs[1].path(), &["up", "--bootstrap", &bootstrap]);
     founder.wait_until("it founded again", 20, |p| p.status()["online"] == true);
     guest.wait_until("it joined", 30, |p| p.status()["online"] == true);
     assert_eq!(guest.status()["overlay"]["name"], "camp");
