@@ -284,7 +284,8 @@ pub struct CallReport {
 pub struct MessageReport {
     /// Its name.
     pub message_id: String,
-    /// `sent`, `held`, `delivered`, `read` or `failed`.
+    /// `delivered` when a phone of theirs or the inbox of their peer took it, else `failed`. (`sent`,
+    /// `held` and `read` are for messages that wait for a friend: not yet.)
     pub state: String,
     /// Why.
     pub reason: String,
@@ -307,7 +308,7 @@ pub struct InboxMessage {
     pub text: String,
     /// When it came, in Unix seconds.
     pub time: u64,
-    /// `delivered` when a phone took it, `held` when it waits here.
+    /// `delivered`: it reached the peer where its owner reads it.
     pub state: String,
 }
 

@@ -93,14 +93,8 @@ impl Node {
         objects: &[Object<'_>],
         purpose: Purpose,
     ) {
-        let deadline = now + ANSWER_TIMEOUT;
-        let mut header = self.header(message);
-        header.deadline_ms = millis(ANSWER_TIMEOUT);
-        let mut builder = Builder::new(&header);
-        objects.iter().for_each(|o| {
-            builder.push(o);
-        });
-        self.request(now, to, message, header.transaction, builder.finish(), deadline, purpose);
+        let (transaction, question) = self.question(message, objects);
+        self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
     }
 
     /// Asks one peer for something that changes its state, signed.
@@ -112,15 +106,20 @@ impl Node {
         objects: &[Object<'_>],
         purpose: Purpose,
     ) {
-        let deadline = now + ANSWER_TIMEOUT;
+        let (transaction, question) = self.question(message, objects);
+        let bytes = question.sign(&self.identity.peer);
+        self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);
+    }
+
+    /// A request with the time that a direct question has.
+    fn question(&mut self, message: MessageType, objects: &[Object<'_>]) -> (TransactionId, Builder) {
         let mut header = self.header(message);
         header.deadline_ms = millis(ANSWER_TIMEOUT);
         let mut builder = Builder::new(&header);
         objects.iter().for_each(|o| {
             builder.push(o);
         });
-        let bytes = builder.sign(&self.identity.peer);
-        self.request(now, to, message, header.transaction, bytes, deadline, purpose);
+        (header.transaction, builder)
     }
 
     // ---- what became of it ---------------------------------------------------------------------
