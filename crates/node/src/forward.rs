@@ -51,12 +51,12 @@ impl Node {
         if self.answer_routed_here(now, remote, message, &target) {
             return;
         }
+        if header.ttl <= 1 {
+            return self.refuse(now, remote, message, Code::TTL_EXCEEDED, "");
+        }
         // Its answer will be longer, comes with an acknowledgement before, and is repeated.
         if !self.link.proofs.is_proven(now, remote) {
             return self.demand_proof(now, remote, message);
-        }
-        if header.ttl <= 1 {
-            return self.refuse(now, remote, message, Code::TTL_EXCEEDED, "");
         }
         self.pass_on(now, remote, key, message, &target);
     }
