@@ -39,10 +39,13 @@
 //! the list below. The tests in `suite.rs` run on it by themselves.
 
 pub mod attached;
+mod care;
+pub mod chord;
 pub mod kademlia;
 pub mod lookup;
 pub mod overlay;
 pub mod recent;
+mod ring;
 pub mod table;
 
 #[cfg(test)]
@@ -110,6 +113,8 @@ macro_rules! algorithms {
 }
 
 algorithms! {
+    /// A ring of successors and fingers (Stoica et al., 2001).
+    Chord = 0 in chord,
     /// A tree of XOR distances (Maymounkov and Mazières, 2002); the default.
     Kademlia = 2 in kademlia,
 }

@@ -35,6 +35,10 @@ pub const MAX_ASKS_PER_PATH: usize = 48;
 /// but a list of inventions at a victim's address must not become a flood.
 pub const MAX_ASKS_PER_ADDRESS: usize = 2;
 
+/// Peers on the way that must have spoken beside the holders that were named to us: the two nearest
+/// before the key, since those know best who stands behind it.
+const WITNESSES: usize = 2;
+
 /// When a search has reached its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goal {
@@ -358,24 +362,27 @@ impl Lookup {
 
     /// The peers that matter on a path, by their place: the nearest `width` that have not failed and
     /// are not another path's. Slow ones are there, but take nobody's place.
+    ///
+    /// Where holders are named by others, the nearest on the way matter beside them, so that a peer
+    /// that knows its neighbours badly, or lies, does not end the search with its word.
     fn window(&self, path: usize) -> impl Iterator<Item = (usize, &Candidate)> {
-        let mut left = self.config.width;
-        self.paths[path]
-            .candidates
-            .iter()
-            .enumerate()
-            .filter(move |(_, c)| match c.state {
+        let candidates = &self.paths[path].candidates;
+        let is_named = |c: &Candidate| !c.order.0;
+        let beside = if candidates.iter().any(is_named) { WITNESSES } else { self.config.width };
+        let mut left = [self.config.width, beside];
+        candidates.iter().enumerate().filter(move |(_, c)| {
+            let usable = match c.state {
                 State::Failed => false,
                 State::Waiting => self.may_ask(path, &c.contact),
                 _ => true,
-            })
-            .take_while(move |(_, c)| {
-                let inside = left > 0;
-                if !matches!(c.state, State::Slow { .. }) {
-                    left = left.saturating_sub(1);
-                }
-                inside
-            })
+            };
+            let left = &mut left[usize::from(c.order.0)];
+            let inside = usable && *left > 0;
+            if inside && !matches!(c.state, State::Slow { .. }) {
+                *left -= 1;
+            }
+            inside
+        })
     }
 
     fn next_on(&self, path: usize) -> Option<usize> {

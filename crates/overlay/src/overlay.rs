@@ -154,6 +154,8 @@ pub enum Reason {
     Refresh,
     /// Look up our own place, to know our neighbours.
     Neighbors,
+    /// Swap tables with a neighbour.
+    Stabilise,
     /// A peer that was mentioned waits to be asked whether it lives.
     Verify,
     /// A question of a lookup takes longer than expected: ask somebody else beside.
@@ -169,6 +171,7 @@ impl Reason {
             Reason::Check => "check",
             Reason::Refresh => "refresh",
             Reason::Neighbors => "neighbors",
+            Reason::Stabilise => "stabilise",
             Reason::Verify => "verify",
             Reason::Patience => "patience",
             Reason::GiveUp => "give-up",

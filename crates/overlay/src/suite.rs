@@ -98,14 +98,13 @@ pub(crate) fn routes_end_at_replicas(algorithm: Algorithm) {
         let mut at = net.pick();
         let mut path = vec![contact(at).id];
         let end = loop {
-            match net.overlay(at).route(&key, REPLICAS) {
-                Route::Replicas { .. } => break contact(at).id,
-                Route::Toward(contacts) => {
-                    let next = next_hop(&contacts, 0, |id| path.contains(id)).expect("a way on");
-                    at = net::index(&next);
-                    path.push(next.id);
-                }
+            let route = net.overlay(at).route(&key, REPLICAS);
+            if route.includes_self() {
+                break contact(at).id;
             }
+            let next = next_hop(route.contacts(), 0, |id| path.contains(id)).expect("a way on");
+            at = net::index(&next);
+            path.push(next.id);
             assert!(path.len() < 30, "no end in sight");
         };
         assert!(holders(&net, &key).contains(&end), "a route ended short of the holders");

@@ -51,12 +51,19 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// A peer that answered just now.
+    pub(crate) fn new(now: Time, contact: Contact, rtt: Option<Duration>) -> Self {
+        let mut peer = Peer { contact, heard: now, asked: now, failures: 0, rtt: 0 };
+        peer.hear(now, contact.address, rtt);
+        peer
+    }
+
     /// Smoothed round-trip time.
     pub fn rtt(&self) -> Option<Duration> {
         (self.rtt > 0).then(|| Duration::from_micros(u64::from(self.rtt)))
     }
 
-    fn hear(&mut self, now: Time, address: SocketAddr, rtt: Option<Duration>) {
+    pub(crate) fn hear(&mut self, now: Time, address: SocketAddr, rtt: Option<Duration>) {
         self.contact.address = address;
         self.heard = now;
         self.failures = 0;
@@ -261,9 +268,7 @@ impl Table {
                 return Admission::Waits;
             }
         }
-        let mut peer = Peer { contact, heard: now, asked: now, failures: 0, rtt: 0 };
-        peer.hear(now, contact.address, rtt);
-        bucket.peers.push(peer);
+        bucket.peers.push(Peer::new(now, contact, rtt));
         self.trim();
         Admission::Added
     }
