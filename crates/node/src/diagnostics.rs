@@ -394,6 +394,9 @@ impl Node {
             builder.push(&if near { Object::NeighborTable(list) } else { Object::RoutingTable(list) });
         }
         self.respond(now, remote, message, builder);
+        if message.header.from_peer {
+            self.learn_mentioned(now, message);
+        }
     }
 
     pub(crate) fn answer_query(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {

@@ -408,7 +408,8 @@ impl Node {
         while self.ledger.may_maintain(now) {
             let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
             self.ledger.spend_upkeep(match wish {
-                Upkeep::Ping(_) | Upkeep::Exchange(_) => REQUEST_COST,
+                Upkeep::Ping(_) | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
+                Upkeep::Exchange { give: true, .. } => REQUEST_COST + TABLE_COST,
                 Upkeep::Lookup { width, .. } => REQUEST_COST * width,
             });
             match wish {
@@ -416,15 +417,19 @@ impl Node {
                     let to = (contact.address, Some(contact.id));
                     self.ask(now, to, MessageType::KeepAlive, &[], Purpose::KeepAlive);
                 }
-                Upkeep::Exchange(contact) => {
-                    let to = (contact.address, Some(contact.id));
+                Upkeep::Exchange { with, give, rows } => {
+                    let to = (with.address, Some(with.id));
                     let wanted = RequestOptions {
-                        routing_table: true,
-                        neighbor_table: true,
+                        routing_table: rows,
+                        neighbor_table: !rows,
                         partial: true,
                         ..RequestOptions::default()
                     };
-                    let objects = [Object::RequestOptions(wanted)];
+                    let ours = if give { self.neighbors_to_give() } else { Vec::new() };
+                    let mut objects = vec![Object::RequestOptions(wanted)];
+                    if give {
+                        objects.push(Object::NeighborTable(PeerList::Contacts(&ours)));
+                    }
                     self.ask(now, to, MessageType::ExchangeTable, &objects, Purpose::Exchange);
                 }
                 Upkeep::Lookup { key, width } => {
@@ -434,6 +439,12 @@ impl Node {
             }
         }
         self.timers.set(Alarm::Upkeep, self.ledger.may_maintain_at(now));
+    }
+
+    fn neighbors_to_give(&self) -> Vec<Contact> {
+        let mut ours = self.standing.as_ref().map(|s| s.table.neighbors()).unwrap_or_default();
+        ours.truncate(NEIGHBORS_GIVEN);
+        ours
     }
 
     /// Slows upkeep down as spending nears the ceiling, so that it never has to stop.
@@ -501,6 +512,12 @@ impl Node {
 
 /// Bytes that a request for upkeep costs us, about, with its headers and one repetition in ten.
 const REQUEST_COST: usize = 150;
+
+/// Bytes more that a request with our neighbours costs us.
+const TABLE_COST: usize = 900;
+
+/// Neighbours named in such a request, as many as fit a datagram with room for a cookie.
+const NEIGHBORS_GIVEN: usize = 14;
 
 /// Room one short Peer-Info with a 256-bit identity and an IPv6 address takes.
 pub(crate) const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);

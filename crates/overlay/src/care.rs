@@ -139,6 +139,11 @@ impl Care {
         self.failures > OUTAGE
     }
 
+    /// Somebody said goodbye.
+    pub(crate) fn left(&mut self, now: Time, id: &NodeId) {
+        self.recent.remember(now, id, FAILED_SPAN);
+    }
+
     // --- pings of mentioned peers ---------------------------------------------------------------
 
     /// Somebody for whom there is a place was mentioned; the less `urgency`, the sooner it is asked.

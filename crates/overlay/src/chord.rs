@@ -20,40 +20,16 @@ use std::time::Duration;
 use wire::{Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 
 use crate::Algorithm;
-use crate::care::{ASKED_SPAN, Care, NEVER};
-use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Standing, Upkeep};
-use crate::ring::{self, Ring};
-use crate::table::{MAX_BASE_BITS, Peer, prefix};
+use crate::care::NEVER;
+use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
+use crate::ring::{self, Change, IN_CELL, Ring, Shape};
+use crate::table::{MAX_BASE_BITS, Peer};
 
 /// One walks up to a key, and the holders stand behind it.
 pub const METRIC: Metric = Metric { rank: ring::after, progress: Some(ring::before) };
 
-/// Successors at least, and at most; between them twice the logarithm of the network's size, with
-/// which a ring survives the death of half of its peers at once (Stoica et al., section V).
-const SUCCESSORS: (usize, usize) = (8, 24);
-
 /// Predecessors. To say that it holds a key a peer must know as many before it as hold each key.
 const PREDECESSORS: usize = 16;
-
-/// Peers of one interval that are kept.
-const FINGERS: usize = 3;
-
-/// Peers of one network prefix in one interval, and in the table.
-const PREFIX_IN_INTERVAL: usize = 2;
-const PREFIX_IN_TABLE: usize = 10;
-
-/// A finger makes room for one that answers in less than this share of its time.
-const QUICKER: f32 = 0.8;
-
-/// A peer silent for this long is asked whether it lives, the next on either side sooner.
-const CHECK_AFTER: Duration = Duration::from_secs(300);
-const CHECK_NEXT_AFTER: Duration = Duration::from_secs(60);
-
-/// The least time between two such questions: at 230 bytes each they cost at most 58 bytes/s.
-const CHECK_GAP: Duration = Duration::from_secs(4);
-
-/// A suspect is asked again after this time.
-const RECHECK: Duration = Duration::from_secs(10);
 
 /// Between two swaps of lists: at first, while something changes, and at most. A swap costs about
 /// 1,100 bytes, so that one in two minutes is 9 bytes/s.
@@ -79,14 +55,12 @@ const NEIGHBORS_WIDTH: usize = 4;
 pub struct Chord {
     ring: Ring,
     base_bits: u32,
-    care: Care,
     stabilise_at: Time,
     stabilise_wait: Duration,
     /// Whether a successor or predecessor came or went since the last swap.
     changed: bool,
     /// The swaps done: every other goes to the next successor.
     turn: usize,
-    check_at: Time,
     fix_at: Time,
     /// The interval searched last; they are fixed in turn.
     fixed: u16,
@@ -96,146 +70,60 @@ pub struct Chord {
 
 /// A Chord with the default figures; see [`crate::build`].
 pub fn build(local: NodeId, base_bits: u8, seed: Seed, _now: Time) -> Box<dyn Overlay> {
-    Box::new(Chord {
-        ring: Ring::new(local),
-        base_bits: u32::from(base_bits.clamp(1, MAX_BASE_BITS)),
-        care: Care::new(seed),
-        stabilise_at: NEVER,
-        stabilise_wait: STABILISE.0,
-        changed: false,
-        turn: 0,
-        check_at: NEVER,
-        fix_at: NEVER,
-        fixed: 0,
-        neighbors_at: NEVER,
-        neighbors_wait: NEIGHBORS.0,
-    })
+    Box::new(Chord::new(local, base_bits, seed))
+}
+
+/// Successors to keep: twice the logarithm of the size that the place of the eighth tells. With so
+/// many a ring survives the death of half of its peers at once (Stoica et al., section V).
+fn successors(eighth: &Distance) -> usize {
+    // 2^n arcs as long as that to the eighth make up the ring.
+    let arcs = if *eighth == Distance::ZERO { 0 } else { eighth.leading_zeros() as usize };
+    (2 * (arcs + 3)).clamp(8, 24)
+}
+
+/// The interval of a finger: its digit's place, counted from the lowest, and the digit.
+fn interval(local: &Key, key: &Key, base_bits: u32) -> u16 {
+    let (bits, distance) = (local.bits(), local.clockwise_to(key));
+    let top = bits.saturating_sub(1 + distance.leading_zeros());
+    let digit = top / base_bits;
+    let places = (digit * base_bits..((digit + 1) * base_bits).min(bits)).rev();
+    let value = places.fold(0, |value, place| value << 1 | bit_of(&distance, bits - 1 - place));
+    ((digit << base_bits) | value) as u16
 }
 
 impl Chord {
-    // --- whom to know ---------------------------------------------------------------------------
-
-    /// How many successors to know, by the size of the ring that their density tells.
-    fn list_len(&self) -> usize {
-        let (least, most) = SUCCESSORS;
-        let Some(last) = self.ring.successors(least).last() else { return least };
-        let share = self.ring.distance(last.contact.id.key()).leading_zeros() as usize;
-        // 2^share arcs as long as that to the eighth successor make up the ring.
-        (2 * (share + 3)).clamp(least, most)
-    }
-
-    /// Whether this place among the peers is that of a neighbour.
-    fn is_near(&self, place: usize) -> bool {
-        place < self.list_len() || place + PREDECESSORS >= self.ring.peers().len()
-    }
-
-    /// The interval of a finger: its digit's place and the digit.
-    fn interval(&self, distance: &Distance) -> u16 {
-        let bits = self.ring.local().key().bits();
-        let top = bits.saturating_sub(1 + distance.leading_zeros());
-        let digit = top / self.base_bits;
-        let mut value = 0u32;
-        for bit in (digit * self.base_bits..((digit + 1) * self.base_bits).min(bits)).rev() {
-            value = value << 1 | bit_of(distance, bits - 1 - bit);
+    fn new(local: NodeId, base_bits: u8, seed: Seed) -> Self {
+        let base_bits = u32::from(base_bits.clamp(1, MAX_BASE_BITS));
+        let shape = Shape { successors, predecessors: PREDECESSORS, cell: interval, base_bits };
+        Chord {
+            ring: Ring::new(local, shape, seed),
+            base_bits,
+            stabilise_at: NEVER,
+            stabilise_wait: STABILISE.0,
+            changed: false,
+            turn: 0,
+            fix_at: NEVER,
+            fixed: 0,
+            neighbors_at: NEVER,
+            neighbors_wait: NEIGHBORS.0,
         }
-        ((digit << self.base_bits) | value) as u16
     }
 
-    fn interval_of(&self, id: &NodeId) -> u16 {
-        self.interval(&self.ring.distance(id.key()))
-    }
-
-    /// The fingers in an interval, without the neighbours there.
-    fn fingers(&self, interval: u16) -> impl Iterator<Item = (usize, &Peer)> {
-        let all = self.ring.peers().iter().enumerate();
-        all.filter(move |(place, p)| !self.is_near(*place) && self.interval_of(&p.contact.id) == interval)
-    }
-
-    fn prefix_allows(&self, contact: &Contact) -> bool {
-        let Some(network) = prefix(contact.address.ip()) else { return true };
-        let same = |p: &Peer| p.contact.id != contact.id && prefix(p.contact.address.ip()) == Some(network);
-        let interval = self.interval_of(&contact.id);
-        let in_interval = self.fingers(interval).filter(|(_, p)| same(p)).count();
-        let in_table = self.ring.peers().iter().filter(|p| same(p)).count();
-        in_interval < PREFIX_IN_INTERVAL && in_table < PREFIX_IN_TABLE
-    }
-
-    /// Whether an answer of this stranger would bring it into the table.
-    fn has_place_for(&self, contact: &Contact) -> bool {
-        if contact.id == self.ring.local() || self.ring.get(&contact.id).is_some() {
-            return false;
-        }
-        let place = self.ring.place(contact.id.key());
-        // Entering, it moves everybody behind it one place on.
-        let near = place < self.list_len() || place + PREDECESSORS > self.ring.peers().len();
-        let interval = self.interval_of(&contact.id);
-        (near || self.fingers(interval).filter(|(_, p)| p.failures == 0).count() < FINGERS)
-            && self.prefix_allows(contact)
-    }
-
-    fn hear(&mut self, now: Time, contact: Contact, rtt: Option<Duration>) {
-        if contact.id == self.ring.local() {
-            return;
-        }
-        self.care.heard();
-        if let Some(peer) = self.ring.get_mut(&contact.id) {
-            peer.hear(now, contact.address, rtt);
-            return;
-        }
-        if !self.has_place_for(&contact) && !self.takes_place(&contact, rtt) {
-            return;
-        }
-        let alone = self.ring.len() == 0;
-        let place = self.ring.insert(Peer::new(now, contact, rtt));
-        self.care.welcome(contact);
-        if alone {
-            self.join(now);
-        }
-        if self.is_near(place) {
-            self.change(now);
-        }
-        self.trim();
-        self.check_at = self.check_at.min(now + CHECK_NEXT_AFTER);
-    }
-
-    /// A quicker peer takes the place of the slowest finger of its interval, which goes.
-    fn takes_place(&mut self, contact: &Contact, rtt: Option<Duration>) -> bool {
-        let (Some(rtt), true) = (rtt, self.prefix_allows(contact)) else { return false };
-        let known = contact.id == self.ring.local() || self.ring.get(&contact.id).is_some();
-        let interval = self.interval_of(&contact.id);
-        let slowest = self.fingers(interval).max_by_key(|(_, p)| (p.failures, p.rtt()));
-        let Some((place, peer)) = slowest.filter(|_| !known) else { return false };
-        let quicker = peer.rtt().is_some_and(|old| rtt < old.mul_f32(QUICKER));
-        if quicker {
-            self.ring.remove(place);
-        }
-        quicker
-    }
-
-    /// Lets go whoever is a neighbour no longer and has no place as a finger.
-    fn trim(&mut self) {
-        let mut place = self.list_len();
-        while place + PREDECESSORS < self.ring.peers().len() {
-            let interval = self.interval_of(&self.ring.peers()[place].contact.id);
-            let rank = |(_, p): &(usize, &Peer)| (p.failures, p.rtt().is_none(), p.rtt());
-            let crowd = self.fingers(interval).count();
-            match self.fingers(interval).max_by_key(rank).filter(|_| crowd > FINGERS) {
-                Some((worst, _)) => {
-                    self.ring.remove(worst);
-                }
-                None => place += 1,
-            }
+    fn note(&mut self, now: Time, change: Change) {
+        match change {
+            Change::First => self.join(now),
+            Change::Near => self.change(now),
+            Change::Far | Change::Nothing => {}
         }
     }
 
     // --- joining and stabilising ----------------------------------------------------------------
 
     fn join(&mut self, now: Time) {
-        self.care.join(now);
         self.neighbors_wait = NEIGHBORS.0;
         self.stabilise_wait = STABILISE.0;
         // A moment's wait lets the other bootstrap peers answer too.
-        let pause = Duration::from_millis(self.care.rng.random_range(40..120));
+        let pause = Duration::from_millis(self.ring.care.rng.random_range(40..120));
         self.neighbors_at = now + pause;
         self.stabilise_at = now + pause * 8;
         self.fix_at = now + pause * 16;
@@ -245,25 +133,24 @@ impl Chord {
     fn change(&mut self, now: Time) {
         self.changed = true;
         let soon = self.stabilise_wait.min(STABILISE.1 / 2);
-        let soon = now + self.care.jittered(soon);
+        let soon = now + self.ring.care.jittered(soon);
         self.stabilise_at = self.stabilise_at.min(soon);
     }
 
     fn stabilise(&mut self, now: Time) {
         self.turn += 1;
-        let near = self.list_len();
-        let successors = self.ring.successors(near).count();
+        let successors = self.ring.successors().count();
         let partner = match self.turn % 4 {
             // The predecessor knows whom we ought to have as successors, the farther ones know the rest.
-            2 => self.ring.predecessors(1).next().map(ring::contact),
+            2 => self.ring.predecessors().next().map(ring::contact),
             0 if successors > 0 => {
-                let pick = self.care.rng.random_range(0..successors);
-                self.ring.successors(near).nth(pick).map(ring::contact)
+                let pick = self.ring.care.rng.random_range(0..successors);
+                self.ring.successors().nth(pick).map(ring::contact)
             }
-            _ => self.ring.successors(1).next().map(ring::contact),
+            _ => self.ring.successors().next().map(ring::contact),
         };
         if let Some(contact) = partner {
-            self.care.wish(Upkeep::Exchange(contact));
+            self.ring.care.wish(Upkeep::Exchange { with: contact, give: false, rows: false });
         }
         let (_, least, most) = STABILISE;
         self.stabilise_wait = match self.changed && self.stabilise_wait >= least {
@@ -271,57 +158,14 @@ impl Chord {
             false => (self.stabilise_wait * 2).min(most),
         };
         self.changed = false;
-        self.stabilise_at = now + self.care.jittered(self.stabilise_wait);
+        self.stabilise_at = now + self.ring.care.jittered(self.stabilise_wait);
     }
 
     fn look_up_neighbors(&mut self, now: Time) {
         let key = *self.ring.local().key();
-        self.care.wish(Upkeep::Lookup { key, width: NEIGHBORS_WIDTH });
-        self.neighbors_at = now + self.care.jittered(self.neighbors_wait);
+        self.ring.care.wish(Upkeep::Lookup { key, width: NEIGHBORS_WIDTH });
+        self.neighbors_at = now + self.ring.care.jittered(self.neighbors_wait);
         self.neighbors_wait = (self.neighbors_wait * 2).min(NEIGHBORS.1);
-    }
-
-    // --- checking -------------------------------------------------------------------------------
-
-    fn due(&self, place: usize, peer: &Peer) -> Time {
-        let last = |id: &NodeId| id.key().as_bytes().last().copied().unwrap_or(0);
-        // The pair's own jitter, so that many tables filled in one minute do not all ask in another.
-        let spread = f32::from(last(&peer.contact.id) ^ last(&self.ring.local())) / 512.0;
-        let next = place == 0 || place + 1 == self.ring.peers().len();
-        let after = if next { CHECK_NEXT_AFTER } else { CHECK_AFTER };
-        match peer.failures {
-            0 => {
-                let due = peer.heard + self.care.paced(after).mul_f32(0.75 + spread);
-                due.max(peer.asked + ASKED_SPAN)
-            }
-            _ => peer.asked + RECHECK,
-        }
-    }
-
-    fn next_check(&self) -> Option<(Time, Contact)> {
-        let dues = self.ring.peers().iter().enumerate();
-        dues.map(|(place, p)| (self.due(place, p), p.contact)).min_by_key(|(due, _)| *due)
-    }
-
-    fn check(&mut self, now: Time) {
-        let mut floor = Time::ZERO;
-        if let Some((_, contact)) = self.next_check().filter(|(due, _)| *due <= now) {
-            if let Some(peer) = self.ring.get_mut(&contact.id) {
-                peer.asked = now;
-            }
-            self.care.wish(Upkeep::Ping(contact));
-            floor = now + self.care.jittered(CHECK_GAP);
-        }
-        self.check_at = self.next_check().map_or(NEVER, |(due, _)| due.max(floor));
-    }
-
-    /// Asks those mentioned who still have a place, as far as the allowance goes.
-    fn verify(&mut self, now: Time) {
-        while let Some(contact) = self.care.next_to_verify(now) {
-            if self.has_place_for(&contact) {
-                self.care.verify(now, contact);
-            }
-        }
     }
 
     // --- fingers --------------------------------------------------------------------------------
@@ -329,8 +173,8 @@ impl Chord {
     /// The intervals that the successors do not cover, from the widest on.
     fn far_intervals(&self) -> impl Iterator<Item = u16> {
         let bits = self.ring.local().key().bits();
-        let covered = self.ring.successors(self.list_len()).last();
-        let covered = covered.map_or(0, |p| self.interval_of(&p.contact.id));
+        let covered = self.ring.successors().last();
+        let covered = covered.map_or(0, |p| self.ring.cell_of(&p.contact.id));
         let digits = bits.div_ceil(self.base_bits);
         let all = (0..digits).rev().flat_map(move |digit| {
             (1..1u32 << self.base_bits).rev().map(move |value| ((digit << self.base_bits) | value) as u16)
@@ -339,20 +183,21 @@ impl Chord {
     }
 
     fn fix_fingers(&mut self, now: Time) {
-        let poor: Vec<u16> = self.far_intervals().filter(|i| self.fingers(*i).next().is_none()).collect();
+        let poor: Vec<u16> =
+            self.far_intervals().filter(|i| self.ring.in_cell(*i).next().is_none()).collect();
         // In turn, from the one fixed last towards the nearer ones.
         let next = poor.iter().copied().find(|i| *i < self.fixed).or(poor.first().copied());
-        let gap = if self.care.is_joining(now) { FIX_GAP_JOINING } else { FIX_GAP };
+        let gap = if self.ring.care.is_joining(now) { FIX_GAP_JOINING } else { FIX_GAP };
         let Some(interval) = next else {
-            self.fix_at = now + self.care.jittered(FIX_GAP);
+            self.fix_at = now + self.ring.care.jittered(FIX_GAP);
             return;
         };
         self.fixed = interval;
         let key = self.key_in(interval);
-        self.care.wish(Upkeep::Lookup { key, width: FIX_WIDTH });
+        self.ring.care.wish(Upkeep::Lookup { key, width: FIX_WIDTH });
         let rounds = poor.len().max(1) as u32;
-        let wait = if self.care.is_joining(now) { gap } else { (FIX / rounds).max(gap) };
-        self.fix_at = now + self.care.jittered(wait);
+        let wait = if self.ring.care.is_joining(now) { gap } else { (FIX / rounds).max(gap) };
+        self.fix_at = now + self.ring.care.jittered(wait);
     }
 
     /// A random key of an interval.
@@ -361,7 +206,7 @@ impl Chord {
         let bits = local.bits();
         let (digit, value) = (u32::from(interval) >> self.base_bits, u32::from(interval));
         let low = digit * self.base_bits;
-        let mut distance: [u8; Key::MAX_LEN] = self.care.rng.random();
+        let mut distance: [u8; Key::MAX_LEN] = self.ring.care.rng.random();
         for bit in low..bits {
             let wanted = bit < low + self.base_bits && value >> (bit - low) & 1 == 1;
             set_bit(&mut distance, bits - 1 - bit, wanted);
@@ -413,13 +258,13 @@ impl Overlay for Chord {
             return Route::Replicas { contacts: others.map(ring::contact).collect(), includes_self: true };
         }
         let before = self.ring.good(0..place).count();
-        if before == 0 || before + count <= self.list_len() {
+        if before == 0 || before + count <= self.ring.list_len() {
             // Our successors stand around the key, and we know all of them.
             let holders = self.ring.good(place..end).take(count).map(ring::contact).collect();
             return Route::Replicas { contacts: holders, includes_self: false };
         }
         // The nearest before the key; of those as near, by the power of two, the quickest.
-        let mut ahead: Vec<&Peer> = self.ring.good(0..place).rev().take(count + FINGERS).collect();
+        let mut ahead: Vec<&Peer> = self.ring.good(0..place).rev().take(count + IN_CELL).collect();
         ahead.sort_by_key(|p| {
             let zeros = ring::before(key, &p.contact.id).leading_zeros();
             (std::cmp::Reverse(zeros), p.rtt().is_none(), p.rtt())
@@ -429,51 +274,27 @@ impl Overlay for Chord {
 
     fn handle_peer(&mut self, now: Time, contact: Contact, evidence: Evidence) {
         match evidence {
-            Evidence::Alive { rtt } => self.hear(now, contact, rtt),
-            Evidence::Mentioned if self.has_place_for(&contact) => {
-                // Neighbours first, on either side.
-                let clockwise = self.ring.distance(contact.id.key());
-                let urgency = clockwise.min(ring::before(self.ring.local().key(), &contact.id));
-                self.care.mention(now, contact, urgency);
-                self.verify(now);
+            Evidence::Alive { rtt } => {
+                let change = self.ring.hear(now, contact, rtt);
+                self.note(now, change);
             }
-            Evidence::Mentioned => {}
+            Evidence::Mentioned => self.ring.mention(now, contact),
         }
     }
 
     fn handle_failure(&mut self, now: Time, id: &NodeId) {
-        let outage = self.care.failed(now, id);
-        let Some(place) = self.ring.find(id) else { return };
-        let near = self.is_near(place);
-        let Some(peer) = self.ring.get_mut(id) else { return };
-        peer.failures = peer.failures.saturating_add(1);
-        peer.asked = now;
-        if peer.failures >= 2 && !outage {
-            self.ring.remove(place);
-        } else {
-            self.check_at = self.check_at.min(now + RECHECK);
-        }
-        if near {
-            self.change(now);
-        }
+        let change = self.ring.fail(now, id);
+        self.note(now, change);
     }
 
     fn handle_leave(&mut self, now: Time, id: &NodeId) {
-        if let Some(place) = self.ring.find(id) {
-            let near = self.is_near(place);
-            self.ring.remove(place);
-            self.care.failed(now, id);
-            self.care.heard();
-            if near {
-                self.change(now);
-            }
-        }
+        let change = self.ring.leave(now, id);
+        self.note(now, change);
     }
 
     fn handle_timeout(&mut self, now: Time) {
         if self.ring.peers().is_empty() {
-            let never = NEVER;
-            (self.neighbors_at, self.stabilise_at, self.check_at, self.fix_at) = (never, never, never, never);
+            (self.neighbors_at, self.stabilise_at, self.fix_at) = (NEVER, NEVER, NEVER);
         }
         if self.neighbors_at <= now {
             self.look_up_neighbors(now);
@@ -481,22 +302,22 @@ impl Overlay for Chord {
         if self.stabilise_at <= now {
             self.stabilise(now);
         }
-        if self.check_at <= now {
-            self.check(now);
+        if self.ring.check_at <= now {
+            self.ring.check(now);
         }
         if self.fix_at <= now {
             self.fix_fingers(now);
         }
-        self.verify(now);
+        self.ring.verify(now);
     }
 
     fn poll_timeout(&self) -> Option<(Time, Reason)> {
         [
             (self.neighbors_at, Reason::Neighbors),
             (self.stabilise_at, Reason::Stabilise),
-            (self.check_at, Reason::Check),
+            (self.ring.check_at, Reason::Check),
             (self.fix_at, Reason::Refresh),
-            (self.care.verify_at(), Reason::Verify),
+            (self.ring.care.verify_at(), Reason::Verify),
         ]
         .into_iter()
         .min_by_key(|&(at, _)| at)
@@ -504,49 +325,23 @@ impl Overlay for Chord {
     }
 
     fn poll_upkeep(&mut self) -> Option<Upkeep> {
-        self.care.poll_wish()
+        self.ring.care.poll_wish()
     }
 
     fn poll_newcomer(&mut self) -> Option<Contact> {
-        self.care.poll_newcomer()
+        self.ring.care.poll_newcomer()
     }
 
     fn set_pace(&mut self, factor: f32) {
-        self.care.set_pace(factor);
+        self.ring.care.set_pace(factor);
     }
 
     fn contacts(&self) -> Vec<Entry> {
-        let entry = |p: &Peer| {
-            let interval = self.interval_of(&p.contact.id);
-            Entry {
-                row: interval >> self.base_bits,
-                column: (interval & ((1 << self.base_bits) - 1)) as u8,
-                contact: p.contact,
-                last_seen: p.heard,
-                rtt: p.rtt(),
-                standing: if p.failures == 0 { Standing::Good } else { Standing::Suspect },
-            }
-        };
-        self.ring.peers().iter().map(entry).collect()
+        self.ring.entries()
     }
 
-    /// The next on both sides, then the rest of the list of successors.
     fn neighbors(&self) -> Vec<Contact> {
-        let mut all: Vec<Contact> = Vec::new();
-        let successors = self.ring.successors(self.list_len()).map(ring::contact);
-        let predecessors = self.ring.predecessors(PREDECESSORS).map(ring::contact);
-        let (mut one, mut other) = (successors.fuse(), predecessors.fuse());
-        loop {
-            let pair = [one.next(), other.next()];
-            if pair == [None, None] {
-                return all;
-            }
-            for contact in pair.into_iter().flatten() {
-                if all.len() < MAX_ROUTE && !all.contains(&contact) {
-                    all.push(contact);
-                }
-            }
-        }
+        self.ring.neighbors()
     }
 
     fn rtt(&self, id: &NodeId) -> Option<Duration> {
@@ -554,7 +349,7 @@ impl Overlay for Chord {
     }
 
     fn len(&self) -> usize {
-        self.ring.len()
+        self.ring.all().count()
     }
 
     fn contains(&self, id: &NodeId) -> bool {

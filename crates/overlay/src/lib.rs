@@ -39,6 +39,7 @@
 //! the list below. The tests in `suite.rs` run on it by themselves.
 
 pub mod attached;
+pub mod bamboo;
 mod care;
 pub mod chord;
 pub mod kademlia;
@@ -117,4 +118,6 @@ algorithms! {
     Chord = 0 in chord,
     /// A tree of XOR distances (Maymounkov and Mazières, 2002); the default.
     Kademlia = 2 in kademlia,
+    /// Leaf sets and prefix tables, kept by periods (Rhea et al., 2004).
+    Bamboo = 4 in bamboo,
 }

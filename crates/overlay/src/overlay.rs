@@ -134,7 +134,14 @@ pub enum Upkeep {
     /// Ask this peer whether it lives (P2PP KeepAlive).
     Ping(Contact),
     /// Swap tables with this peer (P2PP ExchangeTable) and mention what it names.
-    Exchange(Contact),
+    Exchange {
+        /// With whom.
+        with: Contact,
+        /// Whether our own neighbours shall be named to it; else it only names its peers to us.
+        give: bool,
+        /// Whether its routing table is wanted, else its neighbours.
+        rows: bool,
+    },
     /// Search for this key, asking others even where we could answer ourselves: a search for our
     /// own place that we answer from our own table would teach us nothing.
     Lookup {

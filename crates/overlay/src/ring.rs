@@ -1,25 +1,80 @@
-//! The peers one knows on a ring, in the order in which one meets them walking clockwise from oneself.
+//! What two rings, Chord's and Bamboo's, have in common: peers in the order in which one meets them
+//! walking clockwise from oneself, some of them neighbours on either side, some far away by a rule.
 //!
-//! The first of them are the successors, the last the predecessors, and whoever leads to a key stands
-//! just before it: one binary search answers every question of a ring.
+//! The first are the successors, the last the predecessors, and whoever stands at a key is found by
+//! one binary search. Neighbours are all kept; the far ones fall into *cells* (an interval of a finger,
+//! a place of a prefix table), each of which holds a few, the quickest of those that came by.
 
 use std::ops::Range;
+use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId};
+use wire::{Contact, Distance, Key, NodeId, Seed, Time};
 
-use crate::table::Peer;
+use crate::care::{ASKED_SPAN, Care, NEVER};
+use crate::overlay::{Entry, MAX_ROUTE, Standing, Upkeep};
+use crate::table::{Peer, prefix};
 
-/// Peers by their clockwise distance from `local`.
+/// Peers of one cell that are kept.
+pub(crate) const IN_CELL: usize = 3;
+
+/// Peers of one network prefix in one cell, and in the table.
+const PREFIX_IN_CELL: usize = 2;
+const PREFIX_IN_TABLE: usize = 10;
+
+/// A far peer makes room for one that answers in less than this share of its time.
+const QUICKER: f32 = 0.8;
+
+/// A peer silent for this long is asked whether it lives, the next on either side sooner.
+const CHECK_AFTER: Duration = Duration::from_secs(300);
+const CHECK_NEXT_AFTER: Duration = Duration::from_secs(60);
+
+/// The least time between two such questions: at 230 bytes each they cost at most 58 bytes/s.
+const CHECK_GAP: Duration = Duration::from_secs(4);
+
+/// A suspect is asked again after this time.
+const RECHECK: Duration = Duration::from_secs(10);
+
+/// What the algorithm decides about its ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    /// Successors that are all kept, for a network in which the eighth stands so far away.
+    pub(crate) successors: fn(&Distance) -> usize,
+    /// Predecessors that are all kept.
+    pub(crate) predecessors: usize,
+    /// The cell of a peer: of the local key, the peer's, and the bits of a digit.
+    pub(crate) cell: fn(&Key, &Key, u32) -> u16,
+    /// Bits of a digit.
+    pub(crate) base_bits: u32,
+}
+
+/// What became of the table by something heard.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Change {
+    Nothing,
+    /// A far peer came or went.
+    Far,
+    /// A neighbour came or went.
+    Near,
+    /// We knew nobody, and now know somebody.
+    First,
+}
+
+/// Peers by their clockwise distance from `local`, and the care for them.
 #[derive(Debug)]
 pub(crate) struct Ring {
     local: NodeId,
+    shape: Shape,
     peers: Vec<Peer>,
+    pub(crate) care: Care,
+    pub(crate) check_at: Time,
 }
 
 impl Ring {
-    pub(crate) fn new(local: NodeId) -> Self {
-        Ring { local, peers: Vec::new() }
+    pub(crate) fn new(local: NodeId, shape: Shape, seed: Seed) -> Self {
+        Ring { local, shape, peers: Vec::new(), care: Care::new(seed), check_at: NEVER }
     }
+
+    // --- places ---------------------------------------------------------------------------------
 
     pub(crate) fn local(&self) -> NodeId {
         self.local
@@ -41,8 +96,7 @@ impl Ring {
         self.peers.partition_point(|p| self.distance(p.contact.id.key()) < distance)
     }
 
-    /// The place of this peer, if we know it.
-    pub(crate) fn find(&self, id: &NodeId) -> Option<usize> {
+    fn find(&self, id: &NodeId) -> Option<usize> {
         let place = self.place(id.key());
         self.peers.get(place).filter(|p| p.contact.id == *id).map(|_| place)
     }
@@ -51,43 +105,246 @@ impl Ring {
         self.find(id).map(|place| &self.peers[place])
     }
 
-    pub(crate) fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
-        self.find(id).map(|place| &mut self.peers[place])
-    }
-
-    /// Enters a peer that is not ourselves and not known; returns its place.
-    pub(crate) fn insert(&mut self, peer: Peer) -> usize {
-        let place = self.place(peer.contact.id.key());
-        self.peers.insert(place, peer);
-        place
-    }
-
-    pub(crate) fn remove(&mut self, place: usize) -> Peer {
-        self.peers.remove(place)
-    }
-
     /// The peers in good standing among these places.
     pub(crate) fn good(&self, places: Range<usize>) -> impl DoubleEndedIterator<Item = &Peer> {
         self.peers[places].iter().filter(|p| p.failures == 0)
     }
 
-    /// How many peers are in good standing.
-    pub(crate) fn len(&self) -> usize {
-        self.good(0..self.peers.len()).count()
+    /// All peers in good standing.
+    pub(crate) fn all(&self) -> impl DoubleEndedIterator<Item = &Peer> {
+        self.good(0..self.peers.len())
     }
 
-    /// The first `count` peers in good standing, as one meets them clockwise.
-    pub(crate) fn successors(&self, count: usize) -> impl Iterator<Item = &Peer> {
-        self.good(0..self.peers.len()).take(count)
+    /// How many successors are kept.
+    pub(crate) fn list_len(&self) -> usize {
+        let eighth = self.all().nth(7).map_or(Distance::ZERO, |p| self.distance(p.contact.id.key()));
+        (self.shape.successors)(&eighth)
     }
 
-    /// The last `count` peers in good standing, the nearest to us first.
-    pub(crate) fn predecessors(&self, count: usize) -> impl Iterator<Item = &Peer> {
-        self.good(0..self.peers.len()).rev().take(count)
+    /// The first peers in good standing, as one meets them clockwise; as many as are kept.
+    pub(crate) fn successors(&self) -> impl Iterator<Item = &Peer> {
+        self.all().take(self.list_len())
+    }
+
+    /// The last peers in good standing, the nearest to us first; as many as are kept.
+    pub(crate) fn predecessors(&self) -> impl Iterator<Item = &Peer> {
+        self.all().rev().take(self.shape.predecessors)
+    }
+
+    /// The next on both sides in turn, as many as one answer names.
+    pub(crate) fn neighbors(&self) -> Vec<Contact> {
+        let (mut behind, mut before) = (self.successors().fuse(), self.predecessors().fuse());
+        let mut all: Vec<Contact> = Vec::new();
+        loop {
+            let pair = [behind.next(), before.next()];
+            if pair.iter().all(Option::is_none) {
+                return all;
+            }
+            for peer in pair.into_iter().flatten() {
+                if all.len() < MAX_ROUTE && !all.contains(&peer.contact) {
+                    all.push(peer.contact);
+                }
+            }
+        }
+    }
+
+    // --- cells ----------------------------------------------------------------------------------
+
+    /// Whether this place among the peers is that of a neighbour.
+    fn is_near(&self, place: usize, list_len: usize) -> bool {
+        place < list_len || place + self.shape.predecessors >= self.peers.len()
+    }
+
+    pub(crate) fn cell_of(&self, id: &NodeId) -> u16 {
+        (self.shape.cell)(self.local.key(), id.key(), self.shape.base_bits)
+    }
+
+    /// The far peers in a cell.
+    pub(crate) fn in_cell(&self, cell: u16) -> impl Iterator<Item = (usize, &Peer)> {
+        let len = self.list_len();
+        let all = self.peers.iter().enumerate();
+        all.filter(move |(place, p)| !self.is_near(*place, len) && self.cell_of(&p.contact.id) == cell)
+    }
+
+    fn prefix_allows(&self, contact: &Contact) -> bool {
+        let Some(network) = prefix(contact.address.ip()) else { return true };
+        let same = |p: &Peer| p.contact.id != contact.id && prefix(p.contact.address.ip()) == Some(network);
+        let in_table = self.peers.iter().filter(|p| same(p)).count();
+        let in_cell = self.in_cell(self.cell_of(&contact.id)).filter(|(_, p)| same(p)).count();
+        in_cell < PREFIX_IN_CELL && in_table < PREFIX_IN_TABLE
+    }
+
+    /// Whether an answer of this stranger would bring it into the table.
+    pub(crate) fn has_place_for(&self, contact: &Contact) -> bool {
+        if contact.id == self.local || self.get(&contact.id).is_some() {
+            return false;
+        }
+        let place = self.place(contact.id.key());
+        let near = place < self.list_len() || place + self.shape.predecessors > self.peers.len();
+        let has_room = || {
+            let cell = self.cell_of(&contact.id);
+            self.in_cell(cell).filter(|(_, p)| p.failures == 0).count() < IN_CELL
+        };
+        (near || has_room()) && self.prefix_allows(contact)
+    }
+
+    /// A quicker peer takes the place of the slowest of its cell, which goes.
+    fn takes_place(&mut self, contact: &Contact, rtt: Option<Duration>) -> bool {
+        let known = contact.id == self.local || self.get(&contact.id).is_some();
+        let Some(rtt) = rtt.filter(|_| !known && self.prefix_allows(contact)) else { return false };
+        let cell = self.cell_of(&contact.id);
+        let slowest = self.in_cell(cell).max_by_key(|(_, p)| (p.failures, p.rtt()));
+        let Some((place, peer)) = slowest else { return false };
+        let quicker = peer.rtt().is_some_and(|old| rtt < old.mul_f32(QUICKER));
+        if quicker {
+            self.peers.remove(place);
+        }
+        quicker
+    }
+
+    /// Lets go whoever is a neighbour no longer and has no place in its cell.
+    fn trim(&mut self) {
+        let mut place = self.list_len();
+        while place + self.shape.predecessors < self.peers.len() {
+            let cell = self.cell_of(&self.peers[place].contact.id);
+            let rank = |(_, p): &(usize, &Peer)| (p.failures, p.rtt().is_none(), p.rtt());
+            let crowd = self.in_cell(cell).count();
+            match self.in_cell(cell).max_by_key(rank).filter(|_| crowd > IN_CELL) {
+                Some((worst, _)) => {
+                    self.peers.remove(worst);
+                }
+                None => place += 1,
+            }
+        }
+    }
+
+    // --- what is heard --------------------------------------------------------------------------
+
+    /// A peer answered.
+    pub(crate) fn hear(&mut self, now: Time, contact: Contact, rtt: Option<Duration>) -> Change {
+        if contact.id == self.local {
+            return Change::Nothing;
+        }
+        self.care.heard();
+        if let Some(place) = self.find(&contact.id) {
+            self.peers[place].hear(now, contact.address, rtt);
+            return Change::Nothing;
+        }
+        if !self.has_place_for(&contact) && !self.takes_place(&contact, rtt) {
+            return Change::Nothing;
+        }
+        let alone = self.all().next().is_none();
+        let place = self.place(contact.id.key());
+        self.peers.insert(place, Peer::new(now, contact, rtt));
+        let near = self.is_near(place, self.list_len());
+        self.care.welcome(contact);
+        self.trim();
+        self.check_at = self.check_at.min(now + CHECK_NEXT_AFTER);
+        match (alone, near) {
+            (true, _) => {
+                self.care.join(now);
+                Change::First
+            }
+            (false, true) => Change::Near,
+            (false, false) => Change::Far,
+        }
+    }
+
+    /// A peer was mentioned: neighbours are asked first, on either side.
+    pub(crate) fn mention(&mut self, now: Time, contact: Contact) {
+        if self.has_place_for(&contact) {
+            let urgency = around(self.local.key(), &contact.id);
+            self.care.mention(now, contact, urgency);
+            self.verify(now);
+        }
+    }
+
+    /// Asks those mentioned who still have a place, as far as the allowance goes.
+    pub(crate) fn verify(&mut self, now: Time) {
+        while let Some(contact) = self.care.next_to_verify(now) {
+            if self.has_place_for(&contact) {
+                self.care.verify(now, contact);
+            }
+        }
+    }
+
+    /// A peer did not answer: the first time it is suspected, the second time it goes.
+    pub(crate) fn fail(&mut self, now: Time, id: &NodeId) -> Change {
+        let outage = self.care.failed(now, id);
+        let Some(place) = self.find(id) else { return Change::Nothing };
+        let near = self.is_near(place, self.list_len());
+        let peer = &mut self.peers[place];
+        peer.failures = peer.failures.saturating_add(1);
+        peer.asked = now;
+        if peer.failures >= 2 && !outage {
+            self.peers.remove(place);
+        } else {
+            self.check_at = self.check_at.min(now + RECHECK);
+        }
+        if near { Change::Near } else { Change::Far }
+    }
+
+    /// A peer said goodbye.
+    pub(crate) fn leave(&mut self, now: Time, id: &NodeId) -> Change {
+        let Some(place) = self.find(id) else { return Change::Nothing };
+        let near = self.is_near(place, self.list_len());
+        self.peers.remove(place);
+        self.care.left(now, id);
+        if near { Change::Near } else { Change::Far }
+    }
+
+    // --- checking -------------------------------------------------------------------------------
+
+    fn due(&self, place: usize, peer: &Peer) -> Time {
+        let last = |id: &NodeId| id.key().as_bytes().last().copied().unwrap_or(0);
+        // The pair's own jitter, so that many tables filled in one minute do not all ask in another.
+        let spread = f32::from(last(&peer.contact.id) ^ last(&self.local)) / 512.0;
+        let next = place == 0 || place + 1 == self.peers.len();
+        let after = if next { CHECK_NEXT_AFTER } else { CHECK_AFTER };
+        match peer.failures {
+            0 => {
+                let due = peer.heard + self.care.paced(after).mul_f32(0.75 + spread);
+                due.max(peer.asked + ASKED_SPAN)
+            }
+            _ => peer.asked + RECHECK,
+        }
+    }
+
+    fn next_check(&self) -> Option<(Time, usize)> {
+        let dues = self.peers.iter().enumerate();
+        dues.map(|(place, p)| (self.due(place, p), place)).min()
+    }
+
+    /// Asks the peer that is due.
+    pub(crate) fn check(&mut self, now: Time) {
+        let mut floor = Time::ZERO;
+        if let Some((_, place)) = self.next_check().filter(|(due, _)| *due <= now) {
+            let peer = &mut self.peers[place];
+            peer.asked = now;
+            self.care.wish(Upkeep::Ping(peer.contact));
+            floor = now + self.care.jittered(CHECK_GAP);
+        }
+        self.check_at = self.next_check().map_or(NEVER, |(due, _)| due.max(floor));
+    }
+
+    /// The whole table, for people.
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        let entry = |p: &Peer| {
+            let cell = self.cell_of(&p.contact.id);
+            Entry {
+                row: cell >> self.shape.base_bits,
+                column: (cell & ((1 << self.shape.base_bits) - 1)) as u8,
+                contact: p.contact,
+                last_seen: p.heard,
+                rtt: p.rtt(),
+                standing: if p.failures == 0 { Standing::Good } else { Standing::Suspect },
+            }
+        };
+        self.peers.iter().map(entry).collect()
     }
 }
 
-/// How responsible a peer is for a key: the first one at or after it is the most.
+/// How far a peer stands behind a key, clockwise.
 pub(crate) fn after(key: &Key, peer: &NodeId) -> Distance {
     key.clockwise_to(peer.key())
 }
@@ -95,6 +352,11 @@ pub(crate) fn after(key: &Key, peer: &NodeId) -> Distance {
 /// How far a peer that stands before a key has to go to it.
 pub(crate) fn before(key: &Key, peer: &NodeId) -> Distance {
     peer.key().clockwise_to(key)
+}
+
+/// How far a peer stands from a key, whichever way is shorter.
+pub(crate) fn around(key: &Key, peer: &NodeId) -> Distance {
+    after(key, peer).min(before(key, peer))
 }
 
 /// A peer's contact, for the ends of lists.

@@ -13,21 +13,7 @@ fn at(place: u16, host: u8) -> Contact {
 }
 
 fn chord(place: u16, base_bits: u8, others: &[u16]) -> Chord {
-    let seed = Seed::from_number(1);
-    let mut chord = Chord {
-        ring: Ring::new(at(place, 0).id),
-        base_bits: base_bits.into(),
-        care: Care::new(seed),
-        stabilise_at: NEVER,
-        stabilise_wait: STABILISE.0,
-        changed: false,
-        turn: 0,
-        check_at: NEVER,
-        fix_at: NEVER,
-        fixed: 0,
-        neighbors_at: NEVER,
-        neighbors_wait: NEIGHBORS.0,
-    };
+    let mut chord = Chord::new(at(place, 0).id, base_bits, Seed::from_number(1));
     for &other in others {
         chord.handle_peer(Time::ZERO, at(other, 1), Evidence::Alive { rtt: None });
     }
@@ -65,7 +51,7 @@ fn a_far_key_leads_to_the_nearest_peers_before_it_and_never_past_it() {
 #[test]
 fn with_base_sixteen_a_finger_points_into_each_of_fifteen_intervals_of_a_digit() {
     let chord = chord(0, 4, &[]);
-    let interval = |place: u16| chord.interval_of(&at(place, 0).id);
+    let interval = |place: u16| chord.ring.cell_of(&at(place, 0).id);
     let of_highest_digit: Vec<u16> = (1..16).map(|n| interval(n << 12)).collect();
     let expected: Vec<u16> = (1..16).map(|value| (63 << 4) | value).collect();
     assert_eq!(of_highest_digit, expected);
@@ -113,19 +99,18 @@ proptest! {
     #[test]
     fn a_random_key_of_an_interval_lies_in_it(bits in 1u8..=4, digit in 0u16..64, place: u16, seed: u64) {
         let mut chord = chord(place, bits, &[]);
-        chord.care = Care::new(Seed::from_number(seed));
+        chord.ring.care = crate::care::Care::new(Seed::from_number(seed));
         let value = 1 + (seed % ((1 << bits) - 1)) as u16;
         let interval = (digit << bits) | value;
         let key = chord.key_in(interval);
-        prop_assert_eq!(chord.interval(&chord.ring.distance(&key)), interval);
+        prop_assert_eq!(super::interval(chord.ring.local().key(), &key, bits.into()), interval);
     }
 
     #[test]
     fn routes_go_strictly_forward_and_end(seed: u64, count in 1usize..8) {
         let hash = |n: u64| HashAlgorithm::Sha256.digest(&(seed ^ n << 32).to_be_bytes());
         let contact = |n: u64| Contact { id: NodeId(hash(n)), address: ([10, 0, 0, n as u8], 7080).into() };
-        let mut chord = chord(0, 1, &[]);
-        chord.ring = Ring::new(contact(0).id);
+        let mut chord = Chord::new(contact(0).id, 1, Seed::from_number(seed));
         (1..100).for_each(|n| chord.handle_peer(Time::ZERO, contact(n), Evidence::Alive { rtt: None }));
         let key = hash(1_000);
         if let Route::Toward(contacts) = chord.route(&key, count) {

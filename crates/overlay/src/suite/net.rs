@@ -51,7 +51,7 @@ enum Body {
     Ping,
     Find { key: Key, count: usize },
     Store(Key),
-    Exchange,
+    Exchange { give: bool, rows: bool },
 }
 
 struct Exchange {
@@ -313,7 +313,9 @@ impl Net {
             Body::Ping => (PING, PONG),
             Body::Find { .. } => (FIND, REPLY),
             Body::Store(_) => (400, PONG),
-            Body::Exchange => (FIND, REPLY + 8 * PER_CONTACT),
+            Body::Exchange { give, .. } => {
+                (FIND + u64::from(give) * 16 * PER_CONTACT, REPLY + 16 * PER_CONTACT)
+            }
         };
         self.exchanges.insert(token, Exchange { from, to, body, lookup, sent });
         self.note(1, from, index(&to));
@@ -337,16 +339,24 @@ impl Net {
     fn arrive(&mut self, token: u64) {
         let now = self.now;
         let Exchange { from, to, body, sent, .. } = self.exchanges[&token];
+        let given = match (body, self.peer(from)) {
+            (Body::Exchange { give: true, .. }, Some(asker)) => asker.overlay.neighbors(),
+            _ => Vec::new(),
+        };
         let Some(peer) = self.peers[index(&to) as usize].as_mut() else {
             self.schedule(sent + FAILED_AFTER, Event::Fail(token));
             return;
         };
+        given.into_iter().for_each(|c| peer.overlay.handle_peer(now, c, Evidence::Mentioned));
         peer.overlay.handle_peer(now, contact(from), Evidence::Mentioned);
         let (route, found) = match body {
             Body::Ping => (None, false),
             Body::Find { key, count } => (Some(peer.overlay.route(&key, count)), peer.store.contains(&key)),
             Body::Store(key) => (None, peer.store.insert(key)),
-            Body::Exchange => (Some(Route::Toward(peer.overlay.neighbors())), false),
+            Body::Exchange { rows, .. } => {
+                let rows = rows.then(|| peer.overlay.contacts().iter().map(|e| e.contact).take(16).collect());
+                (Some(Route::Toward(rows.unwrap_or_else(|| peer.overlay.neighbors()))), false)
+            }
         };
         if let (Body::Find { .. }, Some(route)) = (body, &route) {
             self.bytes += PER_CONTACT * route.contacts().len() as u64;
@@ -409,7 +419,9 @@ impl Net {
         while let Some(wish) = self.peer(i).and_then(|p| p.overlay.poll_upkeep()) {
             match wish {
                 Upkeep::Ping(to) => self.ask(i, to, Body::Ping, None),
-                Upkeep::Exchange(to) => self.ask(i, to, Body::Exchange, None),
+                Upkeep::Exchange { with, give, rows } => {
+                    self.ask(i, with, Body::Exchange { give, rows }, None);
+                }
                 Upkeep::Lookup { key, width } => self.search(i, key, Purpose::Upkeep, width),
             }
         }

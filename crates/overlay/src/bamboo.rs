@@ -1,0 +1,340 @@
+//! Bamboo: Pastry's geometry, kept by periods instead of by alarm.
+//!
+//! The peer numerically nearest to a key, whichever way round the ring, is the most responsible for
+//! it. A *leaf set* knows the nearest on both sides; a *prefix table* has a cell for each digit in which
+//! somebody may differ after sharing so many digits with us, and any peer that fits will do, so each
+//! cell keeps a few, the quickest first (Rowstron and Druschel, 2001). A digit has `base_bits` bits.
+//!
+//! What Bamboo adds (Rhea, Geels, Roscoe and Kubiatowicz, 2004) is calm. Recovering at once from each
+//! death makes traffic when there is too much of it already; Bamboo repairs at its own pace. *Leaves*
+//! swaps leaf sets with a random leaf, giving and taking. *Local tuning* swaps tables with a peer of a
+//! row, which knows the rows below. *Global tuning* searches in a cell where nobody is known. *Check*
+//! asks whoever was silent long, *neighbors* looks up our own place, *verify* pings those mentioned.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use wire::{Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
+
+use crate::Algorithm;
+use crate::care::NEVER;
+use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
+use crate::ring::{self, Change, IN_CELL, Ring, Shape};
+use crate::table::{MAX_BASE_BITS, Peer};
+
+/// Near and responsible are one thing: the numerical distance, whichever way round.
+pub const METRIC: Metric = Metric { rank: ring::around, progress: None };
+
+/// Leaves on each side. Twice as many as hold each key by default and then some, so that the holders
+/// of every key near us are all known; the paper's four on a side served four replicas less well.
+const LEAVES: usize = 12;
+
+/// Between two swaps of leaf sets: at first, while leaves come or go, and at most. A swap costs about
+/// 1,100 bytes, and 1,100 more when ours has changed.
+const LEAVES_SWAP: (Duration, Duration, Duration) =
+    (Duration::from_secs(2), Duration::from_secs(90), Duration::from_secs(600));
+
+/// Between two tunings: of a joining peer, at first, and at most, doubled while they find nobody new.
+const TUNING: (Duration, Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_secs(60), Duration::from_secs(600));
+
+/// How many peers a search for a cell hears.
+const TUNING_WIDTH: usize = 2;
+
+/// Our own place is looked up again after this time, doubled each time up to the second.
+const NEIGHBORS: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(1_200));
+
+/// How many peers at our place shall have spoken.
+const NEIGHBORS_WIDTH: usize = 6;
+
+/// A peer's view of a Bamboo ring.
+#[derive(Debug)]
+pub struct Bamboo {
+    ring: Ring,
+    base_bits: u32,
+    leaves_at: Time,
+    leaves_wait: Duration,
+    /// Whether a leaf came or went since the last swap.
+    changed: bool,
+    tuning_at: Time,
+    tuning_wait: Duration,
+    /// Whether somebody entered a cell since the last tuning.
+    tuned: bool,
+    neighbors_at: Time,
+    neighbors_wait: Duration,
+}
+
+/// A Bamboo with the default figures; see [`crate::build`].
+pub fn build(local: NodeId, base_bits: u8, seed: Seed, _now: Time) -> Box<dyn Overlay> {
+    Box::new(Bamboo::new(local, base_bits, seed))
+}
+
+/// The cell of a peer: how many digits it shares with us, and the first in which it differs.
+fn cell(local: &Key, key: &Key, base_bits: u32) -> u16 {
+    let shared = local.common_prefix(key).min(local.bits() - 1) / base_bits;
+    ((shared << base_bits) as u16) | u16::from(key.digit(shared * base_bits, base_bits))
+}
+
+fn leaves(_eighth: &Distance) -> usize {
+    LEAVES
+}
+
+impl Bamboo {
+    fn new(local: NodeId, base_bits: u8, seed: Seed) -> Self {
+        let base_bits = u32::from(base_bits.clamp(1, MAX_BASE_BITS));
+        let shape = Shape { successors: leaves, predecessors: LEAVES, cell, base_bits };
+        Bamboo {
+            ring: Ring::new(local, shape, seed),
+            base_bits,
+            leaves_at: NEVER,
+            leaves_wait: LEAVES_SWAP.0,
+            changed: false,
+            tuning_at: NEVER,
+            tuning_wait: TUNING.1,
+            tuned: false,
+            neighbors_at: NEVER,
+            neighbors_wait: NEIGHBORS.0,
+        }
+    }
+
+    fn note(&mut self, now: Time, change: Change) {
+        match change {
+            Change::First => self.join(now),
+            Change::Near => {
+                self.changed = true;
+                let soon = now + self.ring.care.jittered(self.leaves_wait.min(LEAVES_SWAP.1));
+                self.leaves_at = self.leaves_at.min(soon);
+            }
+            Change::Far => self.tuned = true,
+            Change::Nothing => {}
+        }
+    }
+
+    fn join(&mut self, now: Time) {
+        self.neighbors_wait = NEIGHBORS.0;
+        self.leaves_wait = LEAVES_SWAP.0;
+        self.tuning_wait = TUNING.1;
+        // A moment's wait lets the other bootstrap peers answer too.
+        let pause = Duration::from_millis(self.ring.care.rng.random_range(40..120));
+        self.neighbors_at = now + pause;
+        self.leaves_at = now + pause * 8;
+        self.tuning_at = now + pause * 16;
+    }
+
+    /// Swaps leaf sets with a random leaf; gives ours where it has changed.
+    fn swap_leaves(&mut self, now: Time) {
+        let leaves = self.ring.neighbors();
+        if !leaves.is_empty() {
+            let pick = self.ring.care.rng.random_range(0..leaves.len());
+            self.ring.care.wish(Upkeep::Exchange { with: leaves[pick], give: self.changed, rows: false });
+        }
+        let (_, least, most) = LEAVES_SWAP;
+        self.leaves_wait = match self.changed && self.leaves_wait >= least {
+            true => least,
+            false => (self.leaves_wait * 2).min(most),
+        };
+        self.changed = false;
+        self.leaves_at = now + self.ring.care.jittered(self.leaves_wait);
+    }
+
+    /// Searches in an empty cell, the widest oftenest; where none is empty, swaps tables with a peer of
+    /// a row, and takes from it who is quicker or was not known.
+    fn tune(&mut self, now: Time) {
+        let rows = self.rows();
+        let columns = 1u32 << self.base_bits;
+        let own = |row: u32| u32::from(self.ring.local().key().digit(row * self.base_bits, self.base_bits));
+        let cells = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+        let empty = cells
+            .filter(|(row, column)| *column != own(*row))
+            .map(|(row, column)| ((row << self.base_bits) | column) as u16)
+            .filter(|cell| self.ring.in_cell(*cell).next().is_none());
+        let empty: Vec<u16> = empty.collect();
+        if let Some(cell) = self.weighted(&empty) {
+            let key = self.key_in(cell);
+            self.ring.care.wish(Upkeep::Lookup { key, width: TUNING_WIDTH });
+        } else {
+            let far: Vec<Contact> = self.ring.all().map(ring::contact).collect();
+            if !far.is_empty() {
+                let pick = self.ring.care.rng.random_range(0..far.len());
+                self.ring.care.wish(Upkeep::Exchange { with: far[pick], give: false, rows: true });
+            }
+        }
+        let (joining, least, most) = TUNING;
+        self.tuning_wait = if self.tuned { least } else { (self.tuning_wait * 2).min(most) };
+        self.tuned = false;
+        let wait =
+            if self.ring.care.is_joining(now) && !empty.is_empty() { joining } else { self.tuning_wait };
+        self.tuning_at = now + self.ring.care.jittered(wait);
+    }
+
+    /// One of these, each half as likely as the one before.
+    fn weighted(&mut self, cells: &[u16]) -> Option<u16> {
+        let last = cells.len().checked_sub(1)?;
+        let skip = self.ring.care.rng.random::<u32>().leading_zeros() as usize;
+        cells.get(skip.min(last)).copied()
+    }
+
+    /// Rows that reach beyond the leaf set.
+    fn rows(&self) -> u32 {
+        let local = self.ring.local();
+        let ends = [self.ring.successors().last(), self.ring.predecessors().last()];
+        let shared = ends.into_iter().flatten().map(|p| local.key().common_prefix(p.contact.id.key()));
+        shared.max().map_or(0, |bits| bits / self.base_bits + 1)
+    }
+
+    fn look_up_neighbors(&mut self, now: Time) {
+        let key = *self.ring.local().key();
+        self.ring.care.wish(Upkeep::Lookup { key, width: NEIGHBORS_WIDTH });
+        self.neighbors_at = now + self.ring.care.jittered(self.neighbors_wait);
+        self.neighbors_wait = (self.neighbors_wait * 2).min(NEIGHBORS.1);
+    }
+
+    /// A random key of a cell.
+    fn key_in(&mut self, cell: u16) -> Key {
+        let local = *self.ring.local().key();
+        let random: [u8; Key::MAX_LEN] = self.ring.care.rng.random();
+        let random = Key::from_slice(&random[..local.as_bytes().len()]).unwrap_or(local);
+        let start = u32::from(cell >> self.base_bits) * self.base_bits;
+        let mut key = local.with_suffix_of(start, &random);
+        for bit in 0..self.base_bits.min(local.bits() - start) {
+            let wanted = cell >> (self.base_bits - 1 - bit) & 1 == 1;
+            if key.bit(start + bit) != wanted {
+                key = key.with_flipped_bit(start + bit);
+            }
+        }
+        key
+    }
+}
+
+impl Overlay for Bamboo {
+    fn algorithm(&self) -> Algorithm {
+        Algorithm::Bamboo
+    }
+
+    fn local(&self) -> NodeId {
+        self.ring.local()
+    }
+
+    fn route(&self, key: &Key, count: usize) -> Route {
+        let count = count.clamp(1, MAX_ROUTE);
+        let own = ring::around(key, &self.ring.local());
+        // The nearest stand next to the key's place, on one side or the other.
+        let place = self.ring.place(key);
+        let end = self.ring.peers().len();
+        let reach = count + IN_CELL;
+        let behind = self.ring.good(place..end).chain(self.ring.good(0..place)).take(reach);
+        let before = self.ring.good(place..end).rev();
+        let before = self.ring.good(0..place).rev().chain(before).take(reach);
+        let mut nearest: Vec<(Distance, &Peer)> =
+            behind.chain(before).map(|p| (ring::around(key, &p.contact.id), p)).collect();
+        nearest.sort_by_key(|(distance, p)| (*distance, p.contact.id));
+        nearest.dedup_by_key(|(_, p)| p.contact.id);
+        let nearer = nearest.partition_point(|(distance, _)| *distance < own);
+        if nearer < count {
+            // Fewer than hold each key are nearer than we are, and our leaves are all known.
+            let others = nearest.into_iter().take(count - 1).map(|(_, p)| p.contact);
+            return Route::Replicas { contacts: others.collect(), includes_self: true };
+        }
+        nearest.truncate(nearer);
+        // Of those that share as many digits with the key the quickest; the leaves as they stand.
+        let digits = |p: &Peer| p.contact.id.key().common_prefix(key) / self.base_bits;
+        if !self.is_among_leaves(place) {
+            nearest.sort_by_key(|(distance, p)| (Reverse(digits(p)), p.rtt().is_none(), p.rtt(), *distance));
+        }
+        Route::Toward(nearest.into_iter().take(count).map(|(_, p)| p.contact).collect())
+    }
+
+    fn handle_peer(&mut self, now: Time, contact: Contact, evidence: Evidence) {
+        match evidence {
+            Evidence::Alive { rtt } => {
+                let change = self.ring.hear(now, contact, rtt);
+                self.note(now, change);
+            }
+            Evidence::Mentioned => self.ring.mention(now, contact),
+        }
+    }
+
+    fn handle_failure(&mut self, now: Time, id: &NodeId) {
+        let change = self.ring.fail(now, id);
+        self.note(now, change);
+    }
+
+    fn handle_leave(&mut self, now: Time, id: &NodeId) {
+        let change = self.ring.leave(now, id);
+        self.note(now, change);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        if self.ring.peers().is_empty() {
+            (self.neighbors_at, self.leaves_at, self.tuning_at) = (NEVER, NEVER, NEVER);
+        }
+        if self.neighbors_at <= now {
+            self.look_up_neighbors(now);
+        }
+        if self.leaves_at <= now {
+            self.swap_leaves(now);
+        }
+        if self.tuning_at <= now {
+            self.tune(now);
+        }
+        if self.ring.check_at <= now {
+            self.ring.check(now);
+        }
+        self.ring.verify(now);
+    }
+
+    fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        [
+            (self.neighbors_at, Reason::Neighbors),
+            (self.leaves_at, Reason::Stabilise),
+            (self.tuning_at, Reason::Refresh),
+            (self.ring.check_at, Reason::Check),
+            (self.ring.care.verify_at(), Reason::Verify),
+        ]
+        .into_iter()
+        .min_by_key(|&(at, _)| at)
+        .filter(|&(at, _)| at < NEVER)
+    }
+
+    fn poll_upkeep(&mut self) -> Option<Upkeep> {
+        self.ring.care.poll_wish()
+    }
+
+    fn poll_newcomer(&mut self) -> Option<Contact> {
+        self.ring.care.poll_newcomer()
+    }
+
+    fn set_pace(&mut self, factor: f32) {
+        self.ring.care.set_pace(factor);
+    }
+
+    fn contacts(&self) -> Vec<Entry> {
+        self.ring.entries()
+    }
+
+    fn neighbors(&self) -> Vec<Contact> {
+        self.ring.neighbors()
+    }
+
+    fn rtt(&self, id: &NodeId) -> Option<Duration> {
+        self.ring.get(id)?.rtt()
+    }
+
+    fn len(&self) -> usize {
+        self.ring.all().count()
+    }
+
+    fn contains(&self, id: &NodeId) -> bool {
+        self.ring.get(id).is_some_and(|p| p.failures == 0)
+    }
+}
+
+impl Bamboo {
+    /// Whether a place among the peers lies between our leaves.
+    fn is_among_leaves(&self, place: usize) -> bool {
+        place < LEAVES || place + LEAVES > self.ring.peers().len()
+    }
+}
+
+#[cfg(test)]
+mod tests;
