@@ -47,14 +47,15 @@ class Overlay:
     Use as a context manager; every process it starts is ended with it.
     """
 
-    def __init__(self, openvoip, peers, users):
+    def __init__(self, openvoip, peers, users, algorithm='kademlia'):
         self.openvoip, self.count, self.users = os.path.abspath(openvoip), peers, users
+        self.algorithm = algorithm
         self.work = tempfile.mkdtemp(prefix='openvoip-test-')
         self.running = {}
 
     def __enter__(self):
         try:
-            self._start(0, 'bootstrap', '--listen', f'127.0.0.1:{OVERLAY}')
+            self._start(0, 'bootstrap', '--listen', f'127.0.0.1:{OVERLAY}', '--overlay', self.algorithm)
             wait(lambda: self.ask(0, 'status'), 10)
             for n in range(1, self.count):
                 self._start(n, 'up', '--listen', f'127.0.0.1:{OVERLAY + n}', '--sip', self.sip(n), '--bootstrap',

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two real SIP phones at two peers of a 16-peer overlay, judged by what was heard.
 
-usage: overlay_call.py PATH-OF-OPENVOIP
+usage: overlay_call.py PATH-OF-OPENVOIP [kademlia|chord|bamboo|gia|onehop]
 Starts a bootstrap peer and 15 peers, registers one headless baresip at each of two of them, and lets
 them call each other: tone heard both ways, message, hold and resume; the same over TCP between a
 phone and its peer; then four other peers are killed and they call again; CANCEL, busy. Needs
@@ -21,7 +21,8 @@ def call(seconds):
     time.sleep(seconds)
 
 
-with rig.Overlay(sys.argv[1], 16, {3: 'alice', 12: 'bob'}) as overlay:
+algorithm = sys.argv[2] if len(sys.argv) > 2 else 'kademlia'
+with rig.Overlay(sys.argv[1], 16, {3: 'alice', 12: 'bob'}, algorithm) as overlay:
     alice, bob = phone(overlay, 3, 'alice', contact='bob'), phone(overlay, 12, 'bob', contact='alice')
     try:
         for p in (alice, bob): p.start()

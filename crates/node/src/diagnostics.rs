@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use overlay::News;
 use wire::p2pp::{
     Builder, Code, Connections, Diagnostic, Message, MessageType, Object, PeerList, RequestOptions,
 };
@@ -379,13 +380,17 @@ impl Node {
     }
 
     pub(crate) fn answer_exchange(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let Some(standing) = &self.standing else { return };
         let options = request_options(message);
+        // Who tells us something is told something.
+        let gives = message.objects().any(|o| matches!(o, Object::NeighborTable(_)));
+        let told = if gives { self.what_to_tell(now) } else { News::default() };
+        let Some(standing) = &self.standing else { return };
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        let neighbors = || if gives { told.arrived.clone() } else { standing.table.neighbors() };
         let routing = || standing.table.contacts().into_iter().map(|e| e.contact).collect();
         let tables: [(bool, Vec<Contact>); 2] = [
             (false, if options.routing_table { routing() } else { Vec::new() }),
-            (true, if options.neighbor_table { standing.table.neighbors() } else { Vec::new() }),
+            (true, if options.neighbor_table { neighbors() } else { Vec::new() }),
         ];
         for (near, contacts) in tables {
             let rest = contacts.get(usize::from(options.offset)..).unwrap_or_default();
@@ -393,9 +398,14 @@ impl Node {
             let list = PeerList::Contacts(&rest[..rest.len().min(fits)]);
             builder.push(&if near { Object::NeighborTable(list) } else { Object::RoutingTable(list) });
         }
+        for id in told.departed.iter().filter(|_| options.neighbor_table) {
+            if builder.room() >= 40 {
+                builder.push(&Object::PeerId(*id));
+            }
+        }
         self.respond(now, remote, message, builder);
         if message.header.from_peer {
-            self.learn_mentioned(now, message);
+            self.learn_news(now, message);
         }
     }
 

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::{Attached, Evidence, Overlay, Upkeep};
+use overlay::{Attached, Evidence, News, Overlay, Upkeep};
 use wire::p2pp::{
     AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PeerInfo, PeerList, RequestOptions,
 };
@@ -425,11 +425,12 @@ impl Node {
                         partial: true,
                         ..RequestOptions::default()
                     };
-                    let ours = if give { self.neighbors_to_give() } else { Vec::new() };
+                    let ours = if give { self.what_to_tell(now) } else { News::default() };
                     let mut objects = vec![Object::RequestOptions(wanted)];
                     if give {
-                        objects.push(Object::NeighborTable(PeerList::Contacts(&ours)));
+                        objects.push(Object::NeighborTable(PeerList::Contacts(&ours.arrived)));
                     }
+                    objects.extend(ours.departed.iter().map(|id| Object::PeerId(*id)));
                     self.ask(now, to, MessageType::ExchangeTable, &objects, Purpose::Exchange);
                 }
                 Upkeep::Lookup { key, width } => {
@@ -441,10 +442,28 @@ impl Node {
         self.timers.set(Alarm::Upkeep, self.ledger.may_maintain_at(now));
     }
 
-    fn neighbors_to_give(&self) -> Vec<Contact> {
-        let mut ours = self.standing.as_ref().map(|s| s.table.neighbors()).unwrap_or_default();
-        ours.truncate(NEIGHBORS_GIVEN);
-        ours
+    /// What we tell a peer with whom we exchange tables: our news, or else our neighbours.
+    pub(crate) fn what_to_tell(&mut self, now: Time) -> News {
+        let Some(standing) = &mut self.standing else { return News::default() };
+        let news = standing.table.news(now);
+        let mut news =
+            news.unwrap_or_else(|| News { arrived: standing.table.neighbors(), ..News::default() });
+        news.arrived.truncate(NEIGHBORS_GIVEN);
+        news
+    }
+
+    /// Who came and who went, as another peer tells.
+    pub(crate) fn learn_news(&mut self, now: Time, message: &Message<'_>) {
+        self.learn_mentioned(now, message);
+        let departed = message.objects().filter_map(|o| match o {
+            Object::PeerId(id) => Some(id),
+            _ => None,
+        });
+        for id in departed.take(MOST_RUMORS) {
+            if let Some(standing) = &mut self.standing {
+                standing.table.handle_rumor(now, &id);
+            }
+        }
     }
 
     /// Slows upkeep down as spending nears the ceiling, so that it never has to stop.
@@ -515,6 +534,9 @@ const REQUEST_COST: usize = 150;
 
 /// Bytes more that a request with our neighbours costs us.
 const TABLE_COST: usize = 900;
+
+/// Rumours of departures heeded in one message.
+const MOST_RUMORS: usize = 8;
 
 /// Neighbours named in such a request, as many as fit a datagram with room for a cookie.
 const NEIGHBORS_GIVEN: usize = 14;

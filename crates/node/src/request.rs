@@ -230,7 +230,7 @@ impl Node {
             Purpose::Attach(peer) => self.handle_attach_answer(now, peer, message),
             Purpose::CallBack if message.header.code.is_ok() => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
-            Purpose::Exchange => self.learn_mentioned(now, message),
+            Purpose::Exchange => self.learn_news(now, message),
             Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
             Purpose::Recursive(search) => self.handle_recursive_answer(now, search, message),
             Purpose::Forward(key) => self.pass_answer_back(now, key, message),

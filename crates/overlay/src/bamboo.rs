@@ -19,7 +19,7 @@ use wire::{Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 use crate::Algorithm;
 use crate::care::NEVER;
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
-use crate::ring::{self, Change, IN_CELL, Ring, Shape};
+use crate::ring::{self, CHECKS, Change, IN_CELL, Ring, Shape};
 use crate::table::{MAX_BASE_BITS, Peer};
 
 /// Near and responsible are one thing: the numerical distance, whichever way round.
@@ -82,7 +82,7 @@ fn leaves(_eighth: &Distance) -> usize {
 impl Bamboo {
     fn new(local: NodeId, base_bits: u8, seed: Seed) -> Self {
         let base_bits = u32::from(base_bits.clamp(1, MAX_BASE_BITS));
-        let shape = Shape { successors: leaves, predecessors: LEAVES, cell, base_bits };
+        let shape = Shape { successors: leaves, predecessors: LEAVES, cell, base_bits, checks: CHECKS };
         Bamboo {
             ring: Ring::new(local, shape, seed),
             base_bits,
@@ -218,30 +218,20 @@ impl Overlay for Bamboo {
     fn route(&self, key: &Key, count: usize) -> Route {
         let count = count.clamp(1, MAX_ROUTE);
         let own = ring::around(key, &self.ring.local());
-        // The nearest stand next to the key's place, on one side or the other.
-        let place = self.ring.place(key);
-        let end = self.ring.peers().len();
-        let reach = count + IN_CELL;
-        let behind = self.ring.good(place..end).chain(self.ring.good(0..place)).take(reach);
-        let before = self.ring.good(place..end).rev();
-        let before = self.ring.good(0..place).rev().chain(before).take(reach);
-        let mut nearest: Vec<(Distance, &Peer)> =
-            behind.chain(before).map(|p| (ring::around(key, &p.contact.id), p)).collect();
-        nearest.sort_by_key(|(distance, p)| (*distance, p.contact.id));
-        nearest.dedup_by_key(|(_, p)| p.contact.id);
-        let nearer = nearest.partition_point(|(distance, _)| *distance < own);
+        let mut nearest = self.ring.around(key, count + IN_CELL);
+        let nearer = nearest.partition_point(|p| ring::around(key, &p.contact.id) < own);
         if nearer < count {
             // Fewer than hold each key are nearer than we are, and our leaves are all known.
-            let others = nearest.into_iter().take(count - 1).map(|(_, p)| p.contact);
+            let others = nearest.into_iter().take(count - 1).map(ring::contact);
             return Route::Replicas { contacts: others.collect(), includes_self: true };
         }
         nearest.truncate(nearer);
         // Of those that share as many digits with the key the quickest; the leaves as they stand.
         let digits = |p: &Peer| p.contact.id.key().common_prefix(key) / self.base_bits;
-        if !self.is_among_leaves(place) {
-            nearest.sort_by_key(|(distance, p)| (Reverse(digits(p)), p.rtt().is_none(), p.rtt(), *distance));
+        if !self.is_among_leaves(self.ring.place(key)) {
+            nearest.sort_by_key(|p| (Reverse(digits(p)), p.rtt().is_none(), p.rtt()));
         }
-        Route::Toward(nearest.into_iter().take(count).map(|(_, p)| p.contact).collect())
+        Route::Toward(nearest.into_iter().take(count).map(ring::contact).collect())
     }
 
     fn handle_peer(&mut self, now: Time, contact: Contact, evidence: Evidence) {
@@ -325,7 +315,7 @@ impl Overlay for Bamboo {
     }
 
     fn contains(&self, id: &NodeId) -> bool {
-        self.ring.get(id).is_some_and(|p| p.failures == 0)
+        self.ring.contains(id)
     }
 }
 

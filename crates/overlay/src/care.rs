@@ -136,6 +136,11 @@ impl Care {
     pub(crate) fn failed(&mut self, now: Time, id: &NodeId) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.recent.remember(now, id, FAILED_SPAN);
+        self.seems_cut_off()
+    }
+
+    /// Whether so many failed in a row that it is rather we who are cut off.
+    pub(crate) fn seems_cut_off(&self) -> bool {
         self.failures > OUTAGE
     }
 

@@ -22,7 +22,7 @@ use wire::{Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 use crate::Algorithm;
 use crate::care::NEVER;
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
-use crate::ring::{self, Change, IN_CELL, Ring, Shape};
+use crate::ring::{self, CHECKS, Change, IN_CELL, Ring, Shape};
 use crate::table::{MAX_BASE_BITS, Peer};
 
 /// One walks up to a key, and the holders stand behind it.
@@ -94,7 +94,8 @@ fn interval(local: &Key, key: &Key, base_bits: u32) -> u16 {
 impl Chord {
     fn new(local: NodeId, base_bits: u8, seed: Seed) -> Self {
         let base_bits = u32::from(base_bits.clamp(1, MAX_BASE_BITS));
-        let shape = Shape { successors, predecessors: PREDECESSORS, cell: interval, base_bits };
+        let shape =
+            Shape { successors, predecessors: PREDECESSORS, cell: interval, base_bits, checks: CHECKS };
         Chord {
             ring: Ring::new(local, shape, seed),
             base_bits,
@@ -353,7 +354,7 @@ impl Overlay for Chord {
     }
 
     fn contains(&self, id: &NodeId) -> bool {
-        self.ring.get(id).is_some_and(|p| p.failures == 0)
+        self.ring.contains(id)
     }
 }
 

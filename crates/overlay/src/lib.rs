@@ -44,6 +44,7 @@ mod care;
 pub mod chord;
 pub mod kademlia;
 pub mod lookup;
+pub mod onehop;
 pub mod overlay;
 pub mod recent;
 mod ring;
@@ -57,7 +58,9 @@ use wire::{NodeId, Seed, Time};
 pub use attached::Attached;
 pub use kademlia::{Kademlia, Params};
 pub use lookup::{Ask, Goal, Lookup, Outcome, next_hop};
-pub use overlay::{Entry, Evidence, Metric, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep};
+pub use overlay::{
+    Entry, Evidence, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep,
+};
 
 /// Makes, of one line per algorithm, the enum, its construction and its row of tests.
 macro_rules! algorithms {
@@ -120,4 +123,6 @@ algorithms! {
     Kademlia = 2 in kademlia,
     /// Leaf sets and prefix tables, kept by periods (Rhea et al., 2004).
     Bamboo = 4 in bamboo,
+    /// Everybody knows everybody, for up to about a thousand peers (Gupta et al., 2004).
+    OneHop = 128 in onehop,
 }

@@ -50,6 +50,15 @@ pub trait Overlay: Send {
     /// We started a search for `key`, so that region of the table needs no refreshing soon.
     fn handle_lookup(&mut self, _now: Time, _key: &Key) {}
 
+    /// What shall be told to a peer with whom tables are exchanged; `None` for an algorithm that has
+    /// no news. Each piece is told a few times.
+    fn news(&mut self, _now: Time) -> Option<News> {
+        None
+    }
+
+    /// Somebody says that a peer is gone: a reason to ask it, and no more.
+    fn handle_rumor(&mut self, _now: Time, _departed: &NodeId) {}
+
     /// The moment named by [`poll_timeout`](Overlay::poll_timeout) has come.
     fn handle_timeout(&mut self, now: Time);
 
@@ -128,6 +137,15 @@ pub enum Evidence {
     Mentioned,
 }
 
+/// Who came and who went.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct News {
+    /// Peers that answered us and are new.
+    pub arrived: Vec<Contact>,
+    /// Peers that answered us once and do not any more.
+    pub departed: Vec<NodeId>,
+}
+
 /// A wish for the good of the tables.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Upkeep {
@@ -163,6 +181,8 @@ pub enum Reason {
     Neighbors,
     /// Swap tables with a neighbour.
     Stabilise,
+    /// Tell others who came and who went.
+    Gossip,
     /// A peer that was mentioned waits to be asked whether it lives.
     Verify,
     /// A question of a lookup takes longer than expected: ask somebody else beside.
@@ -179,6 +199,7 @@ impl Reason {
             Reason::Refresh => "refresh",
             Reason::Neighbors => "neighbors",
             Reason::Stabilise => "stabilise",
+            Reason::Gossip => "gossip",
             Reason::Verify => "verify",
             Reason::Patience => "patience",
             Reason::GiveUp => "give-up",

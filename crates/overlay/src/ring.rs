@@ -24,12 +24,23 @@ const PREFIX_IN_TABLE: usize = 10;
 /// A far peer makes room for one that answers in less than this share of its time.
 const QUICKER: f32 = 0.8;
 
-/// A peer silent for this long is asked whether it lives, the next on either side sooner.
-const CHECK_AFTER: Duration = Duration::from_secs(300);
-const CHECK_NEXT_AFTER: Duration = Duration::from_secs(60);
+/// How often the peers of a table are asked whether they live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checks {
+    /// A peer silent for this long is asked.
+    pub(crate) after: Duration,
+    /// The next on either side sooner.
+    pub(crate) next_after: Duration,
+    /// The least time between two such questions, of 230 bytes with their answers.
+    pub(crate) gap: Duration,
+}
 
-/// The least time between two such questions: at 230 bytes each they cost at most 58 bytes/s.
-const CHECK_GAP: Duration = Duration::from_secs(4);
+/// With sessions of an hour some 4 % of entries are dead at any time; at most 58 bytes/s.
+pub(crate) const CHECKS: Checks = Checks {
+    after: Duration::from_secs(300),
+    next_after: Duration::from_secs(60),
+    gap: Duration::from_secs(4),
+};
 
 /// A suspect is asked again after this time.
 const RECHECK: Duration = Duration::from_secs(10);
@@ -45,6 +56,8 @@ pub(crate) struct Shape {
     pub(crate) cell: fn(&Key, &Key, u32) -> u16,
     /// Bits of a digit.
     pub(crate) base_bits: u32,
+    /// How often they are asked whether they live.
+    pub(crate) checks: Checks,
 }
 
 /// What became of the table by something heard.
@@ -108,6 +121,23 @@ impl Ring {
     /// The peers in good standing among these places.
     pub(crate) fn good(&self, places: Range<usize>) -> impl DoubleEndedIterator<Item = &Peer> {
         self.peers[places].iter().filter(|p| p.failures == 0)
+    }
+
+    /// Whether this peer is in good standing.
+    pub(crate) fn contains(&self, id: &NodeId) -> bool {
+        self.get(id).is_some_and(|p| p.failures == 0)
+    }
+
+    /// The peers in good standing nearest to a key, whichever way round; the nearest first.
+    pub(crate) fn around(&self, key: &Key, count: usize) -> Vec<&Peer> {
+        let (place, end) = (self.place(key), self.peers.len());
+        let behind = self.good(place..end).chain(self.good(0..place)).take(count);
+        let before = self.good(0..place).rev().chain(self.good(place..end).rev()).take(count);
+        let mut all: Vec<(Distance, &Peer)> =
+            behind.chain(before).map(|p| (around(key, &p.contact.id), p)).collect();
+        all.sort_by_key(|(distance, p)| (*distance, p.contact.id));
+        all.dedup_by_key(|(_, p)| p.contact.id);
+        all.into_iter().map(|(_, p)| p).take(count).collect()
     }
 
     /// All peers in good standing.
@@ -239,7 +269,7 @@ impl Ring {
         let near = self.is_near(place, self.list_len());
         self.care.welcome(contact);
         self.trim();
-        self.check_at = self.check_at.min(now + CHECK_NEXT_AFTER);
+        self.check_at = self.check_at.min(now + self.shape.checks.next_after);
         match (alone, near) {
             (true, _) => {
                 self.care.join(now);
@@ -284,6 +314,20 @@ impl Ring {
         if near { Change::Near } else { Change::Far }
     }
 
+    /// Somebody says that a peer is gone. Who was heard within `fresh` is not suspected on that; else
+    /// `true`, and it is asked in its turn.
+    pub(crate) fn suspect(&mut self, now: Time, id: &NodeId, fresh: Duration) -> bool {
+        let Some(place) = self.find(id) else { return false };
+        let peer = &mut self.peers[place];
+        let believed = peer.failures == 0 && now - peer.heard >= fresh;
+        if believed {
+            peer.failures = 1;
+            peer.asked = now;
+            self.check_at = self.check_at.min(now + RECHECK);
+        }
+        believed
+    }
+
     /// A peer said goodbye.
     pub(crate) fn leave(&mut self, now: Time, id: &NodeId) -> Change {
         let Some(place) = self.find(id) else { return Change::Nothing };
@@ -300,7 +344,7 @@ impl Ring {
         // The pair's own jitter, so that many tables filled in one minute do not all ask in another.
         let spread = f32::from(last(&peer.contact.id) ^ last(&self.local)) / 512.0;
         let next = place == 0 || place + 1 == self.peers.len();
-        let after = if next { CHECK_NEXT_AFTER } else { CHECK_AFTER };
+        let after = if next { self.shape.checks.next_after } else { self.shape.checks.after };
         match peer.failures {
             0 => {
                 let due = peer.heard + self.care.paced(after).mul_f32(0.75 + spread);
@@ -310,21 +354,32 @@ impl Ring {
         }
     }
 
-    fn next_check(&self) -> Option<(Time, usize)> {
+    fn next_check(&self) -> Option<Time> {
         let dues = self.peers.iter().enumerate();
-        dues.map(|(place, p)| (self.due(place, p), place)).min()
+        dues.map(|(place, p)| self.due(place, p)).min()
+    }
+
+    /// Whom to ask instead while we seem cut off: of the living the one heard last.
+    fn likeliest(&self) -> Option<usize> {
+        let good = self.peers.iter().enumerate().filter(|(_, p)| p.failures == 0);
+        good.max_by_key(|(_, p)| p.heard).map(|(place, _)| place)
     }
 
     /// Asks the peer that is due.
     pub(crate) fn check(&mut self, now: Time) {
         let mut floor = Time::ZERO;
-        if let Some((_, place)) = self.next_check().filter(|(due, _)| *due <= now) {
+        // Suspects first: while they stand there, others may be sent to them.
+        let due = self.peers.iter().enumerate().filter(|(place, p)| self.due(*place, p) <= now);
+        let due = due.min_by_key(|(place, p)| (p.failures == 0, self.due(*place, p)));
+        if let Some((due, _)) = due {
+            let witness = if self.care.seems_cut_off() { self.likeliest() } else { None };
+            let place = witness.unwrap_or(due);
             let peer = &mut self.peers[place];
             peer.asked = now;
             self.care.wish(Upkeep::Ping(peer.contact));
-            floor = now + self.care.jittered(CHECK_GAP);
+            floor = now + self.care.jittered(self.shape.checks.gap);
         }
-        self.check_at = self.next_check().map_or(NEVER, |(due, _)| due.max(floor));
+        self.check_at = self.next_check().map_or(NEVER, |due| due.max(floor));
     }
 
     /// The whole table, for people.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use wire::{Contact, HashAlgorithm, Key, NodeId, Seed, Time, seed::RngExt};
 
-use crate::{Algorithm, Evidence, Overlay, Route, Standing, Upkeep, build, next_hop};
+use crate::{Algorithm, Evidence, News, Overlay, Route, Standing, Upkeep, build, next_hop};
 use net::{Net, contact};
 
 /// How many peers hold each key in these tests.

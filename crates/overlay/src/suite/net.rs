@@ -105,6 +105,16 @@ impl Ord for Scheduled {
     }
 }
 
+/// What a peer gives in an exchange: its news, or else its neighbours.
+fn told(now: Time, overlay: &mut dyn Overlay) -> News {
+    overlay.news(now).unwrap_or_else(|| News { arrived: overlay.neighbors(), ..News::default() })
+}
+
+fn hear_news(now: Time, overlay: &mut dyn Overlay, news: &News) {
+    news.arrived.iter().for_each(|c| overlay.handle_peer(now, *c, Evidence::Mentioned));
+    news.departed.iter().for_each(|id| overlay.handle_rumor(now, id));
+}
+
 /// The network.
 pub(crate) struct Net {
     algorithm: Algorithm,
@@ -313,9 +323,8 @@ impl Net {
             Body::Ping => (PING, PONG),
             Body::Find { .. } => (FIND, REPLY),
             Body::Store(_) => (400, PONG),
-            Body::Exchange { give, .. } => {
-                (FIND + u64::from(give) * 16 * PER_CONTACT, REPLY + 16 * PER_CONTACT)
-            }
+            // What they name is counted when it is known.
+            Body::Exchange { .. } => (FIND, REPLY),
         };
         self.exchanges.insert(token, Exchange { from, to, body, lookup, sent });
         self.note(1, from, index(&to));
@@ -340,26 +349,34 @@ impl Net {
         let now = self.now;
         let Exchange { from, to, body, sent, .. } = self.exchanges[&token];
         let given = match (body, self.peer(from)) {
-            (Body::Exchange { give: true, .. }, Some(asker)) => asker.overlay.neighbors(),
-            _ => Vec::new(),
+            (Body::Exchange { give: true, .. }, Some(asker)) => told(now, &mut *asker.overlay),
+            _ => News::default(),
         };
         let Some(peer) = self.peers[index(&to) as usize].as_mut() else {
             self.schedule(sent + FAILED_AFTER, Event::Fail(token));
             return;
         };
-        given.into_iter().for_each(|c| peer.overlay.handle_peer(now, c, Evidence::Mentioned));
+        self.bytes += PER_CONTACT * (given.arrived.len() + given.departed.len()) as u64;
+        hear_news(now, &mut *peer.overlay, &given);
         peer.overlay.handle_peer(now, contact(from), Evidence::Mentioned);
+        let mut departed = Vec::new();
         let (route, found) = match body {
             Body::Ping => (None, false),
             Body::Find { key, count } => (Some(peer.overlay.route(&key, count)), peer.store.contains(&key)),
             Body::Store(key) => (None, peer.store.insert(key)),
             Body::Exchange { rows, .. } => {
                 let rows = rows.then(|| peer.overlay.contacts().iter().map(|e| e.contact).take(16).collect());
-                (Some(Route::Toward(rows.unwrap_or_else(|| peer.overlay.neighbors()))), false)
+                let page = rows.map(|arrived| News { arrived, ..News::default() });
+                let page = page.unwrap_or_else(|| told(now, &mut *peer.overlay));
+                departed = page.departed;
+                (Some(Route::Toward(page.arrived)), false)
             }
         };
-        if let (Body::Find { .. }, Some(route)) = (body, &route) {
-            self.bytes += PER_CONTACT * route.contacts().len() as u64;
+        if let Some(route) = &route {
+            self.bytes += PER_CONTACT * (route.contacts().len() + departed.len()) as u64;
+        }
+        if let Some(asker) = self.peer(from) {
+            departed.iter().for_each(|id| asker.overlay.handle_rumor(now, id));
         }
         let back = Duration::from_millis(self.rng.random_range(10..60));
         self.schedule(now + back, Event::Reply(token, route, found));
