@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 use crate::report::Report;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, Session};
 use crate::sweep;
 
 /// Tables and values without which a scenario is simpler.
@@ -40,22 +40,23 @@ pub fn ways(report: &Report) -> BTreeSet<String> {
     report.violations.iter().map(words).collect()
 }
 
-/// Shrinks a scenario that fails in one of `failed` ways. `play` plays one.
+/// Shrinks a scenario that fails in one of `failed` ways; `sessions` are those of its trace, if it follows
+/// one. `play` plays one.
 pub fn minimize(
     table: &Table,
+    sessions: &[Session],
     failed: &BTreeSet<String>,
     most_tries: usize,
     mut play: impl FnMut(&Scenario) -> Report,
 ) -> Minimal {
     let mut small = Minimal { table: table.clone(), tries: 0 };
-    let trace = sweep::of(table).map(|s| s.sessions).unwrap_or_default();
     'smaller: loop {
         for candidate in candidates(&small.table) {
             let Ok(mut scenario) = sweep::of(&candidate) else { continue };
             if small.tries >= most_tries {
                 return small;
             }
-            scenario.sessions = trace.clone();
+            scenario.sessions = sessions.to_vec();
             small.tries += 1;
             if !ways(&play(&scenario)).is_disjoint(failed) {
                 small.table = candidate;
@@ -130,10 +131,10 @@ mod tests {
                     [[events]]\nkill = 0.1\n[[events]]\nloss = 0.5\nduplicate = 0.1\n[[events]]\njoin = 3";
         let table: Table = text.parse().unwrap();
         let failed = ways(&fails(&sweep::of(&table).unwrap()));
-        let small = minimize(&table, &failed, 1_000, fails);
+        let small = minimize(&table, &[], &failed, 1_000, fails);
         let wanted: Table = "nodes = 13\nduration_s = 63\n[[events]]\nloss = 0.5".parse().unwrap();
         assert_eq!(small.table, wanted);
-        let stopped = minimize(&table, &failed, 3, fails);
+        let stopped = minimize(&table, &[], &failed, 3, fails);
         assert_eq!(stopped.tries, 3);
     }
 

@@ -7,11 +7,12 @@
 //! "events[0].kill" = [0.1, 0.5]
 //! ```
 //!
-//! makes twelve cells for each seed. A cell has a name that is a file name, and a fingerprint of all
+//! makes twelve cells for each seed; `overlay = "all"` is every algorithm there is. A cell has a name that is a file name, and a fingerprint of all
 //! that it depends on in the scenario, so that a finished one need not run again.
 
 use std::ops::RangeInclusive;
 
+use node::Algorithm;
 use toml::{Table, Value};
 
 use crate::report::LogHash;
@@ -20,24 +21,32 @@ use crate::scenario::{BadScenario, Scenario};
 /// Most cells of one sweep.
 pub const MAX_CELLS: usize = 100_000;
 
+/// In place of an algorithm: every one, as if it were swept.
+pub const ALL: &str = "all";
+
 /// What the command line wants otherwise than the scenario.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// Another algorithm.
+    /// Another algorithm, or [`ALL`].
     pub overlay: Option<String>,
     /// Another seed.
     pub seed: Option<u64>,
     /// Another number of peers.
     pub nodes: Option<usize>,
+    /// Other values, by their paths.
+    pub set: Vec<(String, Value)>,
+    /// What the file of the trace says, if churn follows one.
+    pub trace: Option<String>,
 }
 
 impl Overrides {
-    fn values(&self) -> Vec<(&'static str, Value)> {
+    fn values(&self) -> Vec<(String, Value)> {
         let number = |n: u64| Value::Integer(i64::try_from(n).unwrap_or(i64::MAX));
-        let overlay = self.overlay.clone().map(|o| ("overlay", Value::String(o)));
-        let seed = self.seed.map(|s| ("seed", number(s)));
-        let nodes = self.nodes.map(|n| ("nodes", number(n as u64)));
-        [overlay, seed, nodes].into_iter().flatten().collect()
+        let overlay = self.overlay.clone().filter(|o| o != ALL);
+        let overlay = overlay.map(|o| ("overlay".into(), Value::String(o)));
+        let seed = self.seed.map(|s| ("seed".into(), number(s)));
+        let nodes = self.nodes.map(|n| ("nodes".into(), number(n as u64)));
+        self.set.iter().cloned().chain([overlay, seed, nodes].into_iter().flatten()).collect()
     }
 }
 
@@ -83,9 +92,14 @@ pub fn one(text: &str, overrides: &Overrides) -> Result<(Scenario, Table), BadSc
     let mut table: Table = text.parse().map_err(|e: toml::de::Error| BadScenario::Syntax(e.to_string()))?;
     table.remove("sweep");
     for (path, value) in overrides.values() {
-        set(&mut table, path, value)?;
+        set(&mut table, &path, value)?;
     }
-    Ok((of(&table)?, table))
+    let scenario = of(&table)?;
+    let scenario = match &overrides.trace {
+        Some(text) => scenario.with_trace(text)?,
+        None => scenario,
+    };
+    Ok((scenario, table))
 }
 
 /// A scenario from a table.
@@ -109,10 +123,14 @@ pub fn cells(
     seeds: RangeInclusive<u64>,
 ) -> Result<Vec<Cell>, BadScenario> {
     let (scenario, table) = one(text, overrides)?;
-    let sweep = text.parse::<Scenario>()?.sweep.unwrap_or_default();
-    let fixed: Vec<&str> = overrides.values().into_iter().map(|(path, _)| path).collect();
+    let mut sweep = text.parse::<Scenario>()?.sweep.unwrap_or_default();
+    if overrides.overlay.as_deref() == Some(ALL) || sweep.get("overlay") == Some(&ALL.into()) {
+        let names = Algorithm::ALL.iter().map(|a| Value::String(a.name().into()));
+        sweep.insert("overlay".into(), Value::Array(names.collect()));
+    }
+    let fixed: Vec<String> = overrides.values().into_iter().map(|(path, _)| path).collect();
     let mut combinations: Vec<Vec<(String, Value)>> = vec![Vec::new()];
-    for (path, values) in sweep.into_iter().filter(|(path, _)| !fixed.contains(&path.as_str())) {
+    for (path, values) in sweep.into_iter().filter(|(path, _)| !fixed.contains(path)) {
         let Value::Array(values) = values else {
             return bad(format!("sweep.{path}"), "a list of values is wanted");
         };
@@ -208,6 +226,16 @@ mod tests {
         let cells = cells(TEXT, &overrides, 4..=4).unwrap();
         assert_eq!(cells.len(), 2);
         assert!(cells.iter().all(|c| c.scenario.nodes == 7 && c.scenario.seed == 4));
+    }
+
+    #[test]
+    fn all_algorithms_are_one_word() {
+        let all = Overrides { overlay: Some(ALL.into()), ..Overrides::default() };
+        for (text, overrides) in [("nodes = 3", all), ("[sweep]\noverlay = 'all'", Overrides::default())] {
+            let cells = cells(text, &overrides, 1..=1).unwrap();
+            let names: Vec<&str> = cells.iter().map(|c| c.scenario.overlay.as_str()).collect();
+            assert_eq!(names, Algorithm::ALL.iter().map(|a| a.name()).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -271,7 +271,7 @@ impl<'a> World<'a> {
             listen: SocketAddr::from((own, PEER_PORT)),
             sip: SocketAddr::from((self.net.host(number), SIP_PORT)),
             client: self.net.faults.is_client(number),
-            ..Config::default()
+            ..self.scenario.peer.config()
         };
         let models = users.iter().map(|u| UserModel { aor: u.aor.clone(), ..UserModel::default() }).collect();
         let identity = Identity { peer: self.peer_key(number), users };

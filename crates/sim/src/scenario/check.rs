@@ -29,6 +29,10 @@ impl Scenario {
         within("invariants.sample", self.invariants.sample as f64, 0.0, 10_000.0)?;
         within("invariants.consistency", self.invariants.consistency, 0.0, 1.0)?;
         within("series_s", self.series_s, 0.1, 1e8)?;
+        within("peer.refresh_interval_s", self.peer.refresh_interval_s, 1.0, 1e6)?;
+        within("peer.record_lifetime_s", self.peer.record_lifetime_s, 1.0, 1e6)?;
+        within("peer.lookup_timeout_s", self.peer.lookup_timeout_s, 0.01, 60.0)?;
+        within("peer.lookup_paths", f64::from(self.peer.lookup_paths), 0.0, 8.0)?;
         self.check_nat()?;
         self.check_churn()?;
         self.check_events()?;

@@ -23,7 +23,10 @@ use serde::Deserialize;
 use wire::HashAlgorithm;
 
 pub use fault::{Among, Event};
-pub use parts::{Bars, Call, Churn, Invariants, Latency, Law, Message, Model, Nat, Phase, Session, Workload};
+pub use parts::{
+    Bars, Call, Churn, Invariants, Latency, Law, LookupMode, Message, Model, Nat, Peer, Phase, Session,
+    Workload,
+};
 
 /// Most peers of one run.
 pub const MAX_NODES: usize = 1_000_000;
@@ -78,6 +81,8 @@ pub struct Scenario {
     pub mtu: usize,
     /// How long datagrams travel.
     pub latency: Latency,
+    /// Settings of every peer.
+    pub peer: Peer,
     /// Behind which boxes peers stand.
     pub nat: Nat,
     /// How long peers stay; absent: for ever.
@@ -132,6 +137,7 @@ impl Default for Scenario {
             // What every path is expected to carry in one piece, tunnels and IPv6 included.
             mtu: 1_200,
             latency: Latency::default(),
+            peer: Peer::default(),
             nat: Nat::default(),
             churn: None,
             events: Vec::new(),

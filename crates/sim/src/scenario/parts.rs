@@ -1,5 +1,7 @@
 //! The tables of a scenario, each default with its reason.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 /// Which model says how long the path between two peers is.
@@ -65,6 +67,79 @@ impl Default for Nat {
         // RFC 4787 (REQ-5) asks for two minutes at least.
         Nat { full_cone: 0.0, restricted: 0.0, port_restricted: 0.0, symmetric: 0.0, timeout_s: 120.0 }
     }
+}
+
+/// Settings of every peer, as a person could set them; the defaults are those of a real peer.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peer {
+    /// Ceiling of maintenance traffic.
+    pub budget_bytes_per_s: u32,
+    /// What may be sent beyond it at once.
+    pub budget_burst_bytes: u32,
+    /// How often own records are refreshed.
+    pub refresh_interval_s: f64,
+    /// How long holders keep a record that is not refreshed.
+    pub record_lifetime_s: f64,
+    /// How long an attempt of a lookup may take.
+    pub lookup_timeout_s: f64,
+    /// How lookups go: absent as the peer decides, else `recursive`, `iterative` or `parallel`.
+    pub lookup_mode: Option<LookupMode>,
+    /// On how many disjoint paths they go; 0: as the mode decides.
+    pub lookup_paths: u8,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        let config = node::Config::default();
+        Peer {
+            budget_bytes_per_s: config.budget_bytes_per_s,
+            budget_burst_bytes: config.budget_burst_bytes,
+            refresh_interval_s: config.refresh_interval.as_secs_f64(),
+            record_lifetime_s: config.record_lifetime.as_secs_f64(),
+            lookup_timeout_s: config.lookup_timeout.as_secs_f64(),
+            lookup_mode: None,
+            lookup_paths: 0,
+        }
+    }
+}
+
+impl Peer {
+    /// The configuration of a peer with these settings.
+    pub(crate) fn config(&self) -> node::Config {
+        node::Config {
+            budget_bytes_per_s: self.budget_bytes_per_s,
+            budget_burst_bytes: self.budget_burst_bytes,
+            refresh_interval: Duration::from_secs_f64(self.refresh_interval_s),
+            record_lifetime: Duration::from_secs_f64(self.record_lifetime_s),
+            lookup_timeout: Duration::from_secs_f64(self.lookup_timeout_s),
+            ..node::Config::default()
+        }
+    }
+
+    /// How a lookup that is measured shall go: copies that the asker has do not count.
+    pub(crate) fn lookup(&self) -> node::LookupOptions {
+        let usual = node::LookupOptions::default();
+        let mode = match self.lookup_mode {
+            None => usual.mode,
+            Some(LookupMode::Recursive) => node::Mode::Recursive,
+            Some(LookupMode::Iterative) => node::Mode::Iterative,
+            Some(LookupMode::Parallel) => node::Mode::Parallel,
+        };
+        node::LookupOptions { mode, paths: self.lookup_paths, fresh: true, ..usual }
+    }
+}
+
+/// How lookups go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LookupMode {
+    /// From hop to hop.
+    Recursive,
+    /// Peer after peer.
+    Iterative,
+    /// On several ways at once.
+    Parallel,
 }
 
 /// Which law session lengths follow.

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use node::directory::place_of_user;
-use node::{LookupOptions, OpId, Outcome};
+use node::{OpId, Outcome};
 use wire::{RngExt, Time};
 
 use super::DRAWS;
@@ -56,7 +56,7 @@ impl World<'_> {
         }) else {
             return;
         };
-        let options = LookupOptions { fresh: true, ..LookupOptions::default() };
+        let options = self.scenario.peer.lookup();
         let now = self.clock(asker);
         let Some(node) = &mut self.peers[asker].node else { return };
         let op = node.lookup_user(now, &aor, options);
