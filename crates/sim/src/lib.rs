@@ -26,10 +26,12 @@
 //! | `model.rs`, [`watch`] | what ought to happen, and whether it does all the time |
 //! | [`report`] | what did happen |
 //! | [`sweep`], [`minimize`] | many runs in one; the smallest that still fails |
+//! | [`hashes`] | that every build plays the same |
 
 mod chance;
 mod churn;
 mod faults;
+pub mod hashes;
 pub mod minimize;
 mod model;
 mod net;

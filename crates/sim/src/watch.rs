@@ -222,3 +222,52 @@ impl World<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::p2pp::{Builder, Code, Header, MessageType, TransactionId};
+    use wire::{HashAlgorithm, NodeId};
+
+    #[test]
+    fn only_who_answers_has_been_heard() {
+        let mut watch = Watch::new(&Scenario::default());
+        let id = NodeId(HashAlgorithm::Sha256.digest(b"a"));
+        let request = Header::request(MessageType::KeepAlive, TransactionId(1), id);
+        let answers = [request.answer(Code::OK, id), request.acknowledgement(id)];
+        watch.heard(0, Some(1), &Builder::new(&request).finish());
+        watch.heard(0, Some(2), b"\x28 is not P2PP");
+        assert_eq!(watch.heard.as_ref().unwrap().get(&0), None);
+        for (n, answer) in (3..).zip(answers) {
+            watch.heard(0, Some(n), &Builder::new(&answer).finish());
+        }
+        assert_eq!(watch.heard.unwrap()[&0], BTreeSet::from([3, 4]));
+    }
+
+    /// What stands in the violations after a minute of twenty peers and some mischief.
+    fn seen(mischief: impl FnOnce(&mut World<'_>)) -> Vec<String> {
+        let scenario: Scenario = "nodes = 20\nlookups_per_s = 0".parse().unwrap();
+        let mut observer = ();
+        let mut world = World::new(&scenario, &mut observer);
+        world.plan();
+        world.play_until(Time::from_secs(59));
+        mischief(&mut world);
+        world.play_until(Time::from_secs(61));
+        world.violations.finish()
+    }
+
+    #[test]
+    fn what_does_not_hold_is_named_with_time_and_peer() {
+        assert_eq!(seen(|_| {}), [""; 0]);
+        let wrong = seen(|world| world.peers[7].books.sent += 1);
+        assert!(wrong[0].starts_with("the ledger is wrong: 60.000000s: peer 7"), "{wrong:?}");
+        let strangers = seen(|world| {
+            world.watch.heard.as_mut().unwrap().remove(&4);
+        });
+        assert!(strangers[0].starts_with("in a table without an answer: 60.000000s: peer 4"), "{strangers:?}");
+        let crowd = seen(|world| {
+            (0..QUEUE_BASE + 30_000).for_each(|_| world.queue.push(Time::from_secs(999), Happening::Tick));
+        });
+        assert!(crowd[0].starts_with("the queue grows without bound: 60.000000s"), "{crowd:?}");
+    }
+}

@@ -174,17 +174,23 @@ impl<'a> World<'a> {
         if self.scenario.check().is_ok() {
             self.plan();
             self.queue.push(Time::ZERO + INSPECT, Happening::Inspect);
-            while let Some((at, happening)) = self.queue.pop(end) {
-                self.now = at;
-                self.report.events += 1;
-                self.happen(happening);
-            }
+            self.play_until(end);
         }
         self.now = end;
         let after = self.memory.and(self.observer.memory());
         let grown = after.zip(self.memory).map(|(after, before)| after.saturating_sub(before));
         self.report.bytes_per_node_memory = grown.map(|bytes| bytes / self.live.len().max(1) as u64);
         self.finish()
+    }
+
+    /// Lets everything happen that happens until then.
+    pub(crate) fn play_until(&mut self, end: Time) {
+        while let Some((at, happening)) = self.queue.pop(end) {
+            self.now = at;
+            self.report.events += 1;
+            self.happen(happening);
+        }
+        self.now = end;
     }
 
     fn happen(&mut self, happening: Happening) {
