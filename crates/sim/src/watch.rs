@@ -264,7 +264,10 @@ mod tests {
         let strangers = seen(|world| {
             world.watch.heard.as_mut().unwrap().remove(&4);
         });
-        assert!(strangers[0].starts_with("in a table without an answer: 60.000000s: peer 4"), "{strangers:?}");
+        assert!(
+            strangers[0].starts_with("in a table without an answer: 60.000000s: peer 4"),
+            "{strangers:?}"
+        );
         let crowd = seen(|world| {
             (0..QUEUE_BASE + 30_000).for_each(|_| world.queue.push(Time::from_secs(999), Happening::Tick));
         });

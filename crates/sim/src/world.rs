@@ -484,7 +484,9 @@ impl<'a> World<'a> {
                 if let Some(user) = user.filter(|u| u.published.is_none()) {
                     user.published = Some(now);
                     self.report.workload.registrations.succeeded += u64::from(user.wanted > Time::ZERO);
-                    self.times.published.push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
+                    self.times
+                        .published
+                        .push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
                 }
             }
             Event::NameTaken { aor } => {

@@ -42,6 +42,7 @@ fn a_second_run_in_the_same_process_gives_the_same_hash() {
 
 #[test]
 fn every_seed_has_a_hash_of_its_own() {
-    let hashes: std::collections::BTreeSet<&str> = TABLE.lines().filter_map(|l| l.split(' ').nth(2)).collect();
+    let hashes: std::collections::BTreeSet<&str> =
+        TABLE.lines().filter_map(|l| l.split(' ').nth(2)).collect();
     assert_eq!(hashes.len(), TABLE.lines().count());
 }

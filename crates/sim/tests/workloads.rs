@@ -30,7 +30,8 @@ fn clients_use_the_overlay_and_are_no_part_of_it() {
     assert!(report.lookups.issued > 200);
     // Events can be aimed at them, and at the others.
     let clients = play(&format!("{text}\n[[events]]\nat_s = 100\nleave = 1.0\namong = 'clients'"));
-    let peers = play(&format!("{text}\n[bars]\nlookups=0\n[[events]]\nat_s = 100\nleave = 0.5\namong = 'peers'"));
+    let peers =
+        play(&format!("{text}\n[bars]\nlookups=0\n[[events]]\nat_s = 100\nleave = 0.5\namong = 'peers'"));
     assert!((25..46).contains(&clients.population.left), "{:?}", clients.population);
     assert!((7..18).contains(&peers.population.left), "{:?}", peers.population);
 }
@@ -94,7 +95,8 @@ fn an_answer_that_comes_too_late_is_no_success() {
 
 #[test]
 fn every_peer_looks_up_as_often_as_is_said() {
-    let report = play("nodes = 50\nduration_s = 260\nlookups_per_s = 0\nlookup_every_s = 20\nmeasure_from_s = 100");
+    let report =
+        play("nodes = 50\nduration_s = 260\nlookups_per_s = 0\nlookup_every_s = 20\nmeasure_from_s = 100");
     assert!((330..470).contains(&report.lookups.issued), "50 peers, 160 s: {}", report.lookups.issued);
 }
 
@@ -134,7 +136,11 @@ fn every_model_of_latency_carries_a_network() {
             "nodes = 30\nduration_s = 150\nlookups_per_s = 3\n[latency]\nmodel = '{model}'\n[bars]\nlookups = 0.99"
         ));
         assert_eq!(report.violations, [""; 0], "{model}");
-        assert!(report.lookups.issued > 150 && report.lookups.time_ms.p50 > 1.0, "{model}: {:?}", report.lookups);
+        assert!(
+            report.lookups.issued > 150 && report.lookups.time_ms.p50 > 1.0,
+            "{model}: {:?}",
+            report.lookups
+        );
         assert_eq!(report.datagrams.lost > 0, model == "mesh", "{model}: {:?}", report.datagrams);
     }
 }

@@ -112,8 +112,7 @@ impl Sim {
             fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))
         };
         let text = read(&self.scenario)?;
-        let scenario: Scenario =
-            text.parse().map_err(|e| format!("{}: {e}", self.scenario.display()))?;
+        let scenario: Scenario = text.parse().map_err(|e| format!("{}: {e}", self.scenario.display()))?;
         let beside = |name: &str| self.scenario.parent().unwrap_or(Path::new("")).join(name);
         let overrides = Overrides {
             overlay: self.overlay.clone(),
@@ -154,7 +153,12 @@ impl Sim {
         }
         let sessions = &cell.scenario.sessions;
         let small = minimize::minimize(&cell.table, sessions, &ways, self.tries, |scenario| {
-            eprintln!("trying {} peers, {} s, {} events", scenario.nodes, scenario.duration_s, scenario.events.len());
+            eprintln!(
+                "trying {} peers, {} s, {} events",
+                scenario.nodes,
+                scenario.duration_s,
+                scenario.events.len()
+            );
             sim::run(scenario, &mut ())
         });
         let toml = small.table.to_string();

@@ -173,7 +173,8 @@ impl World<'_> {
         let consistency = self.scenario.invariants.consistency;
         if report.consistency.is_some_and(|share| share < consistency) {
             let share = report.consistency.unwrap_or_default();
-            self.violations.add(format!("{share:.4} of the records are where they belong, below {consistency}"));
+            self.violations
+                .add(format!("{share:.4} of the records are where they belong, below {consistency}"));
         }
         for (what, value, bar) in [
             (

@@ -15,7 +15,12 @@ use sim::sweep::Cell;
 use super::Plan;
 
 /// Plays the cells that are not there yet, and returns the answer about all.
-pub(super) fn play(plan: &Plan<'_>, cells: &[Cell], out: Option<&Path>, as_json: bool) -> Result<Value, String> {
+pub(super) fn play(
+    plan: &Plan<'_>,
+    cells: &[Cell],
+    out: Option<&Path>,
+    as_json: bool,
+) -> Result<Value, String> {
     let unwritten = |e: std::io::Error| format!("cannot write what a cell came to: {e}");
     let kept = out.map(|dir| dir.join("cells"));
     if let Some(dir) = &kept {

@@ -30,7 +30,9 @@ pub(super) struct Watcher {
 impl Watcher {
     pub(super) fn new(scenario: &Scenario, log: Option<&Path>, show: bool) -> Result<Self, String> {
         let open = |path: &Path| {
-            File::create(path).map(BufWriter::new).map_err(|e| format!("cannot write {}: {e}", path.display()))
+            File::create(path)
+                .map(BufWriter::new)
+                .map_err(|e| format!("cannot write {}: {e}", path.display()))
         };
         Ok(Watcher {
             log: log.map(open).transpose()?,
