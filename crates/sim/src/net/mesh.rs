@@ -23,7 +23,7 @@ const LINKS: usize = 465;
 const HUB: usize = 28;
 /// Neighbours that no other node has more of.
 const CROWDED: usize = 14;
-/// Links that a node wants when it comes: more for a third of them gives the median of three.
+/// The seed of the mesh, which is the same in every run.
 const SEED: u64 = 271_465;
 /// What may wait in front of a link; beyond, datagrams are dropped.
 const QUEUE: Duration = Duration::from_millis(500);

@@ -20,7 +20,7 @@ pub enum Model {
     MatrixKing,
     /// Autonomous systems with prefixes; the peers' addresses follow them.
     Asn,
-    /// A radio mesh of 271 nodes and 465 links; see [`crate::scenario`].
+    /// A radio mesh of 271 nodes and 465 links; links have queues and losses of their own.
     Mesh,
 }
 
