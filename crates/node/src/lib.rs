@@ -27,6 +27,7 @@
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
 //! | [`diagnostics`], [`ledger`], [`report`] | what a peer says about itself |
+//! | `inspect.rs` | what a world may look at |
 //! | [`operator`] | what others may change in it |
 
 mod answer;
@@ -37,6 +38,7 @@ pub mod diagnostics;
 pub mod directory;
 pub mod event;
 mod forward;
+mod inspect;
 pub mod ledger;
 mod locals;
 mod membership;
@@ -60,6 +62,7 @@ pub use config::{Config, Identity, KeptValue, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
 pub use event::{Event, Level, OpId, Outcome};
+pub use inspect::{Known, Sizes};
 pub use locals::CallOptions;
 
 pub use media::Forward;

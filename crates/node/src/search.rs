@@ -31,7 +31,7 @@ pub(crate) struct SearchId(pub u64);
 pub(crate) const WIDTH: usize = 8;
 
 /// Most searches at once.
-const MAX_SEARCHES: usize = 1_024;
+pub(crate) const MAX_SEARCHES: usize = 1_024;
 
 /// Recursive attempts before the search goes on iteratively. Each has a third of the time, and so has
 /// the iterative search: with the slowest of twenty answers under 700 ms a third, of 2.5 s, is enough.
@@ -161,6 +161,11 @@ impl Searches {
             Progress::Recursive => None,
         };
         self.running.values().filter_map(wake).min()
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.running.len()
     }
 }
 

@@ -26,10 +26,10 @@ pub(crate) const MAX_SENDS: u8 = 3;
 pub(crate) const ANSWER_LIFETIME: Duration = Duration::from_secs(15);
 
 /// Most requests under way at once; one more fails as if nobody had answered.
-const MAX_CLIENTS: usize = 4_096;
+pub(crate) const MAX_CLIENTS: usize = 4_096;
 
 /// Most requests of others remembered at once; the oldest is forgotten.
-const MAX_SERVERS: usize = 1_024;
+pub(crate) const MAX_SERVERS: usize = 1_024;
 
 /// A request under way to one hop.
 #[derive(Debug)]
@@ -113,6 +113,11 @@ impl<P> Transactions<P> {
             rto: BTreeMap::new(),
             refused: VecDeque::new(),
         }
+    }
+
+    /// How many client and server transactions there are.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.clients.len(), self.servers.len())
     }
 
     /// Starts a client transaction; `true` if the caller shall send the bytes. If too many are under

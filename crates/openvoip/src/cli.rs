@@ -7,7 +7,8 @@
 //! | `overlay.rs` | `lookup`, `overlay`, `probe` |
 //! | `config.rs` | `config` |
 //! | `operate.rs` | `log`, `operator` |
-//! | `laboratory.rs` | `demo`, `lab`, `sim` |
+//! | `laboratory.rs` | `demo`, `lab` |
+//! | `simulate.rs` | `sim` |
 //! | `console.rs` | `console` |
 //!
 //! `answer.rs` asks the running peer and shows its answer. With `--json` every command prints one
@@ -21,6 +22,7 @@ mod operate;
 mod overlay;
 mod peer;
 mod people;
+mod simulate;
 
 use std::path::PathBuf;
 
@@ -82,7 +84,7 @@ enum Command {
     #[command(subcommand)]
     Operator(operate::Operator),
     Lab(laboratory::Lab),
-    Sim(laboratory::Sim),
+    Sim(Box<simulate::Sim>),
     Version(peer::Version),
 }
 

@@ -1,5 +1,6 @@
 //! What the operating system says about this process, and lets it have.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,6 +11,20 @@ pub fn rss_bytes() -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kib.unwrap_or(0) * 1_024
+}
+
+/// Memory that this process may still take, in bytes: what is free or can be freed at once, within the
+/// limit of its control group. `None` where the system does not say.
+pub fn available_bytes() -> Option<u64> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let free = line.trim().trim_end_matches(" kB").parse::<u64>().ok()? * 1_024;
+    let number = |name: &str| {
+        let text = std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(name)).ok()?;
+        text.trim().parse::<u64>().ok()
+    };
+    let limit = number("memory.max").zip(number("memory.current"));
+    Some(limit.map_or(free, |(most, used)| free.min(most.saturating_sub(used))))
 }
 
 /// Processor time used by all threads of this process since it started.

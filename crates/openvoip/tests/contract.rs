@@ -254,7 +254,7 @@ fn the_laboratory_and_the_simulator_and_the_demonstration() {
     let out = dir.path().join("out");
     fs::write(&scenario, "name = 'small'\nnodes = 5\nduration_s = 100\nlookups_per_s = 1").unwrap();
     let play = |more: &[&str]| openvoip(&[&["sim", scenario.to_str().unwrap()], more].concat());
-    let (code, first) = play(&["--nodes", "8", "--seed", "4", "--out", out.to_str().unwrap()]);
+    let (code, first) = play(&["--nodes", "8", "--seed", "4", "--log", "--out", out.to_str().unwrap()]);
     assert_eq!(code, 0, "{first}");
     has(
         &first,

@@ -18,6 +18,10 @@ pub(crate) enum Use {
     PeerKey,
     UserKey,
     Phone,
+    Faults,
+    Work,
+    Sample,
+    Population,
 }
 
 /// The seed of the stream for `use_of`, `number`.
@@ -46,4 +50,11 @@ pub(crate) fn unit(bits: u64) -> f64 {
 /// A waiting time of a Poisson process with this mean, in the mean's unit.
 pub(crate) fn exponential(rng: &mut Rng, mean: f64) -> f64 {
     -mean * unit(rng.random()).ln()
+}
+
+/// A number of the normal law, from 64 random bits: the method of Box and Muller, of which the second
+/// number is not used.
+pub(crate) fn normal(bits: u64) -> f64 {
+    let (u, v) = (unit(bits), unit(mix(bits)));
+    (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
 }

@@ -16,25 +16,31 @@
 //! | file | holds |
 //! |---|---|
 //! | [`scenario`] | what is to happen, read from TOML |
-//! | `net.rs` | the wire: latency, loss, partitions |
+//! | `net/` | the wire: models of latency, loss, boxes that translate addresses |
+//! | `faults/` | what goes wrong: with datagrams, clocks, processes, disks |
 //! | `churn.rs` | how long peers stay |
 //! | `queue.rs` | the order of events |
 //! | `world.rs` | the loop that drives peers and phones |
-//! | `workload.rs` | who joins, leaves, looks up and calls, and when |
-//! | `summary.rs` | from what happened to the report |
+//! | `workload/` | who joins, leaves, looks up, calls and writes, and when |
 //! | `phone.rs` | scripted SIP phones with ears |
-//! | `model.rs` | what ought to happen |
-//! | [`report`] | what did |
+//! | `model.rs`, [`watch`] | what ought to happen, and whether it does all the time |
+//! | [`report`] | what did happen |
+//! | [`sweep`], [`minimize`] | many runs in one; the smallest that still fails |
+//! | [`hashes`] | that every build plays the same |
 
 mod chance;
 mod churn;
+mod faults;
+pub mod hashes;
+pub mod minimize;
 mod model;
 mod net;
 mod phone;
 mod queue;
 pub mod report;
 pub mod scenario;
-mod summary;
+pub mod sweep;
+pub mod watch;
 mod workload;
 mod world;
 

@@ -18,6 +18,8 @@ pub(crate) const MAX_START_S: f64 = 120.0;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UserModel {
     pub(crate) aor: String,
+    /// When it was added, if its peer was there already.
+    pub(crate) wanted: Time,
     pub(crate) published: Option<Time>,
 }
 

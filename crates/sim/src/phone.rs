@@ -15,7 +15,7 @@ use wire::sdp::Description;
 use wire::{Socket, Time};
 
 use crate::chance::{Use, seed};
-use crate::net::{SIP_PORT, host};
+use crate::net::SIP_PORT;
 use crate::queue::Happening;
 use crate::report;
 use crate::world::World;
@@ -36,6 +36,9 @@ pub(crate) const fn lan() -> Duration {
 /// A phone.
 pub(crate) struct Phone {
     peer: usize,
+    /// When the life of its peer began that it serves.
+    since: Time,
+    registrar: SocketAddr,
     aor: String,
     hertz: f64,
     ua: UserAgent,
@@ -78,25 +81,37 @@ impl Phone {
 impl World<'_> {
     /// Gives a new peer a phone if the scenario has a part for it.
     pub(crate) fn give_phone(&mut self, peer: usize) {
-        if !self.scenario.conversations().any(|(from, to, _)| from == peer || to == peer) {
+        if self.scenario.conversations().any(|(from, to, _)| from == peer || to == peer) {
+            self.install_phone(peer);
+        }
+    }
+
+    /// Gives a peer a phone, if it has none.
+    pub(crate) fn install_phone(&mut self, peer: usize) {
+        let installed = self.peers[peer].phone;
+        if installed.is_some_and(|phone| self.phones[phone].since == self.peers[peer].started) {
             return;
         }
+        let (now, started) = (self.clock(peer), self.peers[peer].started);
+        let sip = SocketAddr::from((self.net.host(peer), SIP_PORT));
         let aor = self.peers[peer].users[0].aor.clone();
         let Some(node) = &mut self.peers[peer].node else { return };
-        node.add_phone(self.now, &aor, PASSWORD);
+        node.add_phone(now, &aor, PASSWORD);
         let (user, domain) = aor.split_once('@').unwrap_or((&aor, "sim.test"));
         let index = self.phones.len();
         let config = UaConfig {
             user: user.into(),
             domain: domain.into(),
             password: Some(PASSWORD.into()),
-            flow: Flow::Udp(SocketAddr::from((host(peer), SIP_PORT))),
+            flow: Flow::Udp(sip),
             sent_by: SentBy { host: String::new(), port: Some(SIP_PORT) },
             expires: 600,
         };
         let chance = seed(self.scenario.seed, Use::Phone, peer as u64);
         let mut phone = Phone {
             peer,
+            since: started,
+            registrar: sip,
             aor: aor.clone(),
             // Tones far enough apart to be told from each other.
             hertz: 400.0 + (index * 270 % 1_600) as f64,
@@ -125,7 +140,7 @@ impl World<'_> {
         }
         match socket {
             Socket::Sip => {
-                let flow = Flow::Udp(SocketAddr::from((host(phone.peer), SIP_PORT)));
+                let flow = Flow::Udp(phone.registrar);
                 phone.ua.handle_message(now, flow, bytes);
             }
             Socket::Media(_) => {
@@ -141,7 +156,9 @@ impl World<'_> {
     /// Something may be due at a phone.
     pub(crate) fn wake_phone(&mut self, index: usize) {
         let phone = &mut self.phones[index];
-        if phone.wake != self.now {
+        let peer = &self.peers[phone.peer];
+        // A phone without its peer says nothing that anybody hears.
+        if phone.wake != self.now || peer.node.is_none() || peer.phone != Some(index) {
             return;
         }
         phone.wake = Time::from_micros(u64::MAX);
@@ -274,7 +291,7 @@ impl World<'_> {
         if dialled != call {
             return;
         }
-        let seen = self.peers[script.from].node.as_ref().and_then(|n| n.calls(self.now).pop());
+        let seen = self.peers[script.from].node.as_ref().and_then(|n| n.calls(self.clock(script.from)).pop());
         let (caller_hertz, callee_hertz) = (self.phones[from].hertz, self.phones[to].hertz);
         let report = &mut self.report.calls[call];
         report.heard_by_caller_s = self.phones[from].heard(callee_hertz);

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 
 use wire::{Socket, Time};
 
+use crate::faults::Strike;
+
 /// Something that will happen.
 #[derive(Debug)]
 pub(crate) enum Happening {
@@ -13,6 +15,10 @@ pub(crate) enum Happening {
     Arrival { to: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8> },
     /// A datagram reaches a phone, from this socket of its peer.
     AtPhone { phone: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8> },
+    /// A datagram reaches a port of the box before the peer `to`.
+    AtNat { to: usize, port: u16, remote: SocketAddr, bytes: Vec<u8> },
+    /// A slow peer comes to a datagram that waited.
+    Late { to: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8> },
     /// A peer may have something due.
     Wake(usize),
     /// A phone may have something due.
@@ -35,7 +41,23 @@ pub(crate) enum Happening {
     HangUp(usize),
     /// The scenario's message with this index is sent.
     Write(usize),
-    /// Time to look at the network as a whole.
+    /// An event of the scenario hits a peer.
+    Strike { event: usize, peer: usize, strike: Strike },
+    /// A peer that was away starts again.
+    Return(usize),
+    /// A new user is added somewhere.
+    SignUp,
+    /// Somebody calls somebody.
+    Converse,
+    /// Somebody writes to somebody.
+    Chat,
+    /// From now on figures count.
+    Measure,
+    /// Another row of the series.
+    Tick,
+    /// Time to look at every peer.
+    Check,
+    /// Time to tell how far the run is.
     Inspect,
 }
 
@@ -61,6 +83,11 @@ impl Queue {
         self.slab[slot as usize] = Some(happening);
         self.heap.push(Reverse((at, self.made, slot)));
         self.made += 1;
+    }
+
+    /// How much waits.
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
     }
 
     /// What happens next, unless that is after `until`.

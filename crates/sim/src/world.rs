@@ -13,12 +13,14 @@ use wire::{HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
 
 use crate::chance::{Use, seed, stream};
 use crate::churn::Sessions;
+use crate::faults::Ailment;
 use crate::model::{UserModel, Violations};
-use crate::net::{Fate, HEADERS, Net, PEER_PORT, SIP_PORT, host, peer_at};
+use crate::net::{Fate, HEADERS, Net, PEER_PORT, SIP_PORT};
 use crate::phone::{Phone, lan};
 use crate::queue::{Happening, Queue};
-use crate::report::{LogHash, Report};
-use crate::workload::Pending;
+use crate::report::{LogHash, ModelBytes, Report};
+use crate::watch::Watch;
+use crate::workload::{Pending, Work};
 use crate::{Observer, Progress, Scenario, Sent};
 
 /// When the simulated calendar begins.
@@ -57,6 +59,13 @@ pub(crate) struct Books {
     pub(crate) by_function: Vec<(&'static str, u64)>,
 }
 
+/// An earlier life of a peer that came back.
+#[derive(Clone, Debug)]
+pub(crate) struct Past {
+    pub(crate) stayed: Duration,
+    pub(crate) books: Books,
+}
+
 /// Everything.
 pub(crate) struct World<'a> {
     pub(crate) scenario: &'a Scenario,
@@ -69,13 +78,22 @@ pub(crate) struct World<'a> {
     pub(crate) live: Vec<usize>,
     pub(crate) phones: Vec<Phone>,
     pub(crate) pending: BTreeMap<(usize, OpId), Pending>,
+    pub(crate) work: BTreeMap<(usize, OpId), Work>,
+    /// What is wrong with whom.
+    pub(crate) ailments: BTreeMap<usize, Ailment>,
+    /// What peers that are away had saved.
+    pub(crate) kept: BTreeMap<usize, Saved>,
+    pub(crate) past: Vec<Past>,
+    pub(crate) watch: Watch,
     pub(crate) sessions: Option<Sessions>,
     pub(crate) session_rng: Rng,
     pub(crate) lookup_rng: Rng,
     pub(crate) event_rng: Rng,
+    pub(crate) work_rng: Rng,
     pub(crate) hash: LogHash,
     pub(crate) violations: Violations,
     pub(crate) report: Report,
+    pub(crate) model_bytes: ModelBytes,
     pub(crate) times: Times,
     pub(crate) key_hash: HashAlgorithm,
     options: OverlayOptions,
@@ -88,8 +106,20 @@ pub(crate) struct Times {
     pub(crate) online: Vec<f64>,
     pub(crate) published: Vec<f64>,
     pub(crate) lookup: Vec<f64>,
+    pub(crate) calls: Vec<f64>,
+    pub(crate) chats: Vec<f64>,
     pub(crate) hops: u64,
     pub(crate) messages: u64,
+    /// When each lookup began, how long it took, and whether it found its record.
+    pub(crate) log: Vec<LookupLine>,
+}
+
+/// A lookup that has ended, as the series and the phases need it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LookupLine {
+    pub(crate) at_s: f32,
+    pub(crate) ms: f32,
+    pub(crate) found: bool,
 }
 
 impl<'a> World<'a> {
@@ -109,10 +139,16 @@ impl<'a> World<'a> {
         };
         World {
             net: Net::new(scenario),
-            sessions: scenario.churn.map(Sessions::new),
+            sessions: scenario.churn.clone().map(Sessions::new),
             session_rng: stream(scenario.seed, Use::Sessions),
             lookup_rng: stream(scenario.seed, Use::Lookups),
             event_rng: stream(scenario.seed, Use::Events),
+            work_rng: stream(scenario.seed, Use::Work),
+            work: BTreeMap::new(),
+            ailments: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            past: Vec::new(),
+            watch: Watch::new(scenario),
             memory: observer.memory(),
             scenario,
             observer,
@@ -125,6 +161,7 @@ impl<'a> World<'a> {
             hash: LogHash::default(),
             violations,
             report: Report::default(),
+            model_bytes: ModelBytes::default(),
             times: Times::default(),
             key_hash,
             options,
@@ -137,11 +174,7 @@ impl<'a> World<'a> {
         if self.scenario.check().is_ok() {
             self.plan();
             self.queue.push(Time::ZERO + INSPECT, Happening::Inspect);
-            while let Some((at, happening)) = self.queue.pop(end) {
-                self.now = at;
-                self.report.events += 1;
-                self.happen(happening);
-            }
+            self.play_until(end);
         }
         self.now = end;
         let after = self.memory.and(self.observer.memory());
@@ -150,10 +183,30 @@ impl<'a> World<'a> {
         self.finish()
     }
 
+    /// Lets everything happen that happens until then.
+    pub(crate) fn play_until(&mut self, end: Time) {
+        while let Some((at, happening)) = self.queue.pop(end) {
+            self.now = at;
+            self.report.events += 1;
+            self.happen(happening);
+        }
+        self.now = end;
+    }
+
     fn happen(&mut self, happening: Happening) {
         match happening {
             Happening::Arrival { to, socket, remote, mut bytes } => {
                 self.arrive(to, socket, remote, &mut bytes);
+            }
+            Happening::AtNat { to, port, remote, mut bytes } => {
+                if self.net.lets_in(self.now, to, remote, port) {
+                    self.arrive(to, Socket::Peer, remote, &mut bytes);
+                } else {
+                    self.lose("nat");
+                }
+            }
+            Happening::Late { to, socket, remote, mut bytes } => {
+                self.deliver(to, socket, remote, &mut bytes);
             }
             Happening::Wake(peer) => self.wake(peer),
             Happening::AtPhone { phone, socket, remote, bytes } => {
@@ -164,6 +217,14 @@ impl<'a> World<'a> {
             Happening::Departure(peer) => self.depart(peer),
             Happening::SwitchOff(peer) => self.switch_off(peer),
             Happening::Lookup => self.lookup(),
+            Happening::Strike { event, peer, strike } => self.strike(event, peer, strike),
+            Happening::Return(peer) => self.come_back(peer),
+            Happening::SignUp => self.sign_up(),
+            Happening::Converse => self.converse(),
+            Happening::Chat => self.chat(),
+            Happening::Measure => self.begin_measuring(),
+            Happening::Tick => self.tick(),
+            Happening::Check => self.check_everybody(),
             Happening::Script(index) => self.script(index),
             Happening::ScriptEnds(index) => self.script_ends(index),
             Happening::Dial(index) => self.dial(index),
@@ -181,49 +242,63 @@ impl<'a> World<'a> {
     /// Starts the next peer.
     pub(crate) fn join(&mut self) {
         let number = self.peers.len();
-        let key = |use_of, n: u64| KeyPair::from_seed(seed(self.scenario.seed, use_of, n));
-        let users: Vec<User> = (0..self.scenario.users_per_node)
-            .map(|k| User {
-                aor: if k == 0 {
-                    format!("user{number}@sim.test")
-                } else {
-                    format!("user{number}-{k}@sim.test")
-                },
-                keys: key(Use::UserKey, ((number as u64) << 8) | k as u64),
-            })
-            .collect();
-        let config = Config {
-            overlay: self.options.clone(),
-            bootstrap: (number > 0).then(|| SocketAddr::from((host(0), PEER_PORT))).into_iter().collect(),
-            listen: SocketAddr::from((host(number), PEER_PORT)),
-            sip: SocketAddr::from((host(number), SIP_PORT)),
-            ..Config::default()
-        };
-        let models = users.iter().map(|u| UserModel { aor: u.aor.clone(), published: None }).collect();
-        let identity = Identity { peer: key(Use::PeerKey, number as u64), users };
-        let id = identity.peer.public().node_id(self.key_hash);
-        let unix = UnixTime(UNIX_START + self.now.as_millis() / 1_000);
-        let chance = seed(self.scenario.seed, Use::Node, number as u64);
-        let node = Node::new(config, identity, Saved::default(), chance, self.now, unix);
         self.peers.push(Peer {
-            node: Some(Box::new(node)),
-            id,
+            node: None,
+            id: self.peer_key(number).public().node_id(self.key_hash),
             started: self.now,
             ended: None,
             online: None,
             leaving: false,
-            users: models,
+            users: Vec::new(),
             books: Books::default(),
             phone: None,
-            place: self.live.len(),
+            place: 0,
             wake: NEVER,
             media_ports: 0,
         });
-        self.live.push(number);
         self.report.population.joined += 1;
-        self.touch(number);
+        self.boot(number, Saved::default());
         self.plan_session(number);
         self.give_phone(number);
+    }
+
+    fn peer_key(&self, number: usize) -> KeyPair {
+        KeyPair::from_seed(seed(self.scenario.seed, Use::PeerKey, number as u64))
+    }
+
+    /// Starts a peer: a new one, or one that was there before and has its keys.
+    pub(crate) fn boot(&mut self, number: usize, saved: Saved) {
+        let count = self.scenario.users_per_node.max(self.peers[number].users.len());
+        let users: Vec<User> = (0..count).map(|k| self.user(number, k)).collect();
+        let (bootstrap, own) = (self.net.host(0), self.net.own_host(number));
+        let config = Config {
+            overlay: self.options.clone(),
+            bootstrap: (number > 0).then(|| SocketAddr::from((bootstrap, PEER_PORT))).into_iter().collect(),
+            listen: SocketAddr::from((own, PEER_PORT)),
+            sip: SocketAddr::from((self.net.host(number), SIP_PORT)),
+            client: self.net.faults.is_client(number),
+            ..self.scenario.peer.config()
+        };
+        let models = users.iter().map(|u| UserModel { aor: u.aor.clone(), ..UserModel::default() }).collect();
+        let identity = Identity { peer: self.peer_key(number), users };
+        let today = UNIX_START.saturating_add_signed(self.net.faults.calendar(number));
+        let unix = UnixTime(today + self.now.as_millis() / 1_000);
+        // Another life draws other numbers.
+        let life = self.now.as_micros() << 24;
+        let chance = seed(self.scenario.seed, Use::Node, number as u64 ^ life);
+        let node = Node::new(config, identity, saved, chance, self.clock(number), unix);
+        let peer = &mut self.peers[number];
+        peer.node = Some(Box::new(node));
+        peer.started = self.now;
+        peer.ended = None;
+        peer.leaving = false;
+        peer.online = None;
+        peer.users = models;
+        peer.place = self.live.len();
+        peer.wake = NEVER;
+        self.live.push(number);
+        self.afflict(number);
+        self.touch(number);
     }
 
     /// Takes a peer off the list of those that stay.
@@ -242,6 +317,7 @@ impl<'a> World<'a> {
         self.forget(peer);
         self.abandon_lookups_of(peer);
         self.close_books(peer);
+        self.watch.forget(&self.peers[peer].books);
         self.peers[peer].node = None;
         self.peers[peer].ended.get_or_insert(self.now);
     }
@@ -254,34 +330,58 @@ impl<'a> World<'a> {
         let booked: u64 = books.by_function.iter().map(|(_, sent)| sent).sum();
         let sent = books.sent;
         if booked != sent {
-            let what = || format!("peer {peer} booked {booked} bytes and sent {sent}");
+            let now = self.now;
+            let what = || format!("{now:?}: peer {peer} booked {booked} bytes and sent {sent}");
             self.violations.add_kind("the ledger is wrong", what);
         }
     }
 
     fn wake(&mut self, peer: usize) {
+        if self.is_frozen(peer) {
+            return;
+        }
+        let now = self.clock(peer);
         let Peer { node: Some(node), wake, .. } = &mut self.peers[peer] else { return };
         if *wake != self.now {
             return;
         }
         *wake = NEVER;
-        if node.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
-            node.handle_timeout(self.now);
-            if let Some((at, reason)) = node.poll_timeout().filter(|(at, _)| *at <= self.now) {
-                let what = || format!("peer {peer} at {:?}, for {at:?}: {reason}", self.now);
+        if node.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            node.handle_timeout(now);
+            if let Some((at, reason)) = node.poll_timeout().filter(|(at, _)| *at <= now) {
+                let what = || format!("{:?}: peer {peer} at {now:?}, for {at:?}: {reason}", self.now);
                 self.violations.add_kind("woken in the past", what);
             }
         }
         self.touch(peer);
     }
 
-    /// Hands a datagram to a peer.
+    /// Lets a peer see at once whether anything is due, whatever it asked for.
+    pub(crate) fn wake_now(&mut self, peer: usize) {
+        if self.peers[peer].node.is_some() {
+            self.peers[peer].wake = self.now;
+            self.queue.push(self.now, Happening::Wake(peer));
+        }
+    }
+
+    /// A datagram reaches the socket of a peer.
     fn arrive(&mut self, to: usize, socket: Socket, remote: SocketAddr, bytes: &mut [u8]) {
+        if self.ailments.is_empty() || !self.hold_up(to, socket, remote, bytes) {
+            self.deliver(to, socket, remote, bytes);
+        }
+    }
+
+    /// Hands a datagram to a peer.
+    pub(crate) fn deliver(&mut self, to: usize, socket: Socket, remote: SocketAddr, bytes: &mut [u8]) {
+        let now = self.clock(to);
+        if socket == Socket::Peer && self.watch.notes_answers() {
+            self.watch.heard(to, self.net.peer_at(&remote), bytes);
+        }
         let Some(node) = self.peers.get_mut(to).and_then(|p| p.node.as_mut()) else {
             self.report.datagrams.to_nobody += 1;
             return;
         };
-        match node.handle_datagram(self.now, socket, remote, bytes) {
+        match node.handle_datagram(now, socket, remote, bytes) {
             Some(f) => {
                 let bytes = bytes[..f.len].to_vec();
                 self.carry(to, f.socket, f.remote, bytes);
@@ -303,17 +403,17 @@ impl<'a> World<'a> {
     }
 
     fn set_wake(&mut self, peer: usize) {
-        let Peer { node: Some(node), wake, .. } = &mut self.peers[peer] else { return };
+        let Peer { node: Some(node), wake, .. } = &self.peers[peer] else { return };
         let Some((at, _)) = node.poll_timeout() else { return };
-        let at = at.max(self.now + Duration::from_micros(1));
+        let at = self.when(peer, at).max(self.now + Duration::from_micros(1));
         if at < *wake {
-            *wake = at;
+            self.peers[peer].wake = at;
             self.queue.push(at, Happening::Wake(peer));
         }
     }
 
     /// Puts a datagram on the wire, or on the cable to a phone.
-    fn carry(&mut self, from: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
+    fn carry(&mut self, from: usize, socket: Socket, remote: SocketAddr, mut bytes: Vec<u8>) {
         if socket != Socket::Peer {
             return self.carry_to_phone(from, socket, remote, bytes);
         }
@@ -325,22 +425,41 @@ impl<'a> World<'a> {
             let what = || format!("peer {from} sent {} bytes to {remote}", bytes.len());
             self.violations.add_kind("longer than the path carries", what);
         }
-        let to = peer_at(&remote);
-        let fate = to.map_or(Fate::Lost, |to| self.net.send(from, to));
-        let source = SocketAddr::from((host(from), PEER_PORT));
+        if self.scenario.model_bytes && self.watch.is_measuring(self.now) {
+            self.model_bytes.add(&bytes);
+        }
+        let passage = self.net.send(self.now, from, remote, &mut bytes);
+        let (to, fate) = (passage.to, passage.fate);
+        let arrives = !matches!(fate, Fate::Lost(_));
         self.hash.number(self.now.as_micros());
         self.hash.number(((from as u64) << 32) | to.unwrap_or(usize::MAX >> 32) as u64);
-        self.hash.number(bytes.len() as u64 * 2 + u64::from(fate == Fate::Lost));
+        self.hash.number(bytes.len() as u64 * 2 + u64::from(!arrives));
         self.hash.add(&bytes[..bytes.len().min(HASHED)]);
-        let arrives = fate != Fate::Lost;
-        self.observer.sent(&Sent { at: self.now, from: source, to: remote, bytes: &bytes, arrives });
+        self.observer.sent(&Sent { at: self.now, from: passage.source, to: remote, bytes: &bytes, arrives });
         match (fate, to) {
-            (Fate::Arrives(after), Some(to)) => {
-                let arrival = Happening::Arrival { to, socket: Socket::Peer, remote: source, bytes };
-                self.queue.push(self.now + after, arrival);
+            (Fate::Arrives(after), Some(to)) => self.dispatch(after, to, passage.source, remote, bytes),
+            (Fate::Twice(after, again), Some(to)) => {
+                self.dispatch(after, to, passage.source, remote, bytes.clone());
+                self.dispatch(again, to, passage.source, remote, bytes);
             }
-            _ => self.report.datagrams.lost += 1,
+            (Fate::Lost(why), _) => self.lose(why),
+            (_, None) => self.lose("no such address"),
         }
+    }
+
+    /// A datagram will be at a peer, or at the box before it, after so long.
+    fn dispatch(&mut self, after: Duration, to: usize, source: SocketAddr, at: SocketAddr, bytes: Vec<u8>) {
+        let arrival = match self.net.is_behind_nat(to) {
+            true => Happening::AtNat { to, port: at.port(), remote: source, bytes },
+            false => Happening::Arrival { to, socket: Socket::Peer, remote: source, bytes },
+        };
+        self.queue.push(self.now + after, arrival);
+    }
+
+    /// A datagram is lost.
+    pub(crate) fn lose(&mut self, why: &'static str) {
+        self.report.datagrams.lost += 1;
+        *self.report.datagrams.lost_by.entry(why).or_default() += 1;
     }
 
     fn carry_to_phone(&mut self, from: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
@@ -364,13 +483,16 @@ impl<'a> World<'a> {
                 let user = self.peers[peer].users.iter_mut().find(|u| u.aor == aor);
                 if let Some(user) = user.filter(|u| u.published.is_none()) {
                     user.published = Some(now);
-                    self.times.published.push(age);
+                    self.report.workload.registrations.succeeded += u64::from(user.wanted > Time::ZERO);
+                    self.times
+                        .published
+                        .push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
                 }
             }
             Event::NameTaken { aor } => {
                 self.violations.add(format!("{:?}: {aor} of peer {peer} is said to be taken", self.now));
             }
-            Event::Done { op, outcome } => self.lookup_done(peer, op, outcome),
+            Event::Done { op, outcome } => self.done(peer, op, outcome),
             Event::MediaPortsWanted(pairs) => {
                 let Peer { node: Some(node), media_ports, .. } = &mut self.peers[peer] else { return };
                 for _ in 0..pairs {

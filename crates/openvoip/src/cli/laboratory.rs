@@ -1,24 +1,16 @@
 //! Whole networks on this machine, to look at and to measure.
 
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
-use node::{Algorithm, Event};
+use node::Algorithm;
 use openvoip::control::{self, exit};
-use openvoip::{demo, lab, system};
+use openvoip::{demo, lab};
 use serde_json::json;
-use sim::Scenario;
-use wire::Time;
-use wire::p2pp::Message;
 
 use super::answer::Context;
 use super::seconds;
-
-/// Virtual time between two lines about a simulation, in milliseconds.
-const PROGRESS_EVERY_MS: u64 = 60_000;
 
 /// A whole network on this machine: peers, two phones, a call that is heard.
 #[derive(Args)]
@@ -99,131 +91,6 @@ impl Lab {
                 context.show(control::answer("lab", code, json!(report)))
             }
             Err(e) => context.show(control::failure(exit::FAILED, &e, "openvoip lab --help")),
-        }
-    }
-}
-
-/// Play a scenario in virtual time: up to thousands of simulated peers in one thread.
-///
-/// Exit 1 if the report names violations. docs/simulator.md explains scenarios and figures.
-#[derive(Args)]
-pub(crate) struct Sim {
-    /// The scenario, a TOML file.
-    #[arg(value_name = "SCENARIO")]
-    scenario: PathBuf,
-    /// Another overlay algorithm than the scenario's.
-    #[arg(long, value_name = "ALGORITHM")]
-    overlay: Option<Algorithm>,
-    /// Another seed than the scenario's.
-    #[arg(long)]
-    seed: Option<u64>,
-    /// Another number of peers than the scenario's.
-    #[arg(long, value_name = "N")]
-    nodes: Option<usize>,
-    /// Write report.json and log.txt to this directory; the log takes about 70 bytes for each datagram.
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-}
-
-impl Sim {
-    pub(crate) fn run(self, context: &Context) -> i32 {
-        let scenario = match self.scenario() {
-            Ok(scenario) => scenario,
-            Err(e) => return context.show(control::failure(exit::CONFIG, &e, "see docs/simulator.md")),
-        };
-        match play(&scenario, self.out.as_deref()) {
-            Ok(report) => {
-                let code = if report.violations.is_empty() { exit::OK } else { exit::FAILED };
-                context.show(control::answer("sim", code, json!(report)))
-            }
-            Err(e) => context.show(control::failure(exit::FAILED, &e, "choose another directory with --out")),
-        }
-    }
-
-    fn scenario(&self) -> Result<Scenario, String> {
-        let file = self.scenario.display();
-        let text = fs::read_to_string(&self.scenario).map_err(|e| format!("cannot read {file}: {e}"))?;
-        let mut scenario: Scenario = text.parse().map_err(|e| format!("{file}: {e}"))?;
-        if let Some(overlay) = self.overlay {
-            scenario.overlay = overlay.to_string();
-        }
-        scenario.seed = self.seed.unwrap_or(scenario.seed);
-        scenario.nodes = self.nodes.unwrap_or(scenario.nodes);
-        scenario.check().map_err(|e| e.to_string())?;
-        Ok(scenario)
-    }
-}
-
-fn play(scenario: &Scenario, out: Option<&Path>) -> Result<sim::Report, String> {
-    let unwritten = |e: std::io::Error| format!("cannot write the report or the log: {e}");
-    let log = match out {
-        Some(dir) => {
-            fs::create_dir_all(dir).map_err(unwritten)?;
-            Some(BufWriter::new(File::create(dir.join("log.txt")).map_err(unwritten)?))
-        }
-        None => None,
-    };
-    let mut watcher = Watcher { log, failed: None };
-    let start = Instant::now();
-    let mut report = sim::run(scenario, &mut watcher);
-    report.wall_s = start.elapsed().as_secs_f64();
-    watcher.log.take().map_or(Ok(()), |mut log| log.flush()).map_err(unwritten)?;
-    watcher.failed.map_or(Ok(()), Err).map_err(unwritten)?;
-    if let Some(dir) = out {
-        let text = serde_json::to_vec_pretty(&report).map_err(|e| e.to_string())?;
-        fs::write(dir.join("report.json"), text).map_err(unwritten)?;
-    }
-    Ok(report)
-}
-
-/// Shows how far a simulation is, and writes down what happens in it.
-struct Watcher {
-    log: Option<BufWriter<File>>,
-    failed: Option<std::io::Error>,
-}
-
-impl Watcher {
-    fn write(&mut self, line: std::fmt::Arguments<'_>) {
-        let Some(log) = &mut self.log else { return };
-        if let Err(e) = log.write_fmt(line) {
-            self.failed = Some(e);
-            self.log = None;
-        }
-    }
-}
-
-impl sim::Observer for Watcher {
-    fn memory(&mut self) -> Option<u64> {
-        Some(system::rss_bytes()).filter(|bytes| *bytes > 0)
-    }
-
-    fn sent(&mut self, sent: &sim::Sent<'_>) {
-        if self.log.is_none() {
-            return;
-        }
-        let seconds = sent.at.as_micros() as f64 / 1e6;
-        let fate = if sent.arrives { "" } else { " lost" };
-        let (from, to, len) = (sent.from, sent.to, sent.bytes.len());
-        match Message::parse(sent.bytes) {
-            Ok(Message { header: h, .. }) => {
-                self.write(format_args!(
-                    "{seconds:.6} {from} > {to} {:?} {:?} {len}{fate}\n",
-                    h.message, h.class
-                ));
-            }
-            Err(_) => self.write(format_args!("{seconds:.6} {from} > {to} other {len}{fate}\n")),
-        }
-    }
-
-    fn told(&mut self, at: Time, peer: usize, event: &Event) {
-        self.write(format_args!("{:.6} peer {peer}: {event:?}\n", at.as_micros() as f64 / 1e6));
-    }
-
-    fn progress(&mut self, p: sim::Progress) {
-        if p.at.as_millis().is_multiple_of(PROGRESS_EVERY_MS) {
-            let (ended, found) = p.lookups;
-            let seconds = p.at.as_millis() / 1_000;
-            eprintln!("{seconds} s: {} peers, {} events, {found} of {ended} lookups", p.live, p.events);
         }
     }
 }

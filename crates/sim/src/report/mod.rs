@@ -1,8 +1,24 @@
 //! What happened: the figures of a run, with the field names of `openvoip sim --json`.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `summary.rs` | from what happened to the figures, and whether they meet the bars |
+//! | [`series`] | the course of the run, as rows |
+//! | [`html`] | the report as a page with plots |
+//! | [`table`] | many runs as one table |
+//! | `model.rs` | bytes as papers count them |
+
+pub mod html;
+mod model;
+pub mod series;
+mod summary;
+pub mod table;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+
+pub(crate) use model::ModelBytes;
 
 /// Failures and violations spelt out in full; the rest are counted.
 pub const MAX_SPELT_OUT: usize = 32;
@@ -38,8 +54,30 @@ pub struct Report {
     pub bytes_per_node_per_s: Bytes,
     /// The part of it that nobody asked for: keep-alive, joining, tables, storage.
     pub maintenance_bytes_per_node_per_s: Bytes,
+    /// Bytes as simulation papers count them, if the scenario asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model_bytes_per_node_per_s: Option<Bytes>,
     /// Memory per peer, if the observer can tell.
     pub bytes_per_node_memory: Option<u64>,
+    /// What people did besides, at random.
+    #[serde(skip_serializing_if = "Workload::is_idle")]
+    pub workload: Workload,
+    /// How often each kind of fault did something: hit a peer, lost or changed a datagram.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<String, u64>,
+    /// Spans of time with figures of their own.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub phases: Vec<Phase>,
+    /// After each event that took peers away: how lookups recovered.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recoveries: Vec<Recovery>,
+    /// Share of sampled users whose record the peer holds to which it belongs, mean over the run.
+    pub consistency: Option<f64>,
+    /// Most happenings that waited at once.
+    pub queue_peak: usize,
+    /// The command that plays exactly this again; filled in by whoever knows the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replay: Option<String>,
     /// Scripted calls.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<Call>,
@@ -48,15 +86,78 @@ pub struct Report {
     pub messages: Vec<Message>,
     /// What ought not to have happened.
     pub violations: Vec<String>,
+    /// The course of the run.
+    #[serde(skip)]
+    pub series: Vec<series::Row>,
+    /// How long each successful lookup took, in milliseconds, sorted.
+    #[serde(skip)]
+    pub lookup_times: Vec<f64>,
+}
+
+/// What people did at random besides looking each other up.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Workload {
+    /// Users added, and those among them that were published and read back.
+    pub registrations: Tally,
+    /// Calls, and those that were answered and heard.
+    pub calls: Tally,
+    /// Messages, and those that were delivered.
+    pub messages: Tally,
+}
+
+impl Workload {
+    fn is_idle(&self) -> bool {
+        [&self.registrations, &self.calls, &self.messages].iter().all(|t| t.issued + t.abandoned == 0)
+    }
+}
+
+/// How often something was tried.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// Begun, and ended with a verdict.
+    pub issued: u64,
+    /// Ended as it should.
+    pub succeeded: u64,
+    /// Failed because the other went meanwhile.
+    pub abandoned: u64,
+    /// How long those took that succeeded.
+    pub time_ms: Percentiles,
+}
+
+/// Lookups begun in a span of time.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Phase {
+    /// Its name.
+    pub name: String,
+    /// Lookups that ended.
+    pub issued: u64,
+    /// Those that found their record.
+    pub succeeded: u64,
+    /// How long those took.
+    pub time_ms: Percentiles,
+}
+
+/// How lookups recovered after peers were taken away.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Recovery {
+    /// When.
+    pub at_s: f64,
+    /// Share of the lookups begun within ten seconds after it that succeeded.
+    pub first_share: f64,
+    /// Until, of all lookups begun later and before the next such event, 99.9 % succeed.
+    pub to_999_s: Option<f64>,
 }
 
 /// Datagrams between peers.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Datagrams {
     /// Sent.
     pub sent: u64,
     /// Dropped by the wire.
     pub lost: u64,
+    /// Those dropped, by reason: a kind of fault, `nat`, or what else.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub lost_by: BTreeMap<&'static str, u64>,
     /// Sent to a peer that was gone.
     pub to_nobody: u64,
     /// The longest, in bytes of payload.
@@ -72,6 +173,8 @@ pub struct Population {
     pub left: u64,
     /// Peers that fell silent.
     pub crashed: u64,
+    /// Peers that came back.
+    pub returned: u64,
     /// From start to being in the overlay, 95th percentile.
     pub online_p95_ms: f64,
     /// From start to the user's record being read back, 95th percentile.
@@ -91,6 +194,8 @@ pub struct Lookups {
     pub hops_mean: f64,
     /// How long those took that succeeded.
     pub time_ms: Percentiles,
+    /// The same, mean.
+    pub time_mean_ms: f64,
     /// Messages that the asker sent, mean.
     pub messages_mean: f64,
     /// How many ended in which mode.
