@@ -93,7 +93,7 @@ impl Endpoint {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.queue.pop_front()
+        wire::queue::pop_front(&mut self.queue)
     }
 
     /// Counts a datagram that was dropped.
