@@ -57,10 +57,11 @@ impl std::str::FromStr for PublicKey {
     }
 }
 
-/// A key pair. The secret half leaves memory with it and is never printed.
+/// A key pair: 64 bytes, from which the expanded key is made for each signature. The secret half leaves
+/// memory with it and is never printed.
 #[derive(Clone)]
 pub struct KeyPair {
-    signing: ed25519_dalek::SigningKey,
+    secret: Zeroizing<[u8; 32]>,
     public: PublicKey,
 }
 
@@ -72,7 +73,7 @@ impl KeyPair {
     pub fn from_seed(seed: Seed) -> Self {
         let signing = ed25519_dalek::SigningKey::from_bytes(&seed.0);
         let public = PublicKey(signing.verifying_key().to_bytes());
-        KeyPair { signing, public }
+        KeyPair { secret: Zeroizing::new(seed.0), public }
     }
 
     /// The public half.
@@ -82,12 +83,12 @@ impl KeyPair {
 
     /// Signs `message`; the same message always gives the same signature.
     pub fn sign(&self, message: &[u8]) -> [u8; KeyPair::SIGNATURE_LEN] {
-        self.signing.sign(message).to_bytes()
+        ed25519_dalek::SigningKey::from_bytes(&self.secret).sign(message).to_bytes()
     }
 
     /// The secret, for the file it is kept in.
     pub fn secret(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.signing.to_bytes())
+        self.secret.clone()
     }
 }
 
