@@ -173,7 +173,7 @@ impl Node {
             if builder.room() < RECORD_LEN - MAX_VALUE + stored.record.value.len() {
                 break;
             }
-            builder.push(&Object::Resource(stored.record.as_ref()));
+            builder.push(&Object::Resource((*stored.record).as_ref()));
             builder.push(&Object::Expires(stored.expires.since(now).as_secs() as u32));
         }
         copy_route_log(message, &mut builder);

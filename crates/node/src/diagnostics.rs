@@ -400,7 +400,7 @@ impl Node {
             if builder.room() < 60 {
                 break;
             }
-            builder.push(&Object::RecordSummary(stored.record.as_ref().summary()));
+            builder.push(&Object::RecordSummary((*stored.record).as_ref().summary()));
         }
         self.respond(now, remote, message, builder);
     }

@@ -209,9 +209,11 @@ impl Node {
         let id = self.public_key().node_id(options.hash);
         let seed = wire::Seed::child_of(&mut self.rng);
         let base_bits = options.base.max(2).ilog2() as u8;
-        let table = overlay::build(options.algorithm, id, base_bits, seed, now);
+        let mut table = overlay::build(options.algorithm, id, base_bits, seed, now);
+        table.share(self.book.clone());
         let tag = tag_of(&options.name);
         self.storage = Storage::new(options.hash);
+        self.storage.share(self.book.clone());
         self.standing = Some(Standing { options, id, table, tag });
     }
 

@@ -149,7 +149,7 @@ struct Search {
 /// Every search under way.
 #[derive(Default)]
 pub(crate) struct Searches {
-    running: BTreeMap<SearchId, Search>,
+    running: BTreeMap<SearchId, Box<Search>>,
     next: u64,
 }
 
@@ -160,7 +160,7 @@ impl Searches {
             Progress::Iterative(lookup) => lookup.poll_timeout().map(|(at, _)| at),
             Progress::Recursive => None,
         };
-        self.running.values().filter_map(wake).min()
+        self.running.values().filter_map(|s| wake(s)).min()
     }
 }
 
@@ -224,7 +224,7 @@ impl Node {
             path: Vec::new(),
             progress: Progress::Recursive,
         };
-        self.searches.running.insert(id, search);
+        self.searches.running.insert(id, Box::new(search));
         Some(id)
     }
 
@@ -267,7 +267,7 @@ impl Node {
         let held = self.storage.live(now, &place, kind);
         search.records = held
             .filter(|s| owner.is_none_or(|o| s.record.owner == o))
-            .map(|s| (s.record.clone(), s.expires.since(now)))
+            .map(|s| ((*s.record).clone(), s.expires.since(now)))
             .collect();
         !search.records.is_empty()
     }
@@ -459,6 +459,9 @@ impl Node {
 
     fn finish(&mut self, now: Time, id: SearchId) {
         let Some(search) = self.searches.running.remove(&id) else { return };
+        if self.searches.running.is_empty() {
+            self.searches.running = BTreeMap::new();
+        }
         self.timers.cancel(Alarm::Search(id));
         self.transactions.abandon(|p| *p == Purpose::Step(id) || *p == Purpose::Recursive(id));
         let mut findings = Findings {

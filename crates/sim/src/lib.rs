@@ -19,6 +19,7 @@
 //! | `net.rs` | the wire: latency, loss, partitions |
 //! | `churn.rs` | how long peers stay |
 //! | `queue.rs` | the order of events |
+//! | `book.rs` | what many peers know alike, in memory once |
 //! | `world.rs` | the loop that drives peers and phones |
 //! | `workload.rs` | who joins, leaves, looks up and calls, and when |
 //! | `summary.rs` | from what happened to the report |
@@ -26,6 +27,7 @@
 //! | `model.rs` | what ought to happen |
 //! | [`report`] | what did |
 
+mod book;
 mod chance;
 mod churn;
 mod model;

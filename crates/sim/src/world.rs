@@ -6,11 +6,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Saved, User};
 use wire::{HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
 
+use crate::book::SharedBook;
 use crate::chance::{Use, seed, stream};
 use crate::churn::Sessions;
 use crate::model::{UserModel, Violations};
@@ -78,6 +80,7 @@ pub(crate) struct World<'a> {
     pub(crate) report: Report,
     pub(crate) times: Times,
     pub(crate) key_hash: HashAlgorithm,
+    book: Arc<SharedBook>,
     options: OverlayOptions,
     memory: Option<u64>,
 }
@@ -127,6 +130,7 @@ impl<'a> World<'a> {
             report: Report::default(),
             times: Times::default(),
             key_hash,
+            book: Arc::default(),
             options,
         }
     }
@@ -204,7 +208,8 @@ impl<'a> World<'a> {
         let id = identity.peer.public().node_id(self.key_hash);
         let unix = UnixTime(UNIX_START + self.now.as_millis() / 1_000);
         let chance = seed(self.scenario.seed, Use::Node, number as u64);
-        let node = Node::new(config, identity, Saved::default(), chance, self.now, unix);
+        let mut node = Node::new(config, identity, Saved::default(), chance, self.now, unix);
+        node.share(self.book.clone());
         self.peers.push(Peer {
             node: Some(Box::new(node)),
             id,

@@ -13,10 +13,12 @@
 //!
 //! Nothing here does IO. Parsing never panics and never allocates more than the input justifies.
 
+pub mod book;
 pub mod identity;
 pub mod key;
 pub mod net;
 pub mod p2pp;
+pub mod queue;
 pub mod rtp;
 pub mod sdp;
 pub mod seed;
@@ -24,6 +26,7 @@ pub mod sip;
 pub mod stun;
 pub mod time;
 
+pub use book::{Book, OwnBook};
 pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};
 pub use net::{ConnectionId, Contact, Datagram, Socket, Transmit};
