@@ -82,8 +82,8 @@ impl Node {
     /// The header of our answer to a request. To a routed request it returns the TTL that was left,
     /// from which the originator counts the hops.
     pub(crate) fn answer_header(&self, message: &Message<'_>, code: Code) -> Header {
-        let nobody = NodeId(self.config.overlay.hash.digest(b""));
-        let mut header = message.header.answer(code, self.node_id().unwrap_or(nobody));
+        let nobody = || NodeId(self.config.overlay.hash.digest(b""));
+        let mut header = message.header.answer(code, self.node_id().unwrap_or_else(nobody));
         header.from_peer = !self.config.client;
         header.ttl = message.header.ttl;
         if let Some(standing) = &self.standing {
@@ -217,7 +217,7 @@ impl Node {
 
     /// Publish, RemoveObject, Replicate, Transfer: all bring signed records to keep.
     fn answer_store(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        if message.signer(self.hash()).is_none() {
+        if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
         let from_holder = matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);

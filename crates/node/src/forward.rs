@@ -92,7 +92,7 @@ impl Node {
     }
 
     fn acknowledgement(&self, header: &Header) -> Vec<u8> {
-        let id = self.node_id().unwrap_or(NodeId(self.hash().digest(b"")));
+        let id = self.node_id().unwrap_or_else(|| NodeId(self.hash().digest(b"")));
         Builder::new(&header.acknowledgement(id)).finish()
     }
 

@@ -212,7 +212,7 @@ impl Node {
         let mut table = overlay::build(options.algorithm, id, base_bits, seed, now);
         table.share(self.book.clone());
         let tag = tag_of(&options.name);
-        self.storage = Storage::new(options.hash);
+        self.storage = Storage::new(options.hash, self.identity.peer.signatures());
         self.storage.share(self.book.clone());
         self.standing = Some(Standing { options, id, table, tag });
     }
@@ -304,7 +304,7 @@ impl Node {
         let (Some(source), MessageType::Leave) = (message.header.source, message.header.message) else {
             return;
         };
-        if message.signer(self.hash()).is_none() {
+        if self.signer(message).is_none() {
             return self.link.count_drop("bad signature");
         }
         let Some(standing) = &mut self.standing else { return };
@@ -444,7 +444,7 @@ impl Node {
 
     /// Answers Join: the neighbours the newcomer should know.
     pub(crate) fn answer_join(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        if message.signer(self.hash()).is_none() {
+        if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
         let (Some(standing), Some(source)) = (&self.standing, message.header.source) else { return };

@@ -120,7 +120,7 @@ impl Node {
             standing: None,
             transactions: Transactions::new(),
             timers: Timers::new(),
-            storage: Storage::new(config.overlay.hash),
+            storage: Storage::new(config.overlay.hash, identity.peer.signatures()),
             ledger: Ledger::new(now, config.budget_bytes_per_s, config.budget_burst_bytes),
             membership: Membership::new(&config, &saved),
             searches: Searches::default(),
@@ -267,6 +267,11 @@ impl Node {
     /// The calendar, as far as this peer knows it.
     pub(crate) fn unix(&self, now: Time) -> UnixTime {
         UnixTime(self.unix_start.0 + now.since(self.started).as_secs())
+    }
+
+    /// Who signed a message, if its originator did.
+    pub(crate) fn signer(&self, message: &Message<'_>) -> Option<PublicKey> {
+        message.signer_by(self.hash(), self.identity.peer.signatures())
     }
 
     /// A duration between `low` and `high` times `base`, so that peers do not act in step.

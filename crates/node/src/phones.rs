@@ -91,7 +91,7 @@ impl Deref for LazyPhones {
 
 impl DerefMut for LazyPhones {
     fn deref_mut(&mut self) -> &mut Phones {
-        let _ = self.deref();
+        let _: &Phones = Deref::deref(&*self);
         self.made.get_mut().expect("made on the line before")
     }
 }

@@ -429,7 +429,7 @@ impl Node {
     fn collect(&mut self, id: SearchId, message: &Message<'_>) -> bool {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
-        let hash = self.storage.hash();
+        let (hash, signatures) = (self.storage.hash(), self.identity.peer.signatures());
         let mut found = false;
         let mut records = message.objects().peekable();
         while let Some(object) = records.next() {
@@ -443,7 +443,7 @@ impl Node {
                 && owner.is_none_or(|o| record.owner == o)
                 && !record.tombstone
                 && crate::storage::stands_where_it_may(hash, &record);
-            if !asked_for || !record.verify() {
+            if !asked_for || !record.verify_by(signatures) {
                 continue;
             }
             found = true;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Kind, Record, RecordRef, RecordSummary};
-use wire::{Book, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Time};
+use wire::{Book, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Time};
 
 /// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
 /// thousand to serve four hundred times its share.
@@ -78,6 +78,7 @@ impl Stored {
 #[derive(Debug)]
 pub struct Storage {
     hash: HashAlgorithm,
+    signatures: Signatures,
     book: Arc<dyn Book>,
     /// Sorted by name. Pointers, so that a peer with a dozen records takes little room, and one with
     /// thousands finds and moves them quickly.
@@ -87,8 +88,8 @@ pub struct Storage {
 
 impl Storage {
     /// Nothing is kept yet.
-    pub fn new(hash: HashAlgorithm) -> Self {
-        Storage { hash, book: Arc::new(OwnBook), records: Vec::new(), bytes: 0 }
+    pub fn new(hash: HashAlgorithm, signatures: Signatures) -> Self {
+        Storage { hash, signatures, book: Arc::new(OwnBook), records: Vec::new(), bytes: 0 }
     }
 
     /// Takes records from this book from now on.
@@ -120,7 +121,7 @@ impl Storage {
         } else {
             self.check_room(&record)?;
         }
-        if !record.verify() {
+        if !record.verify_by(self.signatures) {
             return Err(Code::FORBIDDEN);
         }
         let granted = grant(&record, lifetime);
@@ -372,7 +373,7 @@ mod tests {
     }
 
     fn storage() -> Storage {
-        Storage::new(HashAlgorithm::Sha256)
+        Storage::new(HashAlgorithm::Sha256, Signatures::Ed25519)
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::scenario::SignatureKind;
+
 /// Failures and violations spelt out in full; the rest are counted.
 pub const MAX_SPELT_OUT: usize = 32;
 
@@ -20,6 +22,8 @@ pub struct Report {
     pub nodes: usize,
     /// The overlay algorithm.
     pub overlay: String,
+    /// Whether signatures were real.
+    pub signatures: SignatureKind,
     /// Virtual time that passed.
     pub virtual_s: f64,
     /// Real time that it took; filled in by whoever has a clock.

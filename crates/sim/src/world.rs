@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Saved, User};
+use wire::signatures::StandIn;
 use wire::{HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
 
 use crate::book::SharedBook;
@@ -20,6 +21,7 @@ use crate::net::{Fate, HEADERS, Net, PEER_PORT, SIP_PORT, host, peer_at};
 use crate::phone::{Phone, lan};
 use crate::queue::{Happening, Queue};
 use crate::report::{LogHash, Report};
+use crate::scenario::SignatureKind;
 use crate::workload::Pending;
 use crate::{Observer, Progress, Scenario, Sent};
 
@@ -182,10 +184,18 @@ impl<'a> World<'a> {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a world in which nobody can be robbed")]
+    fn key_pair(&self, seed: wire::Seed) -> KeyPair {
+        match self.scenario.signatures {
+            SignatureKind::Real => KeyPair::from_seed(seed),
+            SignatureKind::StandIn => KeyPair::stand_in(seed, StandIn::in_a_simulation()),
+        }
+    }
+
     /// Starts the next peer.
     pub(crate) fn join(&mut self) {
         let number = self.peers.len();
-        let key = |use_of, n: u64| KeyPair::from_seed(seed(self.scenario.seed, use_of, n));
+        let key = |use_of, n: u64| self.key_pair(seed(self.scenario.seed, use_of, n));
         let users: Vec<User> = (0..self.scenario.users_per_node)
             .map(|k| User {
                 aor: if k == 0 {

@@ -8,6 +8,7 @@ use std::fmt;
 use ed25519_dalek::Signer;
 use zeroize::Zeroizing;
 
+use crate::signatures::{self, Signatures, StandIn};
 use crate::{HashAlgorithm, NodeId, Seed};
 
 /// The public half: 32 bytes that name a peer or a user.
@@ -63,6 +64,7 @@ impl std::str::FromStr for PublicKey {
 pub struct KeyPair {
     secret: Zeroizing<[u8; 32]>,
     public: PublicKey,
+    signatures: Signatures,
 }
 
 impl KeyPair {
@@ -73,7 +75,18 @@ impl KeyPair {
     pub fn from_seed(seed: Seed) -> Self {
         let signing = ed25519_dalek::SigningKey::from_bytes(&seed.0);
         let public = PublicKey(signing.verifying_key().to_bytes());
-        KeyPair { secret: Zeroizing::new(seed.0), public }
+        KeyPair { secret: Zeroizing::new(seed.0), public, signatures: Signatures::Ed25519 }
+    }
+
+    /// A pair that only looks like one, for a simulated world: see [`crate::signatures`].
+    pub fn stand_in(seed: Seed, leave: StandIn) -> Self {
+        let public = signatures::stand_in_key(&seed);
+        KeyPair { secret: Zeroizing::new(seed.0), public, signatures: Signatures::StandIn(leave) }
+    }
+
+    /// How it signs; its owner checks what others signed alike.
+    pub fn signatures(&self) -> Signatures {
+        self.signatures
     }
 
     /// The public half.
@@ -83,7 +96,12 @@ impl KeyPair {
 
     /// Signs `message`; the same message always gives the same signature.
     pub fn sign(&self, message: &[u8]) -> [u8; KeyPair::SIGNATURE_LEN] {
-        ed25519_dalek::SigningKey::from_bytes(&self.secret).sign(message).to_bytes()
+        match self.signatures {
+            Signatures::Ed25519 => {
+                ed25519_dalek::SigningKey::from_bytes(&self.secret).sign(message).to_bytes()
+            }
+            Signatures::StandIn(_) => signatures::stand_in(&self.public, message),
+        }
     }
 
     /// The secret, for the file it is kept in.
