@@ -52,6 +52,14 @@ impl<V> Default for AddressBook<V> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct PackedV4([u8; 6]);
 
+impl PackedV4 {
+    /// In the same order, and quicker to compare.
+    fn number(&self) -> u64 {
+        let [a, b, c, d, high, low] = self.0;
+        u64::from_be_bytes([0, 0, a, b, c, d, high, low])
+    }
+}
+
 impl From<SocketAddrV4> for PackedV4 {
     fn from(address: SocketAddrV4) -> Self {
         let ([a, b, c, d], [high, low]) = (address.ip().octets(), address.port().to_be_bytes());
@@ -70,16 +78,24 @@ impl<V: Copy> AddressBook<V> {
         self.v4.len() + self.v6.len()
     }
 
+    fn place(&self, address: &SocketAddrV4) -> Result<usize, usize> {
+        let number = PackedV4::from(*address).number();
+        self.v4.binary_search_by_key(&number, PackedV4::number)
+    }
+
     pub(crate) fn get(&self, address: &SocketAddr) -> Option<&V> {
         match address {
-            SocketAddr::V4(v4) => Some(&self.values[self.v4.binary_search(&(*v4).into()).ok()?]),
+            SocketAddr::V4(v4) => Some(&self.values[self.place(v4).ok()?]),
             SocketAddr::V6(v6) => self.v6.get(v6),
         }
     }
 
     pub(crate) fn get_mut(&mut self, address: &SocketAddr) -> Option<&mut V> {
         match address {
-            SocketAddr::V4(v4) => Some(&mut self.values[self.v4.binary_search(&(*v4).into()).ok()?]),
+            SocketAddr::V4(v4) => {
+                let place = self.place(v4).ok()?;
+                Some(&mut self.values[place])
+            }
             SocketAddr::V6(v6) => self.v6.get_mut(v6),
         }
     }
@@ -101,9 +117,8 @@ impl<V: Copy> AddressBook<V> {
                     self.v4.reserve_exact(room);
                     self.values.reserve_exact(room);
                 }
-                let key = v4.into();
-                let place = self.v4.partition_point(|k| *k < key);
-                self.v4.insert(place, key);
+                let place = self.place(&v4).unwrap_or_else(|place| place);
+                self.v4.insert(place, v4.into());
                 self.values.insert(place, value);
             }
         }
@@ -112,7 +127,7 @@ impl<V: Copy> AddressBook<V> {
     pub(crate) fn remove(&mut self, address: &SocketAddr) {
         match address {
             SocketAddr::V4(v4) => {
-                if let Ok(place) = self.v4.binary_search(&(*v4).into()) {
+                if let Ok(place) = self.place(v4) {
                     self.v4.remove(place);
                     self.values.remove(place);
                 }

@@ -221,7 +221,10 @@ impl Storage {
 
     /// Where a record of this name is, or would be.
     fn place(&self, name: &Name) -> Result<usize, usize> {
-        self.records.binary_search_by(|s| s.name().cmp(name))
+        self.records.binary_search_by(|s| {
+            let Record { resource, kind, owner, .. } = &*s.record;
+            resource.cmp(&name.0).then_with(|| kind.cmp(&name.1)).then_with(|| owner.cmp(&name.2))
+        })
     }
 
     /// The records whose names are not below this one.

@@ -69,6 +69,11 @@ impl Peer {
         Peer { head: head(contact.id.key()), contact, heard, asked, rtt: 0, failures: 0 }
     }
 
+    /// Whether it is this one; the head tells nearly always.
+    fn is(&self, id: &NodeId) -> bool {
+        self.head == head(id.key()) && self.id() == id
+    }
+
     /// Who and where.
     pub fn contact(&self) -> Contact {
         *self.contact
@@ -195,7 +200,7 @@ impl Table {
 
     /// The peer with this identity.
     pub fn get(&self, id: &NodeId) -> Option<&Peer> {
-        self.bucket(self.index_of(id.key()))?.peers.iter().find(|p| p.id() == id)
+        self.bucket(self.index_of(id.key()))?.peers.iter().find(|p| p.is(id))
     }
 
     /// Everything in the table, for people.
@@ -226,19 +231,39 @@ impl Table {
     fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
         let mut best: Vec<(u64, &Peer)> = Vec::with_capacity(count + 1);
         let target = head(key);
-        for peer in self.peers().filter(|p| wanted(p)) {
-            let distance = target ^ peer.head;
-            let nearer = |&(d, other): &(u64, &Peer)| {
-                d < distance || d == distance && is_nearer(key, &other.contact.id, &peer.contact.id)
-            };
-            if best.len() == count && best.last().is_some_and(nearer) {
-                continue;
+        for buckets in self.from_near_to_far(key) {
+            if best.len() >= count {
+                break;
             }
-            let place = best.partition_point(nearer);
-            best.insert(place, (distance, peer));
-            best.truncate(count);
+            let first = best.len();
+            for peer in buckets.flat_map(|b| &b.peers).filter(|p| wanted(p)) {
+                let distance = target ^ peer.head;
+                let nearer = |&(d, other): &(u64, &Peer)| {
+                    d < distance || d == distance && is_nearer(key, other.id(), peer.id())
+                };
+                if best.len() == count && best.last().is_some_and(nearer) {
+                    continue;
+                }
+                let place = first + best[first..].partition_point(nearer);
+                best.insert(place, (distance, peer));
+                best.truncate(count);
+            }
         }
         best.into_iter().map(|(_, peer)| peer.contact()).collect()
+    }
+
+    /// The buckets in groups, every peer of one group nearer to `key` than every peer of the next: the
+    /// key's own bucket, which shares a digit more with it than we do; what is left of its row and
+    /// everything behind, which shares as much as we; then row by row what shares less and less.
+    fn from_near_to_far(&self, key: &Key) -> impl Iterator<Item = impl Iterator<Item = &Bucket>> {
+        let index = self.index_of(key);
+        let (row, _) = self.row_and_column(index);
+        let start = move |row: u16| self.buckets.partition_point(move |b| b.index < self.index(row, 0));
+        let own = self.bucket(index).map_or(&[][..], std::slice::from_ref);
+        let beside = &self.buckets[start(row)..];
+        let before = (0..row).rev().map(move |row| &self.buckets[start(row)..start(row + 1)]);
+        let groups = [own, beside].into_iter().chain(before).enumerate();
+        groups.map(move |(group, buckets)| buckets.iter().filter(move |b| group != 1 || b.index != index))
     }
 
     /// How many peers in good standing are nearer to us than `id` is: those in the rows behind its
@@ -350,7 +375,7 @@ impl Table {
         let index = self.index_of(id.key());
         let Some(bucket) = self.bucket_mut(index) else { return Failure::Unknown };
         bucket.spares.retain(|s| s.contact.id != *id);
-        let Some(place) = bucket.peers.iter().position(|p| p.id() == id) else {
+        let Some(place) = bucket.peers.iter().position(|p| p.is(id)) else {
             return Failure::Unknown;
         };
         let peer = &mut bucket.peers[place];
@@ -371,7 +396,7 @@ impl Table {
         let Some(bucket) = self.bucket_mut(index) else { return false };
         bucket.spares.retain(|s| s.contact.id != *id);
         let before = bucket.peers.len();
-        bucket.peers.retain(|p| p.id() != id);
+        bucket.peers.retain(|p| !p.is(id));
         bucket.peers.len() < before
     }
 
@@ -493,7 +518,7 @@ impl Table {
     /// The same, to note that it is asked.
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
         let index = self.index_of(id.key());
-        self.bucket_mut(index)?.peers.iter_mut().find(|p| p.id() == id)
+        self.bucket_mut(index)?.peers.iter_mut().find(|p| p.is(id))
     }
 
     fn is_full(&self, bucket: &Bucket) -> bool {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use wire::HashAlgorithm;
 
 /// Most peers of one run: four bytes of their addresses tell them apart, and a person waits for it.
-pub const MAX_NODES: usize = 100_000;
+pub const MAX_NODES: usize = 1_000_000;
 
 /// Most scripted calls, messages and events of a scenario.
 pub const MAX_SCRIPT: usize = 10_000;
