@@ -25,11 +25,13 @@
 //! | `summary.rs` | from what happened to the report |
 //! | `phone.rs` | scripted SIP phones with ears |
 //! | `model.rs` | what ought to happen |
+//! | `implicit/` | lookups among ten million peers, whose tables are derived |
 //! | [`report`] | what did |
 
 mod book;
 mod chance;
 mod churn;
+mod implicit;
 mod model;
 mod net;
 mod phone;
@@ -97,5 +99,8 @@ impl Observer for () {}
 
 /// Plays a scenario to its end.
 pub fn run(scenario: &Scenario, observer: &mut dyn Observer) -> Report {
-    world::World::new(scenario, observer).run()
+    match scenario.model {
+        scenario::Model::Full => world::World::new(scenario, observer).run(),
+        scenario::Model::Implicit => implicit::run(scenario, observer),
+    }
 }

@@ -97,6 +97,10 @@ pub struct Lookups {
     pub time_ms: Percentiles,
     /// Messages that the asker sent, mean.
     pub messages_mean: f64,
+    /// Messages that anybody sent for one lookup, acknowledgements and pings of silent hops included,
+    /// mean; where it can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_messages_mean: Option<f64>,
     /// How many ended in which mode.
     pub modes: BTreeMap<String, u64>,
     /// The first failures, in words.

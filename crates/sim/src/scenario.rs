@@ -13,6 +13,9 @@ use wire::HashAlgorithm;
 /// Most peers of one run: four bytes of their addresses tell them apart, and a person waits for it.
 pub const MAX_NODES: usize = 1_000_000;
 
+/// Most peers of an implicit model: as many addresses as begin with 10.
+pub const MAX_IMPLICIT: usize = 16_000_000;
+
 /// Most scripted calls, messages and events of a scenario.
 pub const MAX_SCRIPT: usize = 10_000;
 
@@ -44,6 +47,10 @@ pub struct Scenario {
     pub base: u16,
     /// Peers that hold each record.
     pub replicas: u8,
+    /// What is simulated.
+    pub model: Model,
+    /// In an implicit model: the share of table entries whose peer is gone.
+    pub stale: f64,
     /// Whether signatures are real.
     pub signatures: SignatureKind,
     /// Share of datagrams that never arrive.
@@ -79,6 +86,8 @@ impl Default for Scenario {
             hash: "sha-256".into(),
             base: 2,
             replicas: 5,
+            model: Model::Full,
+            stale: 0.05,
             signatures: SignatureKind::Real,
             loss: 0.0,
             // What every path is expected to carry in one piece, tunnels and IPv6 included.
@@ -91,6 +100,17 @@ impl Default for Scenario {
             bars: Bars::default(),
         }
     }
+}
+
+/// What is simulated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Model {
+    /// Every peer, with everything it does.
+    #[default]
+    Full,
+    /// Lookups alone, on tables that are derived and not kept.
+    Implicit,
 }
 
 /// How peers sign.
@@ -253,7 +273,15 @@ impl FromStr for Scenario {
 impl Scenario {
     /// Whether every value is in its range; to be asked again after a change.
     pub fn check(&self) -> Result<(), BadScenario> {
-        within("nodes", self.nodes as f64, 1.0, MAX_NODES as f64)?;
+        let most = match self.model {
+            Model::Full => MAX_NODES,
+            Model::Implicit => MAX_IMPLICIT,
+        };
+        within("nodes", self.nodes as f64, 1.0, most as f64)?;
+        within("stale", self.stale, 0.0, 0.9)?;
+        if self.model == Model::Implicit && (self.overlay != "kademlia" || self.base != 2) {
+            return bad("model", "the implicit model knows Kademlia in base 2");
+        }
         within("duration_s", self.duration_s, 0.001, 1e8)?;
         within("joins_per_s", self.joins_per_s, 0.001, 1e6)?;
         within("users_per_node", self.users_per_node as f64, 0.0, 100.0)?;
