@@ -80,9 +80,9 @@ pub struct Storage {
     hash: HashAlgorithm,
     signatures: Signatures,
     book: Arc<dyn Book>,
-    /// Sorted by name. Pointers, so that a peer with a dozen records takes little room, and one with
+    /// Sorted by name. An entry has 40 bytes, so that a peer with a dozen takes little room, and one with
     /// thousands finds and moves them quickly.
-    records: Vec<Box<Stored>>,
+    records: Vec<Stored>,
     bytes: usize,
 }
 
@@ -131,13 +131,13 @@ impl Storage {
         match self.place(&name) {
             Ok(place) => {
                 self.bytes -= self.records[place].record.value.len();
-                *self.records[place] = stored;
+                self.records[place] = stored;
             }
             Err(place) => {
                 if self.records.len() == self.records.capacity() {
                     self.records.reserve_exact(self.records.len() / 4 + 4);
                 }
-                self.records.insert(place, Box::new(stored));
+                self.records.insert(place, stored);
             }
         }
         Ok(granted)
@@ -159,7 +159,7 @@ impl Storage {
     fn find_mut(&mut self, summary: &RecordSummary) -> Option<&mut Stored> {
         let name = self.find(summary)?.name();
         let place = self.place(&name).ok()?;
-        Some(&mut *self.records[place])
+        Some(&mut self.records[place])
     }
 
     /// Notes that another peer holds this version too.
@@ -183,8 +183,8 @@ impl Storage {
     pub fn at(&self, resource: &ResourceId, kind: Kind) -> impl Iterator<Item = &Stored> {
         let low = (*resource, kind, PublicKey([0; 32]));
         let resource = *resource;
-        let there = move |s: &&Box<Stored>| s.record.resource == resource && s.record.kind == kind;
-        self.from(&low).take_while(there).map(|stored| &**stored)
+        let there = move |s: &&Stored| s.record.resource == resource && s.record.kind == kind;
+        self.starting_at(&low).take_while(there)
     }
 
     /// Live values of a kind at a place: neither withdrawn nor past their time.
@@ -194,7 +194,7 @@ impl Storage {
 
     /// Everything held.
     pub fn iter(&self) -> impl Iterator<Item = &Stored> {
-        self.records.iter().map(|stored| &**stored)
+        self.records.iter()
     }
 
     /// How many records are held.
@@ -210,7 +210,7 @@ impl Storage {
     /// Whether anything at this place is held.
     pub fn holds(&self, resource: &ResourceId) -> bool {
         let low = (*resource, Kind(0), PublicKey([0; 32]));
-        self.from(&low).next().is_some_and(|s| s.record.resource == *resource)
+        self.starting_at(&low).next().is_some_and(|s| s.record.resource == *resource)
     }
 
     /// Drops what has ended.
@@ -228,7 +228,7 @@ impl Storage {
     }
 
     /// The records whose names are not below this one.
-    fn from(&self, low: &Name) -> std::slice::Iter<'_, Box<Stored>> {
+    fn starting_at(&self, low: &Name) -> std::slice::Iter<'_, Stored> {
         self.records[self.place(low).unwrap_or_else(|place| place)..].iter()
     }
 

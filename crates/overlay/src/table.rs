@@ -231,7 +231,7 @@ impl Table {
     fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
         let mut best: Vec<(u64, &Peer)> = Vec::with_capacity(count + 1);
         let target = head(key);
-        for buckets in self.from_near_to_far(key) {
+        for buckets in self.groups_around(key) {
             if best.len() >= count {
                 break;
             }
@@ -255,7 +255,7 @@ impl Table {
     /// The buckets in groups, every peer of one group nearer to `key` than every peer of the next: the
     /// key's own bucket, which shares a digit more with it than we do; what is left of its row and
     /// everything behind, which shares as much as we; then row by row what shares less and less.
-    fn from_near_to_far(&self, key: &Key) -> impl Iterator<Item = impl Iterator<Item = &Bucket>> {
+    fn groups_around(&self, key: &Key) -> impl Iterator<Item = impl Iterator<Item = &Bucket>> {
         let index = self.index_of(key);
         let (row, _) = self.row_and_column(index);
         let start = move |row: u16| self.buckets.partition_point(move |b| b.index < self.index(row, 0));

@@ -282,6 +282,9 @@ impl Scenario {
         if self.model == Model::Implicit && (self.overlay != "kademlia" || self.base != 2) {
             return bad("model", "the implicit model knows Kademlia in base 2");
         }
+        if self.model == Model::Implicit && self.nodes <= usize::from(self.replicas) * 2 {
+            return bad("nodes", "an implicit model needs more than twice as many peers as replicas");
+        }
         within("duration_s", self.duration_s, 0.001, 1e8)?;
         within("joins_per_s", self.joins_per_s, 0.001, 1e6)?;
         within("users_per_node", self.users_per_node as f64, 0.0, 100.0)?;

@@ -97,9 +97,15 @@ impl Ground<'_> {
         self.net.path(a as usize, b as usize)
     }
 
-    /// Looks a key up. `visit` hears of every peer that has work from it.
-    pub(super) fn recursive(&self, asker: u64, key: u64, visit: &mut impl FnMut(u64)) -> Outcome {
-        let holders = self.tables.nearest(key, self.replicas);
+    /// Looks a key up that these peers hold, the asker not among them. `visit` hears of every peer that
+    /// has work from it.
+    pub(super) fn recursive(
+        &self,
+        asker: u64,
+        key: u64,
+        holders: &[u64],
+        visit: &mut impl FnMut(u64),
+    ) -> Outcome {
         let mut outcome = Outcome::default();
         let mut queue = BinaryHeap::new();
         let mut made = 0u64;
@@ -161,11 +167,11 @@ impl Ground<'_> {
                     push(&mut queue, now + (self.typical * USUAL).min(THIRD), What::Again);
                 }
                 What::Again | What::Nothing => {
-                    return self.iterative(asker, key, &holders, now, outcome, visit);
+                    return self.iterative(asker, key, holders, now, outcome, visit);
                 }
             }
         }
-        self.iterative(asker, key, &holders, THIRD, outcome, visit)
+        self.iterative(asker, key, holders, THIRD, outcome, visit)
     }
 
     /// The next hops of a peer, the best last: `node` takes the one that leads farthest for its time.
@@ -186,7 +192,7 @@ impl Ground<'_> {
     }
 
     /// Goes on peer by peer, with what was spent so far.
-    pub(super) fn iterative(
+    fn iterative(
         &self,
         asker: u64,
         key: u64,

@@ -12,7 +12,9 @@ mod tables;
 
 use std::time::Duration;
 
-use wire::RngExt;
+use node::storage::Devices;
+use wire::p2pp::{Builder, Code, Header, Kind, MessageType, Object, Record, TransactionId};
+use wire::{HashAlgorithm, KeyPair, ResourceId, RngExt, Seed, UnixTime};
 
 use self::lookup::{Ground, Outcome};
 use self::tables::Tables;
@@ -24,11 +26,30 @@ use crate::{Observer, Progress, Scenario};
 /// Lookups between two words to the observer.
 const ROUND: u64 = 100_000;
 
-/// Payload of a question that a direct answer fits into, of an acknowledgement, and of an answer with
-/// one record of one device, in bytes: `docs/protocol.md`, with keys of SHA-256.
-const QUESTION: u64 = 316;
-const SMALL: u64 = 96;
-const ANSWER: u64 = 316;
+/// Payloads in bytes, as `wire` encodes them.
+struct Sizes {
+    /// An answer with one record of one device; a question that is answered straight to its originator is
+    /// padded to the same length.
+    answer: u64,
+    /// An acknowledgement, or a ping.
+    small: u64,
+}
+
+impl Sizes {
+    fn measured() -> Self {
+        let pair = KeyPair::from_seed(Seed([0; 32]));
+        let id = pair.public().node_id(HashAlgorithm::Sha256);
+        let question = Header::request(MessageType::LookupObject, TransactionId(0), id);
+        let devices = Devices(vec![pair.public()]).to_bytes();
+        let record = Record::sign(&pair, ResourceId(id.0), Kind::USER, 1, UnixTime(0), 1, devices);
+        let answer = Builder::new(&question.answer(Code::OK, id))
+            .with(&Object::Resource(record.as_ref()))
+            .with(&Object::Expires(1))
+            .finish();
+        let small = Builder::new(&question.acknowledgement(id)).finish();
+        Sizes { answer: answer.len() as u64, small: small.len() as u64 }
+    }
+}
 
 /// Plays a scenario of implicit tables: `lookups_per_s` for `duration_s`, asked by peers and for keys
 /// drawn at random.
@@ -50,8 +71,14 @@ pub(crate) fn run(scenario: &Scenario, observer: &mut dyn Observer) -> Report {
     let mut times: Vec<f64> = Vec::with_capacity(count as usize);
     let mut sum = Outcome::default();
     for n in 0..count {
-        let (asker, key): (u64, u64) = (rng.random_range(0..tables.len() as u64), rng.random());
-        let outcome = ground.recursive(asker, mix(key), &mut |peer| served[peer as usize] += 1);
+        let key = mix(rng.random());
+        let holders = tables.nearest(key, ground.replicas);
+        // Who holds the record need not look it up.
+        let mut asker = rng.random_range(0..tables.len() as u64);
+        while holders.contains(&asker) {
+            asker = rng.random_range(0..tables.len() as u64);
+        }
+        let outcome = ground.recursive(asker, key, &holders, &mut |peer| served[peer as usize] += 1);
         hash.number(outcome.took.as_micros() as u64 * 2 + u64::from(outcome.found));
         hash.number(outcome.messages());
         sum.requests += outcome.requests;
@@ -103,9 +130,8 @@ pub(crate) fn run(scenario: &Scenario, observer: &mut dyn Observer) -> Report {
 /// What lookups cost a peer, sent and with headers: the mean, and the busiest in a hundred.
 fn load(scenario: &Scenario, sum: &Outcome, served: Vec<u32>) -> Bytes {
     let (peers, seconds) = (served.len() as f64, scenario.duration_s);
-    let bytes = sum.requests * (QUESTION + HEADERS)
-        + sum.small * (SMALL + HEADERS)
-        + sum.answers * (ANSWER + HEADERS);
+    let sizes = Sizes::measured();
+    let bytes = (sum.requests + sum.answers) * (sizes.answer + HEADERS) + sum.small * (sizes.small + HEADERS);
     let mean = bytes as f64 / peers / seconds;
     let visits: u64 = served.iter().map(|n| u64::from(*n)).sum();
     let mut served: Vec<f64> = served.into_iter().map(f64::from).collect();
