@@ -48,7 +48,8 @@ pub struct Endpoint {
     pub mapped: MappedAddress,
     queue: VecDeque<Transmit>,
     stun_window: (Time, u32),
-    dropped: BTreeMap<&'static str, u64>,
+    /// One for each reason met, which are few.
+    dropped: Vec<(&'static str, u64)>,
 }
 
 impl Endpoint {
@@ -60,7 +61,7 @@ impl Endpoint {
             mapped: MappedAddress::default(),
             queue: VecDeque::new(),
             stun_window: (Time::ZERO, 0),
-            dropped: BTreeMap::new(),
+            dropped: Vec::new(),
         }
     }
 
@@ -93,17 +94,23 @@ impl Endpoint {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.queue.pop_front()
+        wire::queue::pop_front(&mut self.queue)
     }
 
     /// Counts a datagram that was dropped.
     pub fn count_drop(&mut self, why: &'static str) {
-        *self.dropped.entry(why).or_default() += 1;
+        match self.dropped.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, count)) => *count += 1,
+            None => {
+                self.dropped.reserve_exact(1);
+                self.dropped.push((why, 1));
+            }
+        }
     }
 
     /// How many datagrams were dropped, by reason.
-    pub fn drops(&self) -> &BTreeMap<&'static str, u64> {
-        &self.dropped
+    pub fn drops(&self) -> BTreeMap<&'static str, u64> {
+        self.dropped.iter().copied().collect()
     }
 
     fn dropped(&mut self, why: &'static str) -> Received {

@@ -7,11 +7,13 @@
 //! | [`proof`] | which addresses are proven, and the cookies that prove them |
 //! | [`mapped`] | one's own address as other peers see it |
 //! | [`rtt`] | round trips per address and the timeouts that follow (RFC 6298) |
+//! | `book.rs` | a packed map from addresses, on which proofs and round trips stand |
 //!
 //! `node` hands over [`wire::Contact`]s and messages and never picks an address itself; secure links
 //! and ICE paths take their place behind [`Endpoint::send`]. The profile is `open` for now: P2PP
 //! travels in the clear, signed where it changes something.
 
+mod book;
 pub mod demux;
 pub mod endpoint;
 pub mod mapped;

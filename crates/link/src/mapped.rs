@@ -4,7 +4,7 @@
 //! behind the same NAT, so the address most of the latest reporters agree on counts, and two
 //! different addresses with equal support mean that the NAT maps per destination.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Latest reporters remembered.
@@ -13,7 +13,10 @@ const REPORTERS: usize = 16;
 /// Reports of one's own address.
 #[derive(Debug, Default)]
 pub struct MappedAddress {
-    reports: VecDeque<(IpAddr, SocketAddr)>,
+    /// Reporters, the latest last, and the place in `addresses` of what each saw.
+    reports: Vec<(IpAddr, u8)>,
+    /// What the reporters saw, each once; nearly always one address.
+    addresses: Vec<SocketAddr>,
 }
 
 impl MappedAddress {
@@ -24,9 +27,25 @@ impl MappedAddress {
         let name = if reporter.is_loopback() { loopback_name(port) } else { reporter };
         self.reports.retain(|(r, _)| *r != name);
         if self.reports.len() == REPORTERS {
-            self.reports.pop_front();
+            self.reports.remove(0);
         }
-        self.reports.push_back((name, address));
+        self.forget_unsupported();
+        let known = self.addresses.iter().position(|a| *a == address);
+        let place = known.unwrap_or_else(|| {
+            self.addresses.push(address);
+            self.addresses.len() - 1
+        });
+        self.reports.push((name, place as u8));
+    }
+
+    /// Drops addresses that nobody among the latest reporters saw.
+    fn forget_unsupported(&mut self) {
+        for place in (0..self.addresses.len()).rev() {
+            if self.reports.iter().all(|(_, p)| usize::from(*p) != place) {
+                self.addresses.remove(place);
+                self.reports.iter_mut().filter(|(_, p)| usize::from(*p) > place).for_each(|(_, p)| *p -= 1);
+            }
+        }
     }
 
     /// The address most reporters agree on.
@@ -42,8 +61,8 @@ impl MappedAddress {
 
     fn support(&self) -> BTreeMap<SocketAddr, usize> {
         let mut support = BTreeMap::new();
-        for (_, address) in &self.reports {
-            *support.entry(*address).or_default() += 1;
+        for (_, place) in &self.reports {
+            *support.entry(self.addresses[usize::from(*place)]).or_default() += 1;
         }
         support
     }
@@ -74,5 +93,20 @@ mod tests {
         }
         assert_eq!(mapped.address(), Some(truth));
         assert!(mapped.depends_on_destination());
+    }
+
+    #[test]
+    fn an_address_nobody_sees_any_more_is_forgotten() {
+        let mut mapped = MappedAddress::default();
+        let address = |n: u8| SocketAddr::from(([203, 0, 113, n], 7080));
+        for n in 0..40 {
+            mapped.reported(v4(n), 7080, address(n));
+        }
+        assert_eq!((mapped.reports.len(), mapped.addresses.len()), (REPORTERS, REPORTERS));
+        for n in 0..16 {
+            mapped.reported(v4(n), 7080, address(99));
+        }
+        assert_eq!((mapped.address(), mapped.addresses.len()), (Some(address(99)), 1));
+        assert!(!mapped.depends_on_destination());
     }
 }

@@ -5,11 +5,12 @@
 //! random transaction-ID of ours, or by repeating a cookie: a keyed hash of its address and the
 //! current epoch, which costs us no memory.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::{HashAlgorithm, RngExt, Seed, Time};
+
+use crate::book::{AddressBook, Tenths};
 
 /// How long a proof lasts without traffic: longer than the longest quiet spell of a live table entry.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -24,28 +25,29 @@ const CAPACITY: usize = 4_096;
 #[derive(Debug)]
 pub struct Proofs {
     secret: [u8; 16],
-    proven: BTreeMap<SocketAddr, Time>,
+    proven: AddressBook<Tenths>,
 }
 
 impl Proofs {
     /// Nobody is proven yet.
     pub fn new(seed: Seed) -> Self {
-        Proofs { secret: seed.rng().random(), proven: BTreeMap::new() }
+        Proofs { secret: seed.rng().random(), proven: AddressBook::default() }
     }
 
     /// Whether `address` has shown lately that it is its sender's.
     pub fn is_proven(&self, now: Time, address: SocketAddr) -> bool {
-        self.proven.get(&address).is_some_and(|at| now.since(*at) < LIFETIME)
+        self.proven.get(&address).is_some_and(|at| at.age(now) < LIFETIME)
     }
 
     /// Notes that `address` answered something only its owner can have seen.
     pub fn prove(&mut self, now: Time, address: SocketAddr) {
-        self.proven.insert(address, now);
+        let fresh = |at: &Tenths| at.age(now) < LIFETIME;
+        self.proven.insert(address, Tenths::of(now), fresh);
         if self.proven.len() > CAPACITY {
-            self.proven.retain(|_, at| now.since(*at) < LIFETIME);
+            self.proven.retain(fresh);
             if self.proven.len() > CAPACITY {
-                let oldest = self.proven.iter().min_by_key(|(_, at)| **at).map(|(a, _)| *a);
-                oldest.map(|a| self.proven.remove(&a));
+                let oldest = self.proven.iter().min_by_key(|(_, at)| **at).map(|(a, _)| a);
+                oldest.into_iter().for_each(|a| self.proven.remove(&a));
             }
         }
     }

@@ -1,10 +1,11 @@
 //! Round trips per address, and the retransmission timeouts that follow (RFC 6298).
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::Time;
+
+use crate::book::{AddressBook, Tenths};
 
 /// Timeout towards an address never measured: RFC 6298 says one second, the P2PP draft's T0 half of
 /// that; half a second covers a radio mesh of several hops.
@@ -19,50 +20,65 @@ pub const MAX_RTO: Duration = Duration::from_secs(2);
 /// Most addresses measured at once; the longest silent one is forgotten.
 const CAPACITY: usize = 1_024;
 
+/// A path that was silent for so long may be another by now, and its estimate may go.
+const LIFETIME: Duration = Duration::from_secs(600);
+
+/// Both figures in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Estimate {
-    smoothed: Duration,
-    variation: Duration,
-    last: Time,
+    smoothed: u32,
+    variation: u32,
+    last: Tenths,
+}
+
+impl Estimate {
+    fn smoothed(&self) -> Duration {
+        Duration::from_micros(self.smoothed.into())
+    }
 }
 
 /// What is known of each address.
 #[derive(Debug, Default)]
 pub struct RoundTrips {
-    estimates: BTreeMap<SocketAddr, Estimate>,
+    estimates: AddressBook<Estimate>,
 }
 
 impl RoundTrips {
     /// Adds a measurement; only of exchanges that were not retransmitted (Karn).
     pub fn measured(&mut self, now: Time, address: SocketAddr, rtt: Duration) {
+        let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
+        let last = Tenths::of(now);
         if let Some(e) = self.estimates.get_mut(&address) {
-            let error = e.smoothed.abs_diff(rtt);
-            e.variation = (e.variation * 3 + error) / 4;
-            e.smoothed = (e.smoothed * 7 + rtt) / 8;
-            e.last = now;
+            let part = |old: u32, weight: u64, new: u32, of: u64| {
+                ((u64::from(old) * weight + u64::from(new)) / of) as u32
+            };
+            e.variation = part(e.variation, 3, e.smoothed.abs_diff(rtt), 4);
+            e.smoothed = part(e.smoothed, 7, rtt, 8);
+            e.last = last;
             return;
         }
         if self.estimates.len() >= CAPACITY {
-            let oldest = self.estimates.iter().min_by_key(|(_, e)| e.last).map(|(a, _)| *a);
-            oldest.map(|a| self.estimates.remove(&a));
+            let oldest = self.estimates.iter().min_by_key(|(_, e)| e.last).map(|(a, _)| a);
+            oldest.into_iter().for_each(|a| self.estimates.remove(&a));
         }
-        self.estimates.insert(address, Estimate { smoothed: rtt, variation: rtt / 2, last: now });
+        let estimate = Estimate { smoothed: rtt, variation: rtt / 2, last };
+        self.estimates.insert(address, estimate, |e| e.last.age(now) < LIFETIME);
     }
 
     /// The smoothed round trip, if one was measured.
     pub fn rtt(&self, address: SocketAddr) -> Option<Duration> {
-        self.estimates.get(&address).map(|e| e.smoothed)
+        self.estimates.get(&address).map(Estimate::smoothed)
     }
 
     /// How long to wait for `address` before sending again.
     pub fn rto(&self, address: SocketAddr) -> Duration {
         let Some(e) = self.estimates.get(&address) else { return INITIAL_RTO };
-        (e.smoothed + e.variation * 4).clamp(MIN_RTO, MAX_RTO)
+        (e.smoothed() + Duration::from_micros(e.variation.into()) * 4).clamp(MIN_RTO, MAX_RTO)
     }
 
     /// Every address measured, its round trip and when.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, Duration, Time)> + '_ {
-        self.estimates.iter().map(|(a, e)| (*a, e.smoothed, e.last))
+        self.estimates.iter().map(|(a, e)| (a, e.smoothed(), e.last.time()))
     }
 }
 

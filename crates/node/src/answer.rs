@@ -80,8 +80,8 @@ impl Node {
     /// The header of our answer to a request. To a routed request it returns the TTL that was left,
     /// from which the originator counts the hops.
     pub(crate) fn answer_header(&self, message: &Message<'_>, code: Code) -> Header {
-        let nobody = NodeId(self.config.overlay.hash.digest(b""));
-        let mut header = message.header.answer(code, self.node_id().unwrap_or(nobody));
+        let nobody = || NodeId(self.config.overlay.hash.digest(b""));
+        let mut header = message.header.answer(code, self.node_id().unwrap_or_else(nobody));
         header.from_peer = !self.is_client();
         header.ttl = message.header.ttl;
         if let Some(standing) = &self.standing {
@@ -171,7 +171,7 @@ impl Node {
             if builder.room() < RECORD_LEN - MAX_VALUE + stored.record.value.len() {
                 break;
             }
-            builder.push(&Object::Resource(stored.record.as_ref()));
+            builder.push(&Object::Resource((*stored.record).as_ref()));
             builder.push(&Object::Expires(stored.expires.since(now).as_secs() as u32));
         }
         copy_route_log(message, &mut builder);
@@ -215,7 +215,7 @@ impl Node {
 
     /// Publish, RemoveObject, Replicate, Transfer: all bring signed records to keep.
     fn answer_store(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        if message.signer(self.hash()).is_none() {
+        if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
         let from_holder = matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);

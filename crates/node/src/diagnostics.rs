@@ -149,7 +149,8 @@ impl Node {
     /// What arrived on any port and was of no use, by reason.
     fn dropped(&self) -> BTreeMap<String, u64> {
         let strays = ("media of no call", self.phones.plane.strays);
-        let counted = self.link.drops().iter().chain(self.phones.agent.drops()).map(|(why, n)| (*why, *n));
+        let phones = self.phones.agent.drops().iter().map(|(why, n)| (*why, *n));
+        let counted = self.link.drops().into_iter().chain(phones);
         counted.chain([strays]).filter(|(_, n)| *n > 0).map(|(why, n)| (why.to_owned(), n)).collect()
     }
 
@@ -419,7 +420,7 @@ impl Node {
             if builder.room() < 60 {
                 break;
             }
-            builder.push(&Object::RecordSummary(stored.record.as_ref().summary()));
+            builder.push(&Object::RecordSummary((*stored.record).as_ref().summary()));
         }
         self.respond(now, remote, message, builder);
     }

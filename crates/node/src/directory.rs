@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use wire::p2pp::{Code, Kind};
 use wire::{Contact, HashAlgorithm, Key, NodeId, ResourceId, Time};
 
+use crate::config::{Config, Identity};
 use crate::event::{OpId, Outcome};
 use crate::node::Node;
 use crate::report::{LookupReport, RecordReport, Value};
@@ -255,9 +256,14 @@ impl Node {
 
     /// The domain that a name without one means: that of the first user served here.
     pub fn default_domain(&self) -> String {
-        let first = self.identity.users.first().and_then(|u| u.aor.split_once('@'));
-        first.map_or_else(|| self.config.overlay.name.clone(), |(_, domain)| domain.to_owned())
+        home_of(&self.identity, &self.config)
     }
+}
+
+/// The domain of the first user, or the overlay's name.
+pub(crate) fn home_of(identity: &Identity, config: &Config) -> String {
+    let first = identity.users.first().and_then(|u| u.aor.split_once('@'));
+    first.map_or_else(|| config.overlay.name.clone(), |(_, domain)| domain.to_owned())
 }
 
 #[cfg(test)]

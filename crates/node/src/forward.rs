@@ -6,6 +6,7 @@
 //! hops. A request that returns to a hop it has passed is answered at once with "loop detected", so
 //! that the hop before can try another way.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,6 +33,14 @@ pub(crate) struct Forwarding {
 }
 
 impl Node {
+    fn take_forwarding(&mut self, key: &ServerKey) -> Option<Box<Forwarding>> {
+        let forwarding = self.forwards.remove(key);
+        if self.forwards.is_empty() {
+            self.forwards = BTreeMap::new();
+        }
+        forwarding
+    }
+
     /// A recursive request: answers it, passes it on, or says why not.
     pub(crate) fn handle_routed(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
@@ -83,7 +92,7 @@ impl Node {
     }
 
     fn acknowledgement(&self, header: &Header) -> Vec<u8> {
-        let id = self.node_id().unwrap_or(NodeId(self.hash().digest(b"")));
+        let id = self.node_id().unwrap_or_else(|| NodeId(self.hash().digest(b"")));
         Builder::new(&header.acknowledgement(id)).finish()
     }
 
@@ -153,7 +162,7 @@ impl Node {
             upstream: remote,
             candidates,
         };
-        self.forwards.insert(key, forwarding);
+        self.forwards.insert(key, Box::new(forwarding));
         self.send_onwards(now, key, message.header);
     }
 
@@ -176,14 +185,14 @@ impl Node {
     /// The next hop is dead or too slow: go round it while there is time.
     pub(crate) fn reroute(&mut self, now: Time, key: ServerKey) {
         let Some(header) = self.transactions.server(&key).map(|s| s.header) else {
-            self.forwards.remove(&key);
+            self.take_forwarding(&key);
             return;
         };
         self.send_onwards(now, key, header);
     }
 
     fn give_up(&mut self, now: Time, key: ServerKey, header: Header) {
-        let Some(forwarding) = self.forwards.remove(&key) else { return };
+        let Some(forwarding) = self.take_forwarding(&key) else { return };
         let Some(id) = self.node_id() else { return };
         let mut answer = header.answer(Code::TIMEOUT, id);
         answer.class = Class::Response;
@@ -200,7 +209,7 @@ impl Node {
         if elsewhere.contains(&code) && more {
             return self.reroute(now, key);
         }
-        let Some(forwarding) = self.forwards.remove(&key) else { return };
+        let Some(forwarding) = self.take_forwarding(&key) else { return };
         let mut bytes = message.bytes().to_vec();
         Header::patch_class(&mut bytes, Class::Response);
         self.answer_upstream(now, key, forwarding.upstream, message.header.message, bytes);

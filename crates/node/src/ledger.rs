@@ -6,7 +6,7 @@
 //! whom many know may answer its ceiling away; so a fifth of it is kept for its own upkeep, because a
 //! table that rots there misleads everybody who asks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub const WINDOW: Duration = Duration::from_secs(600);
 /// The share of ceiling and burst that upkeep may use whatever answers cost.
 const UPKEEP_SHARE: f64 = 0.2;
 
-const SLOT: Duration = Duration::from_secs(10);
+const SLOT: Duration = Duration::from_secs(30);
 const SLOTS: usize = (WINDOW.as_secs() / SLOT.as_secs()) as usize;
 
 /// What a byte was for.
@@ -116,7 +116,8 @@ struct Slot {
 /// The books of one peer.
 #[derive(Debug)]
 pub struct Ledger {
-    totals: BTreeMap<Function, (u64, u64)>,
+    /// Received and sent, in the order of [`Function::ALL`].
+    totals: [(u64, u64); Function::ALL.len()],
     slots: VecDeque<Slot>,
     slot_start: Time,
     started: Time,
@@ -133,7 +134,7 @@ impl Ledger {
     /// Empty books with a ceiling in bytes per second and a burst in bytes.
     pub fn new(now: Time, ceiling: u32, burst: u32) -> Self {
         Ledger {
-            totals: BTreeMap::new(),
+            totals: Default::default(),
             slots: VecDeque::from([Slot::default()]),
             slot_start: now,
             started: now,
@@ -149,14 +150,14 @@ impl Ledger {
     /// Books a datagram of `len` payload bytes that was received.
     pub fn received(&mut self, now: Time, function: Function, remote: &SocketAddr, len: usize) {
         let bytes = on_the_wire(remote, len);
-        self.totals.entry(function).or_default().0 += bytes;
+        self.totals[function as usize].0 += bytes;
         self.slot(now).received += bytes;
     }
 
     /// Books a datagram of `len` payload bytes that was sent.
     pub fn sent(&mut self, now: Time, function: Function, remote: &SocketAddr, len: usize) {
         let bytes = on_the_wire(remote, len);
-        self.totals.entry(function).or_default().1 += bytes;
+        self.totals[function as usize].1 += bytes;
         let slot = self.slot(now);
         slot.sent += bytes;
         if function.is_maintenance() {
@@ -198,7 +199,8 @@ impl Ledger {
 
     /// Bytes received and sent since the start, by function.
     pub fn totals(&self) -> impl Iterator<Item = (Function, u64, u64)> + '_ {
-        self.totals.iter().map(|(f, (received, sent))| (*f, *received, *sent))
+        let booked = Function::ALL.iter().zip(self.totals).filter(|(_, both)| *both != (0, 0));
+        booked.map(|(f, (received, sent))| (*f, received, sent))
     }
 
     /// Means over the last ten minutes, or since the start: all bytes, and maintenance sent.

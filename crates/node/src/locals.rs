@@ -186,7 +186,7 @@ impl Node {
         }
         let busy = !messages.is_empty() || !events.is_empty();
         for (id, bytes) in messages {
-            let phones = &mut self.phones;
+            let phones = &mut *self.phones;
             phones.agent.handle_message(now, Flow::Local(id), &bytes, &mut phones.plane);
         }
         for (id, event) in events {
@@ -292,7 +292,7 @@ impl Node {
     pub(crate) fn end_all_calls(&mut self, now: Time, why: &str) {
         let calls: Vec<sip::CallId> = self.phones.calls.live.keys().copied().collect();
         for call in calls {
-            let phones = &mut self.phones;
+            let phones = &mut *self.phones;
             phones.agent.hang_up(now, call, 480, why, &mut phones.plane);
         }
     }

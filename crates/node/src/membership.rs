@@ -210,7 +210,8 @@ impl Node {
         let id = self.public_key().node_id(options.hash);
         let table = self.new_table(now, id, &options, self.roles.role());
         let tag = tag_of(&options.name);
-        self.storage = Storage::new(options.hash);
+        self.storage = Storage::new(options.hash, self.identity.peer.signatures());
+        self.storage.share(self.book.clone());
         self.standing = Some(Standing { options, id, table, tag });
     }
 
@@ -224,10 +225,12 @@ impl Node {
     ) -> Box<dyn Overlay> {
         let seed = wire::Seed::child_of(&mut self.rng);
         let base_bits = options.base.max(2).ilog2() as u8;
-        match role {
+        let mut table: Box<dyn Overlay> = match role {
             Role::Peer => overlay::build(options.algorithm, id, base_bits, seed, now),
             Role::Client => Box::new(Attached::new(options.algorithm, id, seed)),
-        }
+        };
+        table.share(self.book.clone());
+        table
     }
 
     /// Our own lookup has ended: introduce ourselves to the nearest peers.
@@ -326,7 +329,7 @@ impl Node {
         let (Some(source), MessageType::Leave) = (message.header.source, message.header.message) else {
             return;
         };
-        if message.signer(self.hash()).is_none() {
+        if self.signer(message).is_none() {
             return self.link.count_drop("bad signature");
         }
         self.attachments.detach(&source, remote);
@@ -501,7 +504,7 @@ impl Node {
 
     /// Answers Join: the neighbours the newcomer should know.
     pub(crate) fn answer_join(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        if message.signer(self.hash()).is_none() {
+        if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
         let Some(source) = message.header.source else { return };

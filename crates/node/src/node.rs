@@ -8,24 +8,26 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use link::{Endpoint, Received};
 use overlay::Overlay;
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError};
 use wire::{
-    ConnectionId, NodeId, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime,
+    Book, ConnectionId, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit,
+    UnixTime,
 };
 
 use crate::attachment::Attachments;
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
-use crate::directory::Directory;
+use crate::directory::{Directory, home_of};
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
 use crate::membership::Membership;
 use crate::operator::Operators;
-use crate::phones::Phones;
+use crate::phones::LazyPhones;
 use crate::publish::Publications;
 use crate::request::Purpose;
 use crate::role::Roles;
@@ -85,6 +87,7 @@ pub struct Node {
     pub(crate) config: Config,
     pub(crate) identity: Identity,
     pub(crate) rng: Rng,
+    pub(crate) book: Arc<dyn Book>,
     pub(crate) started: Time,
     pub(crate) unix_start: UnixTime,
     pub(crate) link: Endpoint,
@@ -100,10 +103,10 @@ pub struct Node {
     pub(crate) publications: Publications,
     pub(crate) directory: Directory,
     pub(crate) tunnels: Tunnels,
-    pub(crate) phones: Phones,
+    pub(crate) phones: LazyPhones,
     pub(crate) diagnostics: Diagnostics,
     pub(crate) operators: Operators,
-    pub(crate) forwards: BTreeMap<ServerKey, crate::forward::Forwarding>,
+    pub(crate) forwards: BTreeMap<ServerKey, Box<crate::forward::Forwarding>>,
     pub(crate) events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
     next_op: u64,
@@ -121,12 +124,13 @@ impl Node {
         unix: UnixTime,
     ) -> Node {
         let mut rng = seed.rng();
+        let home = home_of(&identity, &config);
         let mut node = Node {
             link: Endpoint::new(Seed::child_of(&mut rng)),
             standing: None,
             transactions: Transactions::new(),
             timers: Timers::new(),
-            storage: Storage::new(config.overlay.hash),
+            storage: Storage::new(config.overlay.hash, identity.peer.signatures()),
             ledger: Ledger::new(now, config.budget_bytes_per_s, config.budget_burst_bytes),
             membership: Membership::new(&config, &saved),
             roles: Roles::new(config.role, config.budget_bytes_per_s, now),
@@ -135,7 +139,7 @@ impl Node {
             publications: Publications::default(),
             directory: Directory::default(),
             tunnels: Tunnels::default(),
-            phones: Phones::new(&config, Seed::child_of(&mut rng), now, &saved),
+            phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
             diagnostics: Diagnostics::default(),
             operators: Operators::new(&saved),
             forwards: BTreeMap::new(),
@@ -147,13 +151,20 @@ impl Node {
             config,
             identity,
             rng,
+            book: Arc::new(OwnBook),
         };
-        // What a phone means by a bare name, or by one at our address, is the home of our users.
-        let home = node.default_domain();
-        node.phones.agent.set_domain(&home);
         node.start(now);
         node.drain(now);
         node
+    }
+
+    /// Takes what is kept for long from this book from now on: for worlds that hold many peers.
+    pub fn share(&mut self, book: Arc<dyn Book>) {
+        if let Some(standing) = &mut self.standing {
+            standing.table.share(book.clone());
+        }
+        self.storage.share(book.clone());
+        self.book = book;
     }
 
     // ---- bytes in ------------------------------------------------------------------------------
@@ -210,12 +221,12 @@ impl Node {
 
     /// The next datagram, or piece of a stream, to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front().or_else(|| self.link.poll_transmit())
+        wire::queue::pop_front(&mut self.transmits).or_else(|| self.link.poll_transmit())
     }
 
     /// The next thing to tell.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        wire::queue::pop_front(&mut self.events)
     }
 
     /// When this peer wants to be woken, and why.
@@ -268,6 +279,11 @@ impl Node {
     /// The calendar, as far as this peer knows it.
     pub(crate) fn unix(&self, now: Time) -> UnixTime {
         UnixTime(self.unix_start.0 + now.since(self.started).as_secs())
+    }
+
+    /// Who signed a message, if its originator did.
+    pub(crate) fn signer(&self, message: &Message<'_>) -> Option<PublicKey> {
+        message.signer_by(self.hash(), self.identity.peer.signatures())
     }
 
     /// A duration between `low` and `high` times `base`, so that peers do not act in step.
@@ -423,7 +439,7 @@ impl Node {
             hosts: self.hosts(),
             founder: self.is_founder(),
             values: self.publications.kept_values(),
-            inbox: self.phones.inbox.iter().cloned().collect(),
+            inbox: self.phones.made().map(|p| p.inbox.iter().cloned().collect()).unwrap_or_default(),
             operator_clocks: self.operators.clocks(),
         }
     }

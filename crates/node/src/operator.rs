@@ -210,7 +210,7 @@ impl Node {
     /// Checks a command and does what it says.
     fn take_command(&mut self, message: &Message<'_>) -> Result<(), (Code, String)> {
         let refused = |code, reason: &str| Err((code, reason.to_owned()));
-        let operator = message.signer(self.hash()).filter(|k| self.config.operators.contains(k));
+        let operator = self.signer(message).filter(|k| self.config.operators.contains(k));
         let Some(operator) = operator else {
             return refused(Code::FORBIDDEN, "that key is not an operator of this peer");
         };

@@ -4,8 +4,10 @@
 //! served here it goes to their phones, else the directory finds their peers and it goes there in a
 //! Tunnel. At the other peer it arrives as SIP from a peer, asks for a route again, and rings.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 
 use sip::{Agent, Flow, RequestId, Target};
 use wire::{ConnectionId, NodeId, Seed, Socket, Time, Transmit};
@@ -34,23 +36,82 @@ pub(crate) struct Phones {
     ports_asked_for: usize,
 }
 
-impl Phones {
-    pub(crate) fn new(config: &Config, seed: Seed, now: Time, saved: &Saved) -> Self {
-        let mut rng = seed.rng();
+/// What phones and calls need once there are any.
+struct Recipe {
+    seed: Seed,
+    /// What a phone means by a bare name, or by one at our address: the home of our users.
+    domain: String,
+    sip: SocketAddr,
+    phone_ip: IpAddr,
+    listen: SocketAddr,
+    now: Time,
+}
+
+/// The phones of a peer, made when somebody first asks for them: a peer that only holds the overlay
+/// up has none, and its agent, media plane and built-in users would be most of it.
+pub(crate) struct LazyPhones {
+    made: OnceCell<Box<Phones>>,
+    recipe: Recipe,
+}
+
+impl LazyPhones {
+    pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
+        let recipe = Recipe { seed, domain, sip: config.sip, phone_ip, listen: config.listen, now };
+        let mut phones = LazyPhones { made: OnceCell::new(), recipe };
+        if !saved.inbox.is_empty() {
+            phones.inbox = saved.inbox.iter().cloned().collect();
+        }
+        phones
+    }
+
+    /// The phones, if anybody asked for them yet.
+    pub(crate) fn made(&self) -> Option<&Phones> {
+        self.made.get().map(|phones| &**phones)
+    }
+
+    fn set_sip(&mut self, sip: SocketAddr) {
+        self.recipe.sip = sip;
+        if let Some(phones) = self.made.get_mut() {
+            phones.agent.set_sockets(sip, sip);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<(Time, &'static str)> {
+        self.made()?.poll_timeout()
+    }
+}
+
+impl Deref for LazyPhones {
+    type Target = Phones;
+    fn deref(&self) -> &Phones {
+        self.made.get_or_init(|| Box::new(Phones::new(&self.recipe)))
+    }
+}
+
+impl DerefMut for LazyPhones {
+    fn deref_mut(&mut self) -> &mut Phones {
+        let _: &Phones = Deref::deref(&*self);
+        self.made.get_mut().expect("made on the line before")
+    }
+}
+
+impl Phones {
+    fn new(recipe: &Recipe) -> Self {
+        let mut rng = recipe.seed.rng();
         let agent = sip::Config {
-            domain: config.overlay.name.clone(),
+            domain: recipe.domain.to_ascii_lowercase(),
             aliases: Vec::new(),
-            udp: config.sip,
-            tcp: config.sip,
+            udp: recipe.sip,
+            tcp: recipe.sip,
             server: concat!("OpenVoIP/", env!("CARGO_PKG_VERSION")).into(),
         };
         Phones {
             agent: Agent::new(agent, Seed::child_of(&mut rng)),
-            plane: Plane::new(Seed::child_of(&mut rng), phone_ip, config.listen),
+            plane: Plane::new(Seed::child_of(&mut rng), recipe.phone_ip, recipe.listen),
             calls: Calls::default(),
-            locals: Locals::new(Seed::child_of(&mut rng), now),
-            inbox: saved.inbox.iter().cloned().collect(),
+            locals: Locals::new(Seed::child_of(&mut rng), recipe.now),
+            inbox: VecDeque::new(),
             asked: BTreeSet::new(),
             has_phones: false,
             ports_asked_for: 0,
@@ -151,7 +212,7 @@ impl Node {
     /// Says at which address phones find this peer, once the sockets are bound.
     pub fn set_sip_address(&mut self, sip: SocketAddr) {
         self.config.sip = sip;
-        self.phones.agent.set_sockets(sip, sip);
+        self.phones.set_sip(sip);
     }
 
     // ---- views ---------------------------------------------------------------------------------
@@ -181,7 +242,7 @@ impl Node {
             Socket::SipStream(connection) => Flow::Stream(connection, remote),
             _ => Flow::Udp(remote),
         };
-        let phones = &mut self.phones;
+        let phones = &mut *self.phones;
         let understood = phones.agent.handle_message(now, flow, bytes, &mut phones.plane);
         if let (false, Flow::Stream(connection, _)) = (understood, flow) {
             self.emit(Event::CloseStream(connection));
@@ -189,7 +250,7 @@ impl Node {
     }
 
     pub(crate) fn close_phone_stream(&mut self, now: Time, connection: ConnectionId) {
-        let phones = &mut self.phones;
+        let phones = &mut *self.phones;
         phones.agent.handle_stream_closed(now, connection, &mut phones.plane);
     }
 
@@ -198,7 +259,7 @@ impl Node {
         if let Some(contact) = self.tunnels.contact(&from) {
             self.phones.plane.peers.insert(from, contact.address);
         }
-        let phones = &mut self.phones;
+        let phones = &mut *self.phones;
         phones.agent.handle_message(now, Flow::Peer(from), sip, &mut phones.plane);
     }
 
@@ -240,13 +301,16 @@ impl Node {
         // It may have said something after all while the question was under way.
         let alive = was_asked && silent.is_some_and(|at| now.since(at).as_millis() < 1_000);
         if !alive {
-            let phones = &mut self.phones;
+            let phones = &mut *self.phones;
             phones.agent.peer_lost(now, peer, &mut phones.plane);
         }
     }
 
     pub(crate) fn handle_phones_timeout(&mut self, now: Time) {
-        let phones = &mut self.phones;
+        if self.phones.made().is_none() {
+            return;
+        }
+        let phones = &mut *self.phones;
         phones.plane.handle_timeout(now);
         if phones.agent.poll_timeout().is_some_and(|(at, _)| at <= now) {
             phones.agent.handle_timeout(now, &mut phones.plane);
@@ -257,6 +321,9 @@ impl Node {
     // ---- what the agent and the sessions want --------------------------------------------------
 
     pub(crate) fn drain_phones(&mut self, now: Time) {
+        if self.phones.made().is_none() {
+            return;
+        }
         // Built-in users and the agent talk to each other here, so go on until all is said.
         loop {
             let mut quiet = true;
@@ -419,12 +486,12 @@ impl Node {
     }
 
     fn route(&mut self, now: Time, request: RequestId, targets: Vec<Target>) {
-        let phones = &mut self.phones;
+        let phones = &mut *self.phones;
         phones.agent.route(now, request, targets, &mut phones.plane);
     }
 
     fn refuse_route(&mut self, now: Time, request: RequestId, status: u16, reason: &str) {
-        let phones = &mut self.phones;
+        let phones = &mut *self.phones;
         phones.agent.reject(now, request, status, reason, &mut phones.plane);
     }
 }

@@ -76,13 +76,13 @@ pub(crate) struct Publication {
 /// Every record we publish.
 #[derive(Default)]
 pub(crate) struct Publications {
-    all: BTreeMap<u64, Publication>,
+    all: BTreeMap<u64, Box<Publication>>,
     next: u64,
 }
 
 impl Publications {
     pub(crate) fn find(&self, what: &What) -> Option<&Publication> {
-        self.all.values().find(|p| p.what == *what)
+        self.all.values().map(|p| &**p).find(|p| p.what == *what)
     }
 
     /// The values of console and applications, to be published again after a restart.
@@ -93,7 +93,7 @@ impl Publications {
             }
             _ => None,
         };
-        self.all.values().filter_map(kept).collect()
+        self.all.values().filter_map(|p| kept(p)).collect()
     }
 }
 
@@ -200,7 +200,7 @@ impl Node {
             read_backs: 0,
             op,
         };
-        self.publications.all.insert(id, publication);
+        self.publications.all.insert(id, Box::new(publication));
         self.handle_publication_due(now, id);
     }
 

@@ -44,7 +44,7 @@ impl Node {
     pub(crate) fn repair(&mut self, now: Time) {
         let of = |s: &Stored| -> Vec<Offer> {
             let contacts = self.lacking(now, s);
-            contacts.into_iter().map(|c| (s.record.as_ref().summary(), s.expires.since(now), c)).collect()
+            contacts.into_iter().map(|c| ((*s.record).as_ref().summary(), s.expires.since(now), c)).collect()
         };
         let offers: Vec<Offer> = self.storage.iter().filter(|s| s.expires > now).flat_map(of).collect();
         offers.into_iter().for_each(|offer| self.offer(now, offer));
@@ -56,7 +56,7 @@ impl Node {
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
         let of = |s: &Stored| -> Option<Offer> {
             let lacks = self.lacking(now, s).contains(&newcomer);
-            lacks.then(|| (s.record.as_ref().summary(), s.expires.since(now), newcomer))
+            lacks.then(|| ((*s.record).as_ref().summary(), s.expires.since(now), newcomer))
         };
         let offers: Vec<Offer> = self.storage.iter().filter(|s| s.expires > now).filter_map(of).collect();
         offers.into_iter().for_each(|offer| self.offer(now, offer));
@@ -94,7 +94,7 @@ impl Node {
         let route = standing.table.route(stored.record.resource.key(), self.replicas());
         let is_holder = |c: &&Contact| stored.is_held_by(now, &c.id);
         let holders: Vec<Contact> = route.contacts().iter().filter(is_holder).copied().collect();
-        let (record, left) = (stored.record.as_ref(), stored.expires.since(now));
+        let (record, left) = ((*stored.record).as_ref(), stored.expires.since(now));
         let contact = Contact { id, address: remote };
         let purpose = Purpose::Replicate(*summary);
         self.send_record(now, contact, MessageType::Replicate, record, left, &holders, purpose);
@@ -114,8 +114,8 @@ impl Node {
             }
         }
         for (record, left, heir) in transfers {
-            let purpose = Purpose::Replicate(record.as_ref().summary());
-            self.send_record(now, heir, MessageType::Transfer, record.as_ref(), left, &[], purpose);
+            let purpose = Purpose::Replicate((*record).as_ref().summary());
+            self.send_record(now, heir, MessageType::Transfer, (*record).as_ref(), left, &[], purpose);
         }
     }
 }

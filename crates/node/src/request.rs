@@ -51,8 +51,8 @@ impl Node {
     /// A request header with everything this peer always says.
     pub(crate) fn header(&mut self, message: MessageType) -> Header {
         let transaction = TransactionId(self.rng.random());
-        let zero = NodeId(self.config.overlay.hash.digest(b""));
-        let mut header = Header::request(message, transaction, self.node_id().unwrap_or(zero));
+        let zero = || NodeId(self.config.overlay.hash.digest(b""));
+        let mut header = Header::request(message, transaction, self.node_id().unwrap_or_else(zero));
         header.from_peer = !self.is_client();
         match &self.standing {
             Some(standing) => header.overlay = standing.tag,

@@ -149,7 +149,7 @@ struct Search {
 /// Every search under way.
 #[derive(Default)]
 pub(crate) struct Searches {
-    running: BTreeMap<SearchId, Search>,
+    running: BTreeMap<SearchId, Box<Search>>,
     next: u64,
 }
 
@@ -160,7 +160,7 @@ impl Searches {
             Progress::Iterative(lookup) => lookup.poll_timeout().map(|(at, _)| at),
             Progress::Recursive => None,
         };
-        self.running.values().filter_map(wake).min()
+        self.running.values().filter_map(|s| wake(s)).min()
     }
 
     /// How many there are.
@@ -229,7 +229,7 @@ impl Node {
             path: Vec::new(),
             progress: Progress::Recursive,
         };
-        self.searches.running.insert(id, search);
+        self.searches.running.insert(id, Box::new(search));
         Some(id)
     }
 
@@ -272,7 +272,7 @@ impl Node {
         let held = self.storage.live(now, &place, kind);
         search.records = held
             .filter(|s| owner.is_none_or(|o| s.record.owner == o))
-            .map(|s| (s.record.clone(), s.expires.since(now)))
+            .map(|s| ((*s.record).clone(), s.expires.since(now)))
             .collect();
         !search.records.is_empty()
     }
@@ -434,7 +434,7 @@ impl Node {
     fn collect(&mut self, id: SearchId, message: &Message<'_>) -> bool {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
-        let hash = self.storage.hash();
+        let (hash, signatures) = (self.storage.hash(), self.identity.peer.signatures());
         let mut found = false;
         let mut records = message.objects().peekable();
         while let Some(object) = records.next() {
@@ -448,7 +448,7 @@ impl Node {
                 && owner.is_none_or(|o| record.owner == o)
                 && !record.tombstone
                 && crate::storage::stands_where_it_may(hash, &record);
-            if !asked_for || !record.verify() {
+            if !asked_for || !record.verify_by(signatures) {
                 continue;
             }
             found = true;
@@ -464,6 +464,9 @@ impl Node {
 
     fn finish(&mut self, now: Time, id: SearchId) {
         let Some(search) = self.searches.running.remove(&id) else { return };
+        if self.searches.running.is_empty() {
+            self.searches.running = BTreeMap::new();
+        }
         self.timers.cancel(Alarm::Search(id));
         self.transactions.abandon(|p| *p == Purpose::Step(id) || *p == Purpose::Recursive(id));
         let mut findings = Findings {

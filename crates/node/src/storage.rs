@@ -5,11 +5,11 @@
 //! need to agree on the date. A tombstone stays as long as a record would, so that an old copy that
 //! turns up late does not bring the withdrawn value back.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Kind, Record, RecordRef, RecordSummary};
-use wire::{HashAlgorithm, NodeId, PublicKey, ResourceId, Time};
+use wire::{Book, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Time};
 
 /// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
 /// thousand to serve four hundred times its share.
@@ -40,17 +40,18 @@ const HOLDER_TRUST: Duration = Duration::from_secs(1_500);
 #[derive(Clone, Debug)]
 pub struct Stored {
     /// The record.
-    pub record: Record,
+    pub record: Arc<Record>,
     /// When it ends here.
     pub expires: Time,
-    /// Other holders, and when each was known to hold it.
-    pub holders: Vec<(NodeId, Time)>,
+    /// Other holders, and the second in which each was known to hold it.
+    holders: Vec<(Arc<NodeId>, u32)>,
 }
 
 impl Stored {
     /// Peers known to hold the same version, as of late.
     pub fn known_holders(&self, now: Time) -> impl Iterator<Item = &NodeId> {
-        self.holders.iter().filter(move |(_, at)| now.since(*at) < HOLDER_TRUST).map(|(id, _)| id)
+        let since = move |second: u32| now.since(Time::from_secs(second.into()));
+        self.holders.iter().filter(move |(_, at)| since(*at) < HOLDER_TRUST).map(|(id, _)| &**id)
     }
 
     /// Whether this peer is one of them.
@@ -61,19 +62,38 @@ impl Stored {
 
 type Name = (ResourceId, Kind, PublicKey);
 
+impl Stored {
+    /// Whether this is the version named. The digest costs a hash, so it is looked at last.
+    fn is(&self, summary: &RecordSummary) -> bool {
+        self.record.sequence == summary.sequence && (*self.record).as_ref().summary() == *summary
+    }
+
+    fn name(&self) -> Name {
+        (self.record.resource, self.record.kind, self.record.owner)
+    }
+}
+
 /// What this peer keeps for others.
 #[derive(Debug)]
 pub struct Storage {
     hash: HashAlgorithm,
-    records: BTreeMap<Name, Stored>,
-    per_owner: BTreeMap<PublicKey, usize>,
+    signatures: Signatures,
+    book: Arc<dyn Book>,
+    /// Sorted by name. An entry has 40 bytes, so that a peer with a dozen takes little room, and one with
+    /// thousands finds and moves them quickly.
+    records: Vec<Stored>,
     bytes: usize,
 }
 
 impl Storage {
     /// Nothing is kept yet.
-    pub fn new(hash: HashAlgorithm) -> Self {
-        Storage { hash, records: BTreeMap::new(), per_owner: BTreeMap::new(), bytes: 0 }
+    pub fn new(hash: HashAlgorithm, signatures: Signatures) -> Self {
+        Storage { hash, signatures, book: Arc::new(OwnBook), records: Vec::new(), bytes: 0 }
+    }
+
+    /// Takes records from this book from now on.
+    pub fn share(&mut self, book: Arc<dyn Book>) {
+        self.book = book;
     }
 
     /// The hash that places keys.
@@ -85,7 +105,8 @@ impl Storage {
     pub fn store(&mut self, now: Time, record: RecordRef<'_>, lifetime: Duration) -> Result<Duration, Code> {
         self.check_policy(now, &record)?;
         let name = (record.resource, record.kind, record.owner);
-        if let Some(held) = self.records.get_mut(&name) {
+        if let Ok(place) = self.place(&name) {
+            let held = &mut self.records[place];
             let ours = (held.record.sequence, &held.record.signature);
             match (record.sequence, &record.signature).cmp(&ours) {
                 std::cmp::Ordering::Less => return Err(Code::TOO_OLD),
@@ -99,52 +120,70 @@ impl Storage {
         } else {
             self.check_room(&record)?;
         }
-        if !record.verify() {
+        if !record.verify_by(self.signatures) {
             return Err(Code::FORBIDDEN);
         }
         let granted = grant(&record, lifetime);
-        self.forget(&name);
         self.bytes += record.value.len();
-        *self.per_owner.entry(record.owner).or_default() += 1;
-        let stored = Stored { record: record.to_record(), expires: now + granted, holders: Vec::new() };
-        self.records.insert(name, stored);
+        let record = self.book.record(record);
+        let stored = Stored { record, expires: now + granted, holders: Vec::new() };
+        match self.place(&name) {
+            Ok(place) => {
+                self.bytes -= self.records[place].record.value.len();
+                self.records[place] = stored;
+            }
+            Err(place) => {
+                if self.records.len() == self.records.capacity() {
+                    self.records.reserve_exact(self.records.len() / 4 + 4);
+                }
+                self.records.insert(place, stored);
+            }
+        }
         Ok(granted)
     }
 
     /// Extends the life of the version named, if exactly that is held.
     pub fn refresh(&mut self, now: Time, summary: &RecordSummary, lifetime: Duration) -> Option<Duration> {
         let stored = self.find_mut(summary)?;
-        let granted = grant(&stored.record.as_ref(), lifetime);
+        let granted = grant(&(*stored.record).as_ref(), lifetime);
         stored.expires = stored.expires.max(now + granted);
         Some(granted)
     }
 
     /// The record of which this is the summary.
     pub fn find(&self, summary: &RecordSummary) -> Option<&Stored> {
-        self.at(&summary.resource, summary.kind).find(|s| s.record.as_ref().summary() == *summary)
+        self.at(&summary.resource, summary.kind).find(|s| s.is(summary))
     }
 
     fn find_mut(&mut self, summary: &RecordSummary) -> Option<&mut Stored> {
-        let owner = self.find(summary)?.record.owner;
-        self.records.get_mut(&(summary.resource, summary.kind, owner))
+        let name = self.find(summary)?.name();
+        let place = self.place(&name).ok()?;
+        Some(&mut self.records[place])
     }
 
     /// Notes that another peer holds this version too.
     pub fn held_also_by(&mut self, now: Time, summary: &RecordSummary, holder: NodeId) {
+        let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
+        let book = self.book.clone();
         if let Some(stored) = self.find_mut(summary) {
-            stored.holders.retain(|(id, _)| *id != holder);
+            if let Some(known) = stored.holders.iter().position(|(id, _)| **id == holder) {
+                let (id, _) = stored.holders.remove(known);
+                return stored.holders.push((id, second));
+            }
             if stored.holders.len() == MAX_HOLDERS {
                 stored.holders.remove(0);
             }
-            stored.holders.push((holder, now));
+            stored.holders.reserve_exact(1);
+            stored.holders.push((book.id(holder), second));
         }
     }
 
     /// Every record of a kind at a place, newest first; tombstones too.
     pub fn at(&self, resource: &ResourceId, kind: Kind) -> impl Iterator<Item = &Stored> {
         let low = (*resource, kind, PublicKey([0; 32]));
-        let high = (*resource, kind, PublicKey([0xff; 32]));
-        self.records.range(low..=high).map(|(_, stored)| stored)
+        let resource = *resource;
+        let there = move |s: &&Stored| s.record.resource == resource && s.record.kind == kind;
+        self.starting_at(&low).take_while(there)
     }
 
     /// Live values of a kind at a place: neither withdrawn nor past their time.
@@ -154,7 +193,7 @@ impl Storage {
 
     /// Everything held.
     pub fn iter(&self) -> impl Iterator<Item = &Stored> {
-        self.records.values()
+        self.records.iter()
     }
 
     /// How many records are held.
@@ -170,26 +209,26 @@ impl Storage {
     /// Whether anything at this place is held.
     pub fn holds(&self, resource: &ResourceId) -> bool {
         let low = (*resource, Kind(0), PublicKey([0; 32]));
-        self.records.range(low..).next().is_some_and(|((r, _, _), _)| r == resource)
+        self.starting_at(&low).next().is_some_and(|s| s.record.resource == *resource)
     }
 
     /// Drops what has ended.
     pub fn expire(&mut self, now: Time) {
-        let ended: Vec<Name> =
-            self.records.iter().filter(|(_, s)| s.expires <= now).map(|(n, _)| *n).collect();
-        ended.iter().for_each(|name| self.forget(name));
+        self.records.retain(|s| s.expires > now);
+        self.bytes = self.records.iter().map(|s| s.record.value.len()).sum();
     }
 
-    fn forget(&mut self, name: &Name) {
-        if let Some(old) = self.records.remove(name) {
-            self.bytes -= old.record.value.len();
-            if let Some(count) = self.per_owner.get_mut(&name.2) {
-                *count -= 1;
-                if *count == 0 {
-                    self.per_owner.remove(&name.2);
-                }
-            }
-        }
+    /// Where a record of this name is, or would be.
+    fn place(&self, name: &Name) -> Result<usize, usize> {
+        self.records.binary_search_by(|s| {
+            let Record { resource, kind, owner, .. } = &*s.record;
+            resource.cmp(&name.0).then_with(|| kind.cmp(&name.1)).then_with(|| owner.cmp(&name.2))
+        })
+    }
+
+    /// The records whose names are not below this one.
+    fn starting_at(&self, low: &Name) -> std::slice::Iter<'_, Stored> {
+        self.records[self.place(low).unwrap_or_else(|place| place)..].iter()
     }
 
     /// Who may write what where.
@@ -212,7 +251,7 @@ impl Storage {
     }
 
     fn check_room(&self, record: &RecordRef<'_>) -> Result<(), Code> {
-        let of_owner = self.per_owner.get(&record.owner).copied().unwrap_or(0);
+        let of_owner = self.records.iter().filter(|s| s.record.owner == record.owner).count();
         let owners = self.at(&record.resource, record.kind).count();
         let full = self.records.len() >= MAX_RECORDS
             || self.bytes + record.value.len() > MAX_BYTES
@@ -290,7 +329,7 @@ mod tests {
     }
 
     fn storage() -> Storage {
-        Storage::new(HashAlgorithm::Sha256)
+        Storage::new(HashAlgorithm::Sha256, Signatures::Ed25519)
     }
 
     #[test]

@@ -29,6 +29,10 @@ impl<K: Ord + Copy> Timers<K> {
         if let Some(old) = self.by_name.remove(&name) {
             self.by_time.remove(&(old, name));
         }
+        // An empty tree keeps a leaf, and most peers have nothing to wait for.
+        if self.by_name.is_empty() {
+            *self = Timers::new();
+        }
     }
 
     /// The next alarm.

@@ -41,6 +41,8 @@ pub(crate) struct Client<P> {
     pub(crate) purpose: P,
     pub(crate) first_sent: Time,
     pub(crate) deadline: Time,
+    /// The hop's timeout when the request was first sent.
+    rto: Duration,
     sends: u8,
     acknowledged: bool,
 }
@@ -93,12 +95,12 @@ pub(crate) enum Due<P> {
 /// Every transaction of a peer.
 #[derive(Debug)]
 pub(crate) struct Transactions<P> {
-    clients: BTreeMap<TransactionId, Client<P>>,
-    servers: BTreeMap<ServerKey, Server>,
+    /// Boxed, for a tree has room for eleven in its smallest node.
+    clients: BTreeMap<TransactionId, Box<Client<P>>>,
+    servers: BTreeMap<ServerKey, Box<Server>>,
     /// Their keys in order of arrival.
     arrivals: BTreeSet<(Time, ServerKey)>,
     timers: Timers<Alarm>,
-    rto: BTreeMap<TransactionId, Duration>,
     /// What was never sent; emptied after every input.
     refused: VecDeque<Client<P>>,
 }
@@ -110,7 +112,6 @@ impl<P> Transactions<P> {
             servers: BTreeMap::new(),
             arrivals: BTreeSet::new(),
             timers: Timers::new(),
-            rto: BTreeMap::new(),
             refused: VecDeque::new(),
         }
     }
@@ -143,6 +144,7 @@ impl<P> Transactions<P> {
             purpose,
             first_sent: now,
             deadline,
+            rto,
             sends: 1,
             acknowledged: false,
         };
@@ -152,8 +154,7 @@ impl<P> Transactions<P> {
             return false;
         }
         self.timers.set(Alarm::Client(transaction), (now + rto).min(deadline));
-        self.rto.insert(transaction, rto);
-        self.clients.insert(transaction, client);
+        self.clients.insert(transaction, Box::new(client));
         true
     }
 
@@ -164,7 +165,7 @@ impl<P> Transactions<P> {
 
     /// The request with this transaction-ID, if `remote` is whom it was sent to.
     pub(crate) fn client(&self, transaction: TransactionId, remote: SocketAddr) -> Option<&Client<P>> {
-        self.clients.get(&transaction).filter(|c| c.remote == remote)
+        self.clients.get(&transaction).map(|c| &**c).filter(|c| c.remote == remote)
     }
 
     /// Sends a request once more with other bytes (it must prove its address first).
@@ -173,8 +174,7 @@ impl<P> Transactions<P> {
             client.bytes = bytes;
             client.sends = 1;
             client.first_sent = now;
-            let rto = self.rto[&transaction];
-            self.timers.set(Alarm::Client(transaction), (now + rto).min(client.deadline));
+            self.timers.set(Alarm::Client(transaction), (now + client.rto).min(client.deadline));
         }
     }
 
@@ -204,13 +204,16 @@ impl<P> Transactions<P> {
 
     fn end(&mut self, transaction: TransactionId) -> Option<Client<P>> {
         self.timers.cancel(Alarm::Client(transaction));
-        self.rto.remove(&transaction);
-        self.clients.remove(&transaction)
+        let client = self.clients.remove(&transaction);
+        if self.clients.is_empty() {
+            self.clients = BTreeMap::new();
+        }
+        client.map(|client| *client)
     }
 
     /// A request of somebody else that is remembered.
     pub(crate) fn server(&self, key: &ServerKey) -> Option<&Server> {
-        self.servers.get(key)
+        self.servers.get(key).map(|server| &**server)
     }
 
     /// Remembers a request that will be answered later.
@@ -220,7 +223,7 @@ impl<P> Transactions<P> {
             oldest.into_iter().for_each(|k| self.forget(k));
         }
         let server = Server { upstream, header, state: Serving::Forwarding, arrived: now, sends: 0 };
-        if let Some(before) = self.servers.insert(key, server) {
+        if let Some(before) = self.servers.insert(key, Box::new(server)) {
             self.arrivals.remove(&(before.arrived, key));
         }
         self.arrivals.insert((now, key));
@@ -264,6 +267,9 @@ impl<P> Transactions<P> {
         if let Some(server) = self.servers.remove(&key) {
             self.arrivals.remove(&(server.arrived, key));
         }
+        if self.servers.is_empty() {
+            (self.servers, self.arrivals) = (BTreeMap::new(), BTreeSet::new());
+        }
         self.timers.cancel(Alarm::Answer(key));
         self.timers.cancel(Alarm::Forget(key));
     }
@@ -290,14 +296,13 @@ impl<P> Transactions<P> {
 
     fn client_due(&mut self, now: Time, transaction: TransactionId) -> Option<Due<P>> {
         let client = self.clients.get_mut(&transaction).expect("an alarm ends with its transaction");
-        let rto = self.rto[&transaction];
         let again = !client.acknowledged && client.sends < MAX_SENDS && now < client.deadline;
         if !again {
             let dead = !client.acknowledged;
             return self.end(transaction).map(|client| Due::Failed { client, dead });
         }
         client.sends += 1;
-        let wait = rto * (1 << (client.sends - 1));
+        let wait = client.rto * (1 << (client.sends - 1));
         self.timers.set(Alarm::Client(transaction), (now + wait).min(client.deadline));
         let (remote, bytes, message) = (client.remote, client.bytes.clone(), client.message);
         Some(Due::Resend { remote, bytes, message })

@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{Builder, Code, Message, MessageType, Object};
-use wire::{Contact, HashAlgorithm, KeyPair, NodeId, PublicKey, RngExt, Time};
+use wire::{Contact, HashAlgorithm, KeyPair, NodeId, PublicKey, RngExt, Signatures, Time};
 
 use crate::node::{Alarm, Node, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
@@ -322,7 +322,9 @@ impl Node {
         self.transactions.answered_at_once(now, key, remote, message.header, answer.clone());
         self.send_peer(now, MessageType::Tunnel, remote, answer);
         let Some(envelope) = envelope else { return };
-        let Some((id, sip)) = self.node_id().and_then(|own| open(self.hash(), &own, &envelope)) else {
+        let signatures = self.identity.peer.signatures();
+        let opened = self.node_id().and_then(|own| open(self.hash(), signatures, &own, &envelope));
+        let Some((id, sip)) = opened else {
             return self.link.count_drop("bad envelope");
         };
         if !message.header.recursive {
@@ -395,11 +397,16 @@ fn seal(pair: &KeyPair, to: &NodeId, sip: &[u8]) -> Vec<u8> {
 }
 
 /// Who wrote an envelope that is for us, and what; `None` if the signature is not right.
-fn open<'a>(hash: HashAlgorithm, own: &NodeId, envelope: &'a [u8]) -> Option<(NodeId, &'a [u8])> {
+fn open<'a>(
+    hash: HashAlgorithm,
+    signatures: Signatures,
+    own: &NodeId,
+    envelope: &'a [u8],
+) -> Option<(NodeId, &'a [u8])> {
     let (head, sip) = envelope.split_first_chunk::<ENVELOPE_HEAD>()?;
     let key = PublicKey(head[1..33].try_into().ok()?);
     let signature = head[33..].try_into().ok()?;
-    let right = head[0] == 1 && key.verifies(&signed_bytes(own, sip), &signature);
+    let right = head[0] == 1 && signatures.verify(&key, &signed_bytes(own, sip), &signature);
     right.then(|| (key.node_id(hash), sip))
 }
 
@@ -417,10 +424,10 @@ mod tests {
         let alice = KeyPair::from_seed(Seed([1; 32]));
         let mut envelope = seal(&alice, &id(2), b"INVITE sip:bob");
         let sip: &[u8] = b"INVITE sip:bob";
-        assert_eq!(open(HashAlgorithm::Sha256, &id(2), &envelope), Some((id(1), sip)));
-        assert_eq!(open(HashAlgorithm::Sha256, &id(3), &envelope), None);
+        assert_eq!(open(HashAlgorithm::Sha256, Signatures::Ed25519, &id(2), &envelope), Some((id(1), sip)));
+        assert_eq!(open(HashAlgorithm::Sha256, Signatures::Ed25519, &id(3), &envelope), None);
         *envelope.last_mut().unwrap() ^= 1;
-        assert_eq!(open(HashAlgorithm::Sha256, &id(2), &envelope), None);
+        assert_eq!(open(HashAlgorithm::Sha256, Signatures::Ed25519, &id(2), &envelope), None);
     }
 
     #[test]

@@ -12,9 +12,10 @@
 //! asks whoever was silent long, *neighbors* looks up our own place, *verify* pings those mentioned.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
+use wire::{Book, Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 
 use crate::Algorithm;
 use crate::care::NEVER;
@@ -178,7 +179,7 @@ impl Bamboo {
     fn rows(&self) -> u32 {
         let local = self.ring.local();
         let ends = [self.ring.successors().last(), self.ring.predecessors().last()];
-        let shared = ends.into_iter().flatten().map(|p| local.key().common_prefix(p.contact.id.key()));
+        let shared = ends.into_iter().flatten().map(|p| local.key().common_prefix(p.id().key()));
         shared.max().map_or(0, |bits| bits / self.base_bits + 1)
     }
 
@@ -219,7 +220,7 @@ impl Overlay for Bamboo {
         let count = count.clamp(1, MAX_ROUTE);
         let own = ring::around(key, &self.ring.local());
         let mut nearest = self.ring.around(key, count + IN_CELL);
-        let nearer = nearest.partition_point(|p| ring::around(key, &p.contact.id) < own);
+        let nearer = nearest.partition_point(|p| ring::around(key, p.id()) < own);
         if nearer < count {
             // Fewer than hold each key are nearer than we are, and our leaves are all known.
             let others = nearest.into_iter().take(count - 1).map(ring::contact);
@@ -227,7 +228,7 @@ impl Overlay for Bamboo {
         }
         nearest.truncate(nearer);
         // Of those that share as many digits with the key the quickest; the leaves as they stand.
-        let digits = |p: &Peer| p.contact.id.key().common_prefix(key) / self.base_bits;
+        let digits = |p: &Peer| p.id().key().common_prefix(key) / self.base_bits;
         if !self.is_among_leaves(self.ring.place(key)) {
             nearest.sort_by_key(|p| (Reverse(digits(p)), p.rtt().is_none(), p.rtt()));
         }
@@ -292,6 +293,10 @@ impl Overlay for Bamboo {
 
     fn poll_newcomer(&mut self) -> Option<Contact> {
         self.ring.care.poll_newcomer()
+    }
+
+    fn share(&mut self, book: Arc<dyn Book>) {
+        self.ring.share(book);
     }
 
     fn set_pace(&mut self, factor: f32) {

@@ -15,9 +15,10 @@
 //! while they do not; *check* asks whoever was silent long; *fix* searches in intervals where nobody
 //! is known; *neighbors* looks up our own place; *verify* pings those mentioned.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
+use wire::{Book, Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 
 use crate::Algorithm;
 use crate::care::NEVER;
@@ -175,7 +176,7 @@ impl Chord {
     fn far_intervals(&self) -> impl Iterator<Item = u16> {
         let bits = self.ring.local().key().bits();
         let covered = self.ring.successors().last();
-        let covered = covered.map_or(0, |p| self.ring.cell_of(&p.contact.id));
+        let covered = covered.map_or(0, |p| self.ring.cell_of(p.id()));
         let digits = bits.div_ceil(self.base_bits);
         let all = (0..digits).rev().flat_map(move |digit| {
             (1..1u32 << self.base_bits).rev().map(move |value| ((digit << self.base_bits) | value) as u16)
@@ -267,7 +268,7 @@ impl Overlay for Chord {
         // The nearest before the key; of those as near, by the power of two, the quickest.
         let mut ahead: Vec<&Peer> = self.ring.good(0..place).rev().take(count + IN_CELL).collect();
         ahead.sort_by_key(|p| {
-            let zeros = ring::before(key, &p.contact.id).leading_zeros();
+            let zeros = ring::before(key, p.id()).leading_zeros();
             (std::cmp::Reverse(zeros), p.rtt().is_none(), p.rtt())
         });
         Route::Toward(ahead.into_iter().take(count).map(ring::contact).collect())
@@ -331,6 +332,10 @@ impl Overlay for Chord {
 
     fn poll_newcomer(&mut self) -> Option<Contact> {
         self.ring.care.poll_newcomer()
+    }
+
+    fn share(&mut self, book: Arc<dyn Book>) {
+        self.ring.share(book);
     }
 
     fn set_pace(&mut self, factor: f32) {

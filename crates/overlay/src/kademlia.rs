@@ -12,9 +12,10 @@
 //! peers that were mentioned and would have a place.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId, Rng, Seed, Time, seed::RngExt};
+use wire::{Book, Contact, Distance, Key, NodeId, Rng, Seed, Time, seed::RngExt};
 
 use crate::Algorithm;
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
@@ -278,9 +279,9 @@ impl Kademlia {
             return;
         }
         let Some(peer) = self.table.most_silent_beside(id) else { return };
-        if now - peer.heard >= silence && now - peer.asked >= ASKED_SPAN {
-            peer.asked = now;
-            let contact = peer.contact;
+        if now - peer.heard() >= silence && now - peer.asked() >= ASKED_SPAN {
+            peer.ask(now);
+            let contact = peer.contact();
             self.spend_verification(now);
             self.wish(Upkeep::Ping(contact));
         }
@@ -322,7 +323,7 @@ impl Kademlia {
 
     fn verify(&mut self, now: Time) {
         while self.verify_ready() <= now {
-            let Some(contact) = self.to_verify.pop_front() else { return };
+            let Some(contact) = wire::queue::pop_front(&mut self.to_verify) else { return };
             if self.table.has_place_for(&contact) {
                 self.recent.remember(now, &contact.id, ASKED_SPAN);
                 self.spend_verification(now);
@@ -343,19 +344,19 @@ impl Kademlia {
 
     fn due(&self, peer: &Peer) -> Time {
         match peer.failures {
-            0 => (peer.heard + self.patience(&peer.contact.id)).max(peer.asked + ASKED_SPAN),
-            n => peer.asked + RECHECK * (1 << u32::from(n - 1).min(5)),
+            0 => (peer.heard() + self.patience(peer.id())).max(peer.asked() + ASKED_SPAN),
+            n => peer.asked() + RECHECK * (1 << u32::from(n - 1).min(5)),
         }
     }
 
     fn check(&mut self, now: Time) {
         let next = |this: &Self| {
-            let dues = this.table.peers().map(|p| (this.due(p), p.contact));
-            dues.min_by_key(|&(due, _)| due)
+            let dues = this.table.peers().map(|p| (this.due(p), p));
+            dues.min_by_key(|&(due, _)| due).map(|(due, peer)| (due, peer.contact()))
         };
         if let Some((_, contact)) = next(self).filter(|&(due, _)| due <= now) {
-            if let Some(peer) = self.table.peers_mut().find(|p| p.contact.id == contact.id) {
-                peer.asked = now;
+            if let Some(peer) = self.table.get_mut(&contact.id) {
+                peer.ask(now);
             }
             self.wish(Upkeep::Ping(contact));
             let gap = self.jittered(self.params.check_gap);
@@ -529,11 +530,15 @@ impl Overlay for Kademlia {
     }
 
     fn poll_upkeep(&mut self) -> Option<Upkeep> {
-        self.wishes.pop_front()
+        wire::queue::pop_front(&mut self.wishes)
     }
 
     fn poll_newcomer(&mut self) -> Option<Contact> {
-        self.newcomers.pop_front()
+        wire::queue::pop_front(&mut self.newcomers)
+    }
+
+    fn share(&mut self, book: Arc<dyn Book>) {
+        self.table.share(book);
     }
 
     fn set_pace(&mut self, factor: f32) {

@@ -15,9 +15,10 @@
 //! The peers nearest to a key hold it, whichever way round the ring, as in [`bamboo`](crate::bamboo).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
+use wire::{Book, Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 
 use crate::Algorithm;
 use crate::care::NEVER;
@@ -241,7 +242,7 @@ impl Overlay for OneHop {
         let count = count.clamp(1, MAX_ROUTE);
         let own = ring::around(key, &self.ring.local());
         let nearest = self.ring.around(key, count);
-        let nearer = nearest.partition_point(|p| ring::around(key, &p.contact.id) < own);
+        let nearer = nearest.partition_point(|p| ring::around(key, p.id()) < own);
         let contacts = nearest.into_iter().map(ring::contact);
         if nearer < count {
             Route::Replicas { contacts: contacts.take(count - 1).collect(), includes_self: true }
@@ -320,6 +321,10 @@ impl Overlay for OneHop {
 
     fn poll_newcomer(&mut self) -> Option<Contact> {
         self.ring.care.poll_newcomer()
+    }
+
+    fn share(&mut self, book: Arc<dyn Book>) {
+        self.ring.share(book);
     }
 
     fn set_pace(&mut self, factor: f32) {

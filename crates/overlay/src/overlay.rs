@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId, Time};
+use wire::{Book, Contact, Distance, Key, NodeId, Time};
 
 use crate::Algorithm;
 
@@ -72,6 +73,10 @@ pub trait Overlay: Send {
     /// The next peer that has entered the table: of the records held here, those that fall to it now
     /// should be offered to it.
     fn poll_newcomer(&mut self) -> Option<Contact>;
+
+    /// Contacts that are kept come from this book from now on. An algorithm that keeps its own copies
+    /// takes more memory and works alike.
+    fn share(&mut self, _book: Arc<dyn Book>) {}
 
     /// Slows periodic upkeep by `factor`; 1.0 is the algorithm's own pace, and less counts as 1.0.
     fn set_pace(&mut self, factor: f32);

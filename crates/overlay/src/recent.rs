@@ -9,30 +9,34 @@ use std::time::Duration;
 use wire::{NodeId, Time};
 
 /// The most peers remembered: a joining peer meets fewer strangers than this in a minute, and the
-/// whole memory stays within 2 kB.
+/// whole memory stays within 1 kB.
 pub const MAX_REMEMBERED: usize = 128;
 
 /// Peers asked or found silent recently.
 #[derive(Debug, Default)]
 pub struct Recent {
-    /// Fingerprint and the moment it is forgotten; the oldest memory first.
-    entries: VecDeque<(u64, Time)>,
+    /// Fingerprint and the moment it is forgotten, in tenths of a second; the oldest memory first.
+    entries: VecDeque<(u32, u32)>,
 }
 
 impl Recent {
     /// Remembers `id` for `span` from `now` on.
     pub fn remember(&mut self, now: Time, id: &NodeId, span: Duration) {
         let mark = fingerprint(id);
-        self.entries.retain(|&(m, until)| m != mark && until > now);
+        let tenth = tenths(now);
+        self.entries.retain(|&(m, until)| m != mark && until > tenth);
         if self.entries.len() >= MAX_REMEMBERED {
             self.entries.pop_front();
         }
-        self.entries.push_back((mark, now + span));
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(8);
+        }
+        self.entries.push_back((mark, tenths(now + span)));
     }
 
     /// Whether `id` is still remembered.
     pub fn remembers(&self, now: Time, id: &NodeId) -> bool {
-        let mark = fingerprint(id);
+        let (mark, now) = (fingerprint(id), tenths(now));
         self.entries.iter().any(|&(m, until)| m == mark && until > now)
     }
 
@@ -43,11 +47,14 @@ impl Recent {
     }
 }
 
-/// Eight bytes stand for a peer: a collision merely delays one ping.
-fn fingerprint(id: &NodeId) -> u64 {
-    let bytes = id.key().as_bytes();
-    let tail = bytes.len() - 8;
-    bytes[tail..].iter().fold(0, |sum, &b| (sum << 8) | u64::from(b))
+/// Four bytes stand for a peer: a collision merely delays one ping.
+fn fingerprint(id: &NodeId) -> u32 {
+    id.key().as_bytes().last_chunk().map_or(0, |tail| u32::from_be_bytes(*tail))
+}
+
+/// Four bytes of these last for thirteen years.
+fn tenths(time: Time) -> u32 {
+    u32::try_from(time.as_millis() / 100).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -6,9 +6,10 @@
 //! a place of a prefix table), each of which holds a few, the quickest of those that came by.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Contact, Distance, Key, NodeId, Seed, Time};
+use wire::{Book, Contact, Distance, Key, NodeId, OwnBook, Seed, Time};
 
 use crate::care::{ASKED_SPAN, Care, NEVER};
 use crate::overlay::{Entry, MAX_ROUTE, Standing, Upkeep};
@@ -78,13 +79,26 @@ pub(crate) struct Ring {
     local: NodeId,
     shape: Shape,
     peers: Vec<Peer>,
+    book: Arc<dyn Book>,
     pub(crate) care: Care,
     pub(crate) check_at: Time,
 }
 
 impl Ring {
     pub(crate) fn new(local: NodeId, shape: Shape, seed: Seed) -> Self {
-        Ring { local, shape, peers: Vec::new(), care: Care::new(seed), check_at: NEVER }
+        Ring {
+            local,
+            shape,
+            peers: Vec::new(),
+            book: Arc::new(OwnBook),
+            care: Care::new(seed),
+            check_at: NEVER,
+        }
+    }
+
+    /// Takes contacts from this book from now on.
+    pub(crate) fn share(&mut self, book: Arc<dyn Book>) {
+        self.book = book;
     }
 
     // --- places ---------------------------------------------------------------------------------
@@ -106,12 +120,12 @@ impl Ring {
     /// Where a key stands: behind so many peers.
     pub(crate) fn place(&self, key: &Key) -> usize {
         let distance = self.distance(key);
-        self.peers.partition_point(|p| self.distance(p.contact.id.key()) < distance)
+        self.peers.partition_point(|p| self.distance(p.id().key()) < distance)
     }
 
     fn find(&self, id: &NodeId) -> Option<usize> {
         let place = self.place(id.key());
-        self.peers.get(place).filter(|p| p.contact.id == *id).map(|_| place)
+        self.peers.get(place).filter(|p| p.id() == id).map(|_| place)
     }
 
     pub(crate) fn get(&self, id: &NodeId) -> Option<&Peer> {
@@ -134,9 +148,9 @@ impl Ring {
         let behind = self.good(place..end).chain(self.good(0..place)).take(count);
         let before = self.good(0..place).rev().chain(self.good(place..end).rev()).take(count);
         let mut all: Vec<(Distance, &Peer)> =
-            behind.chain(before).map(|p| (around(key, &p.contact.id), p)).collect();
-        all.sort_by_key(|(distance, p)| (*distance, p.contact.id));
-        all.dedup_by_key(|(_, p)| p.contact.id);
+            behind.chain(before).map(|p| (around(key, p.id()), p)).collect();
+        all.sort_by_key(|(distance, p)| (*distance, p.id()));
+        all.dedup_by_key(|(_, p)| p.id());
         all.into_iter().map(|(_, p)| p).take(count).collect()
     }
 
@@ -147,7 +161,7 @@ impl Ring {
 
     /// How many successors are kept.
     pub(crate) fn list_len(&self) -> usize {
-        let eighth = self.all().nth(7).map_or(Distance::ZERO, |p| self.distance(p.contact.id.key()));
+        let eighth = self.all().nth(7).map_or(Distance::ZERO, |p| self.distance(p.id().key()));
         (self.shape.successors)(&eighth)
     }
 
@@ -171,8 +185,8 @@ impl Ring {
                 return all;
             }
             for peer in pair.into_iter().flatten() {
-                if all.len() < MAX_ROUTE && !all.contains(&peer.contact) {
-                    all.push(peer.contact);
+                if all.len() < MAX_ROUTE && !all.contains(&peer.contact()) {
+                    all.push(peer.contact());
                 }
             }
         }
@@ -193,12 +207,12 @@ impl Ring {
     pub(crate) fn in_cell(&self, cell: u16) -> impl Iterator<Item = (usize, &Peer)> {
         let len = self.list_len();
         let all = self.peers.iter().enumerate();
-        all.filter(move |(place, p)| !self.is_near(*place, len) && self.cell_of(&p.contact.id) == cell)
+        all.filter(move |(place, p)| !self.is_near(*place, len) && self.cell_of(p.id()) == cell)
     }
 
     fn prefix_allows(&self, contact: &Contact) -> bool {
         let Some(network) = prefix(contact.address.ip()) else { return true };
-        let same = |p: &Peer| p.contact.id != contact.id && prefix(p.contact.address.ip()) == Some(network);
+        let same = |p: &Peer| *p.id() != contact.id && prefix(p.contact().address.ip()) == Some(network);
         let in_table = self.peers.iter().filter(|p| same(p)).count();
         let in_cell = self.in_cell(self.cell_of(&contact.id)).filter(|(_, p)| same(p)).count();
         in_cell < PREFIX_IN_CELL && in_table < PREFIX_IN_TABLE
@@ -236,7 +250,7 @@ impl Ring {
     fn trim(&mut self) {
         let mut place = self.list_len();
         while place + self.shape.predecessors < self.peers.len() {
-            let cell = self.cell_of(&self.peers[place].contact.id);
+            let cell = self.cell_of(&self.peers[place].id());
             let rank = |(_, p): &(usize, &Peer)| (p.failures, p.rtt().is_none(), p.rtt());
             let crowd = self.in_cell(cell).count();
             match self.in_cell(cell).max_by_key(rank).filter(|_| crowd > IN_CELL) {
@@ -257,7 +271,11 @@ impl Ring {
         }
         self.care.heard();
         if let Some(place) = self.find(&contact.id) {
-            self.peers[place].hear(now, contact.address, rtt);
+            let peer = &mut self.peers[place];
+            if peer.contact() != contact {
+                peer.moved(self.book.contact(contact));
+            }
+            peer.hear(now, rtt);
             return Change::Nothing;
         }
         if !self.has_place_for(&contact) && !self.takes_place(&contact, rtt) {
@@ -265,7 +283,7 @@ impl Ring {
         }
         let alone = self.all().next().is_none();
         let place = self.place(contact.id.key());
-        self.peers.insert(place, Peer::new(now, contact, rtt));
+        self.peers.insert(place, Peer::met(now, self.book.contact(contact), rtt));
         let near = self.is_near(place, self.list_len());
         self.care.welcome(contact);
         self.trim();
@@ -305,7 +323,7 @@ impl Ring {
         let near = self.is_near(place, self.list_len());
         let peer = &mut self.peers[place];
         peer.failures = peer.failures.saturating_add(1);
-        peer.asked = now;
+        peer.ask(now);
         if peer.failures >= 2 && !outage {
             self.peers.remove(place);
         } else {
@@ -319,10 +337,10 @@ impl Ring {
     pub(crate) fn suspect(&mut self, now: Time, id: &NodeId, fresh: Duration) -> bool {
         let Some(place) = self.find(id) else { return false };
         let peer = &mut self.peers[place];
-        let believed = peer.failures == 0 && now - peer.heard >= fresh;
+        let believed = peer.failures == 0 && now.since(peer.heard()) >= fresh;
         if believed {
             peer.failures = 1;
-            peer.asked = now;
+            peer.ask(now);
             self.check_at = self.check_at.min(now + RECHECK);
         }
         believed
@@ -342,15 +360,15 @@ impl Ring {
     fn due(&self, place: usize, peer: &Peer) -> Time {
         let last = |id: &NodeId| id.key().as_bytes().last().copied().unwrap_or(0);
         // The pair's own jitter, so that many tables filled in one minute do not all ask in another.
-        let spread = f32::from(last(&peer.contact.id) ^ last(&self.local)) / 512.0;
+        let spread = f32::from(last(peer.id()) ^ last(&self.local)) / 512.0;
         let next = place == 0 || place + 1 == self.peers.len();
         let after = if next { self.shape.checks.next_after } else { self.shape.checks.after };
         match peer.failures {
             0 => {
-                let due = peer.heard + self.care.paced(after).mul_f32(0.75 + spread);
-                due.max(peer.asked + ASKED_SPAN)
+                let due = peer.heard() + self.care.paced(after).mul_f32(0.75 + spread);
+                due.max(peer.asked() + ASKED_SPAN)
             }
-            _ => peer.asked + RECHECK,
+            _ => peer.asked() + RECHECK,
         }
     }
 
@@ -362,7 +380,7 @@ impl Ring {
     /// Whom to ask instead while we seem cut off: of the living the one heard last.
     fn likeliest(&self) -> Option<usize> {
         let good = self.peers.iter().enumerate().filter(|(_, p)| p.failures == 0);
-        good.max_by_key(|(_, p)| p.heard).map(|(place, _)| place)
+        good.max_by_key(|(_, p)| p.heard()).map(|(place, _)| place)
     }
 
     /// Asks the peer that is due.
@@ -375,8 +393,8 @@ impl Ring {
             let witness = if self.care.seems_cut_off() { self.likeliest() } else { None };
             let place = witness.unwrap_or(due);
             let peer = &mut self.peers[place];
-            peer.asked = now;
-            self.care.wish(Upkeep::Ping(peer.contact));
+            peer.ask(now);
+            self.care.wish(Upkeep::Ping(peer.contact()));
             floor = now + self.care.jittered(self.shape.checks.gap);
         }
         self.check_at = self.next_check().map_or(NEVER, |due| due.max(floor));
@@ -385,12 +403,12 @@ impl Ring {
     /// The whole table, for people.
     pub(crate) fn entries(&self) -> Vec<Entry> {
         let entry = |p: &Peer| {
-            let cell = self.cell_of(&p.contact.id);
+            let cell = self.cell_of(p.id());
             Entry {
                 row: cell >> self.shape.base_bits,
                 column: (cell & ((1 << self.shape.base_bits) - 1)) as u8,
-                contact: p.contact,
-                last_seen: p.heard,
+                contact: p.contact(),
+                last_seen: p.heard(),
                 rtt: p.rtt(),
                 standing: if p.failures == 0 { Standing::Good } else { Standing::Suspect },
             }
@@ -416,5 +434,5 @@ pub(crate) fn around(key: &Key, peer: &NodeId) -> Distance {
 
 /// A peer's contact, for the ends of lists.
 pub(crate) fn contact(peer: &Peer) -> Contact {
-    peer.contact
+    peer.contact()
 }

@@ -8,10 +8,11 @@
 //! Around ourselves we keep more: the nearest peers stay even where their bucket is full. With that
 //! a peer knows *all* its neighbours, and can tell exactly which keys it holds and who else does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Contact, Key, NodeId, Time};
+use wire::{Book, Contact, Key, NodeId, OwnBook, Time};
 
 use crate::overlay::{Entry, Standing};
 
@@ -35,27 +36,74 @@ pub struct Shape {
     pub prefix_in_table: usize,
 }
 
-/// A peer of the table.
-#[derive(Clone, Copy, Debug)]
+/// A moment in tenths of a second, rounded down: four bytes last for thirteen years.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Tenths(u32);
+
+impl Tenths {
+    fn of(time: Time) -> Self {
+        Tenths(u32::try_from(time.as_millis() / 100).unwrap_or(u32::MAX))
+    }
+
+    fn time(self) -> Time {
+        Time::from_millis(u64::from(self.0) * 100)
+    }
+}
+
+/// A peer of the table, in 32 bytes beside what is shared.
+#[derive(Clone, Debug)]
 pub struct Peer {
-    /// Who and where.
-    pub contact: Contact,
-    /// When it last answered.
-    pub heard: Time,
-    /// When we last asked whether it lives, or noticed that it did not.
-    pub asked: Time,
-    /// Questions it left unanswered since.
-    pub failures: u8,
+    contact: Arc<Contact>,
+    /// The head of its identity, which decides nearly every comparison of distances.
+    head: u64,
+    heard: Tenths,
+    asked: Tenths,
     /// Smoothed round-trip time in microseconds; zero while unknown.
     rtt: u32,
+    /// Questions it left unanswered since it was heard.
+    pub failures: u8,
 }
 
 impl Peer {
     /// A peer that answered just now.
-    pub(crate) fn new(now: Time, contact: Contact, rtt: Option<Duration>) -> Self {
-        let mut peer = Peer { contact, heard: now, asked: now, failures: 0, rtt: 0 };
-        peer.hear(now, contact.address, rtt);
+    pub(crate) fn met(now: Time, contact: Arc<Contact>, rtt: Option<Duration>) -> Self {
+        let mut peer = Peer::new(contact, Tenths::of(now), Tenths::of(now));
+        peer.hear(now, rtt);
         peer
+    }
+
+    fn new(contact: Arc<Contact>, heard: Tenths, asked: Tenths) -> Self {
+        Peer { head: head(contact.id.key()), contact, heard, asked, rtt: 0, failures: 0 }
+    }
+
+    /// Whether it is this one; the head tells nearly always.
+    fn is(&self, id: &NodeId) -> bool {
+        self.head == head(id.key()) && self.id() == id
+    }
+
+    /// Who and where.
+    pub fn contact(&self) -> Contact {
+        *self.contact
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> &NodeId {
+        &self.contact.id
+    }
+
+    /// When it last answered, to a tenth of a second.
+    pub fn heard(&self) -> Time {
+        self.heard.time()
+    }
+
+    /// When we last asked whether it lives, or noticed that it did not, to a tenth of a second.
+    pub fn asked(&self) -> Time {
+        self.asked.time()
+    }
+
+    /// Notes that it is asked now.
+    pub fn ask(&mut self, now: Time) {
+        self.asked = Tenths::of(now);
     }
 
     /// Smoothed round-trip time.
@@ -63,9 +111,13 @@ impl Peer {
         (self.rtt > 0).then(|| Duration::from_micros(u64::from(self.rtt)))
     }
 
-    pub(crate) fn hear(&mut self, now: Time, address: SocketAddr, rtt: Option<Duration>) {
-        self.contact.address = address;
-        self.heard = now;
+    /// It was seen elsewhere.
+    pub(crate) fn moved(&mut self, contact: Arc<Contact>) {
+        self.contact = contact;
+    }
+
+    pub(crate) fn hear(&mut self, now: Time, rtt: Option<Duration>) {
+        self.heard = Tenths::of(now);
         self.failures = 0;
         if let Some(sample) = rtt {
             let sample = u32::try_from(sample.as_micros()).unwrap_or(u32::MAX).max(1);
@@ -76,10 +128,10 @@ impl Peer {
 }
 
 /// A peer that waits for a place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Spare {
-    contact: Contact,
-    heard: Time,
+    contact: Arc<Contact>,
+    heard: Tenths,
 }
 
 /// One bucket: the peers known longest first, and those that wait, the latest heard last.
@@ -122,6 +174,7 @@ pub struct Table {
     shape: Shape,
     /// Sorted by index. Compact on purpose: a simulator holds many thousand tables.
     buckets: Vec<Bucket>,
+    book: Arc<dyn Book>,
 }
 
 impl Table {
@@ -129,7 +182,12 @@ impl Table {
     pub fn new(local: NodeId, mut shape: Shape) -> Self {
         shape.base_bits = shape.base_bits.clamp(1, MAX_BASE_BITS);
         shape.bucket = shape.bucket.max(1);
-        Table { local, shape, buckets: Vec::new() }
+        Table { local, shape, buckets: Vec::new(), book: Arc::new(OwnBook) }
+    }
+
+    /// Takes contacts from this book from now on.
+    pub fn share(&mut self, book: Arc<dyn Book>) {
+        self.book = book;
     }
 
     /// The peer in the middle of the table.
@@ -140,11 +198,6 @@ impl Table {
     /// Peers in the table.
     pub fn peers(&self) -> impl Iterator<Item = &Peer> {
         self.buckets.iter().flat_map(|b| &b.peers)
-    }
-
-    /// The peers in the table, to note that they were asked.
-    pub fn peers_mut(&mut self) -> impl Iterator<Item = &mut Peer> {
-        self.buckets.iter_mut().flat_map(|b| &mut b.peers)
     }
 
     /// How many peers are in good standing.
@@ -159,7 +212,7 @@ impl Table {
 
     /// The peer with this identity.
     pub fn get(&self, id: &NodeId) -> Option<&Peer> {
-        self.bucket(self.index_of(id.key()))?.peers.iter().find(|p| p.contact.id == *id)
+        self.bucket(self.index_of(id.key()))?.peers.iter().find(|p| p.is(id))
     }
 
     /// Everything in the table, for people.
@@ -171,9 +224,11 @@ impl Table {
                 |contact, last_seen, rtt, standing| Entry { row, column, contact, last_seen, rtt, standing };
             all.extend(bucket.peers.iter().map(|p| {
                 let standing = if p.failures == 0 { Standing::Good } else { Standing::Suspect };
-                entry(p.contact, p.heard, p.rtt(), standing)
+                entry(p.contact(), p.heard(), p.rtt(), standing)
             }));
-            all.extend(bucket.spares.iter().map(|s| entry(s.contact, s.heard, None, Standing::Spare)));
+            all.extend(
+                bucket.spares.iter().map(|s| entry(*s.contact, s.heard.time(), None, Standing::Spare)),
+            );
         }
         all
     }
@@ -187,19 +242,40 @@ impl Table {
 
     fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
         let mut best: Vec<(u64, &Peer)> = Vec::with_capacity(count + 1);
-        for peer in self.peers().filter(|p| wanted(p)) {
-            let distance = coarse(key, &peer.contact.id);
-            let nearer = |&(d, other): &(u64, &Peer)| {
-                d < distance || d == distance && is_nearer(key, &other.contact.id, &peer.contact.id)
-            };
-            if best.len() == count && best.last().is_some_and(nearer) {
-                continue;
+        let target = head(key);
+        for buckets in self.groups_around(key) {
+            if best.len() >= count {
+                break;
             }
-            let place = best.partition_point(nearer);
-            best.insert(place, (distance, peer));
-            best.truncate(count);
+            let first = best.len();
+            for peer in buckets.flat_map(|b| &b.peers).filter(|p| wanted(p)) {
+                let distance = target ^ peer.head;
+                let nearer = |&(d, other): &(u64, &Peer)| {
+                    d < distance || d == distance && is_nearer(key, other.id(), peer.id())
+                };
+                if best.len() == count && best.last().is_some_and(nearer) {
+                    continue;
+                }
+                let place = first + best[first..].partition_point(nearer);
+                best.insert(place, (distance, peer));
+                best.truncate(count);
+            }
         }
-        best.into_iter().map(|(_, peer)| peer.contact).collect()
+        best.into_iter().map(|(_, peer)| peer.contact()).collect()
+    }
+
+    /// The buckets in groups, every peer of one group nearer to `key` than every peer of the next: the
+    /// key's own bucket, which shares a digit more with it than we do; what is left of its row and
+    /// everything behind, which shares as much as we; then row by row what shares less and less.
+    fn groups_around(&self, key: &Key) -> impl Iterator<Item = impl Iterator<Item = &Bucket>> {
+        let index = self.index_of(key);
+        let (row, _) = self.row_and_column(index);
+        let start = move |row: u16| self.buckets.partition_point(move |b| b.index < self.index(row, 0));
+        let own = self.bucket(index).map_or(&[][..], std::slice::from_ref);
+        let beside = &self.buckets[start(row)..];
+        let before = (0..row).rev().map(move |row| &self.buckets[start(row)..start(row + 1)]);
+        let groups = [own, beside].into_iter().chain(before).enumerate();
+        groups.map(move |(group, buckets)| buckets.iter().filter(move |b| group != 1 || b.index != index))
     }
 
     /// How many peers in good standing are nearer to us than `id` is: those in the rows behind its
@@ -211,7 +287,10 @@ impl Table {
         let good = |p: &&Peer| p.failures == 0;
         let count = |b: &Bucket| match self.row_and_column(b.index).0 {
             same if same == row => {
-                let nearer = |p: &&Peer| is_nearer(local, &p.contact.id, id);
+                let nearer = |p: &&Peer| match (p.head ^ head(local)).cmp(&coarse(local, id)) {
+                    std::cmp::Ordering::Equal => is_nearer(local, p.id(), id),
+                    order => order.is_lt(),
+                };
                 b.peers.iter().filter(good).filter(nearer).count()
             }
             _ => b.peers.iter().filter(good).count(),
@@ -251,7 +330,7 @@ impl Table {
         let near = self.shape.near;
         let is_near = self.bucket(index).is_none_or(|b| b.peers.len() < self.shape.bucket)
             || self.nearer_than(&contact.id) < near;
-        let (size, spares) = (self.shape.bucket, self.shape.spares);
+        let (size, spares, book) = (self.shape.bucket, self.shape.spares, self.book.clone());
         let bucket = self.bucket_or_new(index, refresh_at);
         bucket.spares.retain(|s| s.contact.id != contact.id);
         if bucket.peers.len() >= size {
@@ -263,12 +342,15 @@ impl Table {
                     bucket.spares.remove(0);
                 }
                 if spares > 0 {
-                    bucket.spares.push(Spare { contact, heard: now });
+                    let contact = book.contact(contact);
+                    bucket.spares.reserve_exact(1);
+                    bucket.spares.push(Spare { contact, heard: Tenths::of(now) });
                 }
                 return Admission::Waits;
             }
         }
-        bucket.peers.push(Peer::new(now, contact, rtt));
+        bucket.peers.reserve_exact(1);
+        bucket.peers.push(Peer::met(now, book.contact(contact), rtt));
         self.trim();
         Admission::Added
     }
@@ -281,13 +363,17 @@ impl Table {
         contact: Contact,
         rtt: Option<Duration>,
     ) -> Option<Admission> {
-        let known = self.get(&contact.id)?.contact;
+        let known = self.get(&contact.id)?.contact();
         if known.address.ip() != contact.address.ip() && !self.prefix_allows(index, &contact) {
             self.remove(&contact.id);
             return Some(Admission::Refused);
         }
+        let moved = (known != contact).then(|| self.book.contact(contact));
         let peer = self.get_mut(&contact.id)?;
-        peer.hear(now, contact.address, rtt);
+        if let Some(contact) = moved {
+            peer.contact = contact;
+        }
+        peer.hear(now, rtt);
         Some(Admission::Known)
     }
 
@@ -299,13 +385,13 @@ impl Table {
         let index = self.index_of(id.key());
         let Some(bucket) = self.bucket_mut(index) else { return Failure::Unknown };
         bucket.spares.retain(|s| s.contact.id != *id);
-        let Some(place) = bucket.peers.iter().position(|p| p.contact.id == *id) else {
+        let Some(place) = bucket.peers.iter().position(|p| p.is(id)) else {
             return Failure::Unknown;
         };
         let peer = &mut bucket.peers[place];
         peer.failures = peer.failures.saturating_add(1);
-        peer.asked = now;
-        let replaceable = bucket.spares.last().is_some_and(|s| s.heard >= fresh);
+        peer.ask(now);
+        let replaceable = bucket.spares.last().is_some_and(|s| s.heard.time() >= fresh);
         if keep || (peer.failures < 2 && !replaceable) {
             return Failure::Suspected;
         }
@@ -320,13 +406,13 @@ impl Table {
         let Some(bucket) = self.bucket_mut(index) else { return false };
         bucket.spares.retain(|s| s.contact.id != *id);
         let before = bucket.peers.len();
-        bucket.peers.retain(|p| p.contact.id != *id);
+        bucket.peers.retain(|p| !p.is(id));
         bucket.peers.len() < before
     }
 
     /// The peer that waits for a place in the bucket of `id`, the latest heard.
     pub fn spare_for(&self, id: &NodeId) -> Option<Contact> {
-        self.bucket(self.index_of(id.key()))?.spares.last().map(|s| s.contact)
+        self.bucket(self.index_of(id.key()))?.spares.last().map(|s| *s.contact)
     }
 
     /// The peer in the bucket of `id` that was silent longest.
@@ -439,9 +525,10 @@ impl Table {
         &mut self.buckets[place]
     }
 
-    fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
+    /// The same, to note that it is asked.
+    pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
         let index = self.index_of(id.key());
-        self.bucket_mut(index)?.peers.iter_mut().find(|p| p.contact.id == *id)
+        self.bucket_mut(index)?.peers.iter_mut().find(|p| p.is(id))
     }
 
     fn is_full(&self, bucket: &Bucket) -> bool {
@@ -452,10 +539,10 @@ impl Table {
     fn promote(&mut self, index: u16, fresh: Time) {
         let size = self.shape.bucket;
         let Some(bucket) = self.bucket_mut(index) else { return };
-        if bucket.peers.len() < size && bucket.spares.last().is_some_and(|s| s.heard >= fresh) {
+        if bucket.peers.len() < size && bucket.spares.last().is_some_and(|s| s.heard.time() >= fresh) {
             let Some(spare) = bucket.spares.pop() else { return };
             let Spare { contact, heard } = spare;
-            bucket.peers.push(Peer { contact, heard, asked: heard, failures: 0, rtt: 0 });
+            bucket.peers.push(Peer::new(contact, heard, heard));
         }
     }
 
@@ -483,7 +570,7 @@ impl Table {
             let from_there = bucket
                 .peers
                 .iter()
-                .filter(|p| p.contact.id != contact.id)
+                .filter(|p| *p.id() != contact.id)
                 .filter(|p| self::prefix(p.contact.address.ip()) == Some(prefix))
                 .count();
             in_table += from_there;
@@ -497,9 +584,12 @@ impl Table {
 
 /// The first 64 bits of a distance: enough to tell any two peers apart that hash by chance.
 fn coarse(key: &Key, id: &NodeId) -> u64 {
-    let head =
-        |key: &Key| key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes));
     head(key) ^ head(id.key())
+}
+
+/// The first 64 bits of a key.
+fn head(key: &Key) -> u64 {
+    key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes))
 }
 
 /// Whether `a` is nearer to `key` than `b`.

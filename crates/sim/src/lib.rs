@@ -20,18 +20,22 @@
 //! | `faults/` | what goes wrong: with datagrams, clocks, processes, disks |
 //! | `churn.rs` | how long peers stay |
 //! | `queue.rs` | the order of events |
+//! | `book.rs` | what many peers know alike, in memory once |
 //! | `world.rs` | the loop that drives peers and phones |
 //! | `workload/` | who joins, leaves, looks up, calls and writes, and when |
 //! | `phone.rs` | scripted SIP phones with ears |
 //! | `model.rs`, [`watch`] | what ought to happen, and whether it does all the time |
+//! | `implicit/` | lookups among ten million peers, whose tables are derived |
 //! | [`report`] | what did happen |
 //! | [`sweep`], [`minimize`] | many runs in one; the smallest that still fails |
 //! | [`hashes`] | that every build plays the same |
 
+mod book;
 mod chance;
 mod churn;
 mod faults;
 pub mod hashes;
+mod implicit;
 pub mod minimize;
 mod model;
 mod net;
@@ -101,5 +105,8 @@ impl Observer for () {}
 
 /// Plays a scenario to its end.
 pub fn run(scenario: &Scenario, observer: &mut dyn Observer) -> Report {
-    world::World::new(scenario, observer).run()
+    match scenario.model {
+        scenario::Scope::Full => world::World::new(scenario, observer).run(),
+        scenario::Scope::Implicit => implicit::run(scenario, observer),
+    }
 }

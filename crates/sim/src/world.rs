@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Saved, User};
+use node::{Config, Event, Identity, Node, OpId, OverlayOptions, RolePolicy, Saved, User};
+use wire::signatures::StandIn;
 use wire::{HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
 
+use crate::book::SharedBook;
 use crate::chance::{Use, seed, stream};
 use crate::churn::Sessions;
 use crate::faults::Ailment;
@@ -19,6 +22,7 @@ use crate::net::{Fate, HEADERS, Net, PEER_PORT, SIP_PORT};
 use crate::phone::{Phone, lan};
 use crate::queue::{Happening, Queue};
 use crate::report::{LogHash, ModelBytes, Report};
+use crate::scenario::SignatureKind;
 use crate::watch::Watch;
 use crate::workload::{Pending, Work};
 use crate::{Observer, Progress, Scenario, Sent};
@@ -96,6 +100,7 @@ pub(crate) struct World<'a> {
     pub(crate) model_bytes: ModelBytes,
     pub(crate) times: Times,
     pub(crate) key_hash: HashAlgorithm,
+    book: Arc<SharedBook>,
     options: OverlayOptions,
     memory: Option<u64>,
 }
@@ -164,6 +169,7 @@ impl<'a> World<'a> {
             model_bytes: ModelBytes::default(),
             times: Times::default(),
             key_hash,
+            book: Arc::default(),
             options,
         }
     }
@@ -239,6 +245,14 @@ impl<'a> World<'a> {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a world in which nobody can be robbed")]
+    pub(crate) fn key_pair(&self, seed: wire::Seed) -> KeyPair {
+        match self.scenario.signatures {
+            SignatureKind::Real => KeyPair::from_seed(seed),
+            SignatureKind::StandIn => KeyPair::stand_in(seed, StandIn::in_a_simulation()),
+        }
+    }
+
     /// Starts the next peer.
     pub(crate) fn join(&mut self) {
         let number = self.peers.len();
@@ -263,7 +277,7 @@ impl<'a> World<'a> {
     }
 
     fn peer_key(&self, number: usize) -> KeyPair {
-        KeyPair::from_seed(seed(self.scenario.seed, Use::PeerKey, number as u64))
+        self.key_pair(seed(self.scenario.seed, Use::PeerKey, number as u64))
     }
 
     /// Starts a peer: a new one, or one that was there before and has its keys.
@@ -276,7 +290,11 @@ impl<'a> World<'a> {
             bootstrap: (number > 0).then(|| SocketAddr::from((bootstrap, PEER_PORT))).into_iter().collect(),
             listen: SocketAddr::from((own, PEER_PORT)),
             sip: SocketAddr::from((self.net.host(number), SIP_PORT)),
-            client: self.net.faults.is_client(number),
+            role: match self.net.faults.is_client(number) {
+                true => RolePolicy::Client,
+                // Who is behind a box becomes one by itself.
+                false => RolePolicy::Auto,
+            },
             ..self.scenario.peer.config()
         };
         let models = users.iter().map(|u| UserModel { aor: u.aor.clone(), ..UserModel::default() }).collect();
@@ -286,7 +304,8 @@ impl<'a> World<'a> {
         // Another life draws other numbers.
         let life = self.now.as_micros() << 24;
         let chance = seed(self.scenario.seed, Use::Node, number as u64 ^ life);
-        let node = Node::new(config, identity, saved, chance, self.clock(number), unix);
+        let mut node = Node::new(config, identity, saved, chance, self.clock(number), unix);
+        node.share(self.book.clone());
         let peer = &mut self.peers[number];
         peer.node = Some(Box::new(node));
         peer.started = self.now;

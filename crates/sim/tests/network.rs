@@ -101,3 +101,31 @@ fn a_phone_whose_peer_is_cut_off_is_not_heard() {
     );
     assert!(!report.violations.is_empty());
 }
+
+#[test]
+fn signatures_that_stand_in_are_said_to_and_change_no_outcome() {
+    let text = "nodes = 60\nduration_s = 120\nlookups_per_s = 2.0\n";
+    let (real, stand_in) = (play(text), play(&format!("{text}signatures = 'stand-in'")));
+    let said = |report: &Report| serde_json::to_value(report).unwrap()["signatures"].clone();
+    assert_eq!((said(&real), said(&stand_in)), ("real".into(), "stand-in".into()));
+    assert_eq!((share(&real), share(&stand_in)), (1.0, 1.0));
+    assert!(stand_in.violations.is_empty(), "{:?}", stand_in.violations);
+    assert_ne!(real.log_hash, stand_in.log_hash);
+    // As long as the real ones: every datagram takes the same room.
+    assert_eq!(real.datagrams.longest_bytes, stand_in.datagrams.longest_bytes);
+}
+
+#[test]
+fn a_model_of_implicit_tables_finds_everybody_and_feels_what_is_stale() {
+    let model = |stale: f64| {
+        play(&format!(
+            "model = 'implicit'\nnodes = 200_000\nduration_s = 20\nlookups_per_s = 100.0\nstale = {stale}"
+        ))
+    };
+    let (fresh, stale) = (model(0.0), model(0.3));
+    assert_eq!((fresh.lookups.issued, share(&fresh), share(&stale)), (2_000, 1.0, 1.0));
+    assert_eq!(fresh.log_hash, model(0.0).log_hash);
+    assert!(fresh.lookups.time_ms.p95 < stale.lookups.time_ms.p95);
+    // Two hundred thousand peers, five holders, buckets of eight: between three and seven hops.
+    assert!((3.0..7.0).contains(&fresh.lookups.hops_mean), "{}", fresh.lookups.hops_mean);
+}

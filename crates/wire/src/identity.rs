@@ -8,6 +8,7 @@ use std::fmt;
 use ed25519_dalek::Signer;
 use zeroize::Zeroizing;
 
+use crate::signatures::{self, Signatures, StandIn};
 use crate::{HashAlgorithm, NodeId, Seed};
 
 /// The public half: 32 bytes that name a peer or a user.
@@ -57,11 +58,13 @@ impl std::str::FromStr for PublicKey {
     }
 }
 
-/// A key pair. The secret half leaves memory with it and is never printed.
+/// A key pair: 64 bytes, from which the expanded key is made for each signature. The secret half leaves
+/// memory with it and is never printed.
 #[derive(Clone)]
 pub struct KeyPair {
-    signing: ed25519_dalek::SigningKey,
+    secret: Zeroizing<[u8; 32]>,
     public: PublicKey,
+    signatures: Signatures,
 }
 
 impl KeyPair {
@@ -72,7 +75,18 @@ impl KeyPair {
     pub fn from_seed(seed: Seed) -> Self {
         let signing = ed25519_dalek::SigningKey::from_bytes(&seed.0);
         let public = PublicKey(signing.verifying_key().to_bytes());
-        KeyPair { signing, public }
+        KeyPair { secret: Zeroizing::new(seed.0), public, signatures: Signatures::Ed25519 }
+    }
+
+    /// A pair that only looks like one, for a simulated world: see [`crate::signatures`].
+    pub fn stand_in(seed: Seed, leave: StandIn) -> Self {
+        let public = signatures::stand_in_key(&seed);
+        KeyPair { secret: Zeroizing::new(seed.0), public, signatures: Signatures::StandIn(leave) }
+    }
+
+    /// How it signs; its owner checks what others signed alike.
+    pub fn signatures(&self) -> Signatures {
+        self.signatures
     }
 
     /// The public half.
@@ -82,12 +96,17 @@ impl KeyPair {
 
     /// Signs `message`; the same message always gives the same signature.
     pub fn sign(&self, message: &[u8]) -> [u8; KeyPair::SIGNATURE_LEN] {
-        self.signing.sign(message).to_bytes()
+        match self.signatures {
+            Signatures::Ed25519 => {
+                ed25519_dalek::SigningKey::from_bytes(&self.secret).sign(message).to_bytes()
+            }
+            Signatures::StandIn(_) => signatures::stand_in(&self.public, message),
+        }
     }
 
     /// The secret, for the file it is kept in.
     pub fn secret(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.signing.to_bytes())
+        self.secret.clone()
     }
 }
 

@@ -13,19 +13,24 @@
 //!
 //! Nothing here does IO. Parsing never panics and never allocates more than the input justifies.
 
+pub mod book;
 pub mod identity;
 pub mod key;
 pub mod net;
 pub mod p2pp;
+pub mod queue;
 pub mod rtp;
 pub mod sdp;
 pub mod seed;
+pub mod signatures;
 pub mod sip;
 pub mod stun;
 pub mod time;
 
+pub use book::{Book, OwnBook};
 pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};
 pub use net::{ConnectionId, Contact, Datagram, Socket, Transmit};
 pub use seed::{Rng, RngExt, Seed};
+pub use signatures::Signatures;
 pub use time::{Time, UnixTime};

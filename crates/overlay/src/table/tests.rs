@@ -159,7 +159,7 @@ fn a_peer_that_moves_is_followed_unless_its_new_network_is_full() {
     hear(&mut table, 1, peer(0x80, 1));
     let moved = at(0x80, 1, "127.0.0.9:9");
     assert_eq!(hear(&mut table, 2, moved), Admission::Known);
-    assert_eq!(table.get(&moved.id).unwrap().contact, moved);
+    assert_eq!(table.get(&moved.id).unwrap().contact(), moved);
     hear(&mut table, 3, at(0x80, 2, "203.0.113.1:1"));
     hear(&mut table, 3, at(0x80, 3, "203.0.113.2:1"));
     assert_eq!(hear(&mut table, 4, at(0x80, 1, "203.0.113.3:1")), Admission::Refused);
@@ -205,17 +205,17 @@ proptest! {
             for bucket in &table.buckets {
                 let surplus = bucket.peers.len().saturating_sub(SHAPE.bucket);
                 prop_assert!(surplus <= SHAPE.near && bucket.spares.len() <= SHAPE.spares);
-                prop_assert!(bucket.peers.iter().all(|p| table.index_of(p.contact.id.key()) == bucket.index));
+                prop_assert!(bucket.peers.iter().all(|p| table.index_of(p.id().key()) == bucket.index));
             }
         }
         for probe in [peer(0x80, 1), peer(0x03, 2), peer(0x01, 3)] {
             let limit = key(0, 0).xor(probe.id.key());
             let good = table.peers().filter(|p| p.failures == 0);
-            let nearer = good.filter(|p| key(0, 0).xor(p.contact.id.key()) < limit).count();
+            let nearer = good.filter(|p| key(0, 0).xor(p.id().key()) < limit).count();
             prop_assert_eq!(table.nearer_than(&probe.id), nearer);
         }
         let target = key(0x55, 7);
-        let mut all: Vec<_> = table.peers().filter(|p| p.failures == 0).map(|p| p.contact).collect();
+        let mut all: Vec<_> = table.peers().filter(|p| p.failures == 0).map(|p| p.contact()).collect();
         all.sort_by_key(|c| target.xor(c.id.key()));
         all.truncate(5);
         if !all.is_empty() {
@@ -227,6 +227,6 @@ proptest! {
 #[test]
 fn an_entry_stays_compact() {
     // A simulator holds some hundred entries for each of a hundred thousand peers.
-    assert!(size_of::<Peer>() <= 96, "{}", size_of::<Peer>());
+    assert!(size_of::<Peer>() <= 32, "{}", size_of::<Peer>());
     assert!(size_of::<Bucket>() <= 64, "{}", size_of::<Bucket>());
 }

@@ -47,6 +47,11 @@ pub(crate) enum Fate {
     Lost(&'static str),
 }
 
+/// The host of a peer where no model of networks gives it another: 10.0.0.1 and so many further.
+pub(crate) fn host(peer: usize) -> Ipv4Addr {
+    Ipv4Addr::from(FIRST_HOST.wrapping_add(peer as u32))
+}
+
 /// A datagram on its way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Passage {
@@ -87,13 +92,18 @@ impl Net {
         }
     }
 
+    /// How long the path between two peers is, one way, while nothing goes wrong.
+    pub(crate) fn path(&self, a: usize, b: usize) -> Duration {
+        self.paths.one_way(a, b)
+    }
+
     // ---- addresses -----------------------------------------------------------------------------
 
     /// The public host of the peer with this number: its own, or that of the box before it.
     pub(crate) fn host(&mut self, peer: usize) -> Ipv4Addr {
         match &mut self.paths {
             Paths::Asn(asn) => asn.host(peer),
-            _ => Ipv4Addr::from(FIRST_HOST.wrapping_add(peer as u32)),
+            _ => host(peer),
         }
     }
 

@@ -20,6 +20,8 @@ use serde::Serialize;
 
 pub(crate) use model::ModelBytes;
 
+use crate::scenario::SignatureKind;
+
 /// Failures and violations spelt out in full; the rest are counted.
 pub const MAX_SPELT_OUT: usize = 32;
 
@@ -36,6 +38,8 @@ pub struct Report {
     pub nodes: usize,
     /// The overlay algorithm.
     pub overlay: String,
+    /// Whether signatures were real.
+    pub signatures: SignatureKind,
     /// Virtual time that passed.
     pub virtual_s: f64,
     /// Real time that it took; filled in by whoever has a clock.
@@ -198,6 +202,10 @@ pub struct Lookups {
     pub time_mean_ms: f64,
     /// Messages that the asker sent, mean.
     pub messages_mean: f64,
+    /// Messages that anybody sent for one lookup, acknowledgements and pings of silent hops included,
+    /// mean; where it can be told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub all_messages_mean: Option<f64>,
     /// How many ended in which mode.
     pub modes: BTreeMap<String, u64>,
     /// The first failures, in words.

@@ -1,11 +1,22 @@
 //! Which values are possible.
 
-use super::{BadScenario, Law, MAX_NODES, MAX_SCRIPT, Scenario};
+use super::{BadScenario, Law, MAX_IMPLICIT, MAX_NODES, MAX_SCRIPT, Scenario, Scope};
 
 impl Scenario {
     /// Whether every value is in its range; to be asked again after a change.
     pub fn check(&self) -> Result<(), BadScenario> {
-        within("nodes", self.nodes as f64, 1.0, MAX_NODES as f64)?;
+        let most = match self.model {
+            Scope::Full => MAX_NODES,
+            Scope::Implicit => MAX_IMPLICIT,
+        };
+        within("nodes", self.nodes as f64, 1.0, most as f64)?;
+        within("stale", self.stale, 0.0, 0.9)?;
+        if self.model == Scope::Implicit && (self.overlay != "kademlia" || self.base != 2) {
+            return bad("model", "the implicit model knows Kademlia in base 2");
+        }
+        if self.model == Scope::Implicit && self.nodes <= usize::from(self.replicas) * 2 {
+            return bad("nodes", "an implicit model needs more than twice as many peers as replicas");
+        }
         within("clients", self.clients, 0.0, 1.0)?;
         within("duration_s", self.duration_s, 0.001, 1e8)?;
         within("measure_from_s", self.measure_from_s, 0.0, self.duration_s)?;

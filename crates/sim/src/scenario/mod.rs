@@ -24,12 +24,15 @@ use wire::HashAlgorithm;
 
 pub use fault::{Among, Event};
 pub use parts::{
-    Bars, Call, Churn, Invariants, Latency, Law, LookupMode, Message, Model, Nat, Peer, Phase, Session,
-    Workload,
+    Bars, Call, Churn, Invariants, Latency, Law, LookupMode, Message, Model, Nat, Peer, Phase, Scope,
+    Session, SignatureKind, Workload,
 };
 
 /// Most peers of one run.
 pub const MAX_NODES: usize = 1_000_000;
+
+/// Most peers of an implicit model: as many addresses as begin with 10.
+pub const MAX_IMPLICIT: usize = 16_000_000;
 
 /// Most scripted calls, messages and events of a scenario.
 pub const MAX_SCRIPT: usize = 10_000;
@@ -75,6 +78,12 @@ pub struct Scenario {
     pub base: u16,
     /// Peers that hold each record.
     pub replicas: u8,
+    /// What is simulated.
+    pub model: Scope,
+    /// In an implicit model: the share of table entries whose peer is gone.
+    pub stale: f64,
+    /// Whether signatures are real.
+    pub signatures: SignatureKind,
     /// Share of datagrams that never arrive.
     pub loss: f64,
     /// Largest payload of a datagram between peers; a larger one is a violation.
@@ -133,6 +142,9 @@ impl Default for Scenario {
             hash: "sha-256".into(),
             base: 2,
             replicas: 5,
+            model: Scope::Full,
+            stale: 0.05,
+            signatures: SignatureKind::Real,
             loss: 0.0,
             // What every path is expected to carry in one piece, tunnels and IPv6 included.
             mtu: 1_200,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Which model says how long the path between two peers is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -22,6 +22,28 @@ pub enum Model {
     Asn,
     /// A radio mesh of 271 nodes and 465 links; links have queues and losses of their own.
     Mesh,
+}
+
+/// What is simulated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Every peer, with everything it does.
+    #[default]
+    Full,
+    /// Lookups alone, on tables that are derived and not kept.
+    Implicit,
+}
+
+/// How peers sign.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SignatureKind {
+    /// As in the real world, with Ed25519.
+    #[default]
+    Real,
+    /// A hash of equal length stands in, which saves most of the computing and stops no forger.
+    StandIn,
 }
 
 /// How long datagrams travel.

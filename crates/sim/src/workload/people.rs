@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use node::{CallOptions, Outcome, User};
-use wire::{KeyPair, RngExt, Time};
+use wire::{RngExt, Time};
 
 use crate::chance::{Use, seed};
 use crate::model::UserModel;
@@ -51,7 +51,7 @@ impl World<'_> {
         let number = ((peer as u64) << 8) | k as u64;
         User {
             aor: format!("user{peer}{suffix}@sim.test"),
-            keys: KeyPair::from_seed(seed(self.scenario.seed, Use::UserKey, number)),
+            keys: self.key_pair(seed(self.scenario.seed, Use::UserKey, number)),
         }
     }
 

@@ -10,8 +10,8 @@ use super::header::Header;
 use super::object::Object;
 use super::tlv::{self, Reader};
 use super::{MAX_DATAGRAM, ParseError};
-use crate::HashAlgorithm;
 use crate::identity::{KeyPair, PublicKey};
+use crate::{HashAlgorithm, Signatures};
 
 /// Most objects in one message, nested ones not counted.
 pub const MAX_OBJECTS: usize = 64;
@@ -72,6 +72,11 @@ impl<'a> Message<'a> {
     /// The public key whose signature over this message is right, if it is also the originator's:
     /// its hash must be the source-ID. `None` if there is no signature, or a wrong one.
     pub fn signer(&self, hash: HashAlgorithm) -> Option<PublicKey> {
+        self.signer_by(hash, Signatures::Ed25519)
+    }
+
+    /// The same where signatures may be stand-ins.
+    pub fn signer_by(&self, hash: HashAlgorithm, signatures: Signatures) -> Option<PublicKey> {
         let source = self.header.source?;
         let header_len = self.bytes.len() - self.body.len();
         let mut reader = Reader::new(self.body);
@@ -80,7 +85,7 @@ impl<'a> Message<'a> {
             let tlv = reader.next()?.ok()?;
             if let Ok(Some(Object::Signature { key, signature })) = Object::parse(tlv) {
                 let covered = signed_bytes(&self.bytes[..header_len + before]);
-                let own = key.node_id(hash) == source && key.verifies(&covered, &signature);
+                let own = key.node_id(hash) == source && signatures.verify(&key, &covered, &signature);
                 return own.then_some(key);
             }
         }

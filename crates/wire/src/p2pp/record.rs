@@ -21,7 +21,7 @@ use super::ParseError;
 use super::field::{Cursor, Field};
 use super::tlv::Tlv;
 use crate::identity::{KeyPair, PublicKey};
-use crate::{HashAlgorithm, ResourceId, UnixTime};
+use crate::{HashAlgorithm, ResourceId, Signatures, UnixTime};
 
 /// Largest value of a record that travels in one datagram: [`super::MAX_DATAGRAM`] less the header
 /// (96), a cookie and a Peer-Info (about 100) and the record's own fields (156).
@@ -142,7 +142,12 @@ impl RecordRef<'_> {
 
     /// Whether the owner signed exactly this.
     pub fn verify(&self) -> bool {
-        self.owner.verifies(&self.signed_bytes(), &self.signature)
+        self.verify_by(Signatures::Ed25519)
+    }
+
+    /// The same where signatures may be stand-ins.
+    pub fn verify_by(&self, signatures: Signatures) -> bool {
+        signatures.verify(&self.owner, &self.signed_bytes(), &self.signature)
     }
 
     /// What identifies this version of the record to someone who holds it.
