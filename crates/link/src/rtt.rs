@@ -13,6 +13,10 @@ pub const INITIAL_RTO: Duration = Duration::from_millis(500);
 /// Never less: a busy peer on a small board may take this long to answer at all.
 pub const MIN_RTO: Duration = Duration::from_millis(100);
 
+/// The least patience with a hop that another one could replace. Asking somebody beside costs one
+/// message, so it may be the time in which a loaded machine answers, and not what an idle one might need.
+pub const MIN_PATIENCE: Duration = Duration::from_millis(20);
+
 /// Never more: a person is waiting.
 pub const MAX_RTO: Duration = Duration::from_secs(2);
 
@@ -30,11 +34,16 @@ struct Estimate {
 #[derive(Debug, Default)]
 pub struct RoundTrips {
     estimates: BTreeMap<SocketAddr, Estimate>,
+    /// Over all addresses: what to expect of one never measured.
+    typical: Option<(Duration, Duration)>,
 }
 
 impl RoundTrips {
     /// Adds a measurement; only of exchanges that were not retransmitted (Karn).
     pub fn measured(&mut self, now: Time, address: SocketAddr, rtt: Duration) {
+        let (mean, deviation) = self.typical.unwrap_or((rtt, rtt / 2));
+        // Slower than for one address (RFC 6298 section 2.3), so that it speaks of many.
+        self.typical = Some(((mean * 31 + rtt) / 32, (deviation * 15 + mean.abs_diff(rtt)) / 16));
         if let Some(e) = self.estimates.get_mut(&address) {
             let error = e.smoothed.abs_diff(rtt);
             e.variation = (e.variation * 3 + error) / 4;
@@ -60,6 +69,24 @@ impl RoundTrips {
         (e.smoothed + e.variation * 4).clamp(MIN_RTO, MAX_RTO)
     }
 
+    /// How long to wait for `address` where another one can be asked beside: as RFC 6298 reckons, with
+    /// a lower floor; for an address never measured, as the others let expect.
+    pub fn patience(&self, address: SocketAddr) -> Duration {
+        let (mean, deviation) = match self.estimates.get(&address) {
+            Some(e) => (e.smoothed, e.variation),
+            None => match self.typical {
+                Some(typical) => typical,
+                None => return INITIAL_RTO,
+            },
+        };
+        (mean + deviation * 4).clamp(MIN_PATIENCE, INITIAL_RTO)
+    }
+
+    /// The round trip of most addresses, if any was measured.
+    pub fn typical(&self) -> Option<Duration> {
+        self.typical.map(|(mean, _)| mean)
+    }
+
     /// Every address measured, its round trip and when.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, Duration, Time)> + '_ {
         self.estimates.iter().map(|(a, e)| (*a, e.smoothed, e.last))
@@ -82,6 +109,22 @@ mod tests {
         assert_eq!(trips.rto(peer), MIN_RTO);
         trips.measured(Time::ZERO, peer, Duration::from_millis(480));
         assert!(trips.rto(peer) > Duration::from_millis(400));
+    }
+
+    #[test]
+    fn an_address_never_measured_is_given_the_time_that_others_take() {
+        let mut trips = RoundTrips::default();
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(trips.patience(address(9)), INITIAL_RTO);
+        for port in 1..80 {
+            trips.measured(Time::ZERO, address(port), Duration::from_micros(300));
+        }
+        assert_eq!(trips.patience(address(200)), MIN_PATIENCE);
+        for port in 1..200 {
+            trips.measured(Time::ZERO, address(port), Duration::from_millis(60));
+        }
+        let patience = trips.patience(address(200));
+        assert!((Duration::from_millis(60)..Duration::from_millis(120)).contains(&patience), "{patience:?}");
     }
 
     #[test]

@@ -86,6 +86,10 @@ impl Node {
         let mut header = message.header.answer(code, self.node_id().unwrap_or(nobody));
         header.from_peer = !self.config.client;
         header.ttl = message.header.ttl;
+        if crate::forward::origin_of(message).is_some() {
+            // It knows itself, and its answer may have to be as short as its request.
+            header.source = None;
+        }
         if let Some(standing) = &self.standing {
             header.overlay = standing.tag;
         }
@@ -108,6 +112,7 @@ impl Node {
         }
         let mut header = message.header.answer(Code::PROOF_REQUIRED, NodeId(self.hash().digest(b"")));
         (header.source, header.responder) = (None, None);
+        header.ttl = message.header.ttl;
         let cookie = Object::Cookie(self.link.proofs.cookie(now, remote));
         let bytes = Builder::new(&header).with(&cookie).finish();
         self.send_peer(now, message.header.message, remote, bytes);

@@ -474,6 +474,9 @@ const REQUEST_COST: usize = 150;
 /// Room one short Peer-Info with a 256-bit identity and an IPv6 address takes.
 pub(crate) const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
 
+/// The same with an IPv4 address.
+pub(crate) const BRIEF_LEN: usize = PEER_INFO_LEN - 12;
+
 /// Every peer a message names in a table.
 pub(crate) fn contacts_in(message: &Message<'_>) -> Vec<Contact> {
     contacts_of(message.objects())

@@ -8,6 +8,9 @@ use crate::world::World;
 /// A peer that stayed for less tells nothing about rates: it has only joined.
 const SHORTEST_STAY_S: f64 = 60.0;
 
+/// What a failed lookup counts in the mean (R/Kademlia, Heep 2010).
+const FAILURE_MS: f64 = 10_000.0;
+
 impl World<'_> {
     /// The report.
     pub(crate) fn finish(mut self) -> Report {
@@ -27,6 +30,9 @@ impl World<'_> {
         let found = lookups.succeeded.max(1) as f64;
         lookups.hops_mean = self.times.hops as f64 / found;
         lookups.messages_mean = self.times.messages as f64 / found;
+        let failed = lookups.issued.saturating_sub(lookups.succeeded) as f64;
+        let total = self.times.lookup.iter().sum::<f64>() + failed * FAILURE_MS;
+        lookups.time_mean_ms = total / lookups.issued.max(1) as f64;
         lookups.time_ms = Percentiles::of(&mut self.times.lookup);
         self.sum_up_bytes();
         self.sum_up_conversations();
