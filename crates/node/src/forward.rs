@@ -21,7 +21,7 @@ use smallvec::SmallVec;
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, RouteHop, TransportKind};
 use wire::{Contact, Key, NodeId, Time};
 
-use crate::membership::BRIEF_LEN;
+use crate::membership::SHORT_LEN;
 use crate::node::{Node, millis};
 use crate::request::Purpose;
 use crate::transaction::{ServerKey, Serving};
@@ -35,9 +35,9 @@ const MARGIN: Duration = Duration::from_millis(20);
 /// Next hops that a request is sent to at most, one after the other.
 const MAX_WAYS: usize = 4;
 
-/// Bits of the way to a key that one hop leads on: three by the eight peers of a bucket, and about one
-/// more because the best of them is taken.
-const BITS_PER_HOP: f64 = 4.0;
+/// Bits of the way to a key that one hop leads on: three by the eight peers of a bucket. (The best of
+/// them leads on by about one more; but a hop also costs bytes, so progress is not to be had too cheaply.)
+const BITS_PER_HOP: f64 = 3.0;
 
 /// A request of somebody else on its way through us.
 pub(crate) struct Forwarding {
@@ -153,10 +153,9 @@ impl Node {
     ) {
         let mut builder = Builder::new(&self.answer_header(message, Code::NOT_FOUND));
         let mut fits = contacts.len();
-        if let Some(origin) = origin_of(message).filter(|o| !self.link.proofs.is_proven(now, *o)) {
-            let kind_of_address = if origin.is_ipv4() { 0 } else { 12 };
+        if origin_of(message).is_some_and(|o| !self.link.proofs.is_proven(now, o)) {
             let room = message.bytes().len().saturating_sub(builder.len() + 5);
-            fits = fits.min(room / (BRIEF_LEN + kind_of_address));
+            fits = fits.min(room / SHORT_LEN);
         }
         crate::search::push_table(&mut builder, true, &contacts[..fits]);
         self.deliver(now, remote, message, builder);

@@ -435,7 +435,7 @@ impl Node {
         let options = options_to_wire(&standing.options);
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
         builder.push(&Object::P2pOptions(options)).push(&Object::ObservedAddress(remote));
-        let fits = peers.len().min(builder.room().saturating_sub(8) / PEER_INFO_LEN);
+        let fits = peers.len().min(builder.room().saturating_sub(8) / SHORT_LEN);
         builder.push(&Object::RoutingTable(PeerList::Contacts(&peers[..fits])));
         self.respond(now, remote, message, builder);
     }
@@ -471,11 +471,8 @@ impl Node {
 /// Bytes that a request for upkeep costs us, about, with its headers and one repetition in ten.
 const REQUEST_COST: usize = 150;
 
-/// Room one short Peer-Info with a 256-bit identity and an IPv6 address takes.
-pub(crate) const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
-
-/// The same with an IPv4 address.
-pub(crate) const BRIEF_LEN: usize = PEER_INFO_LEN - 12;
+/// Room that the short entry of a peer with a 256-bit identity and an IPv6 address takes in a list.
+pub(crate) const SHORT_LEN: usize = 1 + 32 + 2 + 16;
 
 /// Every peer a message names in a table.
 pub(crate) fn contacts_in(message: &Message<'_>) -> Vec<Contact> {

@@ -41,9 +41,9 @@ const RECURSIVE_ATTEMPTS: u8 = 3;
 /// Copies of a question sent at most, first hops that were silent included.
 const MAX_COPIES: usize = 8;
 
-/// Bytes that an answer with one record of one device takes beyond the question: so much longer is the
+/// By so much an answer with the list of two devices is longer than its question: so much longer is the
 /// question made whose answer comes straight from a peer to which our address is not proven.
-const PADDING: usize = 176;
+const PADDING: usize = 144;
 
 /// Direct answers that may fail to come in a row before we rather have them over the hops.
 const MAX_MISSES: u32 = 3;
@@ -405,9 +405,6 @@ impl Node {
         self.searches.misses = 0;
         if header.code == Code::PROOF_REQUIRED {
             return self.ask_with_cookie(now, id, remote, message);
-        }
-        if let (true, Some(id)) = (header.from_peer, header.responder) {
-            self.mention(now, Contact { id, address: remote });
         }
         self.handle_recursive_answer(now, id, message, client.first_sent);
     }

@@ -217,11 +217,14 @@ impl Header {
         }
     }
 
-    /// The acknowledgement of this request or response.
+    /// The acknowledgement of this request or response. That of a request names nobody: the
+    /// transaction-ID and the address it comes from say enough, and every hop sends one.
     pub fn acknowledgement(&self, responder: NodeId) -> Self {
-        let class = match self.class {
-            Class::Response => Class::ResponseReceived,
-            _ => Class::RequestReceived,
+        let (class, source, responder) = match self.class {
+            Class::Response => {
+                (Class::ResponseReceived, self.source, Some(self.responder.unwrap_or(responder)))
+            }
+            _ => (Class::RequestReceived, None, None),
         };
         Header {
             class,
@@ -229,7 +232,8 @@ impl Header {
             ttl: 1,
             code: Code(0),
             deadline_ms: 0,
-            responder: Some(self.responder.unwrap_or(responder)),
+            source,
+            responder,
             ..*self
         }
     }
