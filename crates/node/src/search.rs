@@ -14,8 +14,8 @@ use std::time::Duration;
 use overlay::{Lookup, Route};
 use smallvec::SmallVec;
 use wire::p2pp::{
-    AddressInfo, Builder, Code, Header, Kind, Message, MessageType, Object, PLookup, PeerList, RLookup, Record,
-    RequestOptions,
+    AddressInfo, Builder, Code, Header, Kind, Message, MessageType, Object, PLookup, PeerList, RLookup,
+    Record, RequestOptions,
 };
 use wire::{Contact, Key, NodeId, PublicKey, ResourceId, Time};
 
@@ -37,6 +37,13 @@ const MAX_SEARCHES: usize = 1_024;
 /// Recursive attempts, each over another first hop, before the search goes on iteratively. The last one
 /// has its answer back over the hops: a NAT may keep out what comes straight from a stranger.
 const RECURSIVE_ATTEMPTS: u8 = 3;
+
+/// Disjoint paths of a record's search that goes on iteratively, and of the one after it, should the
+/// answer still be missing or doubtful (S/Kademlia, Baumgart and Mies, 2007, recommend four to eight).
+const DISJOINT: [usize; 2] = [4, 8];
+
+/// Questions of one search for a record, at most.
+const MAX_QUESTIONS: u32 = 30;
 
 /// Copies of a question sent at most, first hops that were silent included.
 const MAX_COPIES: usize = 8;
@@ -128,6 +135,13 @@ pub(crate) enum For {
     Get(OpId),
 }
 
+impl For {
+    /// Whether a person, or a program, waits for the answer and acts on it.
+    fn is_a_persons(&self) -> bool {
+        matches!(self, For::Resolve(_) | For::Lookup(..) | For::Get(_))
+    }
+}
+
 /// What a search came to.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -157,6 +171,8 @@ struct Search {
     tried: SmallVec<[NodeId; 4]>,
     /// Whether the latest copy asked for a direct answer.
     direct: bool,
+    /// How often it went on along disjoint paths.
+    rounds: usize,
     records: Vec<(Record, Duration)>,
     path: Vec<Hop>,
     progress: Progress,
@@ -253,6 +269,7 @@ impl Node {
             attempt: 0,
             tried: SmallVec::new(),
             direct: false,
+            rounds: 0,
             records: Vec::new(),
             path: Vec::new(),
             progress: Progress::Recursive,
@@ -453,16 +470,26 @@ impl Node {
         seeds.extend(extra.iter().filter(|c| c.id != standing.id));
         standing.table.handle_lookup(now, &search.key);
         let mut config = overlay::lookup::Config::new(standing.options.algorithm.metric());
+        config.width = search.options.width;
         config.paths = match (search.options.paths, search.options.mode) {
-            (0, Mode::Parallel) => 4,
+            (0, Mode::Parallel) => DISJOINT[0],
+            (0, Mode::Recursive) if search.want != Want::Peers => {
+                let paths = DISJOINT[search.rounds.min(1)];
+                search.rounds += 1;
+                // Together the paths hear more than a width of the nearest, each peer on one path only.
+                config.width = (2 * WIDTH / paths).max(2);
+                config.parallelism = 1;
+                paths
+            }
             (0, _) => 1,
             (paths, _) => usize::from(paths),
         };
-        config.width = search.options.width;
-        config.goal = match search.want {
-            Want::Peers => overlay::Goal::Nearest,
-            Want::Object(..) => overlay::Goal::Found(1),
-        };
+        if search.want != Want::Peers {
+            config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
+            // An answer that is doubted is to be confirmed or outdone by others.
+            let doubted = !search.records.is_empty();
+            config.goal = overlay::Goal::Found(if doubted { config.paths } else { 1 });
+        }
         let lookup = Lookup::new(search.key, standing.id, &seeds, config);
         search.progress = Progress::Iterative(Box::new(lookup));
         // Two timeouts: dead entries cost time, and a person waits for at most three seconds.
@@ -471,6 +498,7 @@ impl Node {
         self.timers.set(Alarm::Search(id), deadline.max(now + Duration::from_millis(800)) + patience);
         if let Want::Object(kind, owner) = search.want
             && !search.options.fresh
+            && search.records.is_empty()
             && self.find_at_home(now, id, kind, owner)
         {
             return self.finish(now, id);
@@ -598,8 +626,15 @@ impl Node {
         found
     }
 
+    /// Ends a search, unless what it found is to be doubted and there are other ways to look.
     fn finish(&mut self, now: Time, id: SearchId) {
+        if self.is_doubtful(now, id) {
+            return self.go_iterative(now, id, &[]);
+        }
         let Some(search) = self.searches.running.remove(&id) else { return };
+        for (record, _) in search.records.iter().filter(|_| search.purpose.is_a_persons()) {
+            self.directory.remember(search.key, record);
+        }
         self.timers.cancel(Alarm::Search(id));
         self.timers.cancel(Alarm::Hedge(id));
         self.transactions.abandon(|p| *p == Purpose::Step(id) || *p == Purpose::Recursive(id));
@@ -624,6 +659,21 @@ impl Node {
             }
         }
         self.search_done(now, search.purpose, search.key, findings);
+    }
+
+    /// Whether disjoint paths should look again for what somebody waits for: because nothing was found,
+    /// or something suspicious.
+    fn is_doubtful(&self, now: Time, id: SearchId) -> bool {
+        let Some(search) = self.searches.running.get(&id) else { return false };
+        let may_go_on = search.rounds < DISJOINT.len()
+            && search.options.mode == Mode::Recursive
+            && search.options.paths == 0
+            && search.messages < MAX_QUESTIONS
+            && now.since(search.started) < self.config.lookup_timeout;
+        search.want != Want::Peers
+            && search.purpose.is_a_persons()
+            && may_go_on
+            && self.directory.suspicious(&search.key, &search.records)
     }
 
     fn search_done(&mut self, now: Time, purpose: For, key: Key, findings: Findings) {

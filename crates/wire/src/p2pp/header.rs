@@ -226,16 +226,7 @@ impl Header {
             }
             _ => (Class::RequestReceived, None, None),
         };
-        Header {
-            class,
-            recursive: false,
-            ttl: 1,
-            code: Code(0),
-            deadline_ms: 0,
-            source,
-            responder,
-            ..*self
-        }
+        Header { class, recursive: false, ttl: 1, code: Code(0), deadline_ms: 0, source, responder, ..*self }
     }
 
     /// The remaining deadline as a duration, if the sender said one.
