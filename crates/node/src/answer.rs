@@ -14,7 +14,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, NodeId, Time};
 
-use crate::membership::PEER_INFO_LEN;
+use crate::membership::SHORT_LEN;
 use crate::node::Node;
 use crate::request::Purpose;
 use crate::search::{WIDTH, push_table};
@@ -84,6 +84,10 @@ impl Node {
         let mut header = message.header.answer(code, self.node_id().unwrap_or_else(nobody));
         header.from_peer = !self.is_client();
         header.ttl = message.header.ttl;
+        if crate::forward::origin_of(message).is_some() {
+            // Its answer may have to be as short as its request, and the transaction-ID names both.
+            (header.source, header.responder) = (None, None);
+        }
         if let Some(standing) = &self.standing {
             header.overlay = standing.tag;
         }
@@ -106,6 +110,7 @@ impl Node {
         }
         let mut header = message.header.answer(Code::PROOF_REQUIRED, NodeId(self.hash().digest(b"")));
         (header.source, header.responder) = (None, None);
+        header.ttl = message.header.ttl;
         let cookie = Object::Cookie(self.link.proofs.cookie(now, remote));
         let bytes = Builder::new(&header).with(&cookie).finish();
         self.send_peer(now, message.header.message, remote, bytes);
@@ -306,7 +311,7 @@ impl Node {
         purpose: Purpose,
     ) {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        let fits = holders.len().min((MAX_VALUE - record.value.len()) / PEER_INFO_LEN);
+        let fits = holders.len().min((MAX_VALUE - record.value.len()) / SHORT_LEN);
         let others = Object::NeighborTable(PeerList::Contacts(&holders[..fits]));
         let objects = [Object::Resource(record), Object::Expires(seconds), others];
         let objects = &objects[..2 + usize::from(fits > 0)];

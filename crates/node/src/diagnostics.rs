@@ -395,7 +395,7 @@ impl Node {
         ];
         for (near, contacts) in tables {
             let rest = contacts.get(usize::from(options.offset)..).unwrap_or_default();
-            let fits = builder.room().saturating_sub(5) / PEER_INFO_LEN;
+            let fits = builder.room().saturating_sub(5) / crate::membership::SHORT_LEN;
             let list = PeerList::Contacts(&rest[..rest.len().min(fits)]);
             builder.push(&if near { Object::NeighborTable(list) } else { Object::RoutingTable(list) });
         }
@@ -494,9 +494,6 @@ impl Node {
         probes.last_time = Some(unix);
     }
 }
-
-/// Room one short Peer-Info takes in the worst case.
-const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
 
 fn request_options(message: &Message<'_>) -> RequestOptions {
     message

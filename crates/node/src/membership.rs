@@ -497,7 +497,7 @@ impl Node {
         let options = options_to_wire(&standing.options);
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
         builder.push(&Object::P2pOptions(options)).push(&Object::ObservedAddress(remote));
-        let fits = peers.len().min(builder.room().saturating_sub(8) / PEER_INFO_LEN);
+        let fits = peers.len().min(builder.room().saturating_sub(8) / SHORT_LEN);
         builder.push(&Object::RoutingTable(PeerList::Contacts(&peers[..fits])));
         self.respond(now, remote, message, builder);
     }
@@ -544,8 +544,8 @@ const MOST_RUMORS: usize = 8;
 /// Neighbours named in such a request, as many as fit a datagram with room for a cookie.
 const NEIGHBORS_GIVEN: usize = 14;
 
-/// Room one short Peer-Info with a 256-bit identity and an IPv6 address takes.
-pub(crate) const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
+/// Room that the short entry of a peer with a 256-bit identity and an IPv6 address takes in a list.
+pub(crate) const SHORT_LEN: usize = 1 + 32 + 2 + 16;
 
 /// Every peer a message names in a table.
 pub(crate) fn contacts_in(message: &Message<'_>) -> Vec<Contact> {

@@ -42,6 +42,8 @@ pub struct Options {
     pub peers: usize,
     /// Lookups, one after the other.
     pub lookups: usize,
+    /// Values stored, one after the other.
+    pub stores: usize,
     /// How long the peers are left alone.
     pub idle: Duration,
     /// The overlay algorithm.
@@ -63,6 +65,8 @@ pub struct Report {
     pub joined_ms: f64,
     /// Lookups.
     pub lookups: Lookups,
+    /// Values stored.
+    pub stores: Stores,
     /// Bytes that a peer sent per second while nobody did anything, mean over all, with IP and UDP headers.
     pub bytes_per_peer_per_s: Bytes,
     /// How long that was.
@@ -90,6 +94,39 @@ pub struct Lookups {
     pub time_ms: Percentiles,
     /// Peers on the way, mean of those that succeeded.
     pub hops_mean: f64,
+    /// What one took.
+    pub each: Cost,
+}
+
+/// Values stored at live peers.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Stores {
+    /// Begun.
+    pub issued: usize,
+    /// Held by at least one peer.
+    pub succeeded: usize,
+    /// How long those took that succeeded.
+    pub time_ms: Percentiles,
+    /// What one took.
+    pub each: Cost,
+}
+
+/// What one operation took of the whole laboratory, mean, the upkeep of all peers in that while included.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Cost {
+    /// Bytes sent, with IP and UDP headers, by the peers' ledgers.
+    pub ledger_bytes: f64,
+    /// The same as the kernel counts them for the whole network namespace.
+    pub kernel_bytes: Option<f64>,
+    /// Processor time of all peers.
+    pub cpu_ms: f64,
+}
+
+/// The books of the whole laboratory at one moment.
+struct Books {
+    ledger: u64,
+    kernel: Option<u64>,
+    cpu: Duration,
 }
 
 /// The same bytes counted twice; absent if nothing was measured.
@@ -135,6 +172,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report
     progress(format!("{} of {peers} peers joined, {joined_ms:.0} ms", lab.online));
     let lookups = lab.look_up(peers, options.lookups.min(MAX_LOOKUPS)).map_err(io)?;
     progress(format!("{} of {} lookups succeeded", lookups.succeeded, lookups.issued));
+    let stores = lab.store(peers, options.stores.min(MAX_LOOKUPS)).map_err(io)?;
 
     let (cpu, idle_start) = (system::cpu_time(), Instant::now());
     let bytes_per_peer_per_s = lab.idle(peers, options.idle).map_err(io)?;
@@ -144,6 +182,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report
         seed: options.seed,
         joined_ms,
         lookups,
+        stores,
         bytes_per_peer_per_s,
         idle_s: idle_start.elapsed().as_secs_f64(),
         idle_cpu_s: (system::cpu_time() - cpu).as_secs_f64(),
@@ -254,6 +293,7 @@ impl Lab {
     fn look_up(&mut self, peers: usize, count: usize) -> std::io::Result<Lookups> {
         let mut lookups = Lookups::default();
         let (mut times, mut hops) = (Vec::new(), 0);
+        let before = self.books(peers);
         for _ in 0..count {
             let Some((seeker, sought)) = self.strangers(peers) else {
                 self.fail(
@@ -274,7 +314,49 @@ impl Lab {
         }
         lookups.hops_mean = hops as f64 / lookups.succeeded.max(1) as f64;
         lookups.time_ms = Percentiles::of(&mut times);
+        lookups.each = self.cost_since(&before, peers, lookups.issued);
         Ok(lookups)
+    }
+
+    fn store(&mut self, peers: usize, count: usize) -> std::io::Result<Stores> {
+        let mut stores = Stores { issued: count, ..Stores::default() };
+        let mut times = Vec::new();
+        let before = self.books(peers);
+        for n in 0..count {
+            let peer = self.rng.random_range(0..peers);
+            let (mut told, start) = (Vec::new(), Instant::now());
+            let op = self.world.with(peer, &mut |_, event| told.push(event), |node, now| {
+                node.put(now, &format!("value{n}"), b"some thirty bytes of some value", None)
+            });
+            told.into_iter().for_each(|event| self.note(peer, event));
+            self.turn(Duration::from_secs(10), |lab| lab.done.contains_key(&(peer, op)))?;
+            match self.done.remove(&(peer, op)) {
+                Some(Outcome::Stored { holders, .. }) if holders > 0 => {
+                    stores.succeeded += 1;
+                    times.push(start.elapsed().as_secs_f64() * 1e3);
+                }
+                _ => self.fail(format!("peer {peer} did not store value{n}")),
+            }
+        }
+        stores.time_ms = Percentiles::of(&mut times);
+        stores.each = self.cost_since(&before, peers, count);
+        Ok(stores)
+    }
+
+    fn books(&self, peers: usize) -> Books {
+        let of_peer = |n| self.world.node(n).ledger().totals().map(|(_, _, sent)| sent).sum::<u64>();
+        let ledger = (0..peers).map(of_peer).sum();
+        Books { ledger, kernel: system::ip_bytes_sent(), cpu: system::cpu_time() }
+    }
+
+    fn cost_since(&self, before: &Books, peers: usize, count: usize) -> Cost {
+        let (after, count) = (self.books(peers), count.max(1) as f64);
+        let kernel = before.kernel.zip(after.kernel);
+        Cost {
+            ledger_bytes: (after.ledger - before.ledger) as f64 / count,
+            kernel_bytes: kernel.map(|(before, after)| (after - before) as f64 / count),
+            cpu_ms: (after.cpu - before.cpu).as_secs_f64() * 1e3 / count,
+        }
     }
 
     /// A peer, and another one whose user's record it does not hold.
@@ -308,15 +390,12 @@ impl Lab {
         if idle.is_zero() {
             return Ok(Bytes { kernel_source, ..Bytes::default() });
         }
-        let sent = |lab: &Lab| -> u64 {
-            let of_peer = |n| lab.world.node(n).ledger().totals().map(|(_, _, sent)| sent).sum::<u64>();
-            (0..peers).map(of_peer).sum()
-        };
-        let (ledger, kernel, start) = (sent(self), system::ip_bytes_sent(), Instant::now());
+        let (before, start) = (self.books(peers), Instant::now());
         self.turn(idle, |_| false)?;
+        let after = self.books(peers);
         let per_peer = |bytes: u64| bytes as f64 / peers as f64 / start.elapsed().as_secs_f64();
-        let kernel = kernel.zip(system::ip_bytes_sent()).map(|(before, after)| per_peer(after - before));
-        Ok(Bytes { ledger: Some(per_peer(sent(self) - ledger)), kernel, kernel_source })
+        let kernel = before.kernel.zip(after.kernel).map(|(before, after)| per_peer(after - before));
+        Ok(Bytes { ledger: Some(per_peer(after.ledger - before.ledger)), kernel, kernel_source })
     }
 }
 
@@ -328,6 +407,7 @@ mod tests {
     fn strangers_find_each_other_in_a_real_overlay() {
         let options = Options {
             peers: 12,
+            stores: 5,
             lookups: 30,
             // Longer than a peer is ever silent after joining.
             idle: Duration::from_secs(4),
@@ -338,14 +418,17 @@ mod tests {
         assert_eq!(report.failures, [""; 0]);
         assert_eq!((report.lookups.issued, report.lookups.succeeded), (30, 30));
         assert!(report.lookups.hops_mean >= 1.0, "{report:?}");
+        assert!(report.lookups.each.ledger_bytes > 100.0, "{report:?}");
+        assert_eq!((report.stores.issued, report.stores.succeeded), (5, 5));
+        assert!(report.stores.each.ledger_bytes > 500.0, "{report:?}");
         assert!(report.bytes_per_peer_per_s.ledger.unwrap() > 0.0);
         assert!(report.cpu_s > 0.0 && report.idle_s >= 4.0 && report.rss_bytes > 0);
     }
 
     #[test]
     fn where_everybody_holds_everything_there_is_nothing_to_look_up() {
-        let options =
-            Options { peers: 3, lookups: 5, idle: Duration::ZERO, overlay: Algorithm::Kademlia, seed: 1 };
+        let (overlay, idle) = (Algorithm::Kademlia, Duration::ZERO);
+        let options = Options { peers: 3, lookups: 5, stores: 0, idle, overlay, seed: 1 };
         let report = run(&options, &mut |_| {}).unwrap();
         assert_eq!(report.lookups.issued, 0);
         assert!(report.failures[0].contains("more peers"), "{:?}", report.failures);

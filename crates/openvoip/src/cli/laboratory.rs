@@ -65,6 +65,9 @@ pub(crate) struct Lab {
     /// How many lookups, one after the other.
     #[arg(long, value_name = "L", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=lab::MAX_LOOKUPS as i64))]
     lookups: u32,
+    /// How many values to store, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=lab::MAX_LOOKUPS as i64))]
+    stores: u32,
     /// How long to leave the peers alone, in seconds; 0 measures no bytes.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     idle: f64,
@@ -81,6 +84,7 @@ impl Lab {
         let options = lab::Options {
             peers: self.peers as usize,
             lookups: self.lookups as usize,
+            stores: self.stores as usize,
             idle: Duration::from_secs_f64(self.idle),
             overlay: self.overlay,
             seed: self.seed,
