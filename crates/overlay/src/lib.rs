@@ -30,8 +30,9 @@
 //!
 //! Any traffic proves a peer alive, so a busy overlay maintains itself almost for free. What is
 //! left is jittered (a thousand peers started together must not act together), paced (a floor
-//! under the gap between two acts, however large the table), and stretched by
-//! [`Overlay::set_pace`] when the engine's byte ledger asks for it.
+//! under the gap between two acts, however large the table), tuned to the churn that the peer
+//! itself has measured ([`tuning`]), and stretched by [`Overlay::set_pace`] when the engine's byte
+//! ledger asks for it.
 //!
 //! # A new algorithm
 //!
@@ -43,6 +44,7 @@ pub mod lookup;
 pub mod overlay;
 pub mod recent;
 pub mod table;
+pub mod tuning;
 
 #[cfg(test)]
 mod suite;
@@ -52,6 +54,7 @@ use wire::{NodeId, Seed, Time};
 pub use kademlia::{Kademlia, Params};
 pub use lookup::{Ask, Goal, Lookup, Outcome, next_hop};
 pub use overlay::{Entry, Evidence, Metric, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep};
+pub use tuning::{Churn, Size};
 
 /// Makes, of one line per algorithm, the enum, its construction and its row of tests.
 macro_rules! algorithms {

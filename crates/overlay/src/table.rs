@@ -46,6 +46,8 @@ pub struct Peer {
     pub asked: Time,
     /// Questions it left unanswered since.
     pub failures: u8,
+    /// The longest silence after which it still answered, in seconds.
+    silence: u16,
     /// Smoothed round-trip time in microseconds; zero while unknown.
     rtt: u32,
 }
@@ -56,8 +58,15 @@ impl Peer {
         (self.rtt > 0).then(|| Duration::from_micros(u64::from(self.rtt)))
     }
 
+    /// The longest silence after which it still answered.
+    pub fn silence(&self) -> Duration {
+        Duration::from_secs(self.silence.into())
+    }
+
     fn hear(&mut self, now: Time, address: SocketAddr, rtt: Option<Duration>) {
         self.contact.address = address;
+        let silence = u16::try_from(now.since(self.heard).as_secs()).unwrap_or(u16::MAX);
+        self.silence = self.silence.max(silence);
         self.heard = now;
         self.failures = 0;
         if let Some(sample) = rtt {
@@ -261,7 +270,7 @@ impl Table {
                 return Admission::Waits;
             }
         }
-        let mut peer = Peer { contact, heard: now, asked: now, failures: 0, rtt: 0 };
+        let mut peer = Peer { contact, heard: now, asked: now, failures: 0, silence: 0, rtt: 0 };
         peer.hear(now, contact.address, rtt);
         bucket.peers.push(peer);
         self.trim();
@@ -450,7 +459,7 @@ impl Table {
         if bucket.peers.len() < size && bucket.spares.last().is_some_and(|s| s.heard >= fresh) {
             let Some(spare) = bucket.spares.pop() else { return };
             let Spare { contact, heard } = spare;
-            bucket.peers.push(Peer { contact, heard, asked: heard, failures: 0, rtt: 0 });
+            bucket.peers.push(Peer { contact, heard, asked: heard, failures: 0, silence: 0, rtt: 0 });
         }
     }
 
