@@ -228,16 +228,12 @@ impl Node {
             .collect()
     }
 
-    /// How many peers the overlay has, judged by how close our neighbours stand: the nearest `n` of
-    /// `N` evenly spread peers lie within `n/N` of the space.
+    /// How many peers the overlay has, judged by how close our neighbours stand to us, and those found
+    /// nearest in searches of ours to other places.
     pub fn size_estimate(&self) -> u64 {
         let Some(standing) = &self.standing else { return 0 };
-        let neighbors = standing.table.neighbors();
-        let Some(farthest) = neighbors.last() else { return 1 };
-        let shared = standing.id.key().common_prefix(farthest.id.key());
-        let estimate = (neighbors.len() as u64).saturating_mul(1 << shared.min(50));
-        // A table smaller than its neighbour list knows everybody.
-        if standing.table.len() <= neighbors.len() { neighbors.len() as u64 + 1 } else { estimate.max(1) }
+        let own = standing.id.key();
+        self.membership.size.estimate(own, &standing.table.neighbors(), standing.table.len())
     }
 
     // ---- questions to others -------------------------------------------------------------------

@@ -12,7 +12,7 @@ use overlay::{Evidence, Upkeep};
 use wire::p2pp::{
     AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PeerInfo, PeerList, RequestOptions,
 };
-use wire::{Contact, HashAlgorithm, Time};
+use wire::{Contact, HashAlgorithm, NodeId, Time};
 
 use crate::config::{Config, KeptValue, OverlayOptions, Saved};
 use crate::event::{Event, Level};
@@ -53,6 +53,8 @@ pub(crate) struct Membership {
     told_offline: bool,
     leaving: bool,
     values: Vec<KeptValue>,
+    /// What searches say about the number of peers.
+    pub(crate) size: overlay::Size,
 }
 
 impl Membership {
@@ -69,6 +71,7 @@ impl Membership {
             told_offline: false,
             leaving: false,
             values: saved.values.clone(),
+            size: overlay::Size::default(),
         }
     }
 
@@ -265,9 +268,9 @@ impl Node {
         self.emit(Event::Online);
         self.announce(now);
         for kept in std::mem::take(&mut self.membership.values) {
-            self.put(now, &kept.key, &kept.value, Some(Duration::from_secs(kept.ttl_s)));
+            self.put(now, &kept.key, &kept.value, (kept.ttl_s > 0).then(|| Duration::from_secs(kept.ttl_s)));
         }
-        let repair = self.jitter(Duration::from_secs(300), 0.5, 1.5);
+        let repair = self.jitter(self.repair_interval() / 2, 0.5, 1.5);
         self.timers.set(Alarm::Repair, now + repair);
         if let Some(interval) = self.config.probe_interval {
             self.timers.set(Alarm::Probe, now + interval);
@@ -311,7 +314,22 @@ impl Node {
         // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
+            self.repair_after(now, &source);
         }
+    }
+
+    /// A peer did not answer, or another one does at its address.
+    pub(crate) fn peer_failed(&mut self, now: Time, id: &NodeId) {
+        let Some(standing) = &mut self.standing else { return };
+        standing.table.handle_failure(now, id);
+        if !standing.table.contains(id) {
+            self.repair_after(now, id);
+        }
+    }
+
+    /// How fast peers leave, as this peer has seen it.
+    pub fn churn(&self) -> overlay::Churn {
+        self.standing.as_ref().map(|s| s.table.churn()).unwrap_or_default()
     }
 
     /// What we say about ourselves in a Join.
@@ -362,8 +380,13 @@ impl Node {
     }
 
     pub(crate) fn mention(&mut self, now: Time, contact: Contact) {
+        self.learn(now, contact, Evidence::Mentioned);
+    }
+
+    /// Tells the overlay what was seen of another peer.
+    pub(crate) fn learn(&mut self, now: Time, contact: Contact, evidence: Evidence) {
         if let Some(standing) = self.standing.as_mut().filter(|s| s.id != contact.id) {
-            standing.table.handle_peer(now, contact, Evidence::Mentioned);
+            standing.table.handle_peer(now, contact, evidence);
         }
     }
 

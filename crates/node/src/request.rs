@@ -197,10 +197,11 @@ impl Node {
         is_peer: bool,
         rtt: Option<Duration>,
     ) {
-        let (Some(standing), Some(id)) = (&mut self.standing, id) else { return };
+        let Some(id) = id else { return };
         if let Some(expected) = expected.filter(|e| *e != id) {
-            standing.table.handle_failure(now, &expected);
+            self.peer_failed(now, &expected);
         }
+        let Some(standing) = &mut self.standing else { return };
         if is_peer && id != standing.id {
             standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt });
         }
@@ -251,8 +252,8 @@ impl Node {
 
     /// A request of ours has no answer and will get none.
     pub(crate) fn handle_silence(&mut self, now: Time, client: Client<Purpose>, dead: bool) {
-        if let (true, Some(id), Some(standing)) = (dead, client.id, &mut self.standing) {
-            standing.table.handle_failure(now, &id);
+        if let (true, Some(id)) = (dead, client.id) {
+            self.peer_failed(now, &id);
         }
         match client.purpose {
             Purpose::Bootstrap | Purpose::Join | Purpose::KeepAlive | Purpose::Exchange => {}

@@ -34,9 +34,6 @@ pub const MIN_LIFETIME: Duration = Duration::from_secs(60);
 /// Most other holders remembered per record.
 const MAX_HOLDERS: usize = 8;
 
-/// A copy known to be elsewhere is believed for this long: two refreshes by the owner, and some.
-const HOLDER_TRUST: Duration = Duration::from_secs(1_500);
-
 /// A record held, and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -49,14 +46,14 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Peers known to hold the same version, as of late.
-    pub fn known_holders(&self, now: Time) -> impl Iterator<Item = &NodeId> {
-        self.holders.iter().filter(move |(_, at)| now.since(*at) < HOLDER_TRUST).map(|(id, _)| id)
+    /// Peers known to hold the same version since a certain time.
+    pub fn known_holders(&self, since: Time) -> impl Iterator<Item = &NodeId> {
+        self.holders.iter().filter(move |(_, at)| *at >= since).map(|(id, _)| id)
     }
 
     /// Whether this peer is one of them.
-    pub fn is_held_by(&self, now: Time, peer: &NodeId) -> bool {
-        self.known_holders(now).any(|id| id == peer)
+    pub fn is_held_by(&self, since: Time, peer: &NodeId) -> bool {
+        self.known_holders(since).any(|id| id == peer)
     }
 }
 
@@ -139,6 +136,17 @@ impl Storage {
             }
             stored.holders.push((holder, now));
         }
+    }
+
+    /// A peer is gone; whether it was known to hold anything we hold.
+    pub fn forget_holder(&mut self, holder: &NodeId) -> bool {
+        let mut known = false;
+        for stored in self.records.values_mut() {
+            let before = stored.holders.len();
+            stored.holders.retain(|(id, _)| id != holder);
+            known |= stored.holders.len() < before;
+        }
+        known
     }
 
     /// Every record of a kind at a place, newest first; tombstones too.
