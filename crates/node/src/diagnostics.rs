@@ -16,7 +16,7 @@ use crate::node::{Alarm, Node};
 use crate::publish::What;
 use crate::report::{
     Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PingReport, Probes, Rates, Status,
-    TableRow, UserStatus,
+    TableRow, Upkeep, UserStatus,
 };
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
@@ -118,6 +118,13 @@ impl Node {
             budget: Budget {
                 used_bytes_per_s: maintenance,
                 ceiling_bytes_per_s: self.config.budget_bytes_per_s.into(),
+                shedding: self.ledger.is_shedding(now),
+            },
+            upkeep: Upkeep {
+                session_s: self.churn().session().as_secs_f64(),
+                stretch: self.churn().stretch(),
+                refresh_s: self.refresh_interval().as_secs_f64(),
+                repair_s: self.repair_interval().as_secs_f64(),
             },
             rss_bytes: 0,
             uptime_ms: now.since(self.started).as_millis() as u64,

@@ -38,6 +38,7 @@ mod forward;
 pub mod ledger;
 mod locals;
 mod membership;
+mod merge;
 mod node;
 pub mod operator;
 mod phones;

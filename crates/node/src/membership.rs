@@ -53,6 +53,8 @@ pub(crate) struct Membership {
     told_offline: bool,
     leaving: bool,
     values: Vec<KeptValue>,
+    /// Peers that may come back.
+    pub(crate) lost: crate::merge::Lost,
     /// What searches say about the number of peers.
     pub(crate) size: overlay::Size,
 }
@@ -71,6 +73,7 @@ impl Membership {
             told_offline: false,
             leaving: false,
             values: saved.values.clone(),
+            lost: crate::merge::Lost::default(),
             size: overlay::Size::default(),
         }
     }
@@ -319,12 +322,14 @@ impl Node {
     }
 
     /// A peer did not answer, or another one does at its address.
-    pub(crate) fn peer_failed(&mut self, now: Time, id: &NodeId) {
+    pub(crate) fn peer_failed(&mut self, now: Time, id: &NodeId, address: SocketAddr) {
         let Some(standing) = &mut self.standing else { return };
+        let known = standing.table.contains(id);
         standing.table.handle_failure(now, id);
-        if !standing.table.contains(id) {
-            self.repair_after(now, id);
+        if known && !standing.table.contains(id) {
+            self.remember_lost(now, Contact { id: *id, address });
         }
+        self.repair_after(now, id);
     }
 
     /// How fast peers leave, as this peer has seen it.
@@ -394,6 +399,7 @@ impl Node {
     pub(crate) fn drain_upkeep(&mut self, now: Time) {
         while let Some(newcomer) = self.standing.as_mut().and_then(|s| s.table.poll_newcomer()) {
             self.welcome(now, newcomer);
+            self.welcome_back(now, &newcomer);
             // Who founded the overlay asked nobody on the way in: the first to come tell where it is seen.
             if self.link.mapped.address().is_none() {
                 self.ask_bootstrap(now, newcomer.address);

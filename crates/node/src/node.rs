@@ -51,6 +51,8 @@ pub(crate) enum Alarm {
     Publication(u64),
     /// See that what we hold is held by the right peers.
     Repair,
+    /// Ask lost peers whether they are back.
+    Merge,
     /// Expire records, and other housekeeping.
     Housekeeping,
     /// Look up a random key.
@@ -364,6 +366,7 @@ impl Node {
             Alarm::Search(search) => self.handle_search_deadline(now, search),
             Alarm::Publication(id) => self.handle_publication_due(now, id),
             Alarm::Repair => self.repair(now),
+            Alarm::Merge => self.look_for_lost(now),
             Alarm::Housekeeping => self.housekeeping(now),
             Alarm::Probe => self.probe(now),
             Alarm::Liveness => self.check_liveness(now),

@@ -24,6 +24,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     Bootstrap,
+    Return,
     Join,
     KeepAlive,
     Exchange,
@@ -199,7 +200,7 @@ impl Node {
     ) {
         let Some(id) = id else { return };
         if let Some(expected) = expected.filter(|e| *e != id) {
-            self.peer_failed(now, &expected);
+            self.peer_failed(now, &expected, address);
         }
         let Some(standing) = &mut self.standing else { return };
         if is_peer && id != standing.id {
@@ -217,6 +218,7 @@ impl Node {
     ) {
         match purpose {
             Purpose::Bootstrap => self.handle_bootstrap_answer(now, remote, message),
+            Purpose::Return => self.handle_return(now, remote, message),
             Purpose::Join => self.handle_join_answer(now, message),
             Purpose::KeepAlive | Purpose::Alive(_) => {}
             Purpose::Exchange => self.learn_mentioned(now, message),
@@ -253,10 +255,11 @@ impl Node {
     /// A request of ours has no answer and will get none.
     pub(crate) fn handle_silence(&mut self, now: Time, client: Client<Purpose>, dead: bool) {
         if let (true, Some(id)) = (dead, client.id) {
-            self.peer_failed(now, &id);
+            self.peer_failed(now, &id, client.remote);
         }
         match client.purpose {
-            Purpose::Bootstrap | Purpose::Join | Purpose::KeepAlive | Purpose::Exchange => {}
+            Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
+            Purpose::Exchange => {}
             Purpose::Offer(_) | Purpose::Replicate(_) => {}
             Purpose::Step(search) => self.handle_step_silence(now, search, client.id),
             Purpose::Recursive(search) => self.handle_recursive_silence(now, search, dead),
