@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::Route;
+use overlay::{Evidence, Route};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
     Builder, Code, Header, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
@@ -47,8 +47,15 @@ impl Node {
     }
 
     fn mention_sender(&mut self, now: Time, remote: SocketAddr, header: &Header) {
-        if let (true, Some(id)) = (header.from_peer, header.source) {
-            self.mention(now, Contact { id, address: remote });
+        let (true, Some(id)) = (header.from_peer, header.source) else { return };
+        // Any traffic keeps an entry alive, so that two who know each other ask once and not twice. That
+        // an unsigned request may be forged makes no entry, and saves none that fails to answer.
+        let contact = Contact { id, address: remote };
+        let known = self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
+        if known && self.link.proofs.is_proven(now, remote) && self.is_at(id, remote) {
+            self.learn(now, contact, Evidence::Alive { rtt: None });
+        } else {
+            self.mention(now, contact);
         }
     }
 

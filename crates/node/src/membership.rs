@@ -54,6 +54,10 @@ pub(crate) struct Membership {
     told_offline: bool,
     leaving: bool,
     values: Vec<KeptValue>,
+    /// Peers that may come back.
+    pub(crate) lost: crate::merge::Lost,
+    /// What searches say about the number of peers.
+    pub(crate) size: overlay::Size,
 }
 
 impl Membership {
@@ -70,6 +74,8 @@ impl Membership {
             told_offline: false,
             leaving: false,
             values: saved.values.clone(),
+            lost: crate::merge::Lost::default(),
+            size: overlay::Size::default(),
         }
     }
 
@@ -286,9 +292,9 @@ impl Node {
         self.emit(Event::Online);
         self.announce(now);
         for kept in std::mem::take(&mut self.membership.values) {
-            self.put(now, &kept.key, &kept.value, Some(Duration::from_secs(kept.ttl_s)));
+            self.put(now, &kept.key, &kept.value, (kept.ttl_s > 0).then(|| Duration::from_secs(kept.ttl_s)));
         }
-        let repair = self.jitter(Duration::from_secs(300), 0.5, 1.5);
+        let repair = self.jitter(self.repair_interval() / 2, 0.5, 1.5);
         self.timers.set(Alarm::Repair, now + repair);
         self.timers.set(Alarm::Role, now + Duration::from_secs(20));
         if let Some(interval) = self.config.probe_interval {
@@ -339,7 +345,24 @@ impl Node {
         // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
+            self.repair_after(now, &source);
         }
+    }
+
+    /// A peer did not answer, or another one does at its address.
+    pub(crate) fn peer_failed(&mut self, now: Time, id: &NodeId, address: SocketAddr) {
+        let Some(standing) = &mut self.standing else { return };
+        let known = standing.table.contains(id);
+        standing.table.handle_failure(now, id);
+        if known && !standing.table.contains(id) {
+            self.remember_lost(now, Contact { id: *id, address });
+        }
+        self.repair_after(now, id);
+    }
+
+    /// How fast peers leave, as this peer has seen it.
+    pub fn churn(&self) -> overlay::Churn {
+        self.standing.as_ref().map(|s| s.table.churn()).unwrap_or_default()
     }
 
     /// What we say about ourselves in a Join.
@@ -390,8 +413,13 @@ impl Node {
     }
 
     pub(crate) fn mention(&mut self, now: Time, contact: Contact) {
+        self.learn(now, contact, Evidence::Mentioned);
+    }
+
+    /// Tells the overlay what was seen of another peer.
+    pub(crate) fn learn(&mut self, now: Time, contact: Contact, evidence: Evidence) {
         if let Some(standing) = self.standing.as_mut().filter(|s| s.id != contact.id) {
-            standing.table.handle_peer(now, contact, Evidence::Mentioned);
+            standing.table.handle_peer(now, contact, evidence);
         }
     }
 
@@ -403,6 +431,7 @@ impl Node {
                 continue;
             }
             self.welcome(now, newcomer);
+            self.welcome_back(now, &newcomer);
             // Who founded the overlay asked nobody on the way in: the first to come tell where it is seen.
             if self.link.mapped.address().is_none() {
                 self.ask_bootstrap(now, newcomer.address);

@@ -57,6 +57,8 @@ pub(crate) enum Alarm {
     Publication(u64),
     /// See that what we hold is held by the right peers.
     Repair,
+    /// Ask lost peers whether they are back.
+    Merge,
     /// Expire records, and other housekeeping.
     Housekeeping,
     /// Look up a random key.
@@ -394,6 +396,7 @@ impl Node {
             Alarm::Hedge(search) => self.handle_search_hedge(now, search),
             Alarm::Publication(id) => self.handle_publication_due(now, id),
             Alarm::Repair => self.repair(now),
+            Alarm::Merge => self.look_for_lost(now),
             Alarm::Housekeeping => self.housekeeping(now),
             Alarm::Probe => self.probe(now),
             Alarm::Liveness => self.check_liveness(now),

@@ -25,6 +25,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     Bootstrap,
+    Return,
     Join,
     KeepAlive,
     Exchange,
@@ -283,10 +284,11 @@ impl Node {
         is_peer: bool,
         rtt: Option<Duration>,
     ) {
-        let (Some(standing), Some(id)) = (&mut self.standing, id) else { return };
+        let Some(id) = id else { return };
         if let Some(expected) = expected.filter(|e| *e != id) {
-            standing.table.handle_failure(now, &expected);
+            self.peer_failed(now, &expected, address);
         }
+        let Some(standing) = &mut self.standing else { return };
         if is_peer && id != standing.id {
             standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt });
         }
@@ -303,6 +305,7 @@ impl Node {
     ) {
         match purpose {
             Purpose::Bootstrap => self.handle_bootstrap_answer(now, remote, message),
+            Purpose::Return => self.handle_return(now, remote, message),
             Purpose::Join => self.handle_join_answer(now, message),
             Purpose::KeepAlive => self.handle_keep_alive_answer(now, remote, message),
             Purpose::Alive(_) | Purpose::Warm(_) => {}
@@ -345,12 +348,12 @@ impl Node {
 
     /// A request of ours has no answer and will get none.
     pub(crate) fn handle_silence(&mut self, now: Time, client: Client<Purpose>, dead: bool) {
-        if let (true, Some(id), Some(standing)) = (dead, client.id, &mut self.standing) {
-            standing.table.handle_failure(now, &id);
+        if let (true, Some(id)) = (dead, client.id) {
+            self.peer_failed(now, &id, client.remote);
         }
         match client.purpose {
-            Purpose::Bootstrap | Purpose::Join | Purpose::KeepAlive | Purpose::Exchange => {}
-            Purpose::Attach(_) => {}
+            Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
+            Purpose::Exchange | Purpose::Attach(_) => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Warm(peer) => self.let_cool(&peer),
             Purpose::Offer(_) | Purpose::Replicate(_) => {}

@@ -688,6 +688,10 @@ impl Node {
     }
 
     fn search_done(&mut self, now: Time, purpose: For, key: Key, findings: Findings) {
+        // Around our own place the table knows better.
+        if matches!(purpose, For::Place(_) | For::ReadBefore(_)) && findings.closest.len() == WIDTH {
+            self.membership.size.sample(&key, &findings.closest);
+        }
         match purpose {
             For::Join => self.join_through(now, &findings.closest),
             For::Upkeep => {}
