@@ -298,6 +298,33 @@ mod tests {
     use super::*;
 
     #[test]
+    fn nothing_an_older_record_and_another_owners_are_suspicious() {
+        let key = |n| wire::KeyPair::from_seed(wire::Seed::from_number(n)).public();
+        let place = ResourceId(HashAlgorithm::Sha256.digest(b"alice@lan"));
+        let record = |owner, sequence| Record {
+            resource: place,
+            kind: Kind::USER,
+            owner,
+            sequence,
+            created: wire::UnixTime(0),
+            lifetime: 60,
+            tombstone: false,
+            value: Vec::new(),
+            signature: [0; wire::KeyPair::SIGNATURE_LEN],
+        };
+        let mut directory = Directory::default();
+        let suspicious =
+            |directory: &Directory, found: &[(Record, Duration)]| directory.suspicious(place.key(), found);
+        let lifetime = Duration::from_secs(60);
+        assert!(suspicious(&directory, &[]));
+        assert!(!suspicious(&directory, &[(record(key(1), 7), lifetime)]));
+        directory.remember(*place.key(), &record(key(1), 7));
+        assert!(!suspicious(&directory, &[(record(key(1), 8), lifetime)]));
+        assert!(suspicious(&directory, &[(record(key(1), 6), lifetime)]));
+        assert!(suspicious(&directory, &[(record(key(2), 9), lifetime)]));
+    }
+
+    #[test]
     fn names_have_one_form_however_they_are_typed() {
         for typed in [
             "alice@Example.Org",

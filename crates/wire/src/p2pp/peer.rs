@@ -282,3 +282,41 @@ impl<'a> Field<'a> for PeerList<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HashAlgorithm;
+
+    fn contact(name: &str, address: &str) -> Contact {
+        let address = address.parse().expect("an address");
+        Contact { id: NodeId(HashAlgorithm::Sha256.digest(name.as_bytes())), address }
+    }
+
+    fn read(value: &[u8]) -> Result<Vec<Contact>, ParseError> {
+        let tlv = Tlv { number: ROUTING_TABLE, ignorable: false, value };
+        PeerList::read(&mut Cursor::new(tlv)).map(|list| list.contacts().collect())
+    }
+
+    #[test]
+    fn a_list_may_mix_short_entries_and_peer_infos() {
+        let [short, full] = [contact("a", "192.0.2.1:7080"), contact("b", "[2001:db8::1]:7081")];
+        let mut value = vec![2];
+        write_short(&short, &mut value);
+        assert_eq!(value.len(), 1 + 39);
+        tlv::emit(&mut value, PEER_INFO, MANDATORY, |out| PeerInfo::brief(&full).write(out));
+        assert_eq!(read(&value), Ok(vec![short, full]));
+    }
+
+    #[test]
+    fn a_broken_short_entry_is_malformed() {
+        let mut value = vec![1];
+        write_short(&contact("a", "192.0.2.1:7080"), &mut value);
+        for (at, byte) in [(1, 0x83), (1, 0xC2), (1, 0x86), (0, 2), (0, 0)] {
+            let mut broken = value.clone();
+            broken[at] = byte;
+            assert_eq!(read(&broken), Err(ParseError::Malformed(ROUTING_TABLE)), "{byte:#x} at {at}");
+        }
+        assert!(read(&value[..value.len() - 1]).is_err());
+    }
+}
