@@ -150,7 +150,9 @@ fn a_model_of_implicit_tables_finds_everybody_and_feels_what_is_stale() {
         ))
     };
     let (fresh, stale) = (model(0.0), model(0.3));
-    assert_eq!((fresh.lookups.issued, share(&fresh), share(&stale)), (2_000, 1.0, 1.0));
+    assert_eq!((fresh.lookups.issued, share(&fresh)), (2_000, 1.0));
+    // Where every third entry leads to nobody, a few run out of the three seconds that a person waits.
+    assert!(share(&stale) > 0.99, "{:?}", stale.lookups);
     assert_eq!(fresh.log_hash, model(0.0).log_hash);
     assert!(fresh.lookups.time_ms.p95 < stale.lookups.time_ms.p95);
     // Two hundred thousand peers, five holders, buckets of eight: between three and seven hops.
