@@ -29,6 +29,7 @@ impl Node {
     /// A request arrived: it is for us to answer, or for us to pass on.
     pub(crate) fn handle_request(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
+        self.note_stranger(now, remote, &header);
         if let Some(cookie) = message.find(|o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
@@ -54,10 +55,7 @@ impl Node {
     /// Answers a request ourselves.
     pub(crate) fn answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         match message.header.message {
-            MessageType::KeepAlive => {
-                let builder = Builder::new(&self.answer_header(message, Code::OK));
-                self.respond(now, remote, message, builder);
-            }
+            MessageType::KeepAlive => self.answer_keep_alive(now, remote, message),
             MessageType::Bootstrap => self.answer_bootstrap(now, remote, message),
             MessageType::Join => self.answer_join(now, remote, message),
             MessageType::LookupPeer => self.answer_peer_lookup(now, remote, message),
@@ -84,7 +82,7 @@ impl Node {
     pub(crate) fn answer_header(&self, message: &Message<'_>, code: Code) -> Header {
         let nobody = NodeId(self.config.overlay.hash.digest(b""));
         let mut header = message.header.answer(code, self.node_id().unwrap_or(nobody));
-        header.from_peer = !self.config.client;
+        header.from_peer = !self.is_client();
         header.ttl = message.header.ttl;
         if let Some(standing) = &self.standing {
             header.overlay = standing.tag;

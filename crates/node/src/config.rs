@@ -6,6 +6,8 @@ use std::time::Duration;
 use overlay::Algorithm;
 use wire::{HashAlgorithm, KeyPair, PublicKey};
 
+use crate::role::RolePolicy;
+
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
 /// the overlay.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -51,9 +53,8 @@ pub struct Config {
     pub overlay: OverlayOptions,
     /// Addresses of peers to ask first. Empty and no host cache: this peer founds the overlay.
     pub bootstrap: Vec<SocketAddr>,
-    /// Use the overlay without being part of it: other peers do not put a client into their tables,
-    /// so it keeps no records of others and passes nothing on.
-    pub client: bool,
+    /// Whether this node is a peer or a client, or decides by itself.
+    pub role: RolePolicy,
     /// The address of the peer port, as far as this peer knows it.
     pub listen: SocketAddr,
     /// The address at which phones register.
@@ -84,7 +85,7 @@ impl Default for Config {
         Config {
             overlay: OverlayOptions::default(),
             bootstrap: Vec::new(),
-            client: false,
+            role: RolePolicy::Auto,
             // Loopback until told otherwise: nothing is exposed by accident.
             listen: SocketAddr::new(loopback, 7080),
             sip: SocketAddr::new(loopback, 5060),

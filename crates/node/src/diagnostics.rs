@@ -91,10 +91,13 @@ impl Node {
     pub fn status(&self, now: Time) -> Status {
         let (rates, maintenance) = self.ledger.rates(now);
         let mapped = self.link.mapped.address();
-        let reach = match mapped {
-            None => "unknown",
-            Some(address) if self.own_addresses().first() == Some(&address) => "direct",
-            Some(_) => "nat",
+        let reach = match (self.roles.is_reachable(), mapped) {
+            (Some(true), _) => "direct",
+            (Some(false), _) => "nat",
+            (None, None) => "unknown",
+            (None, Some(address)) if address == self.config.listen => "direct",
+            (None, Some(_)) if self.config.listen.ip().is_unspecified() => "unknown",
+            (None, Some(_)) => "nat",
         };
         let ledger = self.ledger.totals().map(|(function, received, sent)| {
             let rates = Rates { received: received as f64, sent: sent as f64 };
@@ -130,6 +133,9 @@ impl Node {
                 mapped: mapped.map(|a| a.to_string()),
             },
             reachability: reach.into(),
+            role: self.roles.role().name().into(),
+            clients: self.attachments.clients(),
+            warm_links: self.attachments.warm(),
             load: self.diagnostics.load.clone(),
             dropped: self.dropped(),
             probes: Probes {
@@ -414,7 +420,7 @@ impl Node {
         let connections = Connections {
             neighbors: self.standing.as_ref().map_or(0, |s| s.table.neighbors().len() as u16),
             routing: self.standing.as_ref().map_or(0, |s| s.table.len() as u16),
-            clients: 0,
+            clients: self.attachments.clients() as u16,
         };
         builder.push(&Object::Uptime(now.since(self.started).as_secs() as u32));
         builder.push(&Object::Connections(connections));

@@ -6,7 +6,6 @@
 //! resolving a name takes two lookups: the device list, then each device's contact record.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use wire::p2pp::{Code, Kind};
 use wire::{Contact, HashAlgorithm, Key, NodeId, ResourceId, Time};
@@ -15,7 +14,7 @@ use crate::event::{OpId, Outcome};
 use crate::node::Node;
 use crate::report::{LookupReport, RecordReport, Value};
 use crate::search::{Findings, For, LookupOptions, Want};
-use crate::storage::{Devices, parse_addresses};
+use crate::storage::Devices;
 
 /// Most names being resolved at once.
 const MAX_RESOLUTIONS: usize = 1_024;
@@ -129,7 +128,7 @@ impl Node {
                 resolution.silent += wanted.len();
             }
             Some((record, _)) => {
-                if let Some(contact) = contact_of(NodeId(*key), &record.value) {
+                if let Some(contact) = self.tunnels.read_contact(hash, NodeId(*key), &record.value) {
                     resolution.peers.push(contact);
                 }
             }
@@ -259,12 +258,6 @@ impl Node {
         let first = self.identity.users.first().and_then(|u| u.aor.split_once('@'));
         first.map_or_else(|| self.config.overlay.name.clone(), |(_, domain)| domain.to_owned())
     }
-}
-
-/// The contact a peer's record gives.
-fn contact_of(id: NodeId, value: &[u8]) -> Option<Contact> {
-    let address: SocketAddr = *parse_addresses(value)?.first()?;
-    Some(Contact { id, address })
 }
 
 #[cfg(test)]

@@ -120,11 +120,13 @@ impl Node {
         let replicas = self.replicas();
         let Some(standing) = &self.standing else { return };
         let route = standing.table.route(target, replicas);
-        let here = route.includes_self();
-        let mut candidates: SmallVec<[Contact; 4]> = route
-            .contacts()
-            .iter()
-            .copied()
+        // A client that is attached here is the goal itself.
+        let client = self.attachments.client(now, &NodeId(*target));
+        let client = client.filter(|_| message.header.message == MessageType::Tunnel);
+        let here = route.includes_self() && client.is_none();
+        let mut candidates: SmallVec<[Contact; 4]> = client
+            .into_iter()
+            .chain(route.contacts().iter().copied())
             .filter(|c| c.address != remote && c.id != key.0)
             .take(4)
             .collect();

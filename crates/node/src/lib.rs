@@ -18,6 +18,7 @@
 //! |---|---|
 //! | `node.rs` | the peer: what arrives, who deals with it, what leaves |
 //! | `membership.rs` | bootstrap, join, upkeep, leave |
+//! | [`role`], `attachment.rs` | peer or client; clients and the peers that carry them |
 //! | `search.rs`, `forward.rs`, `answer.rs` | our own lookups; passing on and serving those of others |
 //! | `request.rs`, `transaction.rs` | requests of our own and who wants the answer; one message over one hop, in spite of loss |
 //! | [`storage`], `replicate.rs` | what we keep for others, and that the right peers keep it |
@@ -30,6 +31,7 @@
 //! | [`operator`] | what others may change in it |
 
 mod answer;
+mod attachment;
 pub mod call;
 pub mod config;
 pub mod diagnostics;
@@ -48,11 +50,13 @@ mod publish;
 mod replicate;
 pub mod report;
 mod request;
+pub mod role;
 mod search;
 pub mod storage;
 mod timers;
 mod transaction;
 mod tunnel;
+mod whereabouts;
 
 pub use config::{Config, Identity, KeptValue, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
@@ -64,4 +68,5 @@ pub use locals::CallOptions;
 pub use media::Forward;
 pub use node::Node;
 pub use overlay::Algorithm;
+pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};

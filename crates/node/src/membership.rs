@@ -8,16 +8,17 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::{Evidence, Upkeep};
+use overlay::{Attached, Evidence, Overlay, Upkeep};
 use wire::p2pp::{
     AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PeerInfo, PeerList, RequestOptions,
 };
-use wire::{Contact, HashAlgorithm, Time};
+use wire::{Contact, HashAlgorithm, NodeId, Time};
 
 use crate::config::{Config, KeptValue, OverlayOptions, Saved};
 use crate::event::{Event, Level};
 use crate::node::{Alarm, Node, Standing, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
+use crate::role::Role;
 use crate::search::{For, LookupOptions, Want};
 use crate::storage::Storage;
 
@@ -207,17 +208,34 @@ impl Node {
     /// Takes the overlay's options as ours; the Node-ID follows from its hash.
     fn adopt_options(&mut self, now: Time, options: OverlayOptions) {
         let id = self.public_key().node_id(options.hash);
-        let seed = wire::Seed::child_of(&mut self.rng);
-        let base_bits = options.base.max(2).ilog2() as u8;
-        let table = overlay::build(options.algorithm, id, base_bits, seed, now);
+        let table = self.new_table(now, id, &options, self.roles.role());
         let tag = tag_of(&options.name);
         self.storage = Storage::new(options.hash);
         self.standing = Some(Standing { options, id, table, tag });
     }
 
+    /// An empty table for this role.
+    pub(crate) fn new_table(
+        &mut self,
+        now: Time,
+        id: NodeId,
+        options: &OverlayOptions,
+        role: Role,
+    ) -> Box<dyn Overlay> {
+        let seed = wire::Seed::child_of(&mut self.rng);
+        let base_bits = options.base.max(2).ilog2() as u8;
+        match role {
+            Role::Peer => overlay::build(options.algorithm, id, base_bits, seed, now),
+            Role::Client => Box::new(Attached::new(options.algorithm, id, seed)),
+        }
+    }
+
     /// Our own lookup has ended: introduce ourselves to the nearest peers.
     pub(crate) fn join_through(&mut self, now: Time, closest: &[Contact]) {
         self.membership.self_lookup = false;
+        if self.is_client() {
+            return; // Its view of the overlay chooses the peers that carry it.
+        }
         self.membership.joined = closest.iter().copied().take(JOINS).collect();
         if self.membership.joined.is_empty() {
             return; // The bootstrap alarm tries again.
@@ -259,7 +277,7 @@ impl Node {
         }
     }
 
-    fn come_online(&mut self, now: Time) {
+    pub(crate) fn come_online(&mut self, now: Time) {
         self.membership.online = true;
         self.membership.attempts = 0;
         self.emit(Event::Online);
@@ -269,6 +287,7 @@ impl Node {
         }
         let repair = self.jitter(Duration::from_secs(300), 0.5, 1.5);
         self.timers.set(Alarm::Repair, now + repair);
+        self.timers.set(Alarm::Role, now + Duration::from_secs(20));
         if let Some(interval) = self.config.probe_interval {
             self.timers.set(Alarm::Probe, now + interval);
         }
@@ -278,23 +297,28 @@ impl Node {
     pub fn leave(&mut self, now: Time) {
         if !std::mem::replace(&mut self.membership.leaving, true) {
             self.hand_over(now);
-            let info = Object::PeerInfo(self.own_info(now));
-            let mut contacts = self.standing.as_ref().map(|s| s.table.neighbors()).unwrap_or_default();
-            contacts.extend(self.standing.iter().flat_map(|s| s.table.contacts()).map(|e| e.contact));
-            contacts.sort_unstable();
-            contacts.dedup();
-            contacts.truncate(64);
-            for contact in contacts {
-                let mut header = self.header(MessageType::Leave);
-                header.class = wire::p2pp::Class::Indication;
-                let bytes = Builder::new(&header).with(&info).sign(&self.identity.peer);
-                self.send_peer(now, MessageType::Leave, contact.address, bytes);
-            }
+            self.say_goodbye(now);
             self.end_all_calls(now, "the peer is shutting down");
             // Long enough for one repetition of the records handed over.
             self.timers.set(Alarm::Left, now + Duration::from_millis(300));
         }
         self.drain(now);
+    }
+
+    /// Tells those who may know us that we go.
+    pub(crate) fn say_goodbye(&mut self, now: Time) {
+        let info = Object::PeerInfo(self.own_info(now));
+        let mut contacts = self.standing.as_ref().map(|s| s.table.neighbors()).unwrap_or_default();
+        contacts.extend(self.standing.iter().flat_map(|s| s.table.contacts()).map(|e| e.contact));
+        contacts.sort_unstable();
+        contacts.dedup();
+        contacts.truncate(64);
+        for contact in contacts {
+            let mut header = self.header(MessageType::Leave);
+            header.class = wire::p2pp::Class::Indication;
+            let bytes = Builder::new(&header).with(&info).sign(&self.identity.peer);
+            self.send_peer(now, MessageType::Leave, contact.address, bytes);
+        }
     }
 
     /// An indication: so far only Leave.
@@ -305,6 +329,7 @@ impl Node {
         if message.signer(self.hash()).is_none() {
             return self.link.count_drop("bad signature");
         }
+        self.attachments.detach(&source, remote);
         let Some(standing) = &mut self.standing else { return };
         let known = standing.table.contacts().into_iter().find(|e| e.contact.id == source);
         // A goodbye may be a replay. From elsewhere it is not believed, and no call ends by it: whoever
@@ -370,6 +395,10 @@ impl Node {
     /// Does what the overlay wishes for its tables, as far as the byte budget allows.
     pub(crate) fn drain_upkeep(&mut self, now: Time) {
         while let Some(newcomer) = self.standing.as_mut().and_then(|s| s.table.poll_newcomer()) {
+            if self.is_client() {
+                self.attach_to(now, newcomer);
+                continue;
+            }
             self.welcome(now, newcomer);
             // Who founded the overlay asked nobody on the way in: the first to come tell where it is seen.
             if self.link.mapped.address().is_none() {
@@ -445,7 +474,11 @@ impl Node {
         if message.signer(self.hash()).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
-        let (Some(standing), Some(source)) = (&self.standing, message.header.source) else { return };
+        let Some(source) = message.header.source else { return };
+        if !message.header.from_peer {
+            return self.answer_attach(now, remote, message, source);
+        }
+        let Some(standing) = &self.standing else { return };
         let peers: Vec<Contact> = standing
             .table
             .route(source.key(), self.replicas())
@@ -458,9 +491,7 @@ impl Node {
         builder.push(&Object::ObservedAddress(remote));
         builder.push(&Object::NeighborTable(PeerList::Contacts(&peers)));
         self.respond(now, remote, message, builder);
-        if message.header.from_peer {
-            self.mention(now, Contact { id: source, address: remote });
-        }
+        self.mention(now, Contact { id: source, address: remote });
     }
 
     pub(crate) fn request_deadline(&self) -> u16 {

@@ -17,6 +17,7 @@ use wire::{
     ConnectionId, NodeId, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime,
 };
 
+use crate::attachment::Attachments;
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
 use crate::directory::Directory;
@@ -27,6 +28,7 @@ use crate::operator::Operators;
 use crate::phones::Phones;
 use crate::publish::Publications;
 use crate::request::Purpose;
+use crate::role::Roles;
 use crate::search::{SearchId, Searches};
 use crate::storage::Storage;
 use crate::timers::Timers;
@@ -57,6 +59,12 @@ pub(crate) enum Alarm {
     Probe,
     /// See whether the peers of our calls live.
     Liveness,
+    /// See whether this is a peer or a client.
+    Role,
+    /// Whom a client is attached to has changed.
+    Attached,
+    /// Links that are kept warm.
+    Warmth,
     /// Say goodbye is done.
     Left,
     /// A call with a time limit has lasted long enough.
@@ -86,6 +94,8 @@ pub struct Node {
     pub(crate) storage: Storage,
     pub(crate) ledger: Ledger,
     pub(crate) membership: Membership,
+    pub(crate) roles: Roles,
+    pub(crate) attachments: Attachments,
     pub(crate) searches: Searches,
     pub(crate) publications: Publications,
     pub(crate) directory: Directory,
@@ -119,6 +129,8 @@ impl Node {
             storage: Storage::new(config.overlay.hash),
             ledger: Ledger::new(now, config.budget_bytes_per_s, config.budget_burst_bytes),
             membership: Membership::new(&config, &saved),
+            roles: Roles::new(config.role, config.budget_bytes_per_s, now),
+            attachments: Attachments::default(),
             searches: Searches::default(),
             publications: Publications::default(),
             directory: Directory::default(),
@@ -367,6 +379,9 @@ impl Node {
             Alarm::Housekeeping => self.housekeeping(now),
             Alarm::Probe => self.probe(now),
             Alarm::Liveness => self.check_liveness(now),
+            Alarm::Role => self.review_role(now),
+            Alarm::Attached => self.announce_contact_if_moved(now),
+            Alarm::Warmth => self.warm_links(now),
             Alarm::Left => self.emit(Event::Left),
             Alarm::CallLimit(op) => self.hang_up_op(now, op),
         }

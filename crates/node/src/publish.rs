@@ -17,7 +17,7 @@ use crate::event::{Event, OpId, Outcome};
 use crate::node::{Alarm, Node};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
-use crate::storage::{Devices, encode_addresses};
+use crate::storage::Devices;
 
 /// Most records one peer publishes: its own, its users', and those of its console and applications.
 const MAX_PUBLICATIONS: usize = 256;
@@ -111,6 +111,14 @@ impl Node {
 
     pub(crate) fn announce_contact(&mut self, now: Time) {
         self.publish(now, What::Peer, Vec::new(), None, None);
+    }
+
+    /// Announces where this node is if that is no longer what its record says.
+    pub(crate) fn announce_contact_if_moved(&mut self, now: Time) {
+        let contact = self.publications.all.iter().find(|(_, p)| p.what == What::Peer);
+        if contact.is_none_or(|(id, _)| self.addresses_changed(*id)) {
+            self.announce_contact(now);
+        }
     }
 
     pub(crate) fn announce_users(&mut self, now: Time) {
@@ -248,7 +256,7 @@ impl Node {
 
     fn addresses_changed(&self, id: u64) -> bool {
         let publication = &self.publications.all[&id];
-        let now = encode_addresses(&self.own_addresses());
+        let now = self.whereabouts().to_bytes();
         publication.what == What::Peer && publication.record.as_ref().is_some_and(|r| r.value != now)
     }
 
@@ -298,7 +306,7 @@ impl Node {
     fn sign(&mut self, now: Time, id: u64, seen: u64, mut devices: Vec<wire::PublicKey>) {
         let unix = self.unix(now);
         let own = self.public_key();
-        let addresses = encode_addresses(&self.own_addresses());
+        let addresses = self.whereabouts().to_bytes();
         let Some(publication) = self.publications.all.get(&id) else { return };
         let Some((place, kind, keys)) = self.place_of(&publication.what.clone()) else { return };
         let publication = self.publications.all.get_mut(&id).expect("looked up above");
@@ -339,6 +347,7 @@ impl Node {
     /// The nearest peers are known: give each a copy, ourselves included where we are among them.
     pub(crate) fn handle_place_found(&mut self, now: Time, id: u64, closest: Vec<Contact>) {
         let replicas = self.replicas();
+        let is_peer = !self.is_client();
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
         let lifetime = publication.lifetime;
@@ -346,7 +355,7 @@ impl Node {
         let Some(standing) = &self.standing else { return };
         let own = standing.table.rank(&place, &standing.id);
         let nearer = closest.iter().filter(|c| standing.table.rank(&place, &c.id) < own).count();
-        let here = nearer < replicas && !self.config.client;
+        let here = nearer < replicas && is_peer;
         let others: Vec<Contact> =
             closest.into_iter().take(replicas - usize::from(here).min(replicas)).collect();
         publication.stage = Stage::Storing;

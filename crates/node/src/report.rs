@@ -45,8 +45,14 @@ pub struct Status {
     pub uptime_ms: u64,
     /// What is known of the NAT.
     pub nat: NatStatus,
-    /// Whether strangers can reach this peer: `direct`, `nat` or `unknown`.
+    /// Whether strangers can reach this peer: `direct`, `nat` (they are kept out) or `unknown`.
     pub reachability: String,
+    /// `peer`, or `client`: it uses the overlay through the peers that carry it.
+    pub role: String,
+    /// Clients that this peer carries.
+    pub clients: usize,
+    /// Links kept warm through NATs.
+    pub warm_links: usize,
     /// Load values set by an operator or measured.
     pub load: BTreeMap<String, String>,
     /// Datagrams, messages and packets dropped, by reason.

@@ -36,6 +36,9 @@ pub(crate) enum Purpose {
     Replicate(wire::p2pp::RecordSummary),
     Tunnel(StreamKey),
     Alive(NodeId),
+    Warm(NodeId),
+    Attach(NodeId),
+    CallBack,
     Ping(OpId),
     Tables(OpId),
     Greet(OpId),
@@ -50,7 +53,7 @@ impl Node {
         let transaction = TransactionId(self.rng.random());
         let zero = NodeId(self.config.overlay.hash.digest(b""));
         let mut header = Header::request(message, transaction, self.node_id().unwrap_or(zero));
-        header.from_peer = !self.config.client;
+        header.from_peer = !self.is_client();
         match &self.standing {
             Some(standing) => header.overlay = standing.tag,
             None => header.source = None,
@@ -81,6 +84,7 @@ impl Node {
     /// Sends a P2PP message and books it.
     pub(crate) fn send_peer(&mut self, now: Time, message: MessageType, remote: SocketAddr, bytes: Vec<u8>) {
         self.ledger.sent(now, Function::of(message), &remote, bytes.len());
+        self.roles.wrote(now, remote);
         self.link.send_to(remote, bytes);
     }
 
@@ -112,7 +116,11 @@ impl Node {
     }
 
     /// A request with the time that a direct question has.
-    fn question(&mut self, message: MessageType, objects: &[Object<'_>]) -> (TransactionId, Builder) {
+    pub(crate) fn question(
+        &mut self,
+        message: MessageType,
+        objects: &[Object<'_>],
+    ) -> (TransactionId, Builder) {
         let mut header = self.header(message);
         header.deadline_ms = millis(ANSWER_TIMEOUT);
         let mut builder = Builder::new(&header);
@@ -217,7 +225,11 @@ impl Node {
         match purpose {
             Purpose::Bootstrap => self.handle_bootstrap_answer(now, remote, message),
             Purpose::Join => self.handle_join_answer(now, message),
-            Purpose::KeepAlive | Purpose::Alive(_) => {}
+            Purpose::KeepAlive => self.handle_keep_alive_answer(now, remote, message),
+            Purpose::Alive(_) | Purpose::Warm(_) => {}
+            Purpose::Attach(peer) => self.handle_attach_answer(now, peer, message),
+            Purpose::CallBack if message.header.code.is_ok() => {}
+            Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Exchange => self.learn_mentioned(now, message),
             Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
             Purpose::Recursive(search) => self.handle_recursive_answer(now, search, message),
@@ -256,6 +268,9 @@ impl Node {
         }
         match client.purpose {
             Purpose::Bootstrap | Purpose::Join | Purpose::KeepAlive | Purpose::Exchange => {}
+            Purpose::Attach(_) => {}
+            Purpose::CallBack => self.handle_call_back_refused(now),
+            Purpose::Warm(peer) => self.let_cool(&peer),
             Purpose::Offer(_) | Purpose::Replicate(_) => {}
             Purpose::Step(search) => self.handle_step_silence(now, search, client.id),
             Purpose::Recursive(search) => self.handle_recursive_silence(now, search, dead),

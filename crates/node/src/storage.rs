@@ -6,7 +6,6 @@
 //! turns up late does not bring the withdrawn value back.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Kind, Record, RecordRef, RecordSummary};
@@ -271,52 +270,6 @@ impl Devices {
     }
 }
 
-/// The value of a peer's contact record: its addresses, best first.
-///
-/// ```text
-/// | version (8) = 1 | count (8) | count times: port (16), length (8), address (4 or 16 bytes) |
-/// ```
-pub(crate) fn encode_addresses(addresses: &[SocketAddr]) -> Vec<u8> {
-    let mut out = vec![1, addresses.len().min(MAX_ADDRESSES) as u8];
-    for address in addresses.iter().take(MAX_ADDRESSES) {
-        out.extend_from_slice(&address.port().to_be_bytes());
-        match address.ip() {
-            std::net::IpAddr::V4(ip) => {
-                out.push(4);
-                out.extend_from_slice(&ip.octets());
-            }
-            std::net::IpAddr::V6(ip) => {
-                out.push(16);
-                out.extend_from_slice(&ip.octets());
-            }
-        }
-    }
-    out
-}
-
-/// Most addresses in a contact record.
-const MAX_ADDRESSES: usize = 6;
-
-pub(crate) fn parse_addresses(value: &[u8]) -> Option<Vec<SocketAddr>> {
-    let (head, mut rest) = value.split_first_chunk::<2>()?;
-    if head[0] != 1 || usize::from(head[1]) > MAX_ADDRESSES {
-        return None;
-    }
-    let mut addresses = Vec::with_capacity(head[1].into());
-    for _ in 0..head[1] {
-        let (fixed, tail) = rest.split_first_chunk::<3>()?;
-        let (ip, after) = tail.split_at_checked(fixed[2].into())?;
-        let ip = match ip.len() {
-            4 => <[u8; 4]>::try_from(ip).ok()?.into(),
-            16 => <[u8; 16]>::try_from(ip).ok()?.into(),
-            _ => return None,
-        };
-        addresses.push(SocketAddr::new(ip, u16::from_be_bytes([fixed[0], fixed[1]])));
-        rest = after;
-    }
-    rest.is_empty().then_some(addresses)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -428,12 +381,9 @@ mod tests {
     }
 
     #[test]
-    fn device_lists_and_addresses_round_trip() {
+    fn device_lists_round_trip() {
         let devices = Devices(vec![pair(1).public(), pair(2).public()]);
         assert_eq!(Devices::parse(&devices.to_bytes()), Some(devices));
         assert_eq!(Devices::parse(&[1, 2, 0]), None);
-        let addresses = vec!["127.0.0.1:7080".parse().unwrap(), "[2001:db8::1]:7080".parse().unwrap()];
-        assert_eq!(parse_addresses(&encode_addresses(&addresses)), Some(addresses));
-        assert_eq!(parse_addresses(&[1, 1, 0, 0, 5]), None);
     }
 }

@@ -22,6 +22,7 @@ use wire::{Contact, HashAlgorithm, KeyPair, NodeId, PublicKey, RngExt, Time};
 
 use crate::node::{Alarm, Node, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
+use crate::whereabouts::Whereabouts;
 
 /// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
 /// piece header (11) and a cookie (20).
@@ -81,6 +82,8 @@ struct Assembly {
 pub(crate) struct Tunnels {
     streams: BTreeMap<StreamKey, Stream>,
     contacts: BTreeMap<NodeId, Contact>,
+    /// The peers that carry a client, the one to be tried first in front.
+    carriers: BTreeMap<NodeId, Vec<Contact>>,
     heard: BTreeMap<SocketAddr, Time>,
     assembling: BTreeMap<(NodeId, u32), Assembly>,
 }
@@ -97,6 +100,33 @@ impl Tunnels {
             self.contacts.insert(contact.id, contact);
             self.heard.entry(contact.address).or_insert(now);
         }
+    }
+
+    /// Reads where a node is from its contact record, and for a client remembers who carries it.
+    pub(crate) fn read_contact(&mut self, hash: HashAlgorithm, id: NodeId, record: &[u8]) -> Option<Contact> {
+        let found = Whereabouts::parse(record, hash)?;
+        self.carriers.remove(&id);
+        if !found.carriers.is_empty() && self.carriers.len() < MAX_STREAMS {
+            self.carriers.insert(id, found.carriers);
+        }
+        Some(Contact { id, address: *found.addresses.first()? })
+    }
+
+    /// Whether a node is reached through others only.
+    pub(crate) fn is_carried(&self, id: &NodeId) -> bool {
+        self.carriers.contains_key(id)
+    }
+
+    /// The peer that should have carried our message did not: the next one is tried. `false` if that
+    /// was the last.
+    fn try_next_carrier(&mut self, id: &NodeId) -> bool {
+        let Some(carriers) = self.carriers.get_mut(id) else { return false };
+        carriers.remove(0);
+        let more = !carriers.is_empty();
+        if !more {
+            self.carriers.remove(id);
+        }
+        more
     }
 
     /// Something arrived from this address.
@@ -120,6 +150,7 @@ impl Tunnels {
             !quiet || streams.keys().any(|(peer, _)| peer == id)
         });
         let contacts = &self.contacts;
+        self.carriers.retain(|id, _| contacts.contains_key(id));
         self.heard.retain(|address, _| contacts.values().any(|c| c.address == *address));
     }
 
@@ -212,8 +243,10 @@ impl Node {
 
     /// Sends one piece on its way; `false` if there is none.
     fn send_piece(&mut self, now: Time, key: StreamKey, recursive: bool, content: u8, piece: &[u8]) -> bool {
-        let direct = self.tunnels.contact(&key.0).filter(|_| !recursive);
-        let through = || self.standing.as_ref()?.table.route(key.0.key(), 1).contacts().first().copied();
+        let carrier = self.tunnels.carriers.get(&key.0).and_then(|c| c.first()).copied();
+        let direct = self.tunnels.contact(&key.0).filter(|_| !recursive && carrier.is_none());
+        let routed = || self.standing.as_ref()?.table.route(key.0.key(), 1).contacts().first().copied();
+        let through = || carrier.or_else(routed);
         let Some(hop) = direct.or_else(through) else { return false };
         let mut header = self.header(MessageType::Tunnel);
         header.deadline_ms = millis(ANSWER_TIMEOUT);
@@ -247,6 +280,12 @@ impl Node {
     /// The peer does not answer at its address: through the overlay, then, or not at all.
     pub(crate) fn handle_tunnel_silence(&mut self, now: Time, key: StreamKey) {
         self.transactions.abandon(|p| *p == Purpose::Tunnel(key));
+        if !self.tunnels.streams.contains_key(&key) {
+            return;
+        }
+        if self.tunnels.try_next_carrier(&key.0) {
+            return self.send_pieces(now, key);
+        }
         let Some(stream) = self.tunnels.streams.get_mut(&key) else { return };
         if !std::mem::replace(&mut stream.through_overlay, true) {
             return self.send_pieces(now, key);
@@ -300,7 +339,10 @@ impl Node {
             return;
         }
         for peer in peers {
-            let Some(contact) = self.tunnels.contact(&peer) else { continue };
+            let Some(contact) = self.tunnels.contact(&peer).filter(|_| !self.tunnels.is_carried(&peer))
+            else {
+                continue;
+            };
             let silent = self.tunnels.last_heard(contact.address).map_or(SILENCE, |at| now.since(at));
             let asked = self.phones.is_being_asked(&peer);
             if silent >= SILENCE && !asked {

@@ -120,7 +120,11 @@ fn a_command_that_was_overheard_works_neither_again_nor_elsewhere() {
 #[test]
 fn a_client_uses_the_overlay_and_is_no_part_of_it() {
     let client = 9;
-    let mut world = World::with(16, |n, config| config.client = n == client);
+    let mut world = World::with(16, |n, config| {
+        if n == client {
+            config.role = node::RolePolicy::Client;
+        }
+    });
     world.run(Duration::from_secs(30));
     let id: NodeId = world.nodes[client].node_id().unwrap();
     assert!(world.nodes[client].is_online());

@@ -10,7 +10,7 @@ mod layers;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use node::{Algorithm, Config, OverlayOptions};
+use node::{Algorithm, Config, OverlayOptions, RolePolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
@@ -34,7 +34,8 @@ pub struct Settings {
     pub media: IpAddr,
     pub users: Vec<String>,
     pub bootstrap: Vec<SocketAddr>,
-    pub client: bool,
+    #[serde(with = "text")]
+    pub role: RolePolicy,
     #[serde(with = "texts")]
     pub operators: Vec<PublicKey>,
     pub overlay: Overlay,
@@ -113,7 +114,7 @@ impl Default for Settings {
         let Config {
             overlay,
             bootstrap,
-            client,
+            role,
             listen,
             sip,
             media,
@@ -133,7 +134,7 @@ impl Default for Settings {
             media,
             users: Vec::new(),
             bootstrap,
-            client,
+            role,
             operators,
             overlay: Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings },
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
@@ -161,7 +162,7 @@ impl Settings {
                 remote_settings: overlay.remote_settings,
             },
             bootstrap: self.bootstrap.clone(),
-            client: self.client,
+            role: self.role,
             listen: self.listen,
             sip: self.sip,
             media: self.media,

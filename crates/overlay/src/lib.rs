@@ -38,6 +38,7 @@
 //! One file with a type that implements [`Overlay`], a `METRIC` and a `build` function; one line in
 //! the list below. The tests in `suite.rs` run on it by themselves.
 
+pub mod attached;
 pub mod kademlia;
 pub mod lookup;
 pub mod overlay;
@@ -49,6 +50,7 @@ mod suite;
 
 use wire::{NodeId, Seed, Time};
 
+pub use attached::Attached;
 pub use kademlia::{Kademlia, Params};
 pub use lookup::{Ask, Goal, Lookup, Outcome, next_hop};
 pub use overlay::{Entry, Evidence, Metric, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep};

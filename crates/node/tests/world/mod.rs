@@ -21,6 +21,13 @@ pub struct World {
     pub to_phones: Vec<(usize, Transmit)>,
     pub dead: BTreeSet<usize>,
     pub loss: f64,
+    /// Peers behind a NAT that lets in only whom they wrote to within the last minute (RFC 4787:
+    /// endpoint-independent mapping, address-dependent filtering).
+    pub behind_nat: BTreeSet<usize>,
+    opened: BTreeSet<usize>,
+    written: BTreeMap<(usize, SocketAddr), Time>,
+    /// Bytes sent by each peer, with IP and UDP headers.
+    pub sent: Vec<u64>,
     /// Whether the machines have no ports for sound left.
     pub no_ports: bool,
     flying: BinaryHeap<Reverse<InFlight>>,
@@ -31,6 +38,11 @@ pub struct World {
 
 pub fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 7080))
+}
+
+/// The address of a peer behind a NAT, as the others see it.
+pub fn outside(n: usize) -> SocketAddr {
+    SocketAddr::from(([198, 51, (n / 250) as u8, (n % 250) as u8 + 1], 40_000))
 }
 
 pub fn sip_address(n: usize) -> SocketAddr {
@@ -45,6 +57,11 @@ impl World {
 
     /// The same, each peer's configuration changed as told.
     pub fn with(count: usize, change: impl Fn(usize, &mut Config)) -> World {
+        World::behind_nats(count, &[], change)
+    }
+
+    /// The same, some of them behind NATs.
+    pub fn behind_nats(count: usize, nats: &[usize], change: impl Fn(usize, &mut Config)) -> World {
         let mut world = World {
             now: Time::from_secs(1),
             nodes: Vec::new(),
@@ -52,6 +69,10 @@ impl World {
             to_phones: Vec::new(),
             dead: BTreeSet::new(),
             loss: 0.0,
+            behind_nat: nats.iter().copied().collect(),
+            opened: BTreeSet::new(),
+            written: BTreeMap::new(),
+            sent: Vec::new(),
             no_ports: false,
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
@@ -78,7 +99,8 @@ impl World {
         let node = Node::new(config, identity, Saved::default(), seed, self.now, UnixTime(1_800_000_000));
         self.nodes.push(node);
         self.events.push(VecDeque::new());
-        self.by_address.insert(address(n), n);
+        self.sent.push(0);
+        self.by_address.insert(if self.behind_nat.contains(&n) { outside(n) } else { address(n) }, n);
         self.collect(n);
     }
 
@@ -86,7 +108,7 @@ impl World {
     pub fn collect(&mut self, n: usize) {
         while let Some(t) = self.nodes[n].poll_transmit() {
             match t.socket {
-                Socket::Peer => self.send(Socket::Peer, address(n), t.remote, t.bytes),
+                Socket::Peer => self.send_from(n, t.remote, t.bytes),
                 _ => self.to_phones.push((n, t)),
             }
         }
@@ -104,6 +126,22 @@ impl World {
             }
             self.events[n].push_back(event);
         }
+    }
+
+    fn send_from(&mut self, n: usize, to: SocketAddr, bytes: Vec<u8>) {
+        self.sent[n] += bytes.len() as u64 + 28;
+        let hidden = self.behind_nat.contains(&n);
+        if hidden {
+            self.written.insert((n, to), self.now);
+        }
+        self.send(Socket::Peer, if hidden { outside(n) } else { address(n) }, to, bytes);
+    }
+
+    fn is_let_in(&self, n: usize, from: SocketAddr) -> bool {
+        let recently = |at: &Time| self.now.since(*at) < Duration::from_secs(60);
+        !self.behind_nat.contains(&n)
+            || self.opened.contains(&n)
+            || self.written.get(&(n, from)).is_some_and(recently)
     }
 
     fn send(&mut self, socket: Socket, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
@@ -125,9 +163,14 @@ impl World {
         let Some(f) = forward else { return };
         let bytes = bytes[..f.len].to_vec();
         match f.socket {
-            Socket::Peer => self.send(Socket::Peer, address(n), f.remote, bytes),
+            Socket::Peer => self.send_from(n, f.remote, bytes),
             socket => self.to_phones.push((n, Transmit { socket, remote: f.remote, bytes })),
         }
+    }
+
+    /// The NAT of a peer lets everybody in from now on.
+    pub fn open_nat(&mut self, n: usize) {
+        self.opened.insert(n);
     }
 
     /// Lets time pass until `until`, or until nothing happens any more before it.
@@ -142,7 +185,9 @@ impl World {
             (Some(at), _) if at <= until && wake.is_none_or(|(w, _)| at <= w) => {
                 let Reverse((at, _, socket, from, to, mut bytes)) = self.flying.pop().expect("peeked");
                 self.now = at;
-                if let Some(&n) = self.by_address.get(&to).filter(|n| !self.dead.contains(n)) {
+                if let Some(&n) = self.by_address.get(&to).filter(|n| !self.dead.contains(n))
+                    && self.is_let_in(n, from)
+                {
                     let forward = self.nodes[n].handle_datagram(at, socket, from, &mut bytes);
                     self.forward(n, forward, &bytes);
                     self.collect(n);

@@ -117,7 +117,7 @@ impl Up {
         for (key, value) in [
             ("bootstrap", list(&self.bootstrap)),
             ("users", list(&self.user)),
-            ("client", self.client.then_some(true.into())),
+            ("role", self.client.then_some("client".into())),
         ] {
             value.into_iter().for_each(|value| put(&mut table, key, value));
         }

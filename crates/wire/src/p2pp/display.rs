@@ -116,6 +116,7 @@ impl Display for RequestOptions {
             ('A', self.partial),
             ('S', self.neighbor_join),
             ('L', self.route_log),
+            ('C', self.call_back),
         ];
         f.write_str("flags=")?;
         flags.iter().filter(|(_, set)| *set).try_for_each(|(flag, _)| write!(f, "{flag}"))?;

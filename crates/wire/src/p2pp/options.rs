@@ -81,6 +81,8 @@ pub struct RequestOptions {
     pub neighbor_join: bool,
     /// L: every hop shall append itself to a route log.
     pub route_log: bool,
+    /// C: the receiver shall have another peer write to the sender's address.
+    pub call_back: bool,
     /// First entry wanted of a table sent in pieces.
     pub offset: u16,
 }
@@ -97,6 +99,7 @@ impl Field<'_> for RequestOptions {
             partial: flag(27),
             neighbor_join: flag(26),
             route_log: flag(25),
+            call_back: flag(24),
             offset: (bits & 0xffff) as u16,
         })
     }
@@ -109,6 +112,7 @@ impl Field<'_> for RequestOptions {
             (self.partial, 27),
             (self.neighbor_join, 26),
             (self.route_log, 25),
+            (self.call_back, 24),
         ];
         let bits = flags.iter().filter(|f| f.0).fold(u32::from(self.offset), |bits, f| bits | 1 << f.1);
         bits.write(out);

@@ -91,13 +91,14 @@ fn p2p_options() -> impl Strategy<Value = P2pOptions<'static>> {
 }
 
 fn request_options() -> impl Strategy<Value = RequestOptions> {
-    any::<([bool; 6], u16)>().prop_map(|([p, r, n, a, s, l], offset)| RequestOptions {
+    any::<([bool; 7], u16)>().prop_map(|([p, r, n, a, s, l, c], offset)| RequestOptions {
         primary: p,
         routing_table: r,
         neighbor_table: n,
         partial: a,
         neighbor_join: s,
         route_log: l,
+        call_back: c,
         offset,
     })
 }

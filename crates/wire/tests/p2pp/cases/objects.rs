@@ -55,6 +55,7 @@ pub(super) fn cases() -> Vec<Case> {
         partial: true,
         neighbor_join: true,
         route_log: true,
+        call_back: true,
         offset: 0xbeef,
     };
     let hop = RouteHop {
