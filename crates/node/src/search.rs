@@ -20,6 +20,7 @@ use wire::{Contact, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::event::OpId;
 use crate::node::{Alarm, Node, millis};
+use crate::region::{self, Crowd};
 use crate::report::Hop;
 use crate::request::Purpose;
 
@@ -36,6 +37,14 @@ pub(crate) const MAX_SEARCHES: usize = 1_024;
 /// Recursive attempts before the search goes on iteratively. Each has a third of the time, and so has
 /// the iterative search: with the slowest of twenty answers under 700 ms a third, of 2.5 s, is enough.
 const RECURSIVE_ATTEMPTS: u8 = 2;
+
+/// Questions that a lookup which misses its record may take in all, before anybody crowds around its
+/// key. An honest overlay needs five; with a third of it colluding nearly all are found within these.
+const MOST_QUESTIONS: u32 = 30;
+
+/// Disjoint paths of a lookup whose first answers gave nothing. Each asks one peer at a time: together
+/// they are as quick as one path that asks four, and no liar is on two of them.
+const DOUBTED_PATHS: usize = 4;
 
 /// How a record shall be sought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -107,6 +116,7 @@ pub(crate) enum For {
     Upkeep,
     Probe,
     Place(u64),
+    Region(u64),
     ReadBefore(u64),
     ReadBack(u64),
     Resolve(u64),
@@ -124,6 +134,8 @@ pub(crate) struct Findings {
     pub(crate) took: Duration,
     pub(crate) path: Vec<Hop>,
     pub(crate) mode: Mode,
+    /// How the peers around the key stand.
+    pub(crate) crowd: Option<Crowd>,
 }
 
 enum Progress {
@@ -144,6 +156,26 @@ struct Search {
     records: Vec<(Record, Duration)>,
     path: Vec<Hop>,
     progress: Progress,
+    /// Where an iterative search leads: to the key, or to a part of the region around it.
+    toward: Key,
+    crowd: Option<Crowd>,
+    resumed: bool,
+    /// Parts of the region that are still to be searched, the next one last.
+    regions: SmallVec<[Key; 3]>,
+}
+
+impl Search {
+    /// Whether it looks in the region around the key, and no longer at the key.
+    fn is_beside(&self) -> bool {
+        self.toward != self.key
+    }
+
+    /// Whether a miss is doubted: where somebody waits for the record, or relies on its being found,
+    /// and did not say how to search.
+    fn is_persistent(&self) -> bool {
+        let matters = matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(_) | For::ReadBack(_));
+        matters && self.options.mode == Mode::Recursive && self.options.paths == 0
+    }
 }
 
 /// Every search under way.
@@ -228,6 +260,10 @@ impl Node {
             records: Vec::new(),
             path: Vec::new(),
             progress: Progress::Recursive,
+            toward: key,
+            crowd: None,
+            resumed: false,
+            regions: SmallVec::new(),
         };
         self.searches.running.insert(id, search);
         Some(id)
@@ -310,26 +346,39 @@ impl Node {
     fn go_iterative(&mut self, now: Time, id: SearchId, extra: &[Contact]) {
         let Some(standing) = &mut self.standing else { return };
         let Some(search) = self.searches.running.get_mut(&id) else { return };
-        let mut seeds: Vec<Contact> = standing.table.route(&search.key, WIDTH).contacts().to_vec();
+        let mut seeds: Vec<Contact> = standing.table.route(&search.toward, WIDTH).contacts().to_vec();
         seeds.extend(extra.iter().filter(|c| c.id != standing.id));
-        standing.table.handle_lookup(now, &search.key);
+        standing.table.handle_lookup(now, &search.toward);
         let mut config = overlay::lookup::Config::new(standing.options.algorithm.metric());
         config.paths = match (search.options.paths, search.options.mode) {
-            (0, Mode::Parallel) => 4,
+            (0, Mode::Parallel) => DOUBTED_PATHS,
+            (0, _) if search.is_persistent() && !search.is_beside() => DOUBTED_PATHS,
             (0, _) => 1,
             (paths, _) => usize::from(paths),
         };
+        if search.is_persistent() && !search.is_beside() {
+            config.parallelism = 1;
+        }
         config.width = search.options.width;
         config.goal = match search.want {
             Want::Peers => overlay::Goal::Nearest,
             Want::Object(..) => overlay::Goal::Found(1),
         };
-        let lookup = Lookup::new(search.key, standing.id, &seeds, config);
+        let lookup = Lookup::new(search.toward, standing.id, &seeds, config);
         search.progress = Progress::Iterative(Box::new(lookup));
         // Two timeouts: dead entries cost time, and a person waits for at most three seconds.
         let deadline = search.started + self.config.lookup_timeout + Duration::from_millis(400);
-        let patience = if search.want == Want::Peers { Duration::from_secs(15) } else { Duration::ZERO };
-        self.timers.set(Alarm::Search(id), deadline.max(now + Duration::from_millis(800)) + patience);
+        let patience = match search.want {
+            Want::Peers => Duration::from_secs(15),
+            // Whoever is kept from a record would rather wait than be told that nobody has that name.
+            Want::Object(..) if search.is_persistent() => self.config.lookup_timeout,
+            Want::Object(..) => Duration::ZERO,
+        };
+        let deadline = match search.is_beside() {
+            true => now + self.config.lookup_timeout,
+            false => deadline.max(now + Duration::from_millis(800)) + patience,
+        };
+        self.timers.set(Alarm::Search(id), deadline);
         if let Want::Object(kind, owner) = search.want
             && !search.options.fresh
             && self.find_at_home(now, id, kind, owner)
@@ -345,12 +394,12 @@ impl Node {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             let Progress::Iterative(lookup) = &mut search.progress else { return };
             let Some(ask) = lookup.poll_ask(now) else {
-                if lookup.is_finished() {
+                if lookup.is_finished() && !self.persist(now, id) {
                     self.finish(now, id);
                 }
                 return;
             };
-            let (key, want) = (search.key, search.want);
+            let (key, want, toward) = (search.key, search.want, search.toward);
             search.messages += 1;
             let address = ask.contact.address;
             let expected = self.link.round_trips.rtt(address);
@@ -365,11 +414,50 @@ impl Node {
                     self.ask(now, to, MessageType::LookupPeer, &objects, purpose);
                 }
                 Want::Object(kind, owner) => {
-                    let objects = [Object::RLookup(RLookup { resource: ResourceId(key), kind, owner })];
-                    self.ask(now, to, MessageType::LookupObject, &objects, purpose);
+                    let lookup = Object::RLookup(RLookup { resource: ResourceId(key), kind, owner });
+                    let way = Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key: toward });
+                    let objects = [lookup, way];
+                    let objects = &objects[..1 + usize::from(toward != key)];
+                    self.ask(now, to, MessageType::LookupObject, objects, purpose);
                 }
             }
         }
+    }
+
+    /// A search has heard all the nearest peers and found nothing: looks at how they stand, and goes on
+    /// where that is suspicious. `false` if there is nothing more to do.
+    fn persist(&mut self, now: Time, id: SearchId) -> bool {
+        let Some(standing) = &self.standing else { return false };
+        let Some(search) = self.searches.running.get_mut(&id) else { return false };
+        let (beside, persistent) = (search.is_beside(), search.is_persistent());
+        let Progress::Iterative(lookup) = &mut search.progress else { return false };
+        let (own, neighbors) = (standing.id.key(), standing.table.neighbors());
+        if !beside {
+            let nearest = lookup.outcome().map(|o| o.closest).unwrap_or_default();
+            search.crowd = Some(region::judge(&search.key, &nearest, own, &neighbors));
+        }
+        // Where the nearest stand sparser than most, nearer ones may have been kept from us.
+        let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
+        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
+        if !search.records.is_empty() || !doubted {
+            return false;
+        }
+        if search.crowd == Some(Crowd::Dense) {
+            if !std::mem::replace(&mut search.resumed, true) {
+                search.regions = region::around(&search.key, own, &neighbors).into_iter().rev().collect();
+            }
+            let Some(part) = search.regions.pop() else { return false };
+            search.toward = part;
+            self.go_iterative(now, id, &[]);
+            return true;
+        }
+        if std::mem::replace(&mut search.resumed, true) {
+            return false;
+        }
+        let left = MOST_QUESTIONS.saturating_sub(search.messages);
+        lookup.resume(left as usize);
+        self.advance(now, id);
+        true
     }
 
     pub(crate) fn handle_step_answer(
@@ -472,6 +560,7 @@ impl Node {
             took: now.since(search.started),
             path: search.path,
             mode: search.options.mode,
+            crowd: search.crowd,
             ..Findings::default()
         };
         match search.progress {
@@ -494,7 +583,8 @@ impl Node {
             For::Join => self.join_through(now, &findings.closest),
             For::Upkeep => {}
             For::Probe => self.handle_probe_done(now, &findings),
-            For::Place(publication) => self.handle_place_found(now, publication, findings.closest),
+            For::Place(publication) => self.handle_place_heard(now, publication, findings),
+            For::Region(publication) => self.handle_region_found(now, publication, &findings.closest),
             For::ReadBefore(publication) => self.handle_read_before(now, publication, findings),
             For::ReadBack(publication) => self.handle_read_back(now, publication, &findings),
             For::Resolve(resolution) => self.handle_resolve_step(now, resolution, &key, findings),

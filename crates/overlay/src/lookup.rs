@@ -163,6 +163,8 @@ pub struct Lookup {
     started: Option<Time>,
     now: Time,
     finished: bool,
+    /// Questions still to be asked beyond the nearest peers, once the search was resumed.
+    more: Option<usize>,
 }
 
 impl Lookup {
@@ -181,6 +183,7 @@ impl Lookup {
             started: None,
             now: Time::ZERO,
             finished: false,
+            more: None,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
             lookup.learn(i % config.paths, *seed, 1, false);
@@ -208,6 +211,7 @@ impl Lookup {
                 candidate.state = State::Asked { at: now, expected };
                 let contact = candidate.contact;
                 self.paths[path].asked += 1;
+                self.more = self.more.map(|more| more.saturating_sub(1));
                 self.started.get_or_insert(now);
                 self.now = self.now.max(now);
                 return Some(Ask { contact, path });
@@ -294,6 +298,18 @@ impl Lookup {
             _ => None,
         };
         self.candidates().filter_map(|c| wake(c.state)).min()
+    }
+
+    /// Goes on with a search that ended without finding, by up to `more` questions.
+    ///
+    /// The nearest peers have spoken; now all others that were named are asked, the nearest first.
+    /// Liars who name only each other fill the shortlist with peers that lead nowhere, nearer than
+    /// any that an honest peer far away can name. What honest peers named stands behind them, and one
+    /// honest peer near the key is enough.
+    pub fn resume(&mut self, more: usize) {
+        self.more = Some(more);
+        self.finished = false;
+        self.settle();
     }
 
     /// Whether the search is over.
@@ -384,11 +400,21 @@ impl Lookup {
         if in_flight >= self.config.parallelism || self.paths[path].asked >= MAX_ASKS_PER_PATH {
             return None;
         }
-        self.window(path).find(|(_, c)| c.state == State::Waiting).map(|(place, _)| place)
+        let waiting = |c: &Candidate| c.state == State::Waiting;
+        let place = self.window(path).find(|(_, c)| waiting(c)).map(|(place, _)| place);
+        match self.more {
+            Some(0) => None,
+            Some(_) => place.or_else(|| candidates.iter().position(|c| waiting(c) && self.may_ask(path, &c.contact))),
+            None => place,
+        }
     }
 
     fn is_path_done(&self, path: usize) -> bool {
-        let exhausted = self.paths[path].asked >= MAX_ASKS_PER_PATH;
+        let exhausted = self.paths[path].asked >= MAX_ASKS_PER_PATH || self.more == Some(0);
+        let may = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
+        if self.more.is_some() && !exhausted && self.paths[path].candidates.iter().any(may) {
+            return false;
+        }
         self.window(path).all(|(_, c)| match c.state {
             State::Waiting => exhausted,
             state => !state.is_pending(),

@@ -18,6 +18,7 @@
 //! | [`scenario`] | what is to happen, read from TOML |
 //! | `net/` | the wire: models of latency, loss, boxes that translate addresses |
 //! | `faults/` | what goes wrong: with datagrams, clocks, processes, disks |
+//! | [`attack`] | peers that lie, drop and collude |
 //! | `churn.rs` | how long peers stay |
 //! | `queue.rs` | the order of events |
 //! | `world.rs` | the loop that drives peers and phones |
@@ -27,6 +28,7 @@
 //! | [`report`] | what did happen |
 //! | [`sweep`], [`minimize`] | many runs in one; the smallest that still fails |
 
+pub mod attack;
 mod chance;
 mod churn;
 mod faults;

@@ -40,6 +40,7 @@ impl World<'_> {
         let rows = self.watch.rows.iter().filter_map(|row| row.consistency);
         let (sum, count) = rows.fold((0.0, 0), |(sum, count), share| (sum + share, count + 1));
         self.report.consistency = (count > 0).then(|| sum / f64::from(count));
+        self.sum_up_attack();
         self.sum_up_bytes();
         self.sum_up_phases();
         self.sum_up_conversations();

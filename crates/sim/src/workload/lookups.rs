@@ -64,13 +64,13 @@ impl World<'_> {
         self.touch(asker);
     }
 
-    /// A live peer that does not stand still.
+    /// A live, honest peer that does not stand still.
     pub(super) fn someone(&mut self) -> Option<usize> {
         if self.live.is_empty() {
             return None;
         }
         let peer = self.live[self.lookup_rng.random_range(0..self.live.len())];
-        (!self.is_frozen(peer)).then_some(peer)
+        (!self.is_frozen(peer) && !self.attack.is_attacker(peer)).then_some(peer)
     }
 
     /// A user who has been published for a while, and the peer that serves them.
@@ -115,6 +115,10 @@ impl World<'_> {
         if !right && !owner_stays {
             lookups.abandoned += u64::from(measured);
             return;
+        }
+        let victim = self.attack.is_victim(pending.owner, &pending.aor);
+        if measured {
+            self.attack.tally.note(victim, right, &report);
         }
         let (at_s, ms) = (pending.since.as_micros() as f64 / 1e6, took.as_secs_f64() * 1e3);
         self.times.log.push(LookupLine { at_s: at_s as f32, ms: ms as f32, found: right });

@@ -54,6 +54,7 @@ impl World<'_> {
         if scenario.invariants.every_s > 0.0 {
             self.queue.push(at(scenario.invariants.every_s), Happening::Check);
         }
+        self.plan_attack();
         self.plan_lookup();
         let work = scenario.workload;
         self.plan_work(work.registrations_per_s, Happening::SignUp);
