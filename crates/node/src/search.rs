@@ -173,7 +173,8 @@ impl Search {
     /// Whether a miss is doubted: where somebody waits for the record, or relies on its being found,
     /// and did not say how to search.
     fn is_persistent(&self) -> bool {
-        let matters = matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(_) | For::ReadBack(_));
+        let matters =
+            matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(_) | For::ReadBack(_));
         matters && self.options.mode == Mode::Recursive && self.options.paths == 0
     }
 }
@@ -325,7 +326,7 @@ impl Node {
         search.attempt += 1;
         if message.header.code == Code::NOT_FOUND {
             // Someone near the key says there is nothing: see for ourselves.
-            let seeds = crate::membership::contacts_in(message);
+            let seeds = self.contacts_of_answer(message);
             return self.go_iterative(now, id, &seeds);
         }
         self.try_recursively(now, id);
@@ -358,8 +359,12 @@ impl Node {
         };
         if search.is_persistent() && !search.is_beside() {
             config.parallelism = 1;
+            config.most = MOST_QUESTIONS.saturating_sub(search.messages) as usize;
         }
         config.width = search.options.width;
+        if matches!(search.purpose, For::Place(_) | For::ReadBefore(_)) {
+            config.most = MOST_QUESTIONS as usize * config.paths;
+        }
         config.goal = match search.want {
             Want::Peers => overlay::Goal::Nearest,
             Want::Object(..) => overlay::Goal::Found(1),
@@ -454,8 +459,10 @@ impl Node {
         if std::mem::replace(&mut search.resumed, true) {
             return false;
         }
-        let left = MOST_QUESTIONS.saturating_sub(search.messages);
-        lookup.resume(left as usize);
+        // Our whole table, the nearest first: liars may be all that stands near the key in it.
+        let mut seeds: Vec<Contact> = standing.table.contacts().into_iter().map(|e| e.contact).collect();
+        seeds.sort_by_key(|c| standing.table.rank(&search.key, &c.id));
+        lookup.resume(&seeds);
         self.advance(now, id);
         true
     }
@@ -470,7 +477,7 @@ impl Node {
     ) {
         let Some(from) = message.header.responder else { return };
         let found = self.collect(id, message);
-        let contacts = crate::membership::contacts_in(message);
+        let contacts = self.contacts_of_answer(message);
         for contact in &contacts {
             self.mention(now, *contact);
         }
@@ -509,6 +516,16 @@ impl Node {
             }
         }
         due.into_iter().for_each(|id| self.advance(now, id));
+    }
+
+    /// The peers that an answer to a question of a search names: no more than were asked for.
+    fn contacts_of_answer(&mut self, message: &Message<'_>) -> Vec<Contact> {
+        let mut contacts = crate::membership::contacts_in(message);
+        if contacts.len() > WIDTH {
+            self.link.count_drop("more peers than asked for");
+            contacts.truncate(WIDTH);
+        }
+        contacts
     }
 
     /// The person has waited long enough: what was found so far is the result.

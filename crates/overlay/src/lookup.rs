@@ -57,6 +57,8 @@ pub struct Config {
     pub paths: usize,
     /// When to stop.
     pub goal: Goal,
+    /// Questions at most, on all paths together.
+    pub most: usize,
     /// How the overlay measures nearness.
     pub metric: Metric,
     /// An answer is expected within this time, unless [`Lookup::expect_by`] knows better.
@@ -73,6 +75,7 @@ impl Config {
             width: 8,
             paths: 1,
             goal: Goal::Nearest,
+            most: MAX_PATHS * MAX_ASKS_PER_PATH,
             metric,
             // Twice the round trip of most paths on earth.
             patience: Duration::from_millis(600),
@@ -163,8 +166,8 @@ pub struct Lookup {
     started: Option<Time>,
     now: Time,
     finished: bool,
-    /// Questions still to be asked beyond the nearest peers, once the search was resumed.
-    more: Option<usize>,
+    /// Whether peers beyond the nearest are asked too.
+    beyond: bool,
 }
 
 impl Lookup {
@@ -183,7 +186,7 @@ impl Lookup {
             started: None,
             now: Time::ZERO,
             finished: false,
-            more: None,
+            beyond: false,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
             lookup.learn(i % config.paths, *seed, 1, false);
@@ -211,7 +214,6 @@ impl Lookup {
                 candidate.state = State::Asked { at: now, expected };
                 let contact = candidate.contact;
                 self.paths[path].asked += 1;
-                self.more = self.more.map(|more| more.saturating_sub(1));
                 self.started.get_or_insert(now);
                 self.now = self.now.max(now);
                 return Some(Ask { contact, path });
@@ -300,14 +302,18 @@ impl Lookup {
         self.candidates().filter_map(|c| wake(c.state)).min()
     }
 
-    /// Goes on with a search that ended without finding, by up to `more` questions.
+    /// Goes on with a search that ended without finding, as far as [`Config::most`] allows; `seeds` are
+    /// further peers to begin from.
     ///
     /// The nearest peers have spoken; now all others that were named are asked, the nearest first.
     /// Liars who name only each other fill the shortlist with peers that lead nowhere, nearer than
     /// any that an honest peer far away can name. What honest peers named stands behind them, and one
     /// honest peer near the key is enough.
-    pub fn resume(&mut self, more: usize) {
-        self.more = Some(more);
+    pub fn resume(&mut self, seeds: &[Contact]) {
+        for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
+            self.learn(i % self.config.paths, *seed, 1, false);
+        }
+        self.beyond = true;
         self.finished = false;
         self.settle();
     }
@@ -397,22 +403,25 @@ impl Lookup {
     fn next_on(&self, path: usize) -> Option<usize> {
         let candidates = &self.paths[path].candidates;
         let in_flight = candidates.iter().filter(|c| matches!(c.state, State::Asked { .. })).count();
-        if in_flight >= self.config.parallelism || self.paths[path].asked >= MAX_ASKS_PER_PATH {
+        if in_flight >= self.config.parallelism || self.is_exhausted(path) {
             return None;
         }
         let waiting = |c: &Candidate| c.state == State::Waiting;
         let place = self.window(path).find(|(_, c)| waiting(c)).map(|(place, _)| place);
-        match self.more {
-            Some(0) => None,
-            Some(_) => place.or_else(|| candidates.iter().position(|c| waiting(c) && self.may_ask(path, &c.contact))),
-            None => place,
-        }
+        let further = || candidates.iter().position(|c| waiting(c) && self.may_ask(path, &c.contact));
+        if self.beyond { place.or_else(further) } else { place }
+    }
+
+    /// Whether this path may ask nobody any more.
+    fn is_exhausted(&self, path: usize) -> bool {
+        let all: usize = self.paths.iter().map(|p| p.asked).sum();
+        self.paths[path].asked >= MAX_ASKS_PER_PATH || all >= self.config.most
     }
 
     fn is_path_done(&self, path: usize) -> bool {
-        let exhausted = self.paths[path].asked >= MAX_ASKS_PER_PATH || self.more == Some(0);
+        let exhausted = self.is_exhausted(path);
         let may = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
-        if self.more.is_some() && !exhausted && self.paths[path].candidates.iter().any(may) {
+        if self.beyond && !exhausted && self.paths[path].candidates.iter().any(may) {
             return false;
         }
         self.window(path).all(|(_, c)| match c.state {

@@ -168,7 +168,10 @@ mod tests {
     fn a_trace_is_read_and_its_mistakes_are_named() {
         let text = "peer,up,down\n# two peers\nb, 10, 20\na, 5, 7.5\n\nb, 30, 40  # again\n";
         let sessions = trace(text).unwrap();
-        assert_eq!(sessions.iter().map(|s| (s.peer, s.up_s)).collect::<Vec<_>>(), [(1, 5.0), (2, 10.0), (2, 30.0)]);
+        assert_eq!(
+            sessions.iter().map(|s| (s.peer, s.up_s)).collect::<Vec<_>>(),
+            [(1, 5.0), (2, 10.0), (2, 30.0)]
+        );
         for (text, line) in [("a,1", 1), ("a,1,2\nb,3,x", 2), ("\na,5,4", 2), ("a,nan,4", 1)] {
             assert_eq!(trace(text).unwrap_err().0, line, "{text}");
         }

@@ -14,8 +14,19 @@ use crate::sweep;
 
 /// Tables and values without which a scenario is simpler.
 const REMOVABLE: [&str; 13] = [
-    "churn", "nat", "workload", "latency", "phases", "calls", "messages", "events", "loss", "clients",
-    "lookup_every_s", "users_per_node", "measure_from_s",
+    "churn",
+    "nat",
+    "workload",
+    "latency",
+    "phases",
+    "calls",
+    "messages",
+    "events",
+    "loss",
+    "clients",
+    "lookup_every_s",
+    "users_per_node",
+    "measure_from_s",
 ];
 /// Lists whose elements can go one by one.
 const LISTS: [&str; 4] = ["events", "calls", "messages", "phases"];

@@ -58,7 +58,8 @@ impl Cell {
     /// A name that can be a file's: `churn.median_s=84,seed=3`.
     pub fn name(&self) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() || "._-=".contains(c) { c } else { '_' };
-        let settings = self.settings.iter().map(|(path, value)| format!("{path}={}", value.trim_matches('"')));
+        let settings =
+            self.settings.iter().map(|(path, value)| format!("{path}={}", value.trim_matches('"')));
         let parts: Vec<String> = settings.chain([format!("seed={}", self.seed)]).collect();
         let names = parts.iter().map(|part| part.chars().map(plain).collect::<String>());
         names.collect::<Vec<_>>().join(",")

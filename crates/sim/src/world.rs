@@ -303,7 +303,10 @@ impl<'a> World<'a> {
         peer.place = self.live.len();
         peer.wake = NEVER;
         self.live.push(number);
-        let contact = Contact { id: self.peers[number].id, address: SocketAddr::from((self.net.host(number), PEER_PORT)) };
+        let contact = Contact {
+            id: self.peers[number].id,
+            address: SocketAddr::from((self.net.host(number), PEER_PORT)),
+        };
         self.attack.introduce(number, contact);
         self.afflict(number);
         self.touch(number);
@@ -385,7 +388,8 @@ impl<'a> World<'a> {
         if socket == Socket::Peer && self.watch.notes_answers() {
             self.watch.heard(to, self.net.peer_at(&remote), bytes);
         }
-        if socket == Socket::Peer && self.attack.is_attacker(to) && !self.reaches_attacker(to, remote, bytes) {
+        if socket == Socket::Peer && self.attack.is_attacker(to) && !self.reaches_attacker(to, remote, bytes)
+        {
             return;
         }
         let Some(node) = self.peers.get_mut(to).and_then(|p| p.node.as_mut()) else {
@@ -524,7 +528,9 @@ impl<'a> World<'a> {
                 if let Some(user) = user.filter(|u| u.published.is_none()) {
                     user.published = Some(now);
                     self.report.workload.registrations.succeeded += u64::from(user.wanted > Time::ZERO);
-                    self.times.published.push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
+                    self.times
+                        .published
+                        .push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
                 }
             }
             Event::Crowded { name } => {

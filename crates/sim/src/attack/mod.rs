@@ -79,6 +79,9 @@ pub struct Attackers {
     /// Of a Sybil: the number of the peer whose first user is to vanish.
     #[serde(default)]
     pub against: usize,
+    /// Of a Sybil: share of all lookups that look for that user.
+    #[serde(default)]
+    pub sought: f64,
     /// Of a prefix: requests per second that it sends to make itself known.
     #[serde(default)]
     pub per_s: f64,
@@ -98,6 +101,9 @@ impl Attackers {
         }
         if !(0.0..=1e5).contains(&self.per_s) {
             return Some(("per_s", format!("{} is not between 0 and 1e5", self.per_s)));
+        }
+        if !(0.0..=1.0).contains(&self.sought) {
+            return Some(("sought", format!("{} is not between 0 and 1", self.sought)));
         }
         if self.against >= nodes {
             return Some(("against", format!("there is no peer {}", self.against)));
@@ -202,6 +208,11 @@ impl Attack {
     /// Whether a peer is an attacker.
     pub(crate) fn is_attacker(&self, peer: usize) -> bool {
         self.who.contains_key(&peer) || is_puppet(peer)
+    }
+
+    /// Whom a lookup is about, if it is about a name under attack; `mark` is evenly between 0 and 1.
+    pub(crate) fn sought(&self, mark: f64) -> Option<usize> {
+        self.entries.iter().find(|e| e.kind == Kind::Sybil && mark <= e.sought).map(|e| e.against)
     }
 
     /// Whether this user's name is under attack.

@@ -73,9 +73,7 @@ impl Puppets {
         }
         let key = sought(&message).or(message.header.source.map(|id| id.0))?;
         match message.header.message {
-            MessageType::KeepAlive => {
-                Some(Builder::new(&message.header.answer(Code::OK, own)).finish())
-            }
+            MessageType::KeepAlive => Some(Builder::new(&message.header.answer(Code::OK, own)).finish()),
             MessageType::LookupObject => Some(answer(&message, own, Code::NOT_FOUND, &self.around(&key))),
             MessageType::LookupPeer | MessageType::Join | MessageType::ExchangeTable => {
                 Some(answer(&message, own, Code::OK, &self.around(&key)))

@@ -17,11 +17,12 @@ fn question(key: Key) -> Vec<u8> {
 
 fn named(bytes: &[u8]) -> Vec<Contact> {
     let message = Message::parse(bytes).unwrap();
-    message.find(|o| match o {
-        Object::NeighborTable(list) => Some(list.contacts().collect()),
-        _ => None,
-    })
-    .unwrap()
+    message
+        .find(|o| match o {
+            Object::NeighborTable(list) => Some(list.contacts().collect()),
+            _ => None,
+        })
+        .unwrap()
 }
 
 #[test]
@@ -72,7 +73,9 @@ fn a_poisoner_names_nobody_who_exists() {
     let Twist::Forged(answer) = poisoner::twist(&message, contact(0).id, remote) else { panic!("heard") };
     assert!(answer.len() <= 1_200, "{}", answer.len());
     let crowd = named(&answer);
-    assert!(crowd.len() > NAMED && crowd.iter().all(|c| c.address.ip().to_string().starts_with("203.0.113.")));
+    assert!(
+        crowd.len() > NAMED && crowd.iter().all(|c| c.address.ip().to_string().starts_with("203.0.113."))
+    );
 }
 
 #[test]

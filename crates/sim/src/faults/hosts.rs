@@ -70,8 +70,7 @@ pub(crate) enum Strike {
 }
 
 impl Strike {
-    const ALL: [Strike; 5] =
-        [Strike::Kill, Strike::Leave, Strike::Restart, Strike::Torn, Strike::DiskFull];
+    const ALL: [Strike; 5] = [Strike::Kill, Strike::Leave, Strike::Restart, Strike::Torn, Strike::DiskFull];
 
     fn share(self, event: &Event) -> Option<f64> {
         match self {

@@ -123,9 +123,7 @@ impl Faults {
     /// Whether an event that names this share hits a peer.
     pub(crate) fn is_hit_by(&self, index: usize, share: Option<f64>, peer: usize) -> bool {
         let active = self.active.iter().find(|a| a.index == index);
-        active.is_some_and(|a| {
-            self.is_among(a.event.among, peer) && is_within(share, a.key, peer)
-        })
+        active.is_some_and(|a| self.is_among(a.event.among, peer) && is_within(share, a.key, peer))
     }
 
     /// Those of these peers whom an event that names this share hits.

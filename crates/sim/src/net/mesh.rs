@@ -139,10 +139,8 @@ fn graph(rng: &mut Rng) -> Vec<(usize, usize)> {
     loop {
         // Whoever has fewest neighbours looks for one, sometimes far away, that has some already.
         let poor = (1..NODES).min_by_key(|n| (degree[*n] >= 3, rng.random::<u32>())).unwrap_or(1);
-        let other = (0..12)
-            .map(|_| rng.random_range(1..NODES))
-            .filter(|n| degree[*n] < CROWDED)
-            .min_by(|a, b| {
+        let other =
+            (0..12).map(|_| rng.random_range(1..NODES)).filter(|n| degree[*n] < CROWDED).min_by(|a, b| {
                 let reach = |n: usize| distance(places[poor], places[n]) / (degree[n] as f64).sqrt();
                 reach(*a).total_cmp(&reach(*b))
             });

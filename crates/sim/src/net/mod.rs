@@ -141,7 +141,13 @@ impl Net {
     // ---- datagrams -----------------------------------------------------------------------------
 
     /// Sends a datagram now; faults may change it.
-    pub(crate) fn send(&mut self, now: Time, from: usize, remote: SocketAddr, bytes: &mut Vec<u8>) -> Passage {
+    pub(crate) fn send(
+        &mut self,
+        now: Time,
+        from: usize,
+        remote: SocketAddr,
+        bytes: &mut Vec<u8>,
+    ) -> Passage {
         let port = match self.nats.is_empty() {
             true => PEER_PORT,
             false => self.nats.get_mut(&from).map_or(PEER_PORT, |nat| nat.outbound(now, remote)),

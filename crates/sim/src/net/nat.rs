@@ -107,7 +107,9 @@ impl NatBox {
         match self.kind {
             Kind::FullCone => true,
             Kind::Restricted => mapping.written.iter().any(|(to, at)| to.ip() == remote.ip() && alive(*at)),
-            Kind::PortRestricted | Kind::Symmetric => mapping.written.get(&remote).is_some_and(|at| alive(*at)),
+            Kind::PortRestricted | Kind::Symmetric => {
+                mapping.written.get(&remote).is_some_and(|at| alive(*at))
+            }
         }
     }
 

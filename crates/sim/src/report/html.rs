@@ -45,7 +45,10 @@ fn figures(report: &Report) -> String {
     let share = 100.0 * lookups.succeeded as f64 / lookups.issued.max(1) as f64;
     let mut rows = vec![
         ("overlay", format!("{}, {} peers, seed {}", report.overlay, report.nodes, report.seed)),
-        ("virtual time", format!("{} s in {:.1} s, {} events", report.virtual_s, report.wall_s, report.events)),
+        (
+            "virtual time",
+            format!("{} s in {:.1} s, {} events", report.virtual_s, report.wall_s, report.events),
+        ),
         ("lookups", format!("{} of {} correct ({share:.3} %)", lookups.succeeded, lookups.issued)),
         (
             "lookup time",
@@ -176,7 +179,8 @@ fn plot(caption: &str, unit: &str, lines: &[Line]) -> String {
     let mut legend = String::new();
     for (n, (name, points)) in lines.iter().enumerate() {
         let colour = COLOURS[n % COLOURS.len()];
-        let path: Vec<String> = points.iter().map(|p| at(*p)).map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
+        let path: Vec<String> =
+            points.iter().map(|p| at(*p)).map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
         let _ = write!(
             svg,
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>",

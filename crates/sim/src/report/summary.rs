@@ -170,11 +170,18 @@ impl World<'_> {
                 bars.lookups * 100.0
             ));
         }
+        let share = self.report.attack.as_ref().map_or(0.0, |a| a.entries_share);
+        if bars.attackers_in_tables > 0.0 && share > bars.attackers_in_tables {
+            let bar = bars.attackers_in_tables;
+            self.violations
+                .add(format!("{share:.4} of the entries of honest tables are attackers', above {bar}"));
+        }
         let report = &self.report;
         let consistency = self.scenario.invariants.consistency;
         if report.consistency.is_some_and(|share| share < consistency) {
             let share = report.consistency.unwrap_or_default();
-            self.violations.add(format!("{share:.4} of the records are where they belong, below {consistency}"));
+            self.violations
+                .add(format!("{share:.4} of the records are where they belong, below {consistency}"));
         }
         for (what, value, bar) in [
             (

@@ -167,7 +167,8 @@ pub fn markdown(rows: &[Row]) -> String {
         0 => "-".to_owned(),
         all => format!("{:.3} %", 100.0 * found as f64 / all as f64),
     };
-    let optional = |value: Option<f64>, digits: usize| value.map(|v| format!("{v:.digits$}")).unwrap_or_default();
+    let optional =
+        |value: Option<f64>, digits: usize| value.map(|v| format!("{v:.digits$}")).unwrap_or_default();
     let mut lines: Vec<Vec<(String, String)>> = Vec::new();
     for row in rows {
         let mut cells: Vec<(String, String)> = row.settings.clone();

@@ -72,7 +72,9 @@ impl Scenario {
         match churn.law {
             // Without a mean there is nothing to scale by.
             Law::Pareto => within("churn.shape", churn.shape, 1.05, 10.0),
-            Law::Trace if churn.trace.is_none() => bad("churn", "the law 'trace' needs a file: trace = '...'"),
+            Law::Trace if churn.trace.is_none() => {
+                bad("churn", "the law 'trace' needs a file: trace = '...'")
+            }
             _ => within("churn.shape", churn.shape, 0.2, 10.0),
         }
     }

@@ -37,7 +37,10 @@ fn everything_can_be_said() {
     "#;
     let scenario: Scenario = text.parse().unwrap();
     assert_eq!(scenario.events[0].kill, Some(0.25));
-    assert_eq!(scenario.events[1].kinds().map(|(k, n)| (k.name, n)).collect::<Vec<_>>(), [("clock_skew", -500.0)]);
+    assert_eq!(
+        scenario.events[1].kinds().map(|(k, n)| (k.name, n)).collect::<Vec<_>>(),
+        [("clock_skew", -500.0)]
+    );
     assert_eq!(scenario.latency.model, Model::MatrixKing);
     assert_eq!(scenario.churn.unwrap().law, Law::Weibull);
     assert_eq!(scenario.calls[0].duration_s, 10.0);

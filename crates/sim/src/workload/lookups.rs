@@ -10,7 +10,7 @@ use node::{LookupOptions, OpId, Outcome};
 use wire::{RngExt, Time};
 
 use super::DRAWS;
-use crate::chance::exponential;
+use crate::chance::{exponential, unit};
 use crate::queue::Happening;
 use crate::report::MAX_SPELT_OUT;
 use crate::world::{LookupLine, World};
@@ -76,9 +76,11 @@ impl World<'_> {
     /// A user who has been published for a while, and the peer that serves them.
     pub(super) fn someone_settled(&mut self) -> Option<(usize, String, Time)> {
         (0..DRAWS).find_map(|_| {
-            let owner = self.someone()?;
-            let users = self.peers[owner].users.len();
-            let user = &self.peers[owner].users[self.lookup_rng.random_range(0..users.max(1)).min(users)..];
+            let mark = if self.attack.is_on() { unit(self.lookup_rng.random()) } else { 1.0 };
+            let owner = self.attack.sought(mark).map_or_else(|| self.someone(), Some)?;
+            let users = self.peers.get(owner)?.users.len();
+            let user =
+                &self.peers.get(owner)?.users[self.lookup_rng.random_range(0..users.max(1)).min(users)..];
             let user = user.first()?;
             let published = user.published?;
             let settled = self.now.since(published) >= self.scenario.settle();

@@ -185,17 +185,17 @@ impl World<'_> {
         let now = self.now;
         for number in self.live.clone() {
             let peer = &self.peers[number];
-            if now.since(peer.started).as_secs_f64() < MAX_START_S {
+            if self.attack.is_attacker(number) || now.since(peer.started).as_secs_f64() < MAX_START_S {
                 continue;
             }
             if !peer.node.as_ref().is_some_and(|n| n.is_online()) {
-                self.violations.add_kind("not in the overlay at the end", || format!("{now:?}: peer {number}"));
+                self.violations
+                    .add_kind("not in the overlay at the end", || format!("{now:?}: peer {number}"));
             }
             let due = |wanted: Time| now.since(wanted).as_secs_f64() >= MAX_START_S;
             if let Some(user) = peer.users.iter().find(|u| u.published.is_none() && due(u.wanted)) {
-                self.violations.add_kind("never published", || {
-                    format!("{now:?}: {} at peer {number}", user.aor)
-                });
+                self.violations
+                    .add_kind("never published", || format!("{now:?}: {} at peer {number}", user.aor));
             }
         }
     }

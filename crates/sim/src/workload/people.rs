@@ -62,7 +62,8 @@ impl World<'_> {
         self.install_phone(to);
         let now = self.clock(from);
         let Some(node) = &mut self.peers[from].node else { return };
-        let op = node.call(now, &aor, &callee, CallOptions { duration: Some(TALK), ..CallOptions::default() });
+        let op =
+            node.call(now, &aor, &callee, CallOptions { duration: Some(TALK), ..CallOptions::default() });
         self.work.insert((from, op), Work { since: self.now, to, is_call: true });
         self.touch(from);
     }
