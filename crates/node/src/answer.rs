@@ -158,7 +158,15 @@ impl Node {
         };
         match self.records_answer(now, message, &lookup) {
             Some(builder) => self.respond(now, remote, message, builder),
-            None => self.answer_with_route(now, remote, message, lookup.resource.key(), Code::NOT_FOUND),
+            None => {
+                // Who looks for a record in the region around its place says where it wants to be led.
+                let way = message.find(|o| match o {
+                    Object::PLookup(way) => Some(way.key),
+                    _ => None,
+                });
+                let key = way.unwrap_or(lookup.resource.0);
+                self.answer_with_route(now, remote, message, &key, Code::NOT_FOUND);
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use wire::{Contact, HashAlgorithm, Key, NodeId, PublicKey, ResourceId, Time};
 use crate::config::{Config, Identity};
 use crate::event::{OpId, Outcome};
 use crate::node::Node;
+use crate::region::Crowd;
 use crate::report::{LookupReport, RecordReport, Value};
 use crate::search::{Findings, For, LookupOptions, Want};
 use crate::storage::Devices;
@@ -249,6 +250,7 @@ impl Node {
             hops: findings.hops,
             time_ms: findings.took.as_secs_f64() * 1e3,
             messages: findings.messages,
+            alarm: findings.crowd == Some(Crowd::Dense),
             record,
             path: findings.path,
         };

@@ -54,6 +54,12 @@ pub enum Event {
         /// Why.
         reason: String,
     },
+    /// The peers around the place of a record of ours stand denser than chance allows: somebody has
+    /// chosen identities to surround it. The record is kept in the region around as well.
+    Crowded {
+        /// The user's name, the key of the value, or our own Node-ID.
+        name: String,
+    },
     /// A name this peer serves is held by somebody else.
     NameTaken {
         /// The address-of-record.

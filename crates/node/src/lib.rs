@@ -48,6 +48,7 @@ pub mod operator;
 mod phones;
 mod plane;
 mod publish;
+mod region;
 mod replicate;
 pub mod report;
 mod request;

@@ -302,6 +302,11 @@ impl Node {
         self.standing.as_ref().map(|s| s.id)
     }
 
+    /// The tag of the overlay in every header, once it is known.
+    pub fn overlay_tag(&self) -> Option<u32> {
+        self.standing.as_ref().map(|s| s.tag)
+    }
+
     pub(crate) fn hash(&self) -> wire::HashAlgorithm {
         self.standing.as_ref().map_or(self.config.overlay.hash, |s| s.options.hash)
     }

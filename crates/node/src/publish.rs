@@ -11,11 +11,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Kind, Message, MessageType, Object, Record};
-use wire::{Contact, Key, KeyPair, ResourceId, Time};
+use wire::{Contact, Key, KeyPair, NodeId, ResourceId, Time};
 
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
 use crate::node::{Alarm, Node};
+use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
 use crate::storage::Devices;
@@ -301,7 +302,7 @@ impl Node {
                 // place, unless time ran out.
                 match findings.closest.is_empty() {
                     true => self.find_place(now, id),
-                    false => self.handle_place_found(now, id, findings.closest),
+                    false => self.handle_place_heard(now, id, findings),
                 }
             }
         }
@@ -357,8 +358,55 @@ impl Node {
         match here.map(|s| s.table.neighbors()) {
             Some(neighbors) => self.handle_place_found(now, id, neighbors),
             None => {
-                self.search(now, place, Want::Peers, For::Place(id), LookupOptions::default());
+                // A place that liars kept from us looks right to us: whoever could not read back what it
+                // stored searches along more paths.
+                let doubts = publication.failures.min(2);
+                let paths = [1, 4, 8][doubts as usize];
+                let options = LookupOptions { mode: Mode::Iterative, paths, ..LookupOptions::default() };
+                self.search(now, place, Want::Peers, For::Place(id), options);
             }
+        }
+    }
+
+    /// A search for the nearest peers has ended. Where they crowd, the record is also kept in the region
+    /// around.
+    pub(crate) fn handle_place_heard(&mut self, now: Time, id: u64, findings: Findings) {
+        let Some(publication) = self.publications.all.get(&id) else { return };
+        let Some(place) = publication.record.as_ref().map(|r| r.resource.0) else { return };
+        if findings.crowd == Some(Crowd::Dense) {
+            self.keep_in_region(now, id, place);
+        }
+        self.handle_place_found(now, id, findings.closest);
+    }
+
+    /// Strangers crowd around the place of our record: says so, and looks for peers around them.
+    fn keep_in_region(&mut self, now: Time, id: u64, place: Key) {
+        let name = match self.publications.all.get(&id).map(|p| &p.what) {
+            Some(What::User(aor)) => aor.clone(),
+            Some(What::Data(key)) => key.clone(),
+            _ => place.to_string(),
+        };
+        self.emit(Event::Crowded { name });
+        let Some(standing) = &self.standing else { return };
+        let parts = region::around(&place, standing.id.key(), &standing.table.neighbors());
+        for part in parts {
+            self.search(now, part, Want::Peers, For::Region(id), LookupOptions::default());
+        }
+    }
+
+    /// Peers of the region are known: some get a copy besides.
+    pub(crate) fn handle_region_found(&mut self, now: Time, id: u64, closest: &[Contact]) {
+        let lifetime = self.lifetime_of(id);
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let Some(record) = publication.record.clone() else { return };
+        let known: Vec<NodeId> = publication.holders.iter().map(|h| h.id).collect();
+        let others: Vec<Contact> =
+            closest.iter().copied().filter(|c| !known.contains(&c.id)).take(region::COPIES).collect();
+        publication.pending += others.len();
+        let message = if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
+        for contact in others {
+            let purpose = Purpose::Store(id);
+            self.send_record(now, contact, message, record.as_ref(), lifetime, &[], purpose);
         }
     }
 

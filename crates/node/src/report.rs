@@ -205,6 +205,10 @@ pub struct LookupReport {
     pub time_ms: f64,
     /// Messages sent for it by this peer.
     pub messages: u32,
+    /// Whether the peers around the key stand denser than chance allows: somebody may have chosen
+    /// identities to surround it.
+    #[serde(default)]
+    pub alarm: bool,
     /// The record.
     pub record: Option<RecordReport>,
     /// The way it took, if asked for; empty too where this peer holds the record itself.

@@ -21,6 +21,7 @@ use wire::{Contact, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::event::OpId;
 use crate::node::{Alarm, Node, millis};
+use crate::region::{self, Crowd};
 use crate::report::Hop;
 use crate::request::Purpose;
 use crate::role::Role;
@@ -129,6 +130,7 @@ pub(crate) enum For {
     Upkeep,
     Probe,
     Place(u64),
+    Region(u64),
     ReadBefore(u64),
     ReadBack(u64),
     Resolve(u64),
@@ -153,6 +155,8 @@ pub(crate) struct Findings {
     pub(crate) took: Duration,
     pub(crate) path: Vec<Hop>,
     pub(crate) mode: Mode,
+    /// How the peers around the key stand.
+    pub(crate) crowd: Option<Crowd>,
 }
 
 enum Progress {
@@ -177,6 +181,27 @@ struct Search {
     records: Vec<(Record, Duration)>,
     path: Vec<Hop>,
     progress: Progress,
+    /// Where an iterative search leads: to the key, or to a part of the region around it.
+    toward: Key,
+    crowd: Option<Crowd>,
+    resumed: bool,
+    /// Parts of the region that are still to be searched, the next one last.
+    regions: SmallVec<[Key; 3]>,
+}
+
+impl Search {
+    /// Whether it looks in the region around the key, and no longer at the key.
+    fn is_beside(&self) -> bool {
+        self.toward != self.key
+    }
+
+    /// Whether a miss is doubted: where somebody waits for the record, or relies on its being found,
+    /// and did not say how to search.
+    fn is_persistent(&self) -> bool {
+        let matters =
+            matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(_) | For::ReadBack(_));
+        matters && self.options.mode == Mode::Recursive && self.options.paths == 0
+    }
 }
 
 /// Every search under way.
@@ -279,6 +304,10 @@ impl Node {
             records: Vec::new(),
             path: Vec::new(),
             progress: Progress::Recursive,
+            toward: key,
+            crowd: None,
+            resumed: false,
+            regions: SmallVec::new(),
         };
         self.searches.running.insert(id, Box::new(search));
         Some(id)
@@ -411,7 +440,7 @@ impl Node {
         search.attempt += 1;
         if message.header.code == Code::NOT_FOUND {
             // Someone near the key says there is nothing: see for ourselves.
-            let seeds = crate::membership::contacts_in(message);
+            let seeds = self.contacts_of_answer(message);
             return self.go_iterative(now, id, &seeds);
         }
         self.attempt(now, id);
@@ -474,14 +503,15 @@ impl Node {
     fn go_iterative(&mut self, now: Time, id: SearchId, extra: &[Contact]) {
         let Some(standing) = &mut self.standing else { return };
         let Some(search) = self.searches.running.get_mut(&id) else { return };
-        let mut seeds: Vec<Contact> = standing.table.route(&search.key, WIDTH).contacts().to_vec();
+        let mut seeds: Vec<Contact> = standing.table.route(&search.toward, WIDTH).contacts().to_vec();
         seeds.extend(extra.iter().filter(|c| c.id != standing.id));
-        standing.table.handle_lookup(now, &search.key);
+        standing.table.handle_lookup(now, &search.toward);
         let mut config = overlay::lookup::Config::new(standing.options.algorithm.metric());
         config.width = search.options.width;
         config.paths = match (search.options.paths, search.options.mode) {
             (0, Mode::Parallel) => DISJOINT[0],
-            (0, Mode::Recursive) if search.want != Want::Peers => {
+            // Where the region around the key is searched, one path for each part.
+            (0, Mode::Recursive) if search.want != Want::Peers && !search.is_beside() => {
                 let paths = DISJOINT[search.rounds.min(1)];
                 search.rounds += 1;
                 // Together the paths hear more than a width of the nearest, each peer on one path only.
@@ -492,18 +522,31 @@ impl Node {
             (0, _) => 1,
             (paths, _) => usize::from(paths),
         };
-        if search.want != Want::Peers {
+        if matches!(search.purpose, For::Place(_) | For::ReadBefore(_)) {
+            config.questions = MAX_QUESTIONS as usize * config.paths;
+        } else if search.want != Want::Peers && !search.is_beside() {
             config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
+        }
+        if search.want != Want::Peers {
             // An answer that is doubted is to be confirmed or outdone by others.
             let doubted = !search.records.is_empty();
             config.goal = overlay::Goal::Found(if doubted { config.paths } else { 1 });
         }
-        let lookup = Lookup::new(search.key, standing.id, &seeds, config);
+        let lookup = Lookup::new(search.toward, standing.id, &seeds, config);
         search.progress = Progress::Iterative(Box::new(lookup));
         // Two timeouts: dead entries cost time, and a person waits for at most three seconds.
         let deadline = search.started + self.config.lookup_timeout + Duration::from_millis(400);
-        let patience = if search.want == Want::Peers { Duration::from_secs(15) } else { Duration::ZERO };
-        self.timers.set(Alarm::Search(id), deadline.max(now + Duration::from_millis(800)) + patience);
+        let patience = match search.want {
+            Want::Peers => Duration::from_secs(15),
+            // Whoever is kept from a record would rather wait than be told that nobody has that name.
+            Want::Object(..) if search.is_persistent() => self.config.lookup_timeout,
+            Want::Object(..) => Duration::ZERO,
+        };
+        let deadline = match search.is_beside() {
+            true => now + self.config.lookup_timeout,
+            false => deadline.max(now + Duration::from_millis(800)) + patience,
+        };
+        self.timers.set(Alarm::Search(id), deadline);
         if let Want::Object(kind, owner) = search.want
             && !search.options.fresh
             && search.records.is_empty()
@@ -520,12 +563,12 @@ impl Node {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             let Progress::Iterative(lookup) = &mut search.progress else { return };
             let Some(ask) = lookup.poll_ask(now) else {
-                if lookup.is_finished() {
+                if lookup.is_finished() && !self.persist(now, id) {
                     self.finish(now, id);
                 }
                 return;
             };
-            let (key, want) = (search.key, search.want);
+            let (key, want, toward) = (search.key, search.want, search.toward);
             search.messages += 1;
             let address = ask.contact.address;
             lookup.expect_by(&ask.contact.id, now + self.link.round_trips.patience(address));
@@ -537,11 +580,52 @@ impl Node {
                     self.ask(now, to, MessageType::LookupPeer, &objects, purpose);
                 }
                 Want::Object(kind, owner) => {
-                    let objects = [Object::RLookup(RLookup { resource: ResourceId(key), kind, owner })];
-                    self.ask(now, to, MessageType::LookupObject, &objects, purpose);
+                    let lookup = Object::RLookup(RLookup { resource: ResourceId(key), kind, owner });
+                    let way = Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key: toward });
+                    let objects = [lookup, way];
+                    let objects = &objects[..1 + usize::from(toward != key)];
+                    self.ask(now, to, MessageType::LookupObject, objects, purpose);
                 }
             }
         }
+    }
+
+    /// A search has heard all the nearest peers and found nothing: looks at how they stand, and goes on
+    /// where that is suspicious. `false` if there is nothing more to do.
+    fn persist(&mut self, now: Time, id: SearchId) -> bool {
+        let Some(standing) = &self.standing else { return false };
+        let Some(search) = self.searches.running.get_mut(&id) else { return false };
+        let (beside, persistent) = (search.is_beside(), search.is_persistent());
+        let Progress::Iterative(lookup) = &mut search.progress else { return false };
+        let (own, neighbors) = (standing.id.key(), standing.table.neighbors());
+        if !beside {
+            let nearest = lookup.outcome().map(|o| o.closest).unwrap_or_default();
+            search.crowd = Some(region::judge(&search.key, &nearest, own, &neighbors));
+        }
+        // Where the nearest stand sparser than most, nearer ones may have been kept from us.
+        let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
+        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
+        if !search.records.is_empty() || !doubted {
+            return false;
+        }
+        if search.crowd == Some(Crowd::Dense) {
+            if !std::mem::replace(&mut search.resumed, true) {
+                search.regions = region::around(&search.key, own, &neighbors).into_iter().rev().collect();
+            }
+            let Some(part) = search.regions.pop() else { return false };
+            search.toward = part;
+            self.go_iterative(now, id, &[]);
+            return true;
+        }
+        if std::mem::replace(&mut search.resumed, true) {
+            return false;
+        }
+        // Our whole table, the nearest first: liars may be all that stands near the key in it.
+        let mut seeds: Vec<Contact> = standing.table.contacts().into_iter().map(|e| e.contact).collect();
+        seeds.sort_by_key(|c| standing.table.rank(&search.key, &c.id));
+        lookup.resume(&seeds);
+        self.advance(now, id);
+        true
     }
 
     pub(crate) fn handle_step_answer(
@@ -554,7 +638,7 @@ impl Node {
     ) {
         let Some(from) = message.header.responder else { return };
         let found = self.collect(id, message);
-        let contacts = crate::membership::contacts_in(message);
+        let contacts = self.contacts_of_answer(message);
         for contact in &contacts {
             self.mention(now, *contact);
         }
@@ -593,6 +677,16 @@ impl Node {
             }
         }
         due.into_iter().for_each(|id| self.advance(now, id));
+    }
+
+    /// The peers that an answer to a question of a search names: no more than were asked for.
+    fn contacts_of_answer(&mut self, message: &Message<'_>) -> Vec<Contact> {
+        let mut contacts = crate::membership::contacts_in(message);
+        if contacts.len() > WIDTH {
+            self.link.count_drop("more peers than asked for");
+            contacts.truncate(WIDTH);
+        }
+        contacts
     }
 
     /// The person has waited long enough: what was found so far is the result.
@@ -655,6 +749,7 @@ impl Node {
             took: now.since(search.started),
             path: search.path,
             mode: search.options.mode,
+            crowd: search.crowd,
             ..Findings::default()
         };
         match search.progress {
@@ -696,7 +791,8 @@ impl Node {
             For::Join => self.join_through(now, &findings.closest),
             For::Upkeep => {}
             For::Probe => self.handle_probe_done(now, &findings),
-            For::Place(publication) => self.handle_place_found(now, publication, findings.closest),
+            For::Place(publication) => self.handle_place_heard(now, publication, findings),
+            For::Region(publication) => self.handle_region_found(now, publication, &findings.closest),
             For::ReadBefore(publication) => self.handle_read_before(now, publication, findings),
             For::ReadBack(publication) => self.handle_read_back(now, publication, &findings),
             For::Resolve(resolution) => self.handle_resolve_step(now, resolution, &key, findings),

@@ -381,6 +381,11 @@ impl Service {
             }
             Event::Offline { reason } => tracing::warn!("{reason}"),
             Event::Published { aor } => tracing::info!("{aor} is published"),
+            Event::Crowded { name } => {
+                tracing::warn!(
+                    "strangers crowd around {name}: its record is kept in the region around as well"
+                );
+            }
             Event::NameTaken { aor } => tracing::warn!("{aor} belongs to somebody else's key"),
             Event::Phone { user, contact, online } => {
                 tracing::info!("phone of {user} {}: {contact}", if online { "registered" } else { "left" });

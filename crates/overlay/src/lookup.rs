@@ -170,6 +170,8 @@ pub struct Lookup {
     started: Option<Time>,
     now: Time,
     finished: bool,
+    /// Whether peers beyond the nearest are asked too.
+    beyond: bool,
 }
 
 impl Lookup {
@@ -188,6 +190,7 @@ impl Lookup {
             started: None,
             now: Time::ZERO,
             finished: false,
+            beyond: false,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
             lookup.learn(i % config.paths, *seed, 1, false);
@@ -303,6 +306,22 @@ impl Lookup {
         self.candidates().filter_map(|c| wake(c.state)).min()
     }
 
+    /// Goes on with a search that ended without finding, as far as [`Config::questions`] allows; `seeds` are
+    /// further peers to begin from.
+    ///
+    /// The nearest peers have spoken; now all others that were named are asked, the nearest first.
+    /// Liars who name only each other fill the shortlist with peers that lead nowhere, nearer than
+    /// any that an honest peer far away can name. What honest peers named stands behind them, and one
+    /// honest peer near the key is enough.
+    pub fn resume(&mut self, seeds: &[Contact]) {
+        for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
+            self.learn(i % self.config.paths, *seed, 1, false);
+        }
+        self.beyond = true;
+        self.finished = false;
+        self.settle();
+    }
+
     /// Whether the search is over.
     pub fn is_finished(&self) -> bool {
         self.finished
@@ -394,7 +413,10 @@ impl Lookup {
         if in_flight >= self.config.parallelism || self.is_exhausted(path) {
             return None;
         }
-        self.window(path).find(|(_, c)| c.state == State::Waiting).map(|(place, _)| place)
+        let waiting = |c: &Candidate| c.state == State::Waiting;
+        let place = self.window(path).find(|(_, c)| waiting(c)).map(|(place, _)| place);
+        let further = || candidates.iter().position(|c| waiting(c) && self.may_ask(path, &c.contact));
+        if self.beyond { place.or_else(further) } else { place }
     }
 
     /// Whether a path may ask nobody else.
@@ -405,6 +427,10 @@ impl Lookup {
 
     fn is_path_done(&self, path: usize) -> bool {
         let exhausted = self.is_exhausted(path);
+        let may = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
+        if self.beyond && !exhausted && self.paths[path].candidates.iter().any(may) {
+            return false;
+        }
         self.window(path).all(|(_, c)| match c.state {
             State::Waiting => exhausted,
             state => !state.is_pending(),

@@ -13,7 +13,7 @@ use wire::{Book, Contact, Distance, Key, NodeId, OwnBook, Seed, Time};
 
 use crate::care::{ASKED_SPAN, Care, NEVER};
 use crate::overlay::{Entry, MAX_ROUTE, Standing, Upkeep};
-use crate::table::{Peer, prefix};
+use crate::table::{Networks, Peer};
 
 /// Peers of one cell that are kept.
 pub(crate) const IN_CELL: usize = 3;
@@ -211,8 +211,9 @@ impl Ring {
     }
 
     fn prefix_allows(&self, contact: &Contact) -> bool {
-        let Some(network) = prefix(contact.address.ip()) else { return true };
-        let same = |p: &Peer| *p.id() != contact.id && prefix(p.contact().address.ip()) == Some(network);
+        let network = |address: std::net::SocketAddr| Networks::of(address.ip()).map(|n| n.small);
+        let Some(small) = network(contact.address) else { return true };
+        let same = |p: &Peer| *p.id() != contact.id && network(p.contact().address) == Some(small);
         let in_table = self.peers.iter().filter(|p| same(p)).count();
         let in_cell = self.in_cell(self.cell_of(&contact.id)).filter(|(_, p)| same(p)).count();
         in_cell < PREFIX_IN_CELL && in_table < PREFIX_IN_TABLE

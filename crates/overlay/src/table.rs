@@ -12,12 +12,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
 use wire::{Book, Contact, Key, NodeId, OwnBook, Time};
 
 use crate::overlay::{Entry, Standing};
 
 /// The widest digit: 16 columns a row. Wider ones cost upkeep that no network we aim at repays.
 pub const MAX_BASE_BITS: u8 = 4;
+
+/// So many other large networks in a table make it diverse.
+const DIVERSE: usize = 8;
 
 /// How much a table holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,10 +34,12 @@ pub struct Shape {
     pub spares: usize,
     /// How many of the peers nearest to us stay even in a full bucket.
     pub near: usize,
-    /// Peers from one network prefix that a bucket accepts.
+    /// Peers from one small network that a bucket accepts; see [`Networks`].
     pub prefix_in_bucket: usize,
-    /// Peers from one network prefix that the table accepts.
+    /// Peers from one small network that the table accepts.
     pub prefix_in_table: usize,
+    /// Peers from one large network that the table accepts.
+    pub wide_in_table: usize,
 }
 
 /// A moment in tenths of a second, rounded down: four bytes last for thirteen years.
@@ -361,6 +367,7 @@ impl Table {
         bucket.peers.reserve_exact(1);
         bucket.peers.push(Peer::met(now, book.contact(contact), rtt));
         self.trim();
+        self.thin_out(Networks::of(contact.address.ip()));
         Admission::Added
     }
 
@@ -573,21 +580,55 @@ impl Table {
     }
 
     fn prefix_allows(&self, index: u16, contact: &Contact) -> bool {
-        let Some(prefix) = prefix(contact.address.ip()) else { return true };
-        let (mut in_bucket, mut in_table) = (0, 0);
+        let Some(networks) = Networks::of(contact.address.ip()) else { return true };
+        let (mut in_bucket, mut in_table, mut wide) = (0, 0, 0);
         for bucket in &self.buckets {
-            let from_there = bucket
-                .peers
-                .iter()
-                .filter(|p| *p.id() != contact.id)
-                .filter(|p| self::prefix(p.contact.address.ip()) == Some(prefix))
-                .count();
-            in_table += from_there;
-            if bucket.index == index {
-                in_bucket = from_there;
+            let others = bucket.peers.iter().filter(|p| *p.id() != contact.id);
+            for other in others.filter_map(|p| Networks::of(p.contact.address.ip())) {
+                let alike = usize::from(other.small == networks.small);
+                in_table += alike;
+                in_bucket += alike * usize::from(bucket.index == index);
+                wide += usize::from(other.large.is_some() && other.large == networks.large);
             }
         }
-        in_bucket < self.shape.prefix_in_bucket && in_table < self.shape.prefix_in_table
+        in_bucket < self.shape.prefix_in_bucket
+            && in_table < self.shape.prefix_in_table
+            && (wide < self.shape.wide_in_table || !self.is_diverse(networks.large))
+    }
+
+    /// Whether the table knows enough large networks besides this one that a limit makes sense. The
+    /// peers of a town may all have one provider; they must find each other.
+    fn is_diverse(&self, besides: Option<u32>) -> bool {
+        let mut others: SmallVec<[u32; DIVERSE]> = SmallVec::new();
+        for large in self.peers().filter_map(|p| Networks::of(p.contact.address.ip())?.large) {
+            if Some(large) != besides && !others.contains(&large) {
+                others.push(large);
+                if others.len() == DIVERSE {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Lets go of peers that entered from one large network while no other was known, the newest first.
+    fn thin_out(&mut self, networks: Option<Networks>) {
+        let others: SmallVec<[u32; DIVERSE]> = self
+            .peers()
+            .filter_map(|p| Networks::of(p.contact.address.ip())?.large)
+            .filter(|large| networks.is_none_or(|n| n.large != Some(*large)))
+            .collect();
+        let crowded =
+            others.iter().find(|l| others.iter().filter(|o| o == l).count() > self.shape.wide_in_table);
+        let Some(&crowded) = crowded.filter(|l| self.is_diverse(Some(**l))) else { return };
+        let from_there =
+            |p: &Peer| Networks::of(p.contact.address.ip()).is_some_and(|n| n.large == Some(crowded));
+        for bucket in self.buckets.iter_mut().rev() {
+            if let Some(place) = bucket.peers.iter().rposition(from_there) {
+                bucket.peers.remove(place);
+                return;
+            }
+        }
     }
 }
 
@@ -609,22 +650,53 @@ fn is_nearer(key: &Key, a: &NodeId, b: &NodeId) -> bool {
     }
 }
 
-/// The network an address belongs to, as far as one person can cheaply own many addresses of it: an
-/// IPv4 /24 or an IPv6 /56. `None` where addresses are nobody's to buy and often all from one
-/// network: loopback, private, shared and link-local ones, as in laboratories and meshes.
-pub fn prefix(address: IpAddr) -> Option<u64> {
-    match address.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, _] = ip.octets();
-            let shared = a == 100 && b & 0xc0 == 64; // RFC 6598
-            let local = ip.is_loopback() || ip.is_private() || ip.is_link_local() || shared;
-            (!local).then(|| u64::from(u32::from_be_bytes([0, a, b, c])))
-        }
-        IpAddr::V6(ip) => {
-            let local = ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local();
-            let [a, b, c, d, e, f, g, _, ..] = ip.octets();
-            // The top bit keeps the two families apart; no global IPv6 prefix loses by it.
-            (!local).then(|| u64::from_be_bytes([0x80, a, b, c, d, e, f, g]))
+/// The networks an address belongs to, as far as one person can cheaply own many addresses of them.
+///
+/// * On the Internet one person rents an IPv4 /24 or an IPv6 /48 for little money; a /16 or a /32 is
+///   what a provider is given, or a rich attacker buys. Both count, with limits of their own.
+/// * A mesh of radio amateurs or a community stands in one private range as a whole: 10/8 with a
+///   handful of addresses at each node, or 44/9 and 44.128/10, which are given to licensed stations
+///   one by one. An office stands in one /16 or /24. There the prefix says nothing about who owns
+///   what, and a limit by prefix would break the network it is to protect. What still costs an
+///   attacker something is an address of its own: only peers of one *host* are limited.
+/// * Loopback is one person's own machine, and a laboratory runs a thousand peers on it: no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Networks {
+    /// An IPv4 /24 or an IPv6 /48; where prefixes say nothing, the host itself.
+    pub small: u64,
+    /// An IPv4 /16 or an IPv6 /32; nothing where prefixes say nothing.
+    pub large: Option<u32>,
+}
+
+impl Networks {
+    /// The networks of an address, unless all of its kind are one person's.
+    pub fn of(address: IpAddr) -> Option<Self> {
+        match address.to_canonical() {
+            IpAddr::V4(ip) if ip.is_loopback() => None,
+            IpAddr::V6(ip) if ip.is_loopback() => None,
+            IpAddr::V4(ip) => {
+                let [a, b, c, d] = ip.octets();
+                let shared = a == 100 && b & 0xc0 == 64; // RFC 6598
+                let amateur = a == 44 && b < 192; // 44.192/10 was sold in 2019
+                let local = ip.is_private() || ip.is_link_local() || shared || amateur;
+                Some(match local {
+                    true => Networks { small: u64::from(u32::from_be_bytes([a, b, c, d])), large: None },
+                    false => Networks {
+                        small: u64::from(u32::from_be_bytes([a, b, c, 0])),
+                        large: Some(u32::from_be_bytes([a, b, 0, 0])),
+                    },
+                })
+            }
+            IpAddr::V6(ip) => {
+                let local = ip.is_unique_local() || ip.is_unicast_link_local();
+                let bytes = ip.octets();
+                // A host has all addresses of its /64; the lower half tells hosts of a link apart.
+                let half = |from: usize| bytes[from..from + 8].iter().fold(0, |n, b| n << 8 | u64::from(*b));
+                Some(match local {
+                    true => Networks { small: half(8), large: None },
+                    false => Networks { small: half(0) >> 16 | 1 << 63, large: Some((half(0) >> 32) as u32) },
+                })
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) enum Use {
     Work,
     Sample,
     Population,
+    Grinding,
 }
 
 /// The seed of the stream for `use_of`, `number`.

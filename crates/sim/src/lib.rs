@@ -18,6 +18,7 @@
 //! | [`scenario`] | what is to happen, read from TOML |
 //! | `net/` | the wire: models of latency, loss, boxes that translate addresses |
 //! | `faults/` | what goes wrong: with datagrams, clocks, processes, disks |
+//! | [`attack`] | peers that lie, drop and collude |
 //! | `churn.rs` | how long peers stay |
 //! | `queue.rs` | the order of events |
 //! | `book.rs` | what many peers know alike, in memory once |
@@ -30,6 +31,7 @@
 //! | [`sweep`], [`minimize`] | many runs in one; the smallest that still fails |
 //! | [`hashes`] | that every build plays the same |
 
+pub mod attack;
 mod book;
 mod chance;
 mod churn;

@@ -31,6 +31,8 @@ pub(crate) enum Happening {
     SwitchOff(usize),
     /// Somebody looks somebody up.
     Lookup,
+    /// Attackers of the scenario's entry with this index come or act.
+    Attack(usize),
     /// The scenario's event with this index takes place.
     Script(usize),
     /// What the scenario's event with this index changed is restored.

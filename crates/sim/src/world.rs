@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, RolePolicy, Saved, User};
 use wire::signatures::StandIn;
-use wire::{HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
+use wire::{Contact, HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
 
+use crate::attack::{Attack, Twist, is_puppet};
 use crate::book::SharedBook;
 use crate::chance::{Use, seed, stream};
 use crate::churn::Sessions;
@@ -89,6 +90,7 @@ pub(crate) struct World<'a> {
     pub(crate) kept: BTreeMap<usize, Saved>,
     pub(crate) past: Vec<Past>,
     pub(crate) watch: Watch,
+    pub(crate) attack: Attack,
     pub(crate) sessions: Option<Sessions>,
     pub(crate) session_rng: Rng,
     pub(crate) lookup_rng: Rng,
@@ -154,6 +156,7 @@ impl<'a> World<'a> {
             kept: BTreeMap::new(),
             past: Vec::new(),
             watch: Watch::new(scenario),
+            attack: Attack::new(scenario),
             memory: observer.memory(),
             scenario,
             observer,
@@ -223,6 +226,7 @@ impl<'a> World<'a> {
             Happening::Departure(peer) => self.depart(peer),
             Happening::SwitchOff(peer) => self.switch_off(peer),
             Happening::Lookup => self.lookup(),
+            Happening::Attack(entry) => self.attack(entry),
             Happening::Strike { event, peer, strike } => self.strike(event, peer, strike),
             Happening::Return(peer) => self.come_back(peer),
             Happening::SignUp => self.sign_up(),
@@ -256,9 +260,11 @@ impl<'a> World<'a> {
     /// Starts the next peer.
     pub(crate) fn join(&mut self) {
         let number = self.peers.len();
+        self.attack.enlist(number);
+        let key = self.peer_key(number);
         self.peers.push(Peer {
             node: None,
-            id: self.peer_key(number).public().node_id(self.key_hash),
+            id: key.public().node_id(self.key_hash),
             started: self.now,
             ended: None,
             online: None,
@@ -276,7 +282,10 @@ impl<'a> World<'a> {
         self.give_phone(number);
     }
 
-    fn peer_key(&self, number: usize) -> KeyPair {
+    fn peer_key(&mut self, number: usize) -> KeyPair {
+        if let Some(key) = self.attack.chosen_key(number) {
+            return key;
+        }
         self.key_pair(seed(self.scenario.seed, Use::PeerKey, number as u64))
     }
 
@@ -316,6 +325,11 @@ impl<'a> World<'a> {
         peer.place = self.live.len();
         peer.wake = NEVER;
         self.live.push(number);
+        let contact = Contact {
+            id: self.peers[number].id,
+            address: SocketAddr::from((self.net.host(number), PEER_PORT)),
+        };
+        self.attack.introduce(number, contact);
         self.afflict(number);
         self.touch(number);
     }
@@ -396,6 +410,10 @@ impl<'a> World<'a> {
         if socket == Socket::Peer && self.watch.notes_answers() {
             self.watch.heard(to, self.net.peer_at(&remote), bytes);
         }
+        if socket == Socket::Peer && self.attack.is_attacker(to) && !self.reaches_attacker(to, remote, bytes)
+        {
+            return;
+        }
         let Some(node) = self.peers.get_mut(to).and_then(|p| p.node.as_mut()) else {
             self.report.datagrams.to_nobody += 1;
             return;
@@ -407,6 +425,28 @@ impl<'a> World<'a> {
                 self.set_wake(to);
             }
             None => self.touch(to),
+        }
+    }
+
+    /// A datagram reaches an attacker; whether its peer hears it too.
+    fn reaches_attacker(&mut self, to: usize, remote: SocketAddr, bytes: &[u8]) -> bool {
+        if is_puppet(to) {
+            if let Some(answer) = self.attack.puppets.answer(to, bytes) {
+                self.put_on_wire(to, remote, answer);
+            }
+            return false;
+        }
+        match self.attack.twist(to, remote, self.peers[to].id, bytes) {
+            Twist::Heard => true,
+            Twist::Dropped => false,
+            Twist::Forged(answer) => {
+                self.put_on_wire(to, remote, answer);
+                false
+            }
+            Twist::Beside(more) => {
+                self.put_on_wire(to, remote, more);
+                true
+            }
         }
     }
 
@@ -432,11 +472,18 @@ impl<'a> World<'a> {
     }
 
     /// Puts a datagram on the wire, or on the cable to a phone.
-    fn carry(&mut self, from: usize, socket: Socket, remote: SocketAddr, mut bytes: Vec<u8>) {
+    fn carry(&mut self, from: usize, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
         if socket != Socket::Peer {
             return self.carry_to_phone(from, socket, remote, bytes);
         }
         self.peers[from].books.sent += bytes.len() as u64 + HEADERS;
+        if !self.attack.is_on() || !self.attack.keeps_back(from, &bytes) {
+            self.put_on_wire(from, remote, bytes);
+        }
+    }
+
+    /// Puts a datagram on the wire, whether a peer or an attacker in its name sends it.
+    pub(crate) fn put_on_wire(&mut self, from: usize, remote: SocketAddr, mut bytes: Vec<u8>) {
         let stats = &mut self.report.datagrams;
         stats.sent += 1;
         stats.longest_bytes = stats.longest_bytes.max(bytes.len());
@@ -507,6 +554,12 @@ impl<'a> World<'a> {
                         .published
                         .push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
                 }
+            }
+            Event::Crowded { name } => {
+                let victim = self.attack.is_victim(peer, &name);
+                let tally = &mut self.attack.tally;
+                let alarms = if victim { &mut tally.victim } else { &mut tally.others };
+                alarms.publisher_alarms += 1;
             }
             Event::NameTaken { aor } => {
                 self.violations.add(format!("{:?}: {aor} of peer {peer} is said to be taken", self.now));

@@ -9,7 +9,7 @@ fn at(place: u16, host: u8) -> Contact {
     let mut bytes = [0; 32];
     bytes[..2].copy_from_slice(&place.to_be_bytes());
     let id = NodeId(Key::from_slice(&bytes).unwrap());
-    Contact { id, address: ([192, 168, (place >> 8) as u8, host], 7080).into() }
+    Contact { id, address: ([10, (place >> 8) as u8, place as u8, host], 7080).into() }
 }
 
 fn chord(place: u16, base_bits: u8, others: &[u16]) -> Chord {

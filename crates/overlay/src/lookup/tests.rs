@@ -55,6 +55,51 @@ fn three_are_asked_at_once_and_the_nearest_first() {
 }
 
 #[test]
+fn liars_who_name_each_other_are_left_behind_by_a_resumed_search() {
+    let peers = sorted((0..60).map(contact).collect());
+    let (liars, honest) = (&peers[1..9], &peers[30..34]);
+    let seeds: Vec<Contact> = [&peers[20..21], honest].concat();
+    let mut lookup =
+        start(&seeds, Config { parallelism: 1, goal: Goal::Found(1), questions: 20, ..config() });
+    // The first asked is a liar: the nearest liars fill the shortlist, all answer, the search ends.
+    while let Some(ask) = lookup.poll_ask(Time::ZERO) {
+        if honest.contains(&ask.contact) {
+            break;
+        }
+        let lie = Route::Replicas { contacts: liars.to_vec(), includes_self: true };
+        lookup.handle_reply(Time::ZERO, &ask.contact.id, &lie, false);
+    }
+    assert!(lookup.is_finished() && lookup.outcome().unwrap().holders.is_empty());
+    lookup.resume(&peers[40..44]);
+    assert_eq!(asks(&mut lookup, Time::ZERO), honest[..1]);
+    let truth = Route::Toward(peers[..1].to_vec());
+    lookup.handle_reply(Time::ZERO, &honest[0].id, &truth, false);
+    assert_eq!(asks(&mut lookup, Time::ZERO), peers[..1]);
+    lookup.handle_reply(Time::ZERO, &peers[0].id, &NOTHING, true);
+    assert_eq!(lookup.outcome().unwrap().holders, peers[..1]);
+}
+
+#[test]
+fn a_resumed_search_asks_no_more_than_it_may() {
+    let peers = sorted((0..60).map(contact).collect());
+    let mut lookup = start(&peers[..8], Config { paths: 4, parallelism: 1, questions: 11, ..config() });
+    let mut asked = 0;
+    for resumed in [false, true] {
+        loop {
+            let round = asks(&mut lookup, Time::ZERO);
+            asked += round.len();
+            if round.is_empty() {
+                break;
+            }
+            round.iter().for_each(|c| assert!(lookup.handle_reply(Time::ZERO, &c.id, &NOTHING, false)));
+        }
+        assert!(lookup.is_finished());
+        assert_eq!(asked, if resumed { 11 } else { 8 });
+        lookup.resume(&peers);
+    }
+}
+
+#[test]
 fn the_first_that_has_it_ends_the_search() {
     let peers = sorted((0..20).map(contact).collect());
     let mut lookup = start(&peers[5..9], Config { goal: Goal::Found(1), ..config() });

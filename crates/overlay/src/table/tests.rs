@@ -4,8 +4,15 @@ use super::*;
 use proptest::prelude::*;
 use wire::HashAlgorithm;
 
-const SHAPE: Shape =
-    Shape { base_bits: 1, bucket: 4, spares: 2, near: 6, prefix_in_bucket: 2, prefix_in_table: 5 };
+const SHAPE: Shape = Shape {
+    base_bits: 1,
+    bucket: 4,
+    spares: 2,
+    near: 6,
+    prefix_in_bucket: 2,
+    prefix_in_table: 5,
+    wide_in_table: 3,
+};
 
 fn key(first: u8, n: u32) -> Key {
     let mut bytes =
@@ -130,27 +137,51 @@ fn one_network_cannot_fill_a_bucket_or_the_table() {
 }
 
 #[test]
-fn laboratories_and_meshes_know_no_prefix_limit() {
-    for exempt in [
-        "127.0.0.1",
-        "10.1.2.3",
-        "192.168.0.1",
-        "172.16.0.1",
-        "169.254.1.1",
-        "100.64.0.9",
-        "::1",
-        "fe80::1",
-        "fd00::1",
-        "::ffff:10.0.0.1",
-    ] {
-        assert_eq!(prefix(exempt.parse().unwrap()), None, "{exempt}");
+fn a_laboratory_knows_no_limit_and_a_mesh_only_one_by_host() {
+    for exempt in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+        assert_eq!(Networks::of(exempt.parse().unwrap()), None, "{exempt}");
     }
-    let of = |s: &str| prefix(s.parse().unwrap()).unwrap();
+    let of = |s: &str| Networks::of(s.parse().unwrap()).unwrap();
+    for (one, other) in [
+        ("10.1.2.3", "10.1.2.4"),
+        ("192.168.0.1", "192.168.0.2"),
+        ("172.16.0.1", "172.16.0.2"),
+        ("169.254.1.1", "169.254.1.2"),
+        ("100.64.0.9", "100.64.0.8"),
+        ("44.1.2.3", "44.1.2.4"),
+        ("fe80::1", "fe80::2"),
+        ("fd00::1", "fd00::2"),
+        ("::ffff:10.0.0.1", "::ffff:10.0.0.2"),
+    ] {
+        assert_ne!(of(one).small, of(other).small, "{one}");
+        assert_eq!(of(one).large, None, "{one}");
+    }
     assert_eq!(of("203.0.113.1"), of("203.0.113.254"));
-    assert_ne!(of("203.0.113.1"), of("203.0.114.1"));
+    assert_ne!(of("203.0.113.1").small, of("203.0.114.1").small);
+    assert_eq!(of("203.0.113.1").large, of("203.0.114.1").large);
+    assert_ne!(of("44.200.0.1").large, None, "sold, no longer the amateurs'");
     assert_eq!(of("203.0.113.1"), of("::ffff:203.0.113.9"));
-    assert_eq!(of("2001:db8:0:1200::1"), of("2001:db8:0:12ff::1"));
-    assert_ne!(of("2001:db8:0:1200::1"), of("2001:db8:0:1300::1"));
+    assert_eq!(of("2001:db8:7:1200::1"), of("2001:db8:7:ff::1"));
+    assert_ne!(of("2001:db8:7::1").small, of("2001:db8:8::1").small);
+    assert_eq!(of("2001:db8:7::1").large, of("2001:db8:8::1").large);
+}
+
+#[test]
+fn a_town_with_one_provider_finds_each_other_and_makes_room_when_others_come() {
+    let mut table = table();
+    let town = |n: u8| at(0x80 >> (n % 6), u32::from(n), &format!("203.0.{n}.1:1"));
+    for n in 0..10 {
+        assert_eq!(hear(&mut table, 1, town(n)), Admission::Added, "{n}");
+    }
+    let from_town = |table: &Table| {
+        let is_there = |p: &&Peer| p.contact.address.ip().to_string().starts_with("203.0.");
+        table.peers().filter(is_there).count()
+    };
+    for n in 0..20u8 {
+        hear(&mut table, 2, at(0x80 >> (n % 6), 100 + u32::from(n), &format!("11.{n}.0.1:1")));
+    }
+    assert_eq!(from_town(&table), 3);
+    assert_eq!(hear(&mut table, 3, town(11)), Admission::Refused);
 }
 
 #[test]

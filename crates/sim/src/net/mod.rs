@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use wire::{Rng, RngExt, Time};
 
+use crate::attack;
 use crate::chance::{Use, mix, seed, stream, unit};
 use crate::faults::Faults;
 use crate::scenario::{Model, Scenario};
@@ -102,6 +103,7 @@ impl Net {
     /// The public host of the peer with this number: its own, or that of the box before it.
     pub(crate) fn host(&mut self, peer: usize) -> Ipv4Addr {
         match &mut self.paths {
+            _ if attack::is_puppet(peer) => attack::host(peer),
             Paths::Asn(asn) => asn.host(peer),
             _ => host(peer),
         }
@@ -120,6 +122,9 @@ impl Net {
     /// The peer that has this public address, or stands behind the box that has it.
     pub(crate) fn peer_at(&self, address: &SocketAddr) -> Option<usize> {
         let SocketAddr::V4(v4) = address else { return None };
+        if let Some(puppet) = attack::puppet_at(*v4.ip()) {
+            return Some(puppet);
+        }
         let peer = match &self.paths {
             Paths::Asn(asn) => asn.peer(*v4.ip()),
             _ => u32::from(*v4.ip()).checked_sub(FIRST_HOST).map(|n| n as usize),

@@ -69,6 +69,9 @@ pub struct Report {
     /// How often each kind of fault did something: hit a peer, lost or changed a datagram.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub faults: BTreeMap<String, u64>,
+    /// What attackers came to, if there were any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attack: Option<crate::attack::Tally>,
     /// Spans of time with figures of their own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub phases: Vec<Phase>,

@@ -45,6 +45,7 @@ impl World<'_> {
         let rows = self.watch.rows.iter().filter_map(|row| row.consistency);
         let (sum, count) = rows.fold((0.0, 0), |(sum, count), share| (sum + share, count + 1));
         self.report.consistency = (count > 0).then(|| sum / f64::from(count));
+        self.sum_up_attack();
         self.sum_up_bytes();
         self.sum_up_phases();
         self.sum_up_conversations();
@@ -173,6 +174,12 @@ impl World<'_> {
                 lookups.issued,
                 bars.lookups * 100.0
             ));
+        }
+        let share = self.report.attack.as_ref().map_or(0.0, |a| a.entries_share);
+        if bars.attackers_in_tables > 0.0 && share > bars.attackers_in_tables {
+            let bar = bars.attackers_in_tables;
+            self.violations
+                .add(format!("{share:.4} of the entries of honest tables are attackers', above {bar}"));
         }
         let report = &self.report;
         let consistency = self.scenario.invariants.consistency;

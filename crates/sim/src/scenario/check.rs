@@ -53,8 +53,10 @@ impl Scenario {
             within(format!("phases[{n}].to_s"), phase.to_s, phase.from_s, 1e8)?;
             within(format!("phases[{n}].lookups"), phase.lookups, 0.0, 1.0)?;
         }
-        if !self.attackers.is_empty() {
-            return bad("attackers", "nobody attacks yet");
+        for (n, attackers) in self.attackers.iter().enumerate() {
+            if let Some((field, problem)) = attackers.mistake(self.nodes) {
+                return bad(format!("attackers[{n}].{field}"), problem);
+            }
         }
         if ![2, 4, 8, 16].contains(&self.base) {
             return bad("base", "choose 2, 4, 8 or 16");

@@ -114,8 +114,8 @@ pub struct Scenario {
     pub model_bytes: bool,
     /// Parameters and their values, for many runs in one; see [`crate::sweep`].
     pub sweep: Option<toml::Table>,
-    /// Who attacks. Not parsed yet: no attacker exists, and a scenario that names one is refused.
-    pub attackers: Vec<toml::Table>,
+    /// Who attacks.
+    pub attackers: Vec<crate::attack::Attackers>,
     /// The sessions of a trace, filled in by [`Scenario::with_trace`].
     #[serde(skip)]
     pub sessions: Vec<Session>,

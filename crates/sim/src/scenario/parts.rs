@@ -294,6 +294,8 @@ pub struct Bars {
     pub maintenance_bytes_per_s: f64,
     /// Most bytes per second a peer may send on average, whatever for, 0 for any.
     pub bytes_per_s: f64,
+    /// Largest share of attackers in the tables of honest peers at the end, 0 for any.
+    pub attackers_in_tables: f64,
     /// Slowest mean of lookups, 0 for any.
     pub lookup_mean_ms: f64,
     /// Slowest 95th percentile of lookups, 0 for any.
@@ -306,6 +308,7 @@ impl Default for Bars {
             lookups: 1.0,
             maintenance_bytes_per_s: 0.0,
             bytes_per_s: 0.0,
+            attackers_in_tables: 0.0,
             lookup_mean_ms: 0.0,
             lookup_p95_ms: 0.0,
         }

@@ -10,7 +10,7 @@ use node::{OpId, Outcome};
 use wire::{RngExt, Time};
 
 use super::DRAWS;
-use crate::chance::exponential;
+use crate::chance::{exponential, unit};
 use crate::queue::Happening;
 use crate::report::MAX_SPELT_OUT;
 use crate::world::{LookupLine, World};
@@ -64,21 +64,23 @@ impl World<'_> {
         self.touch(asker);
     }
 
-    /// A live peer that does not stand still.
+    /// A live, honest peer that does not stand still.
     pub(super) fn someone(&mut self) -> Option<usize> {
         if self.live.is_empty() {
             return None;
         }
         let peer = self.live[self.lookup_rng.random_range(0..self.live.len())];
-        (!self.is_frozen(peer)).then_some(peer)
+        (!self.is_frozen(peer) && !self.attack.is_attacker(peer)).then_some(peer)
     }
 
     /// A user who has been published for a while, and the peer that serves them.
     pub(super) fn someone_settled(&mut self) -> Option<(usize, String, Time)> {
         (0..DRAWS).find_map(|_| {
-            let owner = self.someone()?;
-            let users = self.peers[owner].users.len();
-            let user = &self.peers[owner].users[self.lookup_rng.random_range(0..users.max(1)).min(users)..];
+            let mark = if self.attack.is_on() { unit(self.lookup_rng.random()) } else { 1.0 };
+            let owner = self.attack.sought(mark).map_or_else(|| self.someone(), Some)?;
+            let users = self.peers.get(owner)?.users.len();
+            let user =
+                &self.peers.get(owner)?.users[self.lookup_rng.random_range(0..users.max(1)).min(users)..];
             let user = user.first()?;
             let published = user.published?;
             let settled = self.now.since(published) >= self.scenario.settle();
@@ -115,6 +117,10 @@ impl World<'_> {
         if !right && !owner_stays {
             lookups.abandoned += u64::from(measured);
             return;
+        }
+        let victim = self.attack.is_victim(pending.owner, &pending.aor);
+        if measured {
+            self.attack.tally.note(victim, right, &report);
         }
         let (at_s, ms) = (pending.since.as_micros() as f64 / 1e6, took.as_secs_f64() * 1e3);
         self.times.log.push(LookupLine { at_s: at_s as f32, ms: ms as f32, found: right });

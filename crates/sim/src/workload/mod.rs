@@ -54,6 +54,7 @@ impl World<'_> {
         if scenario.invariants.every_s > 0.0 {
             self.queue.push(at(scenario.invariants.every_s), Happening::Check);
         }
+        self.plan_attack();
         self.plan_lookup();
         let work = scenario.workload;
         self.plan_work(work.registrations_per_s, Happening::SignUp);
@@ -184,7 +185,7 @@ impl World<'_> {
         let now = self.now;
         for number in self.live.clone() {
             let peer = &self.peers[number];
-            if now.since(peer.started).as_secs_f64() < MAX_START_S {
+            if self.attack.is_attacker(number) || now.since(peer.started).as_secs_f64() < MAX_START_S {
                 continue;
             }
             if !peer.node.as_ref().is_some_and(|n| n.is_online()) {

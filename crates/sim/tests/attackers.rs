@@ -1,0 +1,67 @@
+//! Attackers in small networks; the bars are in `scenarios/`.
+
+use sim::{Report, Scenario};
+
+fn play(text: &str) -> Report {
+    sim::run(&text.parse::<Scenario>().unwrap(), &mut ())
+}
+
+fn share(report: &Report) -> f64 {
+    report.lookups.succeeded as f64 / report.lookups.issued.max(1) as f64
+}
+
+/// A hundred peers, a fifth of whom attack.
+fn fifth(kind: &str) -> Report {
+    play(&format!(
+        "nodes = 100\nduration_s = 240\nmeasure_from_s = 120\nlookups_per_s = 5\n\
+         [[attackers]]\nkind = '{kind}'\nshare = 0.2\n[bars]\nlookups = 0.0"
+    ))
+}
+
+#[test]
+fn a_fifth_of_the_peers_attacks_in_vain() {
+    for kind in ["dropper", "liar", "colluder", "poisoner"] {
+        let report = fifth(kind);
+        let attack = report.attack.clone().unwrap();
+        assert!(attack.attackers >= 10 && attack.twisted > 100, "{kind}: {attack:?}");
+        assert!(report.lookups.issued > 300, "{kind}: {:?}", report.lookups);
+        assert!(share(&report) >= 0.97, "{kind}: {:?}", report.lookups);
+        assert!(attack.messages_max <= 32, "{kind}: {attack:?}");
+    }
+}
+
+#[test]
+fn nobody_enters_a_table_who_was_only_mentioned() {
+    let text = "nodes = 40\nduration_s = 120\nlookups_per_s = 1\n[[attackers]]\nkind = 'poisoner'\nshare = 0.2\n\
+                [bars]\nlookups = 0.0";
+    let (report, honest) = (play(text), play("nodes = 40\nduration_s = 120"));
+    assert!(report.datagrams.lost_by["no such address"] > 0 && honest.datagrams.lost == 0);
+    // Poisoners themselves are in tables, and rightly: they answer. Those they invent are not.
+    let attack = report.attack.unwrap();
+    let own = attack.attackers as f64 / 40.0;
+    assert!(attack.entries_share < own + 0.1, "{attack:?}");
+}
+
+#[test]
+fn sybils_beside_a_name_raise_an_alarm_and_do_not_hide_it() {
+    let report = play(
+        "nodes = 150\nduration_s = 300\nmeasure_from_s = 150\nlookups_per_s = 4\n\
+         [[attackers]]\nkind = 'sybil'\ncount = 16\nat_s = 2\nagainst = 140\nsought = 0.5\n[bars]\nlookups = 0.0",
+    );
+    let attack = report.attack.unwrap();
+    assert!(attack.victim.issued > 100, "{attack:?}");
+    assert!(attack.victim.succeeded as f64 >= 0.95 * attack.victim.issued as f64, "{attack:?}");
+    assert!(attack.victim.publisher_alarms > 0, "{attack:?}");
+    assert!(attack.others.alarms as f64 <= 0.01 * attack.others.issued as f64, "{attack:?}");
+}
+
+#[test]
+fn a_prefix_gets_few_places_in_tables() {
+    let report = play(
+        "nodes = 100\nduration_s = 200\nlatency = { model = 'asn' }\n\
+         [[attackers]]\nkind = 'prefix'\ncount = 3000\nat_s = 5\nper_s = 100\n[bars]\nlookups = 0.0",
+    );
+    let attack = report.attack.unwrap();
+    assert!(attack.twisted > 10_000 && attack.attackers == 3_000, "{attack:?}");
+    assert!((0.0..=0.08).contains(&attack.entries_share), "{attack:?}");
+}
