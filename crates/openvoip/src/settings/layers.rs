@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use node::OverlayOption;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -97,6 +98,20 @@ impl Resolved {
     /// Whether somebody asked for this value.
     pub fn is_demanded(&self, key: &str) -> bool {
         self.origins.get(key).is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    /// What the node is told. It insists on the options of an overlay that the command line names, and
+    /// on those that a file changes: whoever keeps a whole template insists on nothing by that.
+    pub fn config(&self) -> node::Config {
+        let config = self.settings.config();
+        let defaults = node::OverlayOptions::default();
+        let meant = |option: &OverlayOption| match self.origins.get(&format!("overlay.{}", option.name())) {
+            Some(Origin::CommandLine) => true,
+            Some(Origin::File(..)) => config.overlay.difference(&defaults, &[*option]).is_some(),
+            Some(Origin::Default) | None => false,
+        };
+        let insist = OverlayOption::ALL.into_iter().filter(meant).collect();
+        node::Config { insist, ..config.clone() }
     }
 
     /// The settings by name, and the origin of each by its dotted key: `config show`.
