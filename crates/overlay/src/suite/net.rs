@@ -131,6 +131,8 @@ pub(crate) struct Net {
     asked: usize,
     /// Share of datagrams that get lost.
     pub(crate) loss: f64,
+    /// While set, peers with even and with odd numbers do not hear each other.
+    pub(crate) divided: bool,
     /// Bytes sent by everybody.
     pub(crate) bytes: u64,
     /// Messages sent by everybody.
@@ -156,6 +158,7 @@ impl Net {
             gets: 0,
             asked: 0,
             loss: 0.0,
+            divided: false,
             bytes: 0,
             messages: 0,
             found: 0,
@@ -329,10 +332,11 @@ impl Net {
         self.exchanges.insert(token, Exchange { from, to, body, lookup, sent });
         self.note(1, from, index(&to));
         let latency = Duration::from_millis(self.rng.random_range(10..60));
+        let deaf = self.divided && from % 2 != index(&to) % 2;
         for after in SENDS {
             self.bytes += size;
             self.messages += 1;
-            if self.rng.random_bool(self.loss) || !self.lives(index(&to)) {
+            if self.rng.random_bool(self.loss) || deaf || !self.lives(index(&to)) {
                 continue;
             }
             self.bytes += answer;
