@@ -14,6 +14,10 @@ pub const INITIAL_RTO: Duration = Duration::from_millis(500);
 /// Never less: a busy peer on a small board may take this long to answer at all.
 pub const MIN_RTO: Duration = Duration::from_millis(100);
 
+/// The least patience with a hop that another one could replace. Asking somebody beside costs one
+/// message, so it may be the time in which a loaded machine answers, and not what an idle one might need.
+pub const MIN_PATIENCE: Duration = Duration::from_millis(20);
+
 /// Never more: a person is waiting.
 pub const MAX_RTO: Duration = Duration::from_secs(2);
 
@@ -41,6 +45,8 @@ impl Estimate {
 #[derive(Debug, Default)]
 pub struct RoundTrips {
     estimates: AddressBook<Estimate>,
+    /// Over all addresses, in microseconds: what to expect of one never measured.
+    typical: Option<(u32, u32)>,
 }
 
 impl RoundTrips {
@@ -48,10 +54,13 @@ impl RoundTrips {
     pub fn measured(&mut self, now: Time, address: SocketAddr, rtt: Duration) {
         let rtt = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX);
         let last = Tenths::of(now);
+        let part = |old: u32, weight: u64, new: u32, of: u64| {
+            ((u64::from(old) * weight + u64::from(new)) / of) as u32
+        };
+        let (mean, deviation) = self.typical.unwrap_or((rtt, rtt / 2));
+        // Slower than for one address (RFC 6298 section 2.3), so that it speaks of many.
+        self.typical = Some((part(mean, 31, rtt, 32), part(deviation, 15, mean.abs_diff(rtt), 16)));
         if let Some(e) = self.estimates.get_mut(&address) {
-            let part = |old: u32, weight: u64, new: u32, of: u64| {
-                ((u64::from(old) * weight + u64::from(new)) / of) as u32
-            };
             e.variation = part(e.variation, 3, e.smoothed.abs_diff(rtt), 4);
             e.smoothed = part(e.smoothed, 7, rtt, 8);
             e.last = last;
@@ -76,6 +85,26 @@ impl RoundTrips {
         (e.smoothed() + Duration::from_micros(e.variation.into()) * 4).clamp(MIN_RTO, MAX_RTO)
     }
 
+    /// How long to wait for `address` where another one can be asked beside: as RFC 6298 reckons, with
+    /// a lower floor; for an address never measured, as the others let expect.
+    pub fn patience(&self, address: SocketAddr) -> Duration {
+        let (mean, deviation) = match self.estimates.get(&address) {
+            Some(e) => (e.smoothed(), Duration::from_micros(e.variation.into())),
+            None => match self.typical {
+                Some((mean, deviation)) => {
+                    (Duration::from_micros(mean.into()), Duration::from_micros(deviation.into()))
+                }
+                None => return INITIAL_RTO,
+            },
+        };
+        (mean + deviation * 4).clamp(MIN_PATIENCE, INITIAL_RTO)
+    }
+
+    /// The round trip of most addresses, if any was measured.
+    pub fn typical(&self) -> Option<Duration> {
+        self.typical.map(|(mean, _)| Duration::from_micros(mean.into()))
+    }
+
     /// Every address measured, its round trip and when.
     pub fn iter(&self) -> impl Iterator<Item = (SocketAddr, Duration, Time)> + '_ {
         self.estimates.iter().map(|(a, e)| (a, e.smoothed(), e.last.time()))
@@ -98,6 +127,22 @@ mod tests {
         assert_eq!(trips.rto(peer), MIN_RTO);
         trips.measured(Time::ZERO, peer, Duration::from_millis(480));
         assert!(trips.rto(peer) > Duration::from_millis(400));
+    }
+
+    #[test]
+    fn an_address_never_measured_is_given_the_time_that_others_take() {
+        let mut trips = RoundTrips::default();
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(trips.patience(address(9)), INITIAL_RTO);
+        for port in 1..80 {
+            trips.measured(Time::ZERO, address(port), Duration::from_micros(300));
+        }
+        assert_eq!(trips.patience(address(200)), MIN_PATIENCE);
+        for port in 1..200 {
+            trips.measured(Time::ZERO, address(port), Duration::from_millis(60));
+        }
+        let patience = trips.patience(address(200));
+        assert!((Duration::from_millis(60)..Duration::from_millis(120)).contains(&patience), "{patience:?}");
     }
 
     #[test]

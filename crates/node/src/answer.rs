@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::Route;
+use overlay::{Evidence, Route};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
     Builder, Code, Header, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
@@ -14,7 +14,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, NodeId, Time};
 
-use crate::membership::PEER_INFO_LEN;
+use crate::membership::SHORT_LEN;
 use crate::node::Node;
 use crate::request::Purpose;
 use crate::search::{WIDTH, push_table};
@@ -47,8 +47,15 @@ impl Node {
     }
 
     fn mention_sender(&mut self, now: Time, remote: SocketAddr, header: &Header) {
-        if let (true, Some(id)) = (header.from_peer, header.source) {
-            self.mention(now, Contact { id, address: remote });
+        let (true, Some(id)) = (header.from_peer, header.source) else { return };
+        // Any traffic keeps an entry alive, so that two who know each other ask once and not twice. That
+        // an unsigned request may be forged makes no entry, and saves none that fails to answer.
+        let contact = Contact { id, address: remote };
+        let known = self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
+        if known && self.link.proofs.is_proven(now, remote) && self.is_at(id, remote) {
+            self.learn(now, contact, Evidence::Alive { rtt: None });
+        } else {
+            self.mention(now, contact);
         }
     }
 
@@ -84,6 +91,10 @@ impl Node {
         let mut header = message.header.answer(code, self.node_id().unwrap_or_else(nobody));
         header.from_peer = !self.is_client();
         header.ttl = message.header.ttl;
+        if crate::forward::origin_of(message).is_some() {
+            // Its answer may have to be as short as its request, and the transaction-ID names both.
+            (header.source, header.responder) = (None, None);
+        }
         if let Some(standing) = &self.standing {
             header.overlay = standing.tag;
         }
@@ -106,6 +117,7 @@ impl Node {
         }
         let mut header = message.header.answer(Code::PROOF_REQUIRED, NodeId(self.hash().digest(b"")));
         (header.source, header.responder) = (None, None);
+        header.ttl = message.header.ttl;
         let cookie = Object::Cookie(self.link.proofs.cookie(now, remote));
         let bytes = Builder::new(&header).with(&cookie).finish();
         self.send_peer(now, message.header.message, remote, bytes);
@@ -306,7 +318,7 @@ impl Node {
         purpose: Purpose,
     ) {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        let fits = holders.len().min((MAX_VALUE - record.value.len()) / PEER_INFO_LEN);
+        let fits = holders.len().min((MAX_VALUE - record.value.len()) / SHORT_LEN);
         let others = Object::NeighborTable(PeerList::Contacts(&holders[..fits]));
         let objects = [Object::Resource(record), Object::Expires(seconds), others];
         let objects = &objects[..2 + usize::from(fits > 0)];

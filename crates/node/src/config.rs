@@ -111,9 +111,9 @@ pub struct Config {
     pub sip: SocketAddr,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
-    /// Seconds after which a stored record of ours ends if not refreshed.
+    /// The longest that a stored record of ours lives without being refreshed.
     pub record_lifetime: Duration,
-    /// How often own records are refreshed at their holders.
+    /// The longest time between two refreshes of own records; churn shortens it.
     pub refresh_interval: Duration,
     /// Ceiling of maintenance traffic, sent bytes per second with IP and UDP headers.
     pub budget_bytes_per_s: u32,
@@ -142,9 +142,10 @@ impl Default for Config {
             sip: SocketAddr::new(loopback, 5060),
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
-            record_lifetime: Duration::from_secs(2_400),
-            // A republish every 30 to 60 s, as in 2008, would eat the whole budget.
-            refresh_interval: Duration::from_secs(600),
+            record_lifetime: Duration::from_secs(7_200),
+            // A republish every 30 to 60 s, as in 2008, would eat the whole budget. Where nobody leaves,
+            // half an hour does: two records with five holders each cost a byte a second.
+            refresh_interval: Duration::from_secs(1_800),
             budget_bytes_per_s: 500,
             budget_burst_bytes: 60_000,
             // A person waits about three seconds for the first sign of life.

@@ -17,7 +17,7 @@ use crate::node::{Alarm, Node};
 use crate::publish::What;
 use crate::report::{
     Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PingReport, Probes, Rates, Status,
-    TableRow, UserStatus,
+    TableRow, Upkeep, UserStatus,
 };
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
@@ -122,6 +122,13 @@ impl Node {
             budget: Budget {
                 used_bytes_per_s: maintenance,
                 ceiling_bytes_per_s: self.config.budget_bytes_per_s.into(),
+                shedding: self.ledger.is_shedding(now),
+            },
+            upkeep: Upkeep {
+                session_s: self.churn().session().as_secs_f64(),
+                stretch: self.churn().stretch(),
+                refresh_s: self.refresh_interval().as_secs_f64(),
+                repair_s: self.repair_interval().as_secs_f64(),
             },
             rss_bytes: 0,
             uptime_ms: now.since(self.started).as_millis() as u64,
@@ -236,16 +243,12 @@ impl Node {
             .collect()
     }
 
-    /// How many peers the overlay has, judged by how close our neighbours stand: the nearest `n` of
-    /// `N` evenly spread peers lie within `n/N` of the space.
+    /// How many peers the overlay has, judged by how close our neighbours stand to us, and those found
+    /// nearest in searches of ours to other places.
     pub fn size_estimate(&self) -> u64 {
         let Some(standing) = &self.standing else { return 0 };
-        let neighbors = standing.table.neighbors();
-        let Some(farthest) = neighbors.last() else { return 1 };
-        let shared = standing.id.key().common_prefix(farthest.id.key());
-        let estimate = (neighbors.len() as u64).saturating_mul(1 << shared.min(50));
-        // A table smaller than its neighbour list knows everybody.
-        if standing.table.len() <= neighbors.len() { neighbors.len() as u64 + 1 } else { estimate.max(1) }
+        let own = standing.id.key();
+        self.membership.size.estimate(own, &standing.table.neighbors(), standing.table.len())
     }
 
     // ---- questions to others -------------------------------------------------------------------
@@ -395,7 +398,7 @@ impl Node {
         ];
         for (near, contacts) in tables {
             let rest = contacts.get(usize::from(options.offset)..).unwrap_or_default();
-            let fits = builder.room().saturating_sub(5) / PEER_INFO_LEN;
+            let fits = builder.room().saturating_sub(5) / crate::membership::SHORT_LEN;
             let list = PeerList::Contacts(&rest[..rest.len().min(fits)]);
             builder.push(&if near { Object::NeighborTable(list) } else { Object::RoutingTable(list) });
         }
@@ -494,9 +497,6 @@ impl Node {
         probes.last_time = Some(unix);
     }
 }
-
-/// Room one short Peer-Info takes in the worst case.
-const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
 
 fn request_options(message: &Message<'_>) -> RequestOptions {
     message

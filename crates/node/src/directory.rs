@@ -6,9 +6,10 @@
 //! resolving a name takes two lookups: the device list, then each device's contact record.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use wire::p2pp::{Code, Kind};
-use wire::{Contact, HashAlgorithm, Key, NodeId, ResourceId, Time};
+use wire::p2pp::{Code, Kind, Record};
+use wire::{Contact, HashAlgorithm, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::config::{Config, Identity};
 use crate::event::{OpId, Outcome};
@@ -43,6 +44,32 @@ struct Resolution {
 pub(crate) struct Directory {
     running: BTreeMap<u64, Resolution>,
     next: u64,
+    /// Whose record was found last at a place, and which.
+    known: BTreeMap<Key, (PublicKey, u64)>,
+}
+
+impl Directory {
+    /// Places remembered; beyond it one of them is forgotten.
+    const MAX_KNOWN: usize = 512;
+
+    /// Notes what was found at a place.
+    pub(crate) fn remember(&mut self, place: Key, record: &Record) {
+        if self.known.len() >= Self::MAX_KNOWN && !self.known.contains_key(&place) {
+            self.known.pop_first();
+        }
+        let known = self.known.entry(place).or_insert((record.owner, record.sequence));
+        if known.0 != record.owner || known.1 < record.sequence {
+            *known = (record.owner, record.sequence);
+        }
+    }
+
+    /// Whether what a search found calls for another look along disjoint paths: nothing, another owner's
+    /// record than last time, or an older one. (Records are signed, and those that are not are nothing.)
+    pub(crate) fn suspicious(&self, place: &Key, records: &[(Record, Duration)]) -> bool {
+        let known = self.known.get(place);
+        let as_known = |r: &Record| known.is_none_or(|(owner, seq)| r.owner == *owner && r.sequence >= *seq);
+        !records.iter().any(|(record, _)| as_known(record))
+    }
 }
 
 /// What resolving a name came to.
@@ -269,6 +296,33 @@ pub(crate) fn home_of(identity: &Identity, config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_an_older_record_and_another_owners_are_suspicious() {
+        let key = |n| wire::KeyPair::from_seed(wire::Seed::from_number(n)).public();
+        let place = ResourceId(HashAlgorithm::Sha256.digest(b"alice@lan"));
+        let record = |owner, sequence| Record {
+            resource: place,
+            kind: Kind::USER,
+            owner,
+            sequence,
+            created: wire::UnixTime(0),
+            lifetime: 60,
+            tombstone: false,
+            value: Vec::new(),
+            signature: [0; wire::KeyPair::SIGNATURE_LEN],
+        };
+        let mut directory = Directory::default();
+        let suspicious =
+            |directory: &Directory, found: &[(Record, Duration)]| directory.suspicious(place.key(), found);
+        let lifetime = Duration::from_secs(60);
+        assert!(suspicious(&directory, &[]));
+        assert!(!suspicious(&directory, &[(record(key(1), 7), lifetime)]));
+        directory.remember(*place.key(), &record(key(1), 7));
+        assert!(!suspicious(&directory, &[(record(key(1), 8), lifetime)]));
+        assert!(suspicious(&directory, &[(record(key(1), 6), lifetime)]));
+        assert!(suspicious(&directory, &[(record(key(2), 9), lifetime)]));
+    }
 
     #[test]
     fn names_have_one_form_however_they_are_typed() {

@@ -184,6 +184,12 @@ impl Ledger {
         self.tokens <= 0.0
     }
 
+    /// Whether upkeep would have to wait at this moment.
+    pub fn is_shedding(&self, now: Time) -> bool {
+        let earned = now.since(self.tokens_at).as_secs_f64() * self.ceiling;
+        self.tokens + earned <= 0.0 && self.reserve + earned * UPKEEP_SHARE <= 0.0
+    }
+
     /// When upkeep may spend again.
     pub fn may_maintain_at(&self, now: Time) -> Time {
         let ceiling = self.ceiling.max(1.0);
@@ -273,9 +279,10 @@ mod tests {
         assert!(ledger.may_maintain(Time::ZERO));
         ledger.spend_upkeep(400);
         ledger.sent(Time::ZERO, Function::Table, &peer(), 1_472);
-        assert!(!ledger.may_maintain(Time::ZERO));
+        assert!(!ledger.may_maintain(Time::ZERO) && ledger.is_shedding(Time::ZERO));
         let again = ledger.may_maintain_at(Time::ZERO);
-        assert!(ledger.may_maintain(again + Duration::from_millis(10)));
+        let later = again + Duration::from_millis(10);
+        assert!(!ledger.is_shedding(later) && ledger.may_maintain(later));
         assert!(again >= Time::from_millis(1_000));
     }
 

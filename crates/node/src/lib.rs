@@ -42,6 +42,7 @@ mod inspect;
 pub mod ledger;
 mod locals;
 mod membership;
+mod merge;
 mod node;
 pub mod operator;
 mod phones;

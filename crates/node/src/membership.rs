@@ -55,6 +55,10 @@ pub(crate) struct Membership {
     offline: Option<String>,
     leaving: bool,
     values: Vec<KeptValue>,
+    /// Peers that may come back.
+    pub(crate) lost: crate::merge::Lost,
+    /// What searches say about the number of peers.
+    pub(crate) size: overlay::Size,
 }
 
 impl Membership {
@@ -71,6 +75,8 @@ impl Membership {
             offline: None,
             leaving: false,
             values: saved.values.clone(),
+            lost: crate::merge::Lost::default(),
+            size: overlay::Size::default(),
         }
     }
 
@@ -318,9 +324,9 @@ impl Node {
         self.emit(Event::Online);
         self.announce(now);
         for kept in std::mem::take(&mut self.membership.values) {
-            self.put(now, &kept.key, &kept.value, Some(Duration::from_secs(kept.ttl_s)));
+            self.put(now, &kept.key, &kept.value, (kept.ttl_s > 0).then(|| Duration::from_secs(kept.ttl_s)));
         }
-        let repair = self.jitter(Duration::from_secs(300), 0.5, 1.5);
+        let repair = self.jitter(self.repair_interval() / 2, 0.5, 1.5);
         self.timers.set(Alarm::Repair, now + repair);
         self.timers.set(Alarm::Role, now + Duration::from_secs(20));
         if let Some(interval) = self.config.probe_interval {
@@ -371,7 +377,24 @@ impl Node {
         // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
+            self.repair_after(now, &source);
         }
+    }
+
+    /// A peer did not answer, or another one does at its address.
+    pub(crate) fn peer_failed(&mut self, now: Time, id: &NodeId, address: SocketAddr) {
+        let Some(standing) = &mut self.standing else { return };
+        let known = standing.table.contains(id);
+        standing.table.handle_failure(now, id);
+        if known && !standing.table.contains(id) {
+            self.remember_lost(now, Contact { id: *id, address });
+        }
+        self.repair_after(now, id);
+    }
+
+    /// How fast peers leave, as this peer has seen it.
+    pub fn churn(&self) -> overlay::Churn {
+        self.standing.as_ref().map(|s| s.table.churn()).unwrap_or_default()
     }
 
     /// What we say about ourselves in a Join.
@@ -422,8 +445,13 @@ impl Node {
     }
 
     pub(crate) fn mention(&mut self, now: Time, contact: Contact) {
+        self.learn(now, contact, Evidence::Mentioned);
+    }
+
+    /// Tells the overlay what was seen of another peer.
+    pub(crate) fn learn(&mut self, now: Time, contact: Contact, evidence: Evidence) {
         if let Some(standing) = self.standing.as_mut().filter(|s| s.id != contact.id) {
-            standing.table.handle_peer(now, contact, Evidence::Mentioned);
+            standing.table.handle_peer(now, contact, evidence);
         }
     }
 
@@ -435,6 +463,7 @@ impl Node {
                 continue;
             }
             self.welcome(now, newcomer);
+            self.welcome_back(now, &newcomer);
             // Who founded the overlay asked nobody on the way in: the first to come tell where it is seen.
             if self.link.mapped.address().is_none() {
                 self.ask_bootstrap(now, newcomer.address);
@@ -529,7 +558,7 @@ impl Node {
         let options = options_to_wire(&standing.options);
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
         builder.push(&Object::P2pOptions(options)).push(&Object::ObservedAddress(remote));
-        let fits = peers.len().min(builder.room().saturating_sub(8) / PEER_INFO_LEN);
+        let fits = peers.len().min(builder.room().saturating_sub(8) / SHORT_LEN);
         builder.push(&Object::RoutingTable(PeerList::Contacts(&peers[..fits])));
         self.respond(now, remote, message, builder);
     }
@@ -593,8 +622,8 @@ const MOST_RUMORS: usize = 8;
 /// Neighbours named in such a request, as many as fit a datagram with room for a cookie.
 const NEIGHBORS_GIVEN: usize = 14;
 
-/// Room one short Peer-Info with a 256-bit identity and an IPv6 address takes.
-pub(crate) const PEER_INFO_LEN: usize = 4 + (4 + 32) + (4 + 8 + 2 + 16);
+/// Room that the short entry of a peer with a 256-bit identity and an IPv6 address takes in a list.
+pub(crate) const SHORT_LEN: usize = 1 + 32 + 2 + 16;
 
 /// Every peer a message names in a table.
 pub(crate) fn contacts_in(message: &Message<'_>) -> Vec<Contact> {

@@ -29,7 +29,7 @@ use crate::membership::Membership;
 use crate::operator::Operators;
 use crate::phones::LazyPhones;
 use crate::publish::Publications;
-use crate::request::Purpose;
+use crate::request::{Doubts, Purpose};
 use crate::role::Roles;
 use crate::search::{SearchId, Searches};
 use crate::storage::Storage;
@@ -51,10 +51,14 @@ pub(crate) enum Alarm {
     Upkeep,
     /// A search has taken too long.
     Search(SearchId),
+    /// A recursive search takes longer than usual: send another copy beside.
+    Hedge(SearchId),
     /// Publish, refresh or retry a record of ours.
     Publication(u64),
     /// See that what we hold is held by the right peers.
     Repair,
+    /// Ask lost peers whether they are back.
+    Merge,
     /// Expire records, and other housekeeping.
     Housekeeping,
     /// Look up a random key.
@@ -106,6 +110,7 @@ pub struct Node {
     pub(crate) phones: LazyPhones,
     pub(crate) diagnostics: Diagnostics,
     pub(crate) operators: Operators,
+    pub(crate) doubts: Doubts,
     pub(crate) forwards: BTreeMap<ServerKey, Box<crate::forward::Forwarding>>,
     pub(crate) events: VecDeque<Event>,
     transmits: VecDeque<Transmit>,
@@ -142,6 +147,7 @@ impl Node {
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
             diagnostics: Diagnostics::default(),
             operators: Operators::new(&saved),
+            doubts: Doubts::default(),
             forwards: BTreeMap::new(),
             events: VecDeque::new(),
             transmits: VecDeque::new(),
@@ -341,10 +347,7 @@ impl Node {
             Class::Request => self.handle_request(now, remote, &message),
             Class::Indication => self.handle_indication(now, remote, &message),
             Class::Response | Class::ResponseAck => self.handle_response(now, remote, &message),
-            Class::RequestReceived => {
-                self.prove_by_answer(now, remote, header.transaction);
-                self.transactions.acknowledged(header.transaction, remote);
-            }
+            Class::RequestReceived => self.handle_acknowledgement(now, remote, header.transaction),
             Class::ResponseReceived => {
                 if let Some(source) = header.source {
                     self.transactions.answer_received(&(source, header.transaction), remote);
@@ -397,8 +400,10 @@ impl Node {
             Alarm::Join => self.send_joins(now),
             Alarm::Upkeep => {}
             Alarm::Search(search) => self.handle_search_deadline(now, search),
+            Alarm::Hedge(search) => self.handle_search_hedge(now, search),
             Alarm::Publication(id) => self.handle_publication_due(now, id),
             Alarm::Repair => self.repair(now),
+            Alarm::Merge => self.look_for_lost(now),
             Alarm::Housekeeping => self.housekeeping(now),
             Alarm::Probe => self.probe(now),
             Alarm::Liveness => self.check_liveness(now),

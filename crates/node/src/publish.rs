@@ -1,9 +1,10 @@
 //! Our own records in the overlay: placing, refreshing, reading back.
 //!
 //! Placing a record means finding the peers nearest to its place and giving each a copy. Refreshing
-//! it costs a digest instead of a copy, 54 bytes; only a holder that lost it gets it anew. Every
-//! third refresh looks for the nearest peers again, since the overlay changes. Between refreshes the
-//! holders see to it themselves that the right peers hold a record: see `replicate.rs`.
+//! it costs a digest instead of a copy, 54 bytes; only a holder that lost it gets it anew. How often
+//! follows from the measured churn, and so does how long a record outlives its owner. When several
+//! holders are gone, and otherwise rarely, the nearest peers are looked for again. Between refreshes
+//! the holders see to it themselves that the right peers hold a record: see `replicate.rs`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,8 +23,18 @@ use crate::storage::Devices;
 /// Most records one peer publishes: its own, its users', and those of its console and applications.
 const MAX_PUBLICATIONS: usize = 256;
 
-/// A fresh search for the nearest peers every so many refreshes.
-const REPLACE_EVERY: u32 = 3;
+/// A fresh search for the nearest peers at least every so many refreshes: holders tell each other of
+/// newcomers, so this only mends what went wrong there.
+const REPLACE_EVERY: u32 = 12;
+
+/// A fresh search at the next refresh once so many holders did not answer.
+const REPLACE_LOST: usize = 2;
+
+/// The time between two refreshes where sessions last an hour, and the shortest anywhere.
+const REFRESH: (Duration, Duration) = (Duration::from_secs(600), Duration::from_secs(60));
+
+/// A record lives for so many refreshes: three may be lost before it ends.
+const REFRESHES_OF_A_LIFE: u32 = 4;
 
 /// Pause before a failed publication is tried again, doubled up to the refresh interval.
 const RETRY: Duration = Duration::from_secs(5);
@@ -62,13 +73,16 @@ pub(crate) struct Publication {
     pub(crate) verified: bool,
     pub(crate) taken: bool,
     value: Vec<u8>,
-    lifetime: Duration,
+    /// How long holders may keep it unrefreshed, where its publisher said so.
+    ttl: Option<Duration>,
     remove: bool,
     pending: usize,
     accepted: usize,
     refused: Option<Code>,
     refreshes: u32,
     failures: u32,
+    /// Holders that fell silent since the record was placed.
+    lost: usize,
     read_backs: usize,
     op: Option<OpId>,
 }
@@ -89,7 +103,8 @@ impl Publications {
     pub(crate) fn kept_values(&self) -> Vec<KeptValue> {
         let kept = |p: &Publication| match &p.what {
             What::Data(key) if !p.remove => {
-                Some(KeptValue { key: key.clone(), value: p.value.clone(), ttl_s: p.lifetime.as_secs() })
+                let ttl_s = p.ttl.map_or(0, |ttl| ttl.as_secs());
+                Some(KeptValue { key: key.clone(), value: p.value.clone(), ttl_s })
             }
             _ => None,
         };
@@ -190,13 +205,14 @@ impl Node {
             verified: false,
             taken: false,
             value,
-            lifetime: ttl.unwrap_or(self.config.record_lifetime),
+            ttl,
             remove: false,
             pending: 0,
             accepted: 0,
             refused: None,
             refreshes: 0,
             failures: 0,
+            lost: 0,
             read_backs: 0,
             op,
         };
@@ -234,7 +250,8 @@ impl Node {
             return self.check_published(now, id);
         }
         let known = publication.verified && !publication.holders.is_empty();
-        let replace = publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1;
+        let replace =
+            publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1 || publication.lost >= REPLACE_LOST;
         publication.refreshes += 1;
         if known && !replace && !self.addresses_changed(id) {
             return self.refresh(now, id);
@@ -323,7 +340,8 @@ impl Node {
         let last = publication.record.as_ref().map_or(0, |r| r.sequence).max(seen);
         let same = publication.record.as_ref().is_some_and(|r| r.value == value && r.sequence >= seen);
         if !same {
-            let lifetime = u32::try_from(publication.lifetime.as_secs()).unwrap_or(u32::MAX);
+            let longest = publication.ttl.unwrap_or(self.config.record_lifetime);
+            let lifetime = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
             let sequence = unix.0.max(last + 1);
             publication.record = Some(Record::sign(&keys, place, kind, sequence, unix, lifetime, value));
         }
@@ -346,11 +364,11 @@ impl Node {
 
     /// The nearest peers are known: give each a copy, ourselves included where we are among them.
     pub(crate) fn handle_place_found(&mut self, now: Time, id: u64, closest: Vec<Contact>) {
-        let replicas = self.replicas();
+        let (replicas, lifetime) = (self.replicas(), self.lifetime_of(id));
         let is_peer = !self.is_client();
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
-        let lifetime = publication.lifetime;
+        publication.lost = 0;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
         let own = standing.table.rank(&place, &standing.id);
@@ -402,7 +420,9 @@ impl Node {
     /// A holder did not answer.
     pub(crate) fn handle_holder_silence(&mut self, now: Time, id: u64, remote: SocketAddr) {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let before = publication.holders.len();
         publication.holders.retain(|h| h.address != remote);
+        publication.lost += before - publication.holders.len();
         if publication.stage == Stage::Storing {
             self.one_answer_less(now, id);
         }
@@ -450,7 +470,7 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.failures += 1;
         publication.verified = false;
-        let pause = (RETRY * (1 << publication.failures.min(7))).min(self.config.refresh_interval);
+        let pause = RETRY * (1 << publication.failures.min(7));
         let pause = self.jitter(pause, 0.75, 1.25);
         self.timers.set(Alarm::Publication(id), now + pause);
     }
@@ -469,7 +489,7 @@ impl Node {
     }
 
     pub(crate) fn handle_read_back(&mut self, now: Time, id: u64, findings: &Findings) {
-        let interval = self.config.refresh_interval;
+        let refresh = self.refresh_wait(id);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.stage = Stage::Idle;
         let sequence = publication.record.as_ref().map(|r| r.sequence);
@@ -480,7 +500,6 @@ impl Node {
         publication.taken = false;
         publication.failures = 0;
         let what = publication.what.clone();
-        let refresh = interval.min(publication.lifetime / 2);
         let again = READ_BACK_AGAIN.get(publication.read_backs).copied().unwrap_or(refresh).min(refresh);
         publication.read_backs += 1;
         let again = self.jitter(again, 0.8, 1.2);
@@ -490,11 +509,27 @@ impl Node {
         }
     }
 
+    /// How often records of ours are refreshed, as the churn asks.
+    pub(crate) fn refresh_interval(&self) -> Duration {
+        let longest = self.config.refresh_interval;
+        self.churn().tuned(REFRESH.0, REFRESH.1.min(longest), longest)
+    }
+
+    /// How long holders may keep a record of ours unrefreshed.
+    fn lifetime_of(&self, id: u64) -> Duration {
+        let ttl = self.publications.all.get(&id).and_then(|p| p.ttl);
+        ttl.unwrap_or((self.refresh_interval() * REFRESHES_OF_A_LIFE).min(self.config.record_lifetime))
+    }
+
+    fn refresh_wait(&self, id: u64) -> Duration {
+        self.refresh_interval().min(self.lifetime_of(id) / 2)
+    }
+
     /// Extends the life of our record at its holders by naming it.
     fn refresh(&mut self, now: Time, id: u64) {
         let Some(publication) = self.publications.all.get(&id) else { return };
         let Some(record) = &publication.record else { return };
-        let (summary, lifetime) = (record.as_ref().summary(), publication.lifetime);
+        let (summary, lifetime) = (record.as_ref().summary(), self.lifetime_of(id));
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         self.storage.refresh(now, &summary, lifetime);
         let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
@@ -502,8 +537,7 @@ impl Node {
             let to = (holder.address, Some(holder.id));
             self.ask(now, to, MessageType::Refresh, &objects, Purpose::Refresh(id));
         }
-        let interval = self.config.refresh_interval.min(lifetime / 2);
-        let next = self.jitter(interval, 0.8, 1.2);
+        let next = self.jitter(self.refresh_wait(id), 0.8, 1.2);
         self.timers.set(Alarm::Publication(id), now + next);
     }
 
@@ -522,7 +556,7 @@ impl Node {
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
             return;
         };
-        let lifetime = publication.lifetime;
+        let lifetime = self.lifetime_of(id);
         let contact = Contact { id: holder, address: remote };
         // Not counted as a new holder: it is one.
         let purpose = Purpose::Replicate(record.as_ref().summary());

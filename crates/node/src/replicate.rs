@@ -5,7 +5,8 @@
 //! does not know to hold it, it offers the record by its digest (Refresh), and sends it to those who
 //! lack it (Replicate). Of the known holders only the nearest does so, and it tells the new holder
 //! of the others, so that a record costs one offer for each peer that comes, not one from each
-//! holder. That happens when a record arrives, when a peer enters our table, and every ten minutes.
+//! holder. That happens when a record arrives, when a peer enters our table, soon after a holder was
+//! lost, and as often as the churn asks.
 //!
 //! A peer too far off by now to be a holder still has the record; while it knows of no nearer holder,
 //! it acts as one. So records follow while the overlay grows around them.
@@ -20,8 +21,18 @@ use crate::node::{Alarm, Node};
 use crate::request::Purpose;
 use crate::storage::Stored;
 
-/// How often what we hold is compared with who should hold it.
-const REPAIR_INTERVAL: Duration = Duration::from_secs(600);
+/// How often what we hold is compared with who should hold it: where sessions last an hour, and the
+/// shortest and longest time anywhere.
+const REPAIR: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(60), Duration::from_secs(3_600)];
+
+/// A copy known to be elsewhere is believed for this long, with the same three: two refreshes by its
+/// owner, and some.
+const TRUST: [Duration; 3] =
+    [Duration::from_secs(1_500), Duration::from_secs(150), Duration::from_secs(4_500)];
+
+/// How soon after the loss of a holder its place is filled: long enough for others that fell with it
+/// to be missed too.
+const REPAIR_SOON: Duration = Duration::from_secs(20);
 
 /// A record to be offered to a peer, and how long it lives yet.
 type Offer = (RecordSummary, Duration, Contact);
@@ -31,13 +42,32 @@ impl Node {
     fn lacking(&self, now: Time, stored: &Stored) -> Vec<Contact> {
         let Some(standing) = &self.standing else { return Vec::new() };
         let place = stored.record.resource.key();
+        let since = now.saturating_sub(self.holder_trust());
         let own = standing.table.rank(place, &standing.id);
         let tells = |id: &NodeId| standing.table.rank(place, id) < own && standing.table.contains(id);
-        if stored.known_holders(now).any(tells) {
+        if stored.known_holders(since).any(tells) {
             return Vec::new();
         }
         let route = standing.table.route(place, self.replicas());
-        route.contacts().iter().copied().filter(|c| !stored.is_held_by(now, &c.id)).collect()
+        route.contacts().iter().copied().filter(|c| !stored.is_held_by(since, &c.id)).collect()
+    }
+
+    /// The time between two comparisons, as the churn asks.
+    pub(crate) fn repair_interval(&self) -> Duration {
+        self.churn().tuned(REPAIR[0], REPAIR[1], REPAIR[2])
+    }
+
+    /// How long a copy elsewhere is believed in, as the churn asks.
+    pub(crate) fn holder_trust(&self) -> Duration {
+        self.churn().tuned(TRUST[0], TRUST[1], TRUST[2])
+    }
+
+    /// A peer is gone. Where it held what we hold, another takes its place soon.
+    pub(crate) fn repair_after(&mut self, now: Time, lost: &NodeId) {
+        if self.storage.forget_holder(lost) {
+            let soon = now + self.jitter(REPAIR_SOON, 0.5, 1.5);
+            self.timers.set_by(Alarm::Repair, soon);
+        }
     }
 
     /// Offers everything we hold to whom it should be with too.
@@ -48,7 +78,7 @@ impl Node {
         };
         let offers: Vec<Offer> = self.storage.iter().filter(|s| s.expires > now).flat_map(of).collect();
         offers.into_iter().for_each(|offer| self.offer(now, offer));
-        let next = self.jitter(REPAIR_INTERVAL, 0.75, 1.25);
+        let next = self.jitter(self.repair_interval(), 0.75, 1.25);
         self.timers.set(Alarm::Repair, now + next);
     }
 
@@ -92,7 +122,8 @@ impl Node {
         let Some(stored) = self.storage.find(summary).cloned() else { return };
         let Some(standing) = &self.standing else { return };
         let route = standing.table.route(stored.record.resource.key(), self.replicas());
-        let is_holder = |c: &&Contact| stored.is_held_by(now, &c.id);
+        let since = now.saturating_sub(self.holder_trust());
+        let is_holder = |c: &&Contact| stored.is_held_by(since, &c.id);
         let holders: Vec<Contact> = route.contacts().iter().filter(is_holder).copied().collect();
         let (record, left) = ((*stored.record).as_ref(), stored.expires.since(now));
         let contact = Contact { id, address: remote };
@@ -104,10 +135,11 @@ impl Node {
     pub(crate) fn hand_over(&mut self, now: Time) {
         let replicas = self.replicas();
         let mut transfers = Vec::new();
+        let since = now.saturating_sub(self.holder_trust());
         let Some(standing) = &self.standing else { return };
         for stored in self.storage.iter().filter(|s| s.expires > now) {
             let route = standing.table.route(stored.record.resource.key(), replicas + 1);
-            let known = |c: &Contact| stored.is_held_by(now, &c.id);
+            let known = |c: &Contact| stored.is_held_by(since, &c.id);
             // The one peer that takes our place among the holders.
             if let Some(heir) = route.contacts().iter().take(replicas).find(|c| !known(c)) {
                 transfers.push((stored.record.clone(), stored.expires.since(now), *heir));

@@ -39,6 +39,9 @@ pub struct Status {
     pub ledger: BTreeMap<String, Rates>,
     /// Maintenance traffic sent over the last ten minutes, and its ceiling.
     pub budget: Budget,
+    /// The churn as measured, and the care that follows from it.
+    #[serde(default)]
+    pub upkeep: Upkeep,
     /// Resident memory; filled in by the world.
     pub rss_bytes: u64,
     /// Since the start.
@@ -116,6 +119,22 @@ pub struct Budget {
     pub used_bytes_per_s: f64,
     /// Ceiling.
     pub ceiling_bytes_per_s: f64,
+    /// Whether upkeep of tables waits at the moment because the ceiling is reached.
+    #[serde(default)]
+    pub shedding: bool,
+}
+
+/// The churn as measured, and the care that follows from it.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Upkeep {
+    /// Mean session of peers in seconds, as far as this peer has seen.
+    pub session_s: f64,
+    /// By how much timers made for sessions of an hour are multiplied.
+    pub stretch: f64,
+    /// Seconds between two refreshes of own records.
+    pub refresh_s: f64,
+    /// Seconds between two comparisons of what is held with who should hold it.
+    pub repair_s: f64,
 }
 
 /// What is known of the NAT.

@@ -3,6 +3,7 @@
 //! Whoever asks names a [`Purpose`]. The transaction keeps it, and when the answer comes, or none will,
 //! the purpose says whose `handle_.._answer` or `handle_.._silence` is next.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::event::OpId;
 use crate::ledger::Function;
 use crate::node::{Node, millis};
 use crate::search::SearchId;
-use crate::transaction::{Client, Due, ServerKey};
+use crate::transaction::{Client, ClientKey, Due, ServerKey};
 use crate::tunnel::StreamKey;
 
 /// How long a peer may take over one direct question.
@@ -24,6 +25,7 @@ pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     Bootstrap,
+    Return,
     Join,
     KeepAlive,
     Exchange,
@@ -43,6 +45,41 @@ pub(crate) enum Purpose {
     Tables(OpId),
     Greet(OpId),
     Configure(OpId),
+}
+
+/// Hops that were silent when another one could be asked.
+#[derive(Default)]
+pub(crate) struct Doubts(BTreeMap<SocketAddr, Time>);
+
+impl Doubts {
+    /// Most hops doubted at once; beyond it the oldest doubt is forgotten.
+    const CAPACITY: usize = 256;
+
+    /// By then a question whether the hop lives has been answered, or the table knows that it was not.
+    const LIFETIME: Duration = Duration::from_secs(10);
+
+    /// Begins to doubt a hop; `false` if it is doubted already.
+    fn doubt(&mut self, now: Time, address: SocketAddr) -> bool {
+        if self.is_doubted(now, address) {
+            return false;
+        }
+        if self.0.len() >= Self::CAPACITY {
+            let oldest = self.0.iter().min_by_key(|(_, at)| **at).map(|(a, _)| *a);
+            oldest.map(|a| self.0.remove(&a));
+        }
+        self.0.insert(address, now);
+        true
+    }
+
+    /// Whether a hop shall be gone round if possible.
+    pub(crate) fn is_doubted(&self, now: Time, address: SocketAddr) -> bool {
+        self.0.get(&address).is_some_and(|at| now.since(*at) < Self::LIFETIME)
+    }
+
+    /// The hop was heard.
+    fn dispel(&mut self, address: SocketAddr) {
+        self.0.remove(&address);
+    }
 }
 
 impl Node {
@@ -142,8 +179,9 @@ impl Node {
             self.send_peer(now, header.message, remote, Builder::new(&ack).finish());
         }
         self.prove_by_answer(now, remote, header.transaction);
+        self.doubts.dispel(remote);
         let Some(client) = self.transactions.client(header.transaction, remote) else {
-            return self.link.count_drop("late answer");
+            return self.handle_direct_answer(now, remote, message);
         };
         if header.code == Code::PROOF_REQUIRED {
             return self.prove_ourselves(now, remote, message);
@@ -163,7 +201,48 @@ impl Node {
         let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
         let id = if is_direct { header.responder } else { expected };
         self.learn_alive(now, remote, id, expected, header.from_peer || !is_direct, rtt);
-        self.handle_answer(now, remote, client.purpose, message, rtt);
+        self.handle_answer(now, remote, client.purpose, message, client.first_sent, rtt);
+    }
+
+    /// A hop has a request of ours, or one that we passed on, and will see to it.
+    pub(crate) fn handle_acknowledgement(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        transaction: TransactionId,
+    ) {
+        self.prove_by_answer(now, remote, transaction);
+        let key = (transaction, remote);
+        let Some((client, rtt)) = self.transactions.acknowledged(now, key) else { return };
+        let (id, purpose) = (client.id, client.purpose.clone());
+        self.doubts.dispel(remote);
+        if let Some(rtt) = rtt {
+            self.link.round_trips.measured(now, remote, rtt);
+        }
+        self.learn_alive(now, remote, id, id, true, rtt);
+        if let Purpose::Forward(served) = purpose
+            && self.passed_on(served)
+        {
+            self.transactions.end(key);
+        }
+    }
+
+    /// A hop is silent that another one could replace: it is asked whether it lives, and gone round until
+    /// it is heard.
+    fn handle_hop_silence(&mut self, now: Time, key: ClientKey) {
+        let Some(client) = self.transactions.client(key.0, key.1) else { return };
+        let (id, purpose) = (client.id, client.purpose.clone());
+        let replaced = match purpose {
+            Purpose::Forward(served) => self.hedge_forward(now, served),
+            Purpose::Recursive(search) => self.hedge_search(now, search),
+            _ => false,
+        };
+        if !replaced && let Some(due) = self.transactions.insist(now, key) {
+            return self.handle_due(now, due);
+        }
+        if self.doubts.doubt(now, key.1) {
+            self.ask(now, (key.1, id), MessageType::KeepAlive, &[], Purpose::KeepAlive);
+        }
     }
 
     /// Who answers a question of ours knew a random number that only travelled to its address. The
@@ -191,7 +270,7 @@ impl Node {
         }
         let bytes = Builder::resume(&original).with(&Object::Cookie(cookie)).finish();
         let kind = client.message;
-        self.transactions.restart(now, transaction, bytes.clone());
+        self.transactions.restart(now, (transaction, remote), bytes.clone());
         self.send_peer(now, kind, remote, bytes);
     }
 
@@ -205,10 +284,11 @@ impl Node {
         is_peer: bool,
         rtt: Option<Duration>,
     ) {
-        let (Some(standing), Some(id)) = (&mut self.standing, id) else { return };
+        let Some(id) = id else { return };
         if let Some(expected) = expected.filter(|e| *e != id) {
-            standing.table.handle_failure(now, &expected);
+            self.peer_failed(now, &expected, address);
         }
+        let Some(standing) = &mut self.standing else { return };
         if is_peer && id != standing.id {
             standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt });
         }
@@ -220,10 +300,12 @@ impl Node {
         remote: SocketAddr,
         purpose: Purpose,
         message: &Message<'_>,
+        sent: Time,
         rtt: Option<Duration>,
     ) {
         match purpose {
             Purpose::Bootstrap => self.handle_bootstrap_answer(now, remote, message),
+            Purpose::Return => self.handle_return(now, remote, message),
             Purpose::Join => self.handle_join_answer(now, message),
             Purpose::KeepAlive => self.handle_keep_alive_answer(now, remote, message),
             Purpose::Alive(_) | Purpose::Warm(_) => {}
@@ -232,7 +314,9 @@ impl Node {
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Exchange => self.learn_news(now, message),
             Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
-            Purpose::Recursive(search) => self.handle_recursive_answer(now, search, message),
+            Purpose::Recursive(search) => {
+                self.handle_recursive_answer(now, search, message, sent);
+            }
             Purpose::Forward(key) => self.pass_answer_back(now, key, message),
             Purpose::Store(publication) => {
                 self.handle_store_answer(now, publication, remote, message);
@@ -257,23 +341,24 @@ impl Node {
     pub(crate) fn handle_due(&mut self, now: Time, due: Due<Purpose>) {
         match due {
             Due::Resend { remote, bytes, message } => self.send_peer(now, message, remote, bytes),
+            Due::Silent(key) => self.handle_hop_silence(now, key),
             Due::Failed { client, dead } => self.handle_silence(now, client, dead),
         }
     }
 
     /// A request of ours has no answer and will get none.
     pub(crate) fn handle_silence(&mut self, now: Time, client: Client<Purpose>, dead: bool) {
-        if let (true, Some(id), Some(standing)) = (dead, client.id, &mut self.standing) {
-            standing.table.handle_failure(now, &id);
+        if let (true, Some(id)) = (dead, client.id) {
+            self.peer_failed(now, &id, client.remote);
         }
         match client.purpose {
-            Purpose::Bootstrap | Purpose::Join | Purpose::KeepAlive | Purpose::Exchange => {}
-            Purpose::Attach(_) => {}
+            Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
+            Purpose::Exchange | Purpose::Attach(_) => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Warm(peer) => self.let_cool(&peer),
             Purpose::Offer(_) | Purpose::Replicate(_) => {}
             Purpose::Step(search) => self.handle_step_silence(now, search, client.id),
-            Purpose::Recursive(search) => self.handle_recursive_silence(now, search, dead),
+            Purpose::Recursive(search) => self.handle_recursive_silence(now, search),
             Purpose::Forward(key) => self.reroute(now, key),
             Purpose::Store(publication) | Purpose::Refresh(publication) => {
                 self.handle_holder_silence(now, publication, client.remote);

@@ -1,9 +1,10 @@
 //! Our own searches: for peers near a key, and for records.
 //!
 //! A record is sought recursively first: one message to the table's best peer, passed on from hop to
-//! hop, the answer coming back the same way. That is the fastest, and works over the links that
-//! peers behind NATs keep. When no answer comes, or the answer is that there is nothing, the search
-//! goes on iteratively: we ask peer after peer ourselves, several at a time and on request along
+//! hop, the answer coming straight from whoever has the record. That is the fastest. If it takes longer
+//! than answers usually do, a copy goes another way, the last one with its answer back over the hops,
+//! which works over the links that peers behind NATs keep. When no answer comes, or the answer is that
+//! there is nothing, the search goes on iteratively: we ask peer after peer ourselves, several at a time and on request along
 //! disjoint paths, so that no single hop can hide a record.
 
 use std::collections::BTreeMap;
@@ -13,8 +14,8 @@ use std::time::Duration;
 use overlay::{Lookup, Route};
 use smallvec::SmallVec;
 use wire::p2pp::{
-    Builder, Code, Header, Kind, Message, MessageType, Object, PLookup, PeerList, RLookup, Record,
-    RequestOptions,
+    AddressInfo, Builder, Code, Header, Kind, Message, MessageType, Object, PLookup, PeerList, RLookup,
+    Record, RequestOptions,
 };
 use wire::{Contact, Key, NodeId, PublicKey, ResourceId, Time};
 
@@ -22,6 +23,7 @@ use crate::event::OpId;
 use crate::node::{Alarm, Node, millis};
 use crate::report::Hop;
 use crate::request::Purpose;
+use crate::role::Role;
 
 /// Names one search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -33,9 +35,29 @@ pub(crate) const WIDTH: usize = 8;
 /// Most searches at once.
 pub(crate) const MAX_SEARCHES: usize = 1_024;
 
-/// Recursive attempts before the search goes on iteratively. Each has a third of the time, and so has
-/// the iterative search: with the slowest of twenty answers under 700 ms a third, of 2.5 s, is enough.
-const RECURSIVE_ATTEMPTS: u8 = 2;
+/// Recursive attempts, each over another first hop, before the search goes on iteratively. The last one
+/// has its answer back over the hops: a NAT may keep out what comes straight from a stranger.
+const RECURSIVE_ATTEMPTS: u8 = 3;
+
+/// Disjoint paths of a record's search that goes on iteratively, and of the one after it, should the
+/// answer still be missing or doubtful (S/Kademlia, Baumgart and Mies, 2007, recommend four to eight).
+const DISJOINT: [usize; 2] = [4, 8];
+
+/// Questions of one search for a record, at most.
+const MAX_QUESTIONS: u32 = 30;
+
+/// Copies of a question sent at most, first hops that were silent included.
+const MAX_COPIES: usize = 8;
+
+/// By so much an answer with the list of two devices is longer than its question: so much longer is the
+/// question made whose answer comes straight from a peer to which our address is not proven.
+const PADDING: usize = 144;
+
+/// Direct answers that may fail to come in a row before we rather have them over the hops.
+const MAX_MISSES: u32 = 3;
+
+/// After so many such lookups the direct way is tried again.
+const TRY_AGAIN: u32 = 16;
 
 /// How a record shall be sought.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -114,6 +136,13 @@ pub(crate) enum For {
     Get(OpId),
 }
 
+impl For {
+    /// Whether a person, or a program, waits for the answer and acts on it.
+    fn is_a_persons(&self) -> bool {
+        matches!(self, For::Resolve(_) | For::Lookup(..) | For::Get(_))
+    }
+}
+
 /// What a search came to.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
@@ -141,6 +170,10 @@ struct Search {
     hops: u32,
     attempt: u8,
     tried: SmallVec<[NodeId; 4]>,
+    /// Whether the latest copy asked for a direct answer.
+    direct: bool,
+    /// How often it went on along disjoint paths.
+    rounds: usize,
     records: Vec<(Record, Duration)>,
     path: Vec<Hop>,
     progress: Progress,
@@ -151,6 +184,10 @@ struct Search {
 pub(crate) struct Searches {
     running: BTreeMap<SearchId, Box<Search>>,
     next: u64,
+    /// Mean and mean deviation of the time that recursive answers took (RFC 6298).
+    usual: Option<(Duration, Duration)>,
+    /// Direct answers that did not come, in a row.
+    misses: u32,
 }
 
 impl Searches {
@@ -166,6 +203,18 @@ impl Searches {
     /// How many there are.
     pub(crate) fn count(&self) -> usize {
         self.running.len()
+    }
+}
+
+impl Searches {
+    fn answered_in(&mut self, took: Duration) {
+        let (mean, deviation) = self.usual.unwrap_or((took, took / 2));
+        self.usual = Some(((mean * 7 + took) / 8, (deviation * 3 + mean.abs_diff(took)) / 4));
+    }
+
+    /// Whether an answer shall come straight to us.
+    fn prefers_direct(&self) -> bool {
+        self.misses < MAX_MISSES || self.misses.is_multiple_of(TRY_AGAIN)
     }
 }
 
@@ -225,6 +274,8 @@ impl Node {
             hops: 0,
             attempt: 0,
             tried: SmallVec::new(),
+            direct: false,
+            rounds: 0,
             records: Vec::new(),
             path: Vec::new(),
             progress: Progress::Recursive,
@@ -235,34 +286,90 @@ impl Node {
 
     // ---- recursive -----------------------------------------------------------------------------
 
-    /// Sends the question to the best peer not tried yet, or goes on iteratively.
+    /// Answers from what we hold, or sends the question to the best peer.
     fn try_recursively(&mut self, now: Time, id: SearchId) {
-        let replicas = self.replicas();
-        let timeout = self.config.lookup_timeout;
-        let Some(search) = self.searches.running.get_mut(&id) else { return };
+        let Some(search) = self.searches.running.get(&id) else { return };
         let Want::Object(kind, owner) = search.want else { return };
-        let (key, options) = (search.key, search.options);
-        if !options.fresh && self.find_at_home(now, id, kind, owner) {
+        if !search.options.fresh && self.find_at_home(now, id, kind, owner) {
             return self.finish(now, id);
         }
-        let Some(standing) = &self.standing else { return };
-        let search = self.searches.running.get_mut(&id).expect("looked up above");
-        let route = standing.table.route(&key, replicas);
-        let first = route.contacts().iter().find(|c| !search.tried.contains(&c.id)).copied();
-        let Some(first) = first.filter(|_| search.attempt < RECURSIVE_ATTEMPTS) else {
+        self.attempt(now, id);
+    }
+
+    /// Sends a copy of the question on a way not tried yet, or goes on iteratively.
+    fn attempt(&mut self, now: Time, id: SearchId) {
+        let Some(search) = self.searches.running.get(&id) else { return };
+        if search.attempt >= RECURSIVE_ATTEMPTS || !self.send_copy(now, id) {
             return self.go_iterative(now, id, &[]);
+        }
+        let third = self.config.lookup_timeout / (u32::from(RECURSIVE_ATTEMPTS) + 1);
+        let usual = match self.searches.usual {
+            Some((mean, deviation)) => mean + deviation * 4,
+            // Not known yet: a few hops, as far as hops are known.
+            None => self.link.round_trips.typical().map_or(third, |rtt| rtt * 6),
         };
-        search.tried.push(first.id);
-        search.messages += 1;
-        let deadline = now + timeout / (u32::from(RECURSIVE_ATTEMPTS) + 1);
+        self.timers.set(Alarm::Hedge(id), now + usual.clamp(link::rtt::MIN_PATIENCE * 2, third));
+    }
+
+    /// Sends a copy of the question through the best first hop not tried yet; `false` if there is none.
+    fn send_copy(&mut self, now: Time, id: SearchId) -> bool {
+        let Some(search) = self.searches.running.get(&id) else { return false };
+        let Want::Object(kind, owner) = search.want else { return false };
+        let (key, trace) = (search.key, search.options.trace);
+        if search.tried.len() >= MAX_COPIES {
+            return false;
+        }
+        let first = self.first_hops(now, &key).into_iter().find(|c| !search.tried.contains(&c.id));
+        let Some(first) = first else { return false };
+        // A route log makes answers long, and takes the time of the way back into account.
+        // Strangers do not reach a client.
+        let direct = !trace && search.attempt + 1 < RECURSIVE_ATTEMPTS && self.searches.prefers_direct();
+        let direct = direct && self.roles.role() == Role::Peer;
+        let origin = self.own_addresses().first().copied().filter(|_| direct);
+        let deadline = now + self.config.lookup_timeout;
         let mut header = self.header(MessageType::LookupObject);
         header.recursive = true;
         header.ttl = self.initial_ttl();
         header.deadline_ms = millis(deadline.since(now));
-        let bytes = object_question(&header, key, kind, owner, options.trace);
+        let bytes = object_question(&header, key, kind, owner, trace, origin);
         let to = (first.address, Some(first.id));
+        let Some(search) = self.searches.running.get_mut(&id) else { return false };
+        search.tried.push(first.id);
+        search.messages += 1;
+        search.direct = origin.is_some();
         let message = MessageType::LookupObject;
         self.request(now, to, message, header.transaction, bytes, deadline, Purpose::Recursive(id));
+        let patience = self.link.round_trips.patience(first.address);
+        self.transactions.hedge((header.transaction, first.address), patience);
+        true
+    }
+
+    /// Whom to send a question of our own to, the best first: those on the way, then the other holders,
+    /// should we be one ourselves.
+    fn first_hops(&self, now: Time, key: &Key) -> Vec<Contact> {
+        let Some(standing) = &self.standing else { return Vec::new() };
+        let mut hops = self.ways(now, key, |_| false).to_vec();
+        let near = standing.table.route(key, self.replicas());
+        hops.extend(near.contacts().iter().filter(|c| !hops.contains(c)).copied().collect::<Vec<_>>());
+        hops
+    }
+
+    /// The first hop of a copy is silent: another one is tried beside it. `false` if there is none.
+    pub(crate) fn hedge_search(&mut self, now: Time, id: SearchId) -> bool {
+        let is_recursive =
+            |s: &Search| matches!(s.progress, Progress::Recursive) && s.attempt < RECURSIVE_ATTEMPTS;
+        // A search that ended or went on iteratively has no use for one.
+        !self.searches.running.get(&id).is_some_and(|s| is_recursive(s)) || self.send_copy(now, id)
+    }
+
+    /// The answer takes longer than usual: another copy goes another way, or the search goes on
+    /// iteratively. Copies under way may still be answered.
+    pub(crate) fn handle_search_hedge(&mut self, now: Time, id: SearchId) {
+        let Some(search) = self.searches.running.get_mut(&id) else { return };
+        if matches!(search.progress, Progress::Recursive) {
+            search.attempt += 1;
+            self.attempt(now, id);
+        }
     }
 
     /// Whether we hold what is sought ourselves.
@@ -277,14 +384,29 @@ impl Node {
         !search.records.is_empty()
     }
 
-    pub(crate) fn handle_recursive_answer(&mut self, now: Time, id: SearchId, message: &Message<'_>) {
+    /// An answer came back over the hops, or from the first of them.
+    pub(crate) fn handle_recursive_answer(
+        &mut self,
+        now: Time,
+        id: SearchId,
+        message: &Message<'_>,
+        sent: Time,
+    ) {
         self.collect(id, message);
         let ttl = self.initial_ttl();
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if message.header.code.is_ok() && !search.records.is_empty() {
             search.path = route_log(message);
             search.hops = u32::from(ttl.saturating_sub(message.header.ttl)) + 1;
+            search.progress = Progress::Recursive;
+            if !search.direct {
+                self.searches.misses = self.searches.misses.wrapping_add(1);
+            }
+            self.searches.answered_in(now.since(sent));
             return self.finish(now, id);
+        }
+        if !matches!(search.progress, Progress::Recursive) {
+            return;
         }
         search.attempt += 1;
         if message.header.code == Code::NOT_FOUND {
@@ -292,16 +414,58 @@ impl Node {
             let seeds = crate::membership::contacts_in(message);
             return self.go_iterative(now, id, &seeds);
         }
-        self.try_recursively(now, id);
+        self.attempt(now, id);
     }
 
-    pub(crate) fn handle_recursive_silence(&mut self, now: Time, id: SearchId, dead: bool) {
-        if let Some(search) = self.searches.running.get_mut(&id) {
-            // A dead first hop says nothing about the way behind it.
-            if !dead {
-                search.attempt += 1;
-            }
-            self.try_recursively(now, id);
+    /// An answer came from an address that we asked nothing: straight from whoever a question of ours
+    /// reached. It knows the question's random number, as the hops do.
+    pub(crate) fn handle_direct_answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let header = message.header;
+        let ours = |p: &Purpose| matches!(p, Purpose::Recursive(_));
+        let Some(copy) = self.transactions.copy(header.transaction, ours) else {
+            return self.link.count_drop("late answer");
+        };
+        let Some(client) = self.transactions.end(copy) else { return };
+        let Purpose::Recursive(id) = client.purpose else { return };
+        self.searches.misses = 0;
+        if header.code == Code::PROOF_REQUIRED {
+            return self.ask_with_cookie(now, id, remote, message);
+        }
+        self.handle_recursive_answer(now, id, message, client.first_sent);
+    }
+
+    /// Whoever has the record wants our address proven first, for its answer is long.
+    fn ask_with_cookie(&mut self, now: Time, id: SearchId, remote: SocketAddr, message: &Message<'_>) {
+        let Some(search) = self.searches.running.get_mut(&id) else { return };
+        let Want::Object(kind, owner) = search.want else { return };
+        let Some(cookie) = message.find(|o| match o {
+            Object::Cookie(cookie) => Some(cookie),
+            _ => None,
+        }) else {
+            return;
+        };
+        search.messages += 1;
+        let resource = ResourceId(search.key);
+        let deadline = now + self.config.lookup_timeout;
+        let mut header = self.header(MessageType::LookupObject);
+        // Not routed any further; the hops are counted by what is left.
+        header.ttl = message.header.ttl;
+        header.deadline_ms = millis(deadline.since(now));
+        let bytes = Builder::new(&header)
+            .with(&Object::RLookup(RLookup { resource, kind, owner }))
+            .with(&Object::Cookie(cookie))
+            .finish();
+        let (to, purpose) = ((remote, None), Purpose::Recursive(id));
+        self.request(now, to, MessageType::LookupObject, header.transaction, bytes, deadline, purpose);
+    }
+
+    /// A copy came to nothing. Others may be under way; if not, the search goes on.
+    pub(crate) fn handle_recursive_silence(&mut self, now: Time, id: SearchId) {
+        let others = self.transactions.any(|p| *p == Purpose::Recursive(id));
+        let Some(search) = self.searches.running.get_mut(&id).filter(|_| !others) else { return };
+        if matches!(search.progress, Progress::Recursive) {
+            search.attempt += 1;
+            self.attempt(now, id);
         }
     }
 
@@ -314,16 +478,26 @@ impl Node {
         seeds.extend(extra.iter().filter(|c| c.id != standing.id));
         standing.table.handle_lookup(now, &search.key);
         let mut config = overlay::lookup::Config::new(standing.options.algorithm.metric());
+        config.width = search.options.width;
         config.paths = match (search.options.paths, search.options.mode) {
-            (0, Mode::Parallel) => 4,
+            (0, Mode::Parallel) => DISJOINT[0],
+            (0, Mode::Recursive) if search.want != Want::Peers => {
+                let paths = DISJOINT[search.rounds.min(1)];
+                search.rounds += 1;
+                // Together the paths hear more than a width of the nearest, each peer on one path only.
+                config.width = (2 * WIDTH / paths).max(2);
+                config.parallelism = 1;
+                paths
+            }
             (0, _) => 1,
             (paths, _) => usize::from(paths),
         };
-        config.width = search.options.width;
-        config.goal = match search.want {
-            Want::Peers => overlay::Goal::Nearest,
-            Want::Object(..) => overlay::Goal::Found(1),
-        };
+        if search.want != Want::Peers {
+            config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
+            // An answer that is doubted is to be confirmed or outdone by others.
+            let doubted = !search.records.is_empty();
+            config.goal = overlay::Goal::Found(if doubted { config.paths } else { 1 });
+        }
         let lookup = Lookup::new(search.key, standing.id, &seeds, config);
         search.progress = Progress::Iterative(Box::new(lookup));
         // Two timeouts: dead entries cost time, and a person waits for at most three seconds.
@@ -332,6 +506,7 @@ impl Node {
         self.timers.set(Alarm::Search(id), deadline.max(now + Duration::from_millis(800)) + patience);
         if let Want::Object(kind, owner) = search.want
             && !search.options.fresh
+            && search.records.is_empty()
             && self.find_at_home(now, id, kind, owner)
         {
             return self.finish(now, id);
@@ -353,10 +528,7 @@ impl Node {
             let (key, want) = (search.key, search.want);
             search.messages += 1;
             let address = ask.contact.address;
-            let expected = self.link.round_trips.rtt(address);
-            if let Some(rtt) = expected {
-                lookup.expect_by(&ask.contact.id, now + rtt * 2 + Duration::from_millis(20));
-            }
+            lookup.expect_by(&ask.contact.id, now + self.link.round_trips.patience(address));
             let to = (address, Some(ask.contact.id));
             let purpose = Purpose::Step(id);
             match want {
@@ -462,12 +634,20 @@ impl Node {
         found
     }
 
+    /// Ends a search, unless what it found is to be doubted and there are other ways to look.
     fn finish(&mut self, now: Time, id: SearchId) {
+        if self.is_doubtful(now, id) {
+            return self.go_iterative(now, id, &[]);
+        }
         let Some(search) = self.searches.running.remove(&id) else { return };
         if self.searches.running.is_empty() {
             self.searches.running = BTreeMap::new();
         }
+        for (record, _) in search.records.iter().filter(|_| search.purpose.is_a_persons()) {
+            self.directory.remember(search.key, record);
+        }
         self.timers.cancel(Alarm::Search(id));
+        self.timers.cancel(Alarm::Hedge(id));
         self.transactions.abandon(|p| *p == Purpose::Step(id) || *p == Purpose::Recursive(id));
         let mut findings = Findings {
             records: search.records,
@@ -492,7 +672,26 @@ impl Node {
         self.search_done(now, search.purpose, search.key, findings);
     }
 
+    /// Whether disjoint paths should look again for what somebody waits for: because nothing was found,
+    /// or something suspicious.
+    fn is_doubtful(&self, now: Time, id: SearchId) -> bool {
+        let Some(search) = self.searches.running.get(&id) else { return false };
+        let may_go_on = search.rounds < DISJOINT.len()
+            && search.options.mode == Mode::Recursive
+            && search.options.paths == 0
+            && search.messages < MAX_QUESTIONS
+            && now.since(search.started) < self.config.lookup_timeout;
+        search.want != Want::Peers
+            && search.purpose.is_a_persons()
+            && may_go_on
+            && self.directory.suspicious(&search.key, &search.records)
+    }
+
     fn search_done(&mut self, now: Time, purpose: For, key: Key, findings: Findings) {
+        // Around our own place the table knows better.
+        if matches!(purpose, For::Place(_) | For::ReadBefore(_)) && findings.closest.len() == WIDTH {
+            self.membership.size.sample(&key, &findings.closest);
+        }
         match purpose {
             For::Join => self.join_through(now, &findings.closest),
             For::Upkeep => {}
@@ -512,10 +711,21 @@ impl Node {
     }
 }
 
-/// A question for records.
-fn object_question(header: &Header, key: Key, kind: Kind, owner: Option<PublicKey>, trace: bool) -> Vec<u8> {
+/// A question for records; with an `origin`, for an answer straight to there.
+fn object_question(
+    header: &Header,
+    key: Key,
+    kind: Kind,
+    owner: Option<PublicKey>,
+    trace: bool,
+    origin: Option<SocketAddr>,
+) -> Vec<u8> {
     let mut builder = Builder::new(header);
     builder.push(&Object::RLookup(RLookup { resource: ResourceId(key), kind, owner }));
+    if let Some(origin) = origin {
+        builder.push(&Object::AddressInfo(AddressInfo::host(origin)));
+        builder.push(&Object::Padding(&[0; PADDING]));
+    }
     if trace {
         let options = RequestOptions { route_log: true, ..RequestOptions::default() };
         builder.push(&Object::RequestOptions(options));

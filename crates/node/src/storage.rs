@@ -33,9 +33,6 @@ pub const MIN_LIFETIME: Duration = Duration::from_secs(60);
 /// Most other holders remembered per record.
 const MAX_HOLDERS: usize = 8;
 
-/// A copy known to be elsewhere is believed for this long: two refreshes by the owner, and some.
-const HOLDER_TRUST: Duration = Duration::from_secs(1_500);
-
 /// A record held, and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Stored {
@@ -48,15 +45,15 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Peers known to hold the same version, as of late.
-    pub fn known_holders(&self, now: Time) -> impl Iterator<Item = &NodeId> {
-        let since = move |second: u32| now.since(Time::from_secs(second.into()));
-        self.holders.iter().filter(move |(_, at)| since(*at) < HOLDER_TRUST).map(|(id, _)| &**id)
+    /// Peers known to hold the same version since a certain time.
+    pub fn known_holders(&self, since: Time) -> impl Iterator<Item = &NodeId> {
+        let second = |at: &u32| Time::from_secs(u64::from(*at));
+        self.holders.iter().filter(move |(_, at)| second(at) >= since).map(|(id, _)| &**id)
     }
 
     /// Whether this peer is one of them.
-    pub fn is_held_by(&self, now: Time, peer: &NodeId) -> bool {
-        self.known_holders(now).any(|id| id == peer)
+    pub fn is_held_by(&self, since: Time, peer: &NodeId) -> bool {
+        self.known_holders(since).any(|id| id == peer)
     }
 }
 
@@ -176,6 +173,17 @@ impl Storage {
             stored.holders.reserve_exact(1);
             stored.holders.push((book.id(holder), second));
         }
+    }
+
+    /// A peer is gone; whether it was known to hold anything we hold.
+    pub fn forget_holder(&mut self, holder: &NodeId) -> bool {
+        let mut known = false;
+        for stored in self.records.iter_mut() {
+            let before = stored.holders.len();
+            stored.holders.retain(|(id, _)| **id != *holder);
+            known |= stored.holders.len() < before;
+        }
+        known
     }
 
     /// Every record of a kind at a place, newest first; tombstones too.

@@ -24,6 +24,13 @@ impl<K: Ord + Copy> Timers<K> {
         self.by_time.insert((at, name));
     }
 
+    /// Moves the alarm `name` forward to `at`, if it would go off later or not at all.
+    pub(crate) fn set_by(&mut self, name: K, at: Time) {
+        if self.by_name.get(&name).is_none_or(|set| *set > at) {
+            self.set(name, at);
+        }
+    }
+
     /// Forgets the alarm `name`.
     pub(crate) fn cancel(&mut self, name: K) {
         if let Some(old) = self.by_name.remove(&name) {
@@ -63,6 +70,7 @@ mod tests {
         timers.set('c', Time::from_secs(1));
         timers.set('a', Time::from_secs(1));
         timers.cancel('c');
+        timers.set_by('b', Time::from_secs(5));
         assert_eq!(timers.next(), Some((Time::from_secs(1), 'a')));
         assert_eq!(timers.pop_due(Time::from_secs(1)), Some('a'));
         assert_eq!(timers.pop_due(Time::from_secs(1)), None);

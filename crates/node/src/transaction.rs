@@ -6,6 +6,10 @@
 //! its answer until the deadline, which shrinks from hop to hop, so that a hop gives up before the
 //! one that asked it.
 //!
+//! A *hedged* request is one that another hop could serve as well. It is sent once; if the hop is silent
+//! for longer than it usually is, the sender is told at once and may ask another hop beside. A late
+//! answer is still welcome. So a dead hop costs a round trip and not a transaction's whole patience.
+//!
 //! A *server transaction* remembers a request that is being forwarded, or was answered late, so that
 //! a repetition is answered alike and a loop is recognised. Requests that are answered at once and
 //! change nothing twice need none.
@@ -41,10 +45,21 @@ pub(crate) struct Client<P> {
     pub(crate) purpose: P,
     pub(crate) first_sent: Time,
     pub(crate) deadline: Time,
-    /// The hop's timeout when the request was first sent.
-    rto: Duration,
     sends: u8,
     acknowledged: bool,
+    rto: Duration,
+    hedge: Hedge,
+}
+
+/// Whether somebody else shall be asked when the hop is silent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Hedge {
+    /// No: the request is repeated.
+    No,
+    /// Yes, once the first patience is over.
+    Ready,
+    /// Somebody else was asked; this hop is waited for and not asked again.
+    Done,
 }
 
 impl<P> Client<P> {
@@ -53,6 +68,9 @@ impl<P> Client<P> {
         (self.sends == 1 && !self.acknowledged).then(|| now.since(self.first_sent))
     }
 }
+
+/// Names a request under way: copies of one may be at several hops.
+pub(crate) type ClientKey = (TransactionId, SocketAddr);
 
 /// Names a request of somebody else.
 pub(crate) type ServerKey = (NodeId, TransactionId);
@@ -78,7 +96,7 @@ pub(crate) enum Serving {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Alarm {
-    Client(TransactionId),
+    Client(ClientKey),
     Answer(ServerKey),
     Forget(ServerKey),
 }
@@ -88,6 +106,8 @@ enum Alarm {
 pub(crate) enum Due<P> {
     /// Send this again.
     Resend { remote: SocketAddr, bytes: Vec<u8>, message: MessageType },
+    /// This hedged request is neither acknowledged nor answered in the usual time.
+    Silent(ClientKey),
     /// The hop is dead (it did not even acknowledge) or too slow (it did).
     Failed { client: Client<P>, dead: bool },
 }
@@ -96,7 +116,7 @@ pub(crate) enum Due<P> {
 #[derive(Debug)]
 pub(crate) struct Transactions<P> {
     /// Boxed, for a tree has room for eleven in its smallest node.
-    clients: BTreeMap<TransactionId, Box<Client<P>>>,
+    clients: BTreeMap<ClientKey, Box<Client<P>>>,
     servers: BTreeMap<ServerKey, Box<Server>>,
     /// Their keys in order of arrival.
     arrivals: BTreeSet<(Time, ServerKey)>,
@@ -144,18 +164,34 @@ impl<P> Transactions<P> {
             purpose,
             first_sent: now,
             deadline,
-            rto,
             sends: 1,
             acknowledged: false,
+            rto,
+            hedge: Hedge::No,
         };
-        if self.clients.len() >= MAX_CLIENTS || self.clients.contains_key(&transaction) {
+        let key = (transaction, remote);
+        if self.clients.len() >= MAX_CLIENTS || self.clients.contains_key(&key) {
             client.bytes = Vec::new();
             self.refused.push_back(client);
             return false;
         }
-        self.timers.set(Alarm::Client(transaction), (now + rto).min(deadline));
-        self.clients.insert(transaction, Box::new(client));
+        self.timers.set(Alarm::Client(key), (now + rto).min(deadline));
+        self.clients.insert(key, Box::new(client));
         true
+    }
+
+    /// Makes a request just started a hedged one, whose hop is given so much patience.
+    pub(crate) fn hedge(&mut self, key: ClientKey, patience: Duration) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.hedge = Hedge::Ready;
+            self.timers.set(Alarm::Client(key), (client.first_sent + patience).min(client.deadline));
+        }
+    }
+
+    /// Nobody else can be asked in place of a silent hop: its request is repeated like any other.
+    pub(crate) fn insist(&mut self, now: Time, key: ClientKey) -> Option<Due<P>> {
+        self.clients.get_mut(&key)?.hedge = Hedge::No;
+        self.client_due(now, key)
     }
 
     /// The next request that found no room.
@@ -165,31 +201,50 @@ impl<P> Transactions<P> {
 
     /// The request with this transaction-ID, if `remote` is whom it was sent to.
     pub(crate) fn client(&self, transaction: TransactionId, remote: SocketAddr) -> Option<&Client<P>> {
-        self.clients.get(&transaction).map(|c| &**c).filter(|c| c.remote == remote)
+        self.clients.get(&(transaction, remote)).map(|c| &**c)
+    }
+
+    /// The request of this name to whatever hop, whose purpose `select`s.
+    pub(crate) fn copy(&self, transaction: TransactionId, select: impl Fn(&P) -> bool) -> Option<ClientKey> {
+        let lowest = SocketAddr::from(([0; 4], 0));
+        let copies = self.clients.range((transaction, lowest)..);
+        copies.take_while(|(key, _)| key.0 == transaction).find(|(_, c)| select(&c.purpose)).map(|(k, _)| *k)
     }
 
     /// Sends a request once more with other bytes (it must prove its address first).
-    pub(crate) fn restart(&mut self, now: Time, transaction: TransactionId, bytes: Vec<u8>) {
-        if let Some(client) = self.clients.get_mut(&transaction) {
+    pub(crate) fn restart(&mut self, now: Time, key: ClientKey, bytes: Vec<u8>) {
+        if let Some(client) = self.clients.get_mut(&key) {
             client.bytes = bytes;
             client.sends = 1;
             client.first_sent = now;
-            self.timers.set(Alarm::Client(transaction), (now + client.rto).min(client.deadline));
+            self.timers.set(Alarm::Client(key), (now + client.rto).min(client.deadline));
         }
     }
 
-    /// The hop has the request and will answer.
-    pub(crate) fn acknowledged(&mut self, transaction: TransactionId, remote: SocketAddr) {
-        if let Some(client) = self.clients.get_mut(&transaction).filter(|c| c.remote == remote) {
-            client.acknowledged = true;
-            self.timers.set(Alarm::Client(transaction), client.deadline);
+    /// The hop has the request and will see to it. Returns the request the first time, with the round
+    /// trip if it can be told.
+    pub(crate) fn acknowledged(
+        &mut self,
+        now: Time,
+        key: ClientKey,
+    ) -> Option<(&Client<P>, Option<Duration>)> {
+        let client = self.clients.get_mut(&key)?;
+        let rtt = client.rtt(now);
+        if std::mem::replace(&mut client.acknowledged, true) {
+            return None;
         }
+        self.timers.set(Alarm::Client(key), client.deadline);
+        Some((client, rtt))
     }
 
     /// The answer came: ends the client transaction.
     pub(crate) fn answered(&mut self, transaction: TransactionId, remote: SocketAddr) -> Option<Client<P>> {
-        self.client(transaction, remote)?;
-        self.end(transaction)
+        self.end((transaction, remote))
+    }
+
+    /// Whether the purpose of some request under way is of this sort.
+    pub(crate) fn any(&self, select: impl Fn(&P) -> bool) -> bool {
+        self.clients.values().any(|c| select(&c.purpose))
     }
 
     /// Ends every client transaction whose purpose `select`s.
@@ -202,9 +257,10 @@ impl<P> Transactions<P> {
         });
     }
 
-    fn end(&mut self, transaction: TransactionId) -> Option<Client<P>> {
-        self.timers.cancel(Alarm::Client(transaction));
-        let client = self.clients.remove(&transaction);
+    /// Ends a client transaction, whatever becomes of it.
+    pub(crate) fn end(&mut self, key: ClientKey) -> Option<Client<P>> {
+        self.timers.cancel(Alarm::Client(key));
+        let client = self.clients.remove(&key);
         if self.clients.is_empty() {
             self.clients = BTreeMap::new();
         }
@@ -282,7 +338,7 @@ impl<P> Transactions<P> {
     pub(crate) fn pop_due(&mut self, now: Time) -> Option<Due<P>> {
         while let Some(alarm) = self.timers.pop_due(now) {
             match alarm {
-                Alarm::Client(transaction) => return self.client_due(now, transaction),
+                Alarm::Client(key) => return self.client_due(now, key),
                 Alarm::Answer(key) => {
                     if let Some(again) = self.answer_due(now, key) {
                         return Some(again);
@@ -294,16 +350,22 @@ impl<P> Transactions<P> {
         None
     }
 
-    fn client_due(&mut self, now: Time, transaction: TransactionId) -> Option<Due<P>> {
-        let client = self.clients.get_mut(&transaction).expect("an alarm ends with its transaction");
-        let again = !client.acknowledged && client.sends < MAX_SENDS && now < client.deadline;
-        if !again {
-            let dead = !client.acknowledged;
-            return self.end(transaction).map(|client| Due::Failed { client, dead });
+    fn client_due(&mut self, now: Time, key: ClientKey) -> Option<Due<P>> {
+        let client = self.clients.get_mut(&key).expect("an alarm ends with its transaction");
+        let is_silent = !client.acknowledged && now < client.deadline;
+        if is_silent && client.hedge == Hedge::Ready {
+            client.hedge = Hedge::Done;
+            self.timers.set(Alarm::Client(key), client.deadline);
+            return Some(Due::Silent(key));
+        }
+        if !is_silent || client.sends >= MAX_SENDS || client.hedge == Hedge::Done {
+            // Whether a hop lives that was gone round is found out apart from its request.
+            let dead = !client.acknowledged && client.hedge == Hedge::No;
+            return self.end(key).map(|client| Due::Failed { client, dead });
         }
         client.sends += 1;
         let wait = client.rto * (1 << (client.sends - 1));
-        self.timers.set(Alarm::Client(transaction), (now + wait).min(client.deadline));
+        self.timers.set(Alarm::Client(key), (now + wait).min(client.deadline));
         let (remote, bytes, message) = (client.remote, client.bytes.clone(), client.message);
         Some(Due::Resend { remote, bytes, message })
     }
@@ -352,7 +414,7 @@ mod tests {
             match transactions.pop_due(now) {
                 Some(Due::Resend { .. }) => resent.push(now.as_millis()),
                 Some(Due::Failed { dead, .. }) => return (resent, now, dead),
-                None => {}
+                Some(Due::Silent(_)) | None => {}
             }
         }
     }
@@ -365,6 +427,32 @@ mod tests {
     }
 
     #[test]
+    fn a_hedged_request_tells_of_silence_once_and_then_waits_for_a_late_answer() {
+        let mut transactions = begin(Time::from_secs(2));
+        let key = (TransactionId(1), hop());
+        transactions.hedge(key, Duration::from_millis(30));
+        let now = transactions.poll_timeout().unwrap();
+        assert_eq!(now, Time::from_millis(30));
+        assert!(matches!(transactions.pop_due(now), Some(Due::Silent(silent)) if silent == key));
+        assert!(transactions.client(key.0, key.1).is_some());
+        let (resent, end, dead) = run(transactions);
+        assert!(resent.is_empty());
+        assert_eq!((end, dead), (Time::from_secs(2), false));
+    }
+
+    #[test]
+    fn where_nobody_else_can_be_asked_a_hedged_request_is_repeated() {
+        let mut transactions = begin(Time::from_secs(9));
+        let key = (TransactionId(1), hop());
+        transactions.hedge(key, Duration::from_millis(30));
+        let now = transactions.poll_timeout().unwrap();
+        assert!(matches!(transactions.pop_due(now), Some(Due::Silent(_))));
+        assert!(matches!(transactions.insist(now, key), Some(Due::Resend { .. })));
+        let (resent, end, dead) = run(transactions);
+        assert_eq!((resent, end, dead), (vec![230], Time::from_millis(630), true));
+    }
+
+    #[test]
     fn the_deadline_ends_it_earlier() {
         let (resent, end, _) = run(begin(Time::from_millis(250)));
         assert_eq!(resent, [100]);
@@ -374,7 +462,7 @@ mod tests {
     #[test]
     fn an_acknowledged_request_waits_for_the_deadline_in_silence() {
         let mut transactions = begin(Time::from_secs(3));
-        transactions.acknowledged(TransactionId(1), hop());
+        assert!(transactions.acknowledged(Time::ZERO, (TransactionId(1), hop())).is_some());
         let (resent, end, dead) = run(transactions);
         assert!(resent.is_empty());
         assert_eq!((end, dead), (Time::from_secs(3), false));

@@ -63,6 +63,8 @@ struct Hosted {
     streams: BTreeMap<ConnectionId, Stream>,
     wakes: Option<Time>,
     gone: bool,
+    /// Sockets that are kept open and never read.
+    frozen: Vec<UdpSocket>,
 }
 
 /// The sockets of a peer, bound but not yet at work.
@@ -200,6 +202,7 @@ impl World {
             streams: BTreeMap::new(),
             wakes: None,
             gone: false,
+            frozen: Vec::new(),
         };
         for (socket, mut udp) in [(Socket::Peer, bound.peer), (Socket::Sip, bound.sip)] {
             let token = self.token(Source::Udp(index, socket));
@@ -230,6 +233,22 @@ impl World {
         if let Some(at) = hosted.wakes.take() {
             self.wakes.remove(&(at, index));
         }
+    }
+
+    /// Stops hosting a peer as if its cable were cut: its ports stay taken and nobody reads them, so that
+    /// the system tells nobody that it is gone.
+    ///
+    /// # Errors
+    /// If the system does not stop watching its sockets.
+    pub fn freeze(&mut self, index: usize) -> io::Result<()> {
+        let hosted = &mut self.hosted[index];
+        for (udp, _) in hosted.udp.values_mut() {
+            self.poll.registry().deregister(udp)?;
+        }
+        let udp = std::mem::take(&mut hosted.udp);
+        hosted.frozen.extend(udp.into_values().map(|(udp, _)| udp));
+        self.kill(index);
+        Ok(())
     }
 
     /// Gives a peer a command; what it wants sent is sent, what it says goes to `tell`.

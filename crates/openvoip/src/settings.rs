@@ -283,7 +283,7 @@ mod tests {
     fn values_out_of_range_are_named() {
         let mut settings = Settings::default();
         settings.overlay.base = 3;
-        settings.records.refresh_s = 2_000;
+        settings.records.refresh_s = 4_000;
         settings.users = vec!["alice/..".into()];
         settings.log.level = "dbug".into();
         let keys: Vec<&str> = settings.problems().iter().map(|(key, _)| *key).collect();

@@ -6,7 +6,8 @@
 //! peer is asked whether it lives before anybody takes its place. The full neighbourhood of
 //! S/Kademlia's sibling list (Baumgart and Mies, 2007) lets a peer say exactly which keys it holds.
 //!
-//! Four timers keep the table, each jittered, each with a floor under its gap:
+//! Four timers keep the table, each jittered, each with a floor under its gap, all tuned to the churn
+//! that was measured (see [`crate::tuning`]):
 //! *check* asks the peer silent longest; *neighbors* looks up our own place, often after joining,
 //! rarely once nothing changes; *refresh* searches in far buckets that are not full; *verify* pings
 //! peers that were mentioned and would have a place.
@@ -17,10 +18,10 @@ use std::time::Duration;
 
 use wire::{Book, Contact, Distance, Key, NodeId, Rng, Seed, Time, seed::RngExt};
 
-use crate::Algorithm;
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
 use crate::recent::Recent;
 use crate::table::{Admission, Failure, Peer, Shape, Table};
+use crate::{Algorithm, Churn};
 
 /// Near and responsible are one thing under XOR.
 pub const METRIC: Metric = Metric { rank: xor, progress: None };
@@ -67,9 +68,16 @@ const JOIN_SPREAD: Duration = Duration::from_secs(10);
 /// costs no message.
 const RECONSIDER: Duration = Duration::from_secs(30);
 
+/// A peer may be silent for so many times the longest silence from which it came back.
+const TRUST: u32 = 4;
+
+/// A lost neighbour makes us look for others after this time, give or take a quarter.
+const SOON: Duration = Duration::from_secs(30);
+
 const NEVER: Time = Time::from_micros(u64::MAX);
 
-/// The figures of a Kademlia table.
+/// The figures of a Kademlia table. Its times are those for sessions of an hour; the measured churn
+/// stretches or shortens them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Params {
     /// What the table holds.
@@ -142,9 +150,12 @@ pub struct Kademlia {
     newcomers: VecDeque<Contact>,
     to_verify: VecDeque<Contact>,
     pace: f32,
+    churn: Churn,
     /// When the first peer answered, after we knew nobody; never, at first.
     joined: Time,
     check_at: Time,
+    /// When a check last asked somebody.
+    probed: Time,
     refresh_at: Time,
     /// No refreshing lookup before this moment.
     refresh_floor: Time,
@@ -180,8 +191,10 @@ impl Kademlia {
             newcomers: VecDeque::new(),
             to_verify: VecDeque::new(),
             pace: 1.0,
+            churn: Churn::default(),
             joined: NEVER,
             check_at: NEVER,
+            probed: Time::ZERO,
             refresh_at: NEVER,
             refresh_floor: Time::ZERO,
             neighbors_at: NEVER,
@@ -199,8 +212,9 @@ impl Kademlia {
         }
     }
 
+    /// A span made for sessions of an hour, at the pace that churn and budget ask for.
     fn paced(&self, span: Duration) -> Duration {
-        span.mul_f32(self.pace)
+        span.mul_f64(self.churn.stretch() * f64::from(self.pace))
     }
 
     /// `span` at our pace, give or take a quarter.
@@ -222,6 +236,9 @@ impl Kademlia {
         self.failures = 0;
         let alone = self.table.is_empty();
         let refresh = self.first_refresh(now, alone);
+        if let Some(known) = self.table.get(&contact.id) {
+            self.churn.survived(now.since(known.heard()));
+        }
         match self.table.hear(now, contact, rtt, || refresh) {
             Admission::Known | Admission::Refused => {}
             Admission::Waits => self.challenge(now, &contact.id),
@@ -235,7 +252,7 @@ impl Kademlia {
                     self.newcomers.push_back(contact);
                 }
                 self.open_far_rows(now);
-                let due = now + self.patience(&contact.id);
+                let due = now + self.patience(&contact.id, Duration::ZERO);
                 self.check_at = self.check_at.min(due);
             }
         }
@@ -274,7 +291,7 @@ impl Kademlia {
 
     /// Somebody waits for a place beside `id`: make sure that the most silent peer there lives.
     fn challenge(&mut self, now: Time, id: &NodeId) {
-        let silence = self.params.challenge_after.mul_f32(self.pace);
+        let silence = self.paced(self.params.challenge_after);
         if self.verify_ready() > now {
             return;
         }
@@ -307,14 +324,21 @@ impl Kademlia {
     /// The moment from which the allowance permits another ping.
     fn verify_ready(&self) -> Time {
         let burst = self.params.verify_burst.saturating_sub(1);
-        self.verify_due.saturating_sub(self.paced(self.params.verify_gap) * burst)
+        self.verify_due.saturating_sub(self.verify_gap() * burst)
+    }
+
+    /// The time between two pings of mentioned peers. Quiet does not stretch it: newcomers are few then,
+    /// and worth knowing soon.
+    fn verify_gap(&self) -> Duration {
+        let stretch = self.churn.stretch().min(1.0) * f64::from(self.pace);
+        self.params.verify_gap.mul_f64(stretch)
     }
 
     /// The part of the allowance that one ping takes: a quarter while joining, when most of those
     /// mentioned are worth knowing.
     fn verify_cost(&self, now: Time) -> Duration {
         let share = if self.is_joining(now) { 4 } else { 1 };
-        self.paced(self.params.verify_gap) / share
+        self.verify_gap() / share
     }
 
     fn spend_verification(&mut self, now: Time) {
@@ -334,36 +358,56 @@ impl Kademlia {
 
     // --- timers ---------------------------------------------------------------------------------
 
-    /// How long this peer may be silent. The jitter is the peer's own, so that many tables filled in
-    /// the same minute do not all ask in the same minute, nor all ask the same peer.
-    fn patience(&self, id: &NodeId) -> Duration {
+    /// How long a peer may be silent: as long as the churn allows, and no longer than [`TRUST`] times
+    /// the longest silence from which it came back, since a table is not quiet only because nobody in
+    /// it was asked. The jitter is the peer's own, so that many tables filled in the same minute do not
+    /// all ask in the same minute, nor all ask the same peer.
+    fn patience(&self, id: &NodeId, silence: Duration) -> Duration {
         let last = |key: &Key| key.as_bytes().last().copied().unwrap_or(0);
         let spread = f32::from(last(id.key()) ^ last(self.table.local().key())) / 512.0;
-        self.paced(self.params.check_after).mul_f32(0.75 + spread)
+        let check_after = self.params.check_after;
+        let longest = check_after.max(silence * TRUST).mul_f32(self.pace);
+        self.paced(check_after).min(longest).mul_f32(0.75 + spread)
     }
 
     fn due(&self, peer: &Peer) -> Time {
         match peer.failures {
-            0 => (peer.heard() + self.patience(peer.id())).max(peer.asked() + ASKED_SPAN),
+            0 => (peer.heard() + self.patience(peer.id(), peer.silence())).max(peer.asked() + ASKED_SPAN),
             n => peer.asked() + RECHECK * (1 << u32::from(n - 1).min(5)),
         }
     }
 
+    /// Asks the peer whose time has come first, or, if none has for a while, the one silent longest: a
+    /// table that seems quiet because nobody was asked would otherwise not notice that half of it died.
     fn check(&mut self, now: Time) {
-        let next = |this: &Self| {
-            let dues = this.table.peers().map(|p| (this.due(p), p));
-            dues.min_by_key(|&(due, _)| due).map(|(due, peer)| (due, peer.contact()))
-        };
-        if let Some((_, contact)) = next(self).filter(|&(due, _)| due <= now) {
+        let probe = self.probe_at(now) <= now;
+        let rested = self.params.check_after / 2;
+        let peers = || self.table.peers();
+        let due = peers().map(|p| (self.due(p), p)).filter(|&(due, _)| due <= now);
+        let due = due.min_by_key(|&(due, _)| due).map(|(_, p)| p.contact());
+        let is_rested = |p: &&Peer| now.since(p.asked().max(p.heard())) >= rested;
+        let silent = || peers().filter(is_rested).min_by_key(|p| p.heard());
+        let asked = due.or_else(|| silent().filter(|_| probe).map(Peer::contact));
+        let mut floor = now;
+        if let Some(contact) = asked {
             if let Some(peer) = self.table.get_mut(&contact.id) {
                 peer.ask(now);
             }
             self.wish(Upkeep::Ping(contact));
-            let gap = self.jittered(self.params.check_gap);
-            self.check_at = next(self).map_or(NEVER, |(due, _)| due.max(now + gap));
-        } else {
-            self.check_at = next(self).map_or(NEVER, |(due, _)| due);
+            floor = now + self.jittered(self.params.check_gap);
         }
+        if probe || asked.is_some() {
+            self.probed = now;
+        }
+        let next = self.table.peers().map(|p| self.due(p)).min();
+        self.check_at = next.map_or(NEVER, |due| due.min(self.probe_at(now)).max(floor));
+    }
+
+    /// When the peer silent longest is asked although its time has not come: after half the unstretched
+    /// time, so that it costs less than a byte a second and finds a break within minutes.
+    fn probe_at(&self, now: Time) -> Time {
+        let calm = self.churn.stretch() > 1.0 && !self.is_joining(now);
+        if calm { self.probed + (self.params.check_after / 2).mul_f32(self.pace) } else { NEVER }
     }
 
     fn look_up_neighbors(&mut self, now: Time) {
@@ -371,7 +415,9 @@ impl Kademlia {
             self.neighbors_at = NEVER;
             return;
         }
-        let Params { neighbors_min, neighbors_max, .. } = self.params;
+        let stretch = self.churn.stretch();
+        let neighbors_min = self.params.neighbors_min.mul_f64(stretch.clamp(0.5, 1.0));
+        let neighbors_max = self.params.neighbors_max.mul_f64(stretch);
         let (key, width) = (*self.table.local().key(), self.params.shape.bucket);
         self.wish(Upkeep::Lookup { key, width });
         let settled = self.neighbors_wait >= neighbors_min;
@@ -381,7 +427,8 @@ impl Kademlia {
             (self.neighbors_wait * 2).min(neighbors_max)
         };
         self.neighbors_changed = false;
-        self.neighbors_at = now + self.jittered(self.neighbors_wait);
+        let jitter = self.pace * self.rng.random_range(0.75..1.25f32);
+        self.neighbors_at = now + self.neighbors_wait.mul_f32(jitter);
     }
 
     fn next_refresh(&self) -> Time {
@@ -435,7 +482,8 @@ impl Kademlia {
         self.recent.remember(now, id, FAILED_SPAN);
         if self.note_neighbor(id) {
             // Soon, but not at once: after a break of many, everybody would search in the same second.
-            let soon = now + self.jittered(Duration::from_secs(30));
+            let soon = SOON.mul_f64(self.churn.stretch().min(1.0));
+            let soon = now + soon.mul_f32(self.rng.random_range(0.75..1.25f32));
             self.neighbors_at = self.neighbors_at.min(soon);
         }
     }
@@ -480,7 +528,10 @@ impl Overlay for Kademlia {
         let fresh = now.saturating_sub(self.params.challenge_after);
         match self.table.fail(now, id, fresh, outage) {
             Failure::Unknown => self.recent.remember(now, id, FAILED_SPAN),
-            Failure::Removed => self.lost(now, id),
+            Failure::Removed => {
+                self.churn.departed();
+                self.lost(now, id);
+            }
             Failure::Suspected => {
                 self.check_at = self.check_at.min(now + RECHECK);
                 if let Some(spare) = self.table.spare_for(id) {
@@ -492,6 +543,7 @@ impl Overlay for Kademlia {
 
     fn handle_leave(&mut self, now: Time, id: &NodeId) {
         if self.table.remove(id) {
+            self.churn.departed();
             self.lost(now, id);
         }
     }
@@ -556,6 +608,10 @@ impl Overlay for Kademlia {
 
     fn rtt(&self, id: &NodeId) -> Option<Duration> {
         self.table.get(id)?.rtt()
+    }
+
+    fn churn(&self) -> Churn {
+        self.churn
     }
 
     fn len(&self) -> usize {

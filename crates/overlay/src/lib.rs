@@ -30,8 +30,9 @@
 //!
 //! Any traffic proves a peer alive, so a busy overlay maintains itself almost for free. What is
 //! left is jittered (a thousand peers started together must not act together), paced (a floor
-//! under the gap between two acts, however large the table), and stretched by
-//! [`Overlay::set_pace`] when the engine's byte ledger asks for it.
+//! under the gap between two acts, however large the table), tuned to the churn that the peer
+//! itself has measured ([`tuning`]), and stretched by [`Overlay::set_pace`] when the engine's byte
+//! ledger asks for it.
 //!
 //! # A new algorithm
 //!
@@ -49,6 +50,7 @@ pub mod overlay;
 pub mod recent;
 mod ring;
 pub mod table;
+pub mod tuning;
 
 #[cfg(test)]
 mod suite;
@@ -61,6 +63,7 @@ pub use lookup::{Ask, Goal, Lookup, Outcome, next_hop};
 pub use overlay::{
     Entry, Evidence, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep,
 };
+pub use tuning::{Churn, Size};
 
 /// Makes, of one line per algorithm, the enum, its construction and its row of tests.
 macro_rules! algorithms {

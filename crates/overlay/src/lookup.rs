@@ -59,6 +59,8 @@ pub struct Config {
     pub width: usize,
     /// Disjoint paths, at most [`MAX_PATHS`]. One is enough unless an answer is doubted.
     pub paths: usize,
+    /// Questions on all paths together, at most.
+    pub questions: usize,
     /// When to stop.
     pub goal: Goal,
     /// How the overlay measures nearness.
@@ -76,6 +78,7 @@ impl Config {
             parallelism: 3,
             width: 8,
             paths: 1,
+            questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             goal: Goal::Nearest,
             metric,
             // Twice the round trip of most paths on earth.
@@ -388,14 +391,20 @@ impl Lookup {
     fn next_on(&self, path: usize) -> Option<usize> {
         let candidates = &self.paths[path].candidates;
         let in_flight = candidates.iter().filter(|c| matches!(c.state, State::Asked { .. })).count();
-        if in_flight >= self.config.parallelism || self.paths[path].asked >= MAX_ASKS_PER_PATH {
+        if in_flight >= self.config.parallelism || self.is_exhausted(path) {
             return None;
         }
         self.window(path).find(|(_, c)| c.state == State::Waiting).map(|(place, _)| place)
     }
 
+    /// Whether a path may ask nobody else.
+    fn is_exhausted(&self, path: usize) -> bool {
+        self.paths[path].asked >= MAX_ASKS_PER_PATH
+            || self.paths.iter().map(|p| p.asked).sum::<usize>() >= self.config.questions
+    }
+
     fn is_path_done(&self, path: usize) -> bool {
-        let exhausted = self.paths[path].asked >= MAX_ASKS_PER_PATH;
+        let exhausted = self.is_exhausted(path);
         self.window(path).all(|(_, c)| match c.state {
             State::Waiting => exhausted,
             state => !state.is_pending(),

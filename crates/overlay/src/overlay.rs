@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use wire::{Book, Contact, Distance, Key, NodeId, Time};
 
-use crate::Algorithm;
+use crate::{Algorithm, Churn};
 
 /// The most peers one [`Route`] names, whatever was asked for.
 ///
@@ -89,6 +89,12 @@ pub trait Overlay: Send {
 
     /// The smoothed round-trip time to a peer of the table, where it is known.
     fn rtt(&self, id: &NodeId) -> Option<Duration>;
+
+    /// How fast peers of the table leave, as far as it was seen; the engine tunes its care for records
+    /// by it. An algorithm that does not measure speaks for sessions of an hour.
+    fn churn(&self) -> Churn {
+        Churn::default()
+    }
 
     /// How many peers in good standing the table holds.
     fn len(&self) -> usize;

@@ -58,6 +58,8 @@ pub struct Peer {
     head: u64,
     heard: Tenths,
     asked: Tenths,
+    /// The longest silence after which it still answered, in seconds.
+    silence: u16,
     /// Smoothed round-trip time in microseconds; zero while unknown.
     rtt: u32,
     /// Questions it left unanswered since it was heard.
@@ -73,7 +75,7 @@ impl Peer {
     }
 
     fn new(contact: Arc<Contact>, heard: Tenths, asked: Tenths) -> Self {
-        Peer { head: head(contact.id.key()), contact, heard, asked, rtt: 0, failures: 0 }
+        Peer { head: head(contact.id.key()), contact, heard, asked, rtt: 0, failures: 0, silence: 0 }
     }
 
     /// Whether it is this one; the head tells nearly always.
@@ -116,7 +118,14 @@ impl Peer {
         self.contact = contact;
     }
 
+    /// The longest silence after which it still answered.
+    pub fn silence(&self) -> Duration {
+        Duration::from_secs(self.silence.into())
+    }
+
     pub(crate) fn hear(&mut self, now: Time, rtt: Option<Duration>) {
+        let silence = u16::try_from(now.since(self.heard()).as_secs()).unwrap_or(u16::MAX);
+        self.silence = self.silence.max(silence);
         self.heard = Tenths::of(now);
         self.failures = 0;
         if let Some(sample) = rtt {

@@ -72,6 +72,33 @@ fn the_two_sides_of_a_cut_network_lose_each_other() {
 }
 
 #[test]
+fn the_two_sides_of_a_cut_network_find_each_other_again() {
+    /// Lookups that ended during the break, and a minute and more after it: found, and all.
+    #[derive(Default)]
+    struct Judge([(u32, u32); 2]);
+    impl Observer for Judge {
+        fn told(&mut self, at: wire::Time, _: usize, event: &node::Event) {
+            let node::Event::Done { outcome: node::Outcome::Lookup(report), .. } = event else { return };
+            let half = match at.as_millis() / 1_000 {
+                250..420 => 0,
+                480.. => 1,
+                _ => return,
+            };
+            self.0[half].0 += u32::from(report.found);
+            self.0[half].1 += 1;
+        }
+    }
+    // One holder for each record, so that a side without it does not find it.
+    let text = "nodes = 100\nreplicas = 1\nduration_s = 600\nlookups_per_s = 10\n[bars]\nlookups = 0.0\n\
+                [[events]]\nat_s = 120\npartition = 0.5\nfor_s = 300";
+    let mut judge = Judge::default();
+    let report = sim::run(&text.parse::<Scenario>().unwrap(), &mut judge);
+    let [(during, asked), (after, all)] = judge.0;
+    assert!(report.datagrams.lost > 0 && during * 10 < asked * 9, "{during} of {asked} during the break");
+    assert!(all > 900 && after * 100 >= all * 99, "{after} of {all} after it");
+}
+
+#[test]
 fn a_bar_that_is_not_met_is_a_violation() {
     let report = play("nodes = 20\nduration_s = 100\n[bars]\nmaintenance_bytes_per_s = 1");
     assert!(report.violations[0].contains("maintenance"), "{:?}", report.violations);
@@ -123,7 +150,9 @@ fn a_model_of_implicit_tables_finds_everybody_and_feels_what_is_stale() {
         ))
     };
     let (fresh, stale) = (model(0.0), model(0.3));
-    assert_eq!((fresh.lookups.issued, share(&fresh), share(&stale)), (2_000, 1.0, 1.0));
+    assert_eq!((fresh.lookups.issued, share(&fresh)), (2_000, 1.0));
+    // Where every third entry leads to nobody, a few run out of the three seconds that a person waits.
+    assert!(share(&stale) > 0.99, "{:?}", stale.lookups);
     assert_eq!(fresh.log_hash, model(0.0).log_hash);
     assert!(fresh.lookups.time_ms.p95 < stale.lookups.time_ms.p95);
     // Two hundred thousand peers, five holders, buckets of eight: between three and seven hops.

@@ -144,3 +144,20 @@ fn every_model_of_latency_carries_a_network() {
         assert_eq!(report.datagrams.lost > 0, model == "mesh", "{model}: {:?}", report.datagrams);
     }
 }
+
+#[test]
+fn every_committed_scenario_can_be_played_with_all_its_cells() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../../scenarios")).unwrap();
+    let mut count = 0;
+    for path in
+        files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "toml"))
+    {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let cells = sim::sweep::cells(&text, &sim::sweep::Overrides::default(), 1..=1);
+        let cells = cells.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert_eq!(cells[0].scenario.name, stem, "a scenario is called like its file");
+        count += 1;
+    }
+    assert!(count >= 13, "{count}");
+}

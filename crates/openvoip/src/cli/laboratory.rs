@@ -55,8 +55,9 @@ impl Demo {
 
 /// Measure real peers: many in this one process, each with its own sockets on loopback.
 ///
-/// Every peer serves one user. Users are looked up, each by a peer that holds no copy of the record;
-/// then the peers are left alone and what they send is counted. Exit 1 if anything failed.
+/// Every peer serves one user. Users are looked up, each by a peer that holds no copy of the record, and
+/// on request once more after a share of the peers was killed at once; then the peers are left alone and
+/// what they send is counted. Exit 1 if anything failed.
 #[derive(Args)]
 pub(crate) struct Lab {
     /// How many peers, 2 to 5000; each takes three sockets.
@@ -65,7 +66,19 @@ pub(crate) struct Lab {
     /// How many lookups, one after the other.
     #[arg(long, value_name = "L", default_value_t = 100, value_parser = clap::value_parser!(u32).range(0..=lab::MAX_LOOKUPS as i64))]
     lookups: u32,
-    /// How long to leave the peers alone, in seconds; 0 measures no bytes.
+    /// How many values to store, one after the other.
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=lab::MAX_LOOKUPS as i64))]
+    stores: u32,
+    /// Kill this share of the peers after the lookups, and have the survivors look each other up at once.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    kill_share: f64,
+    /// Keep the sockets of the killed open and unread, so that the system reports nothing of them.
+    #[arg(long, requires = "kill_share")]
+    silently: bool,
+    /// How long to leave the peers alone before their bytes are counted, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = seconds)]
+    settle: f64,
+    /// How long to count the bytes that they send while nobody does anything, in seconds; 0 measures none.
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = seconds)]
     idle: f64,
     /// The overlay algorithm.
@@ -81,6 +94,10 @@ impl Lab {
         let options = lab::Options {
             peers: self.peers as usize,
             lookups: self.lookups as usize,
+            stores: self.stores as usize,
+            kill_share: self.kill_share,
+            silently: self.silently,
+            settle: Duration::from_secs_f64(self.settle),
             idle: Duration::from_secs_f64(self.idle),
             overlay: self.overlay,
             seed: self.seed,
@@ -93,4 +110,10 @@ impl Lab {
             Err(e) => context.show(control::failure(exit::FAILED, &e, "openvoip lab --help")),
         }
     }
+}
+
+/// A share of the peers: none, or less than all.
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| format!("'{text}' is no number"))?;
+    if (0.0..=0.9).contains(&share) { Ok(share) } else { Err("give a share from 0 to 0.9".into()) }
 }

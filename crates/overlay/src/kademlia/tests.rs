@@ -163,8 +163,8 @@ fn silent_peers_are_asked_and_traffic_spares_the_asking() {
         k.handle_peer(Time::ZERO, peer(n), ALIVE);
     }
     let known = k.len();
-    let log = run(&mut k, Time::ZERO, Time::from_secs(900), true);
-    assert!((2 * known..=4 * known).contains(&pings(&log)), "{} of {known}", pings(&log));
+    let log = run(&mut k, Time::ZERO, Time::from_secs(420), true);
+    assert!((known / 2..=known).contains(&pings(&log)), "{} of {known}", pings(&log));
 
     let mut busy = kademlia();
     let mut count = 0;
@@ -179,6 +179,45 @@ fn silent_peers_are_asked_and_traffic_spares_the_asking() {
 }
 
 #[test]
+fn a_table_that_sees_nobody_leave_asks_ever_less() {
+    let mut k = kademlia();
+    for n in 1..40 {
+        k.handle_peer(Time::ZERO, peer(n), ALIVE);
+    }
+    let hour = |k: &mut Kademlia, n: u64| {
+        pings(&run(k, Time::from_secs(n * 3_600), Time::from_secs((n + 1) * 3_600 - 1), true))
+    };
+    let (first, later) = (hour(&mut k, 0), (1..6).map(|n| hour(&mut k, n)).last().unwrap());
+    assert!(first < 4 * k.len() && later < 3 * k.len() / 2, "{first}, {later} of {}", k.len());
+}
+
+#[test]
+fn a_table_that_loses_many_has_asked_the_rest_within_three_quarters_of_an_hour() {
+    let mut k = kademlia();
+    for n in 1..40 {
+        k.handle_peer(Time::ZERO, peer(n), ALIVE);
+    }
+    run(&mut k, Time::ZERO, Time::from_secs(6 * 3_600), true);
+    let (start, known) = (Time::from_secs(6 * 3_600), k.table.peers().count());
+    let dead = |c: &Contact| c.id.key().as_bytes()[31] % 5 < 2;
+    let dying = k.table.peers().filter(|p| dead(&p.contact())).count();
+    assert!(dying * 5 > known, "{dying} of {known}");
+    let mut now = start;
+    while k.table.peers().any(|p| dead(&p.contact())) {
+        while let Some(wish) = k.poll_upkeep() {
+            match wish {
+                Upkeep::Ping(contact) if dead(&contact) => k.handle_failure(now, &contact.id),
+                Upkeep::Ping(contact) => k.handle_peer(now, contact, ALIVE),
+                _ => {}
+            }
+        }
+        now = k.poll_timeout().unwrap().0;
+        k.handle_timeout(now);
+    }
+    assert!(now < start + Duration::from_secs(2_700), "{:?}", now.since(start));
+}
+
+#[test]
 fn a_slower_pace_asks_less() {
     let count = |pace| {
         let mut k = kademlia();
@@ -186,7 +225,7 @@ fn a_slower_pace_asks_less() {
         for n in 1..40 {
             k.handle_peer(Time::ZERO, peer(n), ALIVE);
         }
-        run(&mut k, Time::ZERO, Time::from_secs(7_200), true).len()
+        run(&mut k, Time::ZERO, Time::from_secs(1_000), true).len()
     };
     let (usual, slow) = (count(1.0), count(4.0));
     assert!(slow * 3 < usual, "{slow} against {usual}");

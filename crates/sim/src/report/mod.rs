@@ -198,7 +198,7 @@ pub struct Lookups {
     pub hops_mean: f64,
     /// How long those took that succeeded.
     pub time_ms: Percentiles,
-    /// The same, mean.
+    /// The mean over all issued, a failure counting as ten seconds.
     pub time_mean_ms: f64,
     /// Messages that the asker sent, mean.
     pub messages_mean: f64,

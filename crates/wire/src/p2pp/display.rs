@@ -189,7 +189,8 @@ impl Display for Object<'_> {
             | Object::Certificate(bytes)
             | Object::ResourceList(bytes)
             | Object::Admission(bytes)
-            | Object::Candidates(bytes) => write!(f, "{}", Hex(bytes)),
+            | Object::Candidates(bytes)
+            | Object::Padding(bytes) => write!(f, "{}", Hex(bytes)),
         }
     }
 }

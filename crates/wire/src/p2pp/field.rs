@@ -51,6 +51,16 @@ impl<'a> Cursor<'a> {
         std::mem::take(&mut self.rest)
     }
 
+    /// The first byte of what is left, which stays there.
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    /// The next object, framing included.
+    pub(super) fn object(&mut self) -> Result<Tlv<'a>, ParseError> {
+        super::tlv::take(&mut self.rest)
+    }
+
     /// The next field.
     pub(super) fn read<T: Field<'a>>(&mut self) -> Result<T, ParseError> {
         T::read(self)

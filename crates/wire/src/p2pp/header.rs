@@ -217,21 +217,16 @@ impl Header {
         }
     }
 
-    /// The acknowledgement of this request or response.
+    /// The acknowledgement of this request or response. That of a request names nobody: the
+    /// transaction-ID and the address it comes from say enough, and every hop sends one.
     pub fn acknowledgement(&self, responder: NodeId) -> Self {
-        let class = match self.class {
-            Class::Response => Class::ResponseReceived,
-            _ => Class::RequestReceived,
+        let (class, source, responder) = match self.class {
+            Class::Response => {
+                (Class::ResponseReceived, self.source, Some(self.responder.unwrap_or(responder)))
+            }
+            _ => (Class::RequestReceived, None, None),
         };
-        Header {
-            class,
-            recursive: false,
-            ttl: 1,
-            code: Code(0),
-            deadline_ms: 0,
-            responder: Some(self.responder.unwrap_or(responder)),
-            ..*self
-        }
+        Header { class, recursive: false, ttl: 1, code: Code(0), deadline_ms: 0, source, responder, ..*self }
     }
 
     /// The remaining deadline as a duration, if the sender said one.

@@ -168,6 +168,8 @@ objects! {
     74 OBSERVED_ADDRESS "Observed-Address" IGNORABLE ObservedAddress(address: SocketAddr),
     /// ICE candidates of a Connect, opaque here.
     75 CANDIDATES "Candidates" MANDATORY Candidates(bytes: &'a [u8]),
+    /// Bytes without meaning, which make a request as long as its answer may be.
+    76 PADDING "Padding" IGNORABLE Padding(bytes: &'a [u8]),
 }
 
 /// The name of the object with this number, as in the specification.

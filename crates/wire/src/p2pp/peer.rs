@@ -6,8 +6,10 @@ use smallvec::SmallVec;
 
 use super::ParseError;
 use super::field::{Cursor, Field};
-use super::object::{ADDRESS_INFO, ADMISSION, PEER_ID, PEER_INFO, PUBLIC_KEY, PUZZLE_NONCE, UPTIME};
-use super::tlv::{self, IGNORABLE, MANDATORY, Reader};
+use super::object::{
+    ADDRESS_INFO, ADMISSION, PEER_ID, PEER_INFO, PUBLIC_KEY, PUZZLE_NONCE, ROUTING_TABLE, UPTIME,
+};
+use super::tlv::{self, IGNORABLE, MANDATORY, Reader, Tlv};
 use crate::identity::PublicKey;
 use crate::{Contact, NodeId};
 
@@ -121,7 +123,7 @@ pub struct PeerInfo<'a> {
 }
 
 impl PeerInfo<'_> {
-    /// The short form that tables and answers list: identity and one address.
+    /// As tables and answers list a peer: identity and one address.
     pub fn brief(contact: &Contact) -> Self {
         let mut info = PeerInfo { id: Some(contact.id), ..PeerInfo::default() };
         info.addresses.push(AddressInfo::host(contact.address));
@@ -188,12 +190,52 @@ impl<'a> Field<'a> for PeerInfo<'a> {
     }
 }
 
+/// First byte of a short entry of a list: this bit tells it from a Peer-Info, whose number is 0.
+const SHORT: u8 = 0x80;
+
+/// Bit of a short entry's first byte: its address is an IPv6 one.
+const SHORT_IPV6: u8 = 0b100;
+
+/// Lengths of Node-IDs by the two lowest bits of a short entry's first byte.
+const ID_LENGTHS: [usize; 3] = [16, 20, 32];
+
+/// One entry of a list: in full (Peer-Info), or short, identity and UDP address without framing.
+fn read_entry<'a>(cursor: &mut Cursor<'a>) -> Result<PeerInfo<'a>, ParseError> {
+    let head = cursor.peek().ok_or(cursor.malformed())?;
+    if head & SHORT == 0 {
+        let tlv = cursor.object()?;
+        if tlv.number != PEER_INFO {
+            return Err(cursor.malformed());
+        }
+        return PeerInfo::read(&mut Cursor::new(tlv));
+    }
+    let head: u8 = cursor.read()?;
+    let len = ID_LENGTHS.get(usize::from(head & 0b11)).ok_or(cursor.malformed())?;
+    if head & !(SHORT | SHORT_IPV6 | 0b11) != 0 {
+        return Err(cursor.malformed());
+    }
+    let id = cursor.read_sized(*len)?;
+    let address = cursor.read_sized(if head & SHORT_IPV6 != 0 { 18 } else { 6 })?;
+    Ok(PeerInfo::brief(&Contact { id, address }))
+}
+
+/// The short entry of a contact: 39 bytes with SHA-256 and IPv4, where the framing of a Peer-Info and its
+/// parts would make it 58.
+fn write_short(contact: &Contact, out: &mut Vec<u8>) {
+    let len = contact.id.key().as_bytes().len();
+    let code = ID_LENGTHS.iter().position(|l| *l == len).expect("keys have these lengths") as u8;
+    let family = if contact.address.is_ipv6() { SHORT_IPV6 } else { 0 };
+    out.push(SHORT | family | code);
+    contact.id.write(out);
+    contact.address.write(out);
+}
+
 /// A list of peers, read lazily from a message or lent for writing.
 #[derive(Clone, Copy, Debug)]
 pub enum PeerList<'a> {
-    /// As it stands in a message, already checked.
-    Encoded(&'a [u8]),
-    /// Contacts to be written in the short form; those beyond 255 are not.
+    /// As it stands in a message, already checked: its number of peers, and their entries.
+    Encoded(u8, &'a [u8]),
+    /// Contacts to be written as short entries; those beyond 255 are not.
     Contacts(&'a [Contact]),
 }
 
@@ -201,12 +243,11 @@ impl<'a> PeerList<'a> {
     /// The peers.
     pub fn iter(&self) -> impl Iterator<Item = PeerInfo<'a>> + use<'a> {
         let (encoded, contacts): (&'a [u8], &'a [Contact]) = match *self {
-            PeerList::Encoded(bytes) => (bytes, &[]),
+            PeerList::Encoded(_, bytes) => (bytes, &[]),
             PeerList::Contacts(contacts) => (&[], contacts),
         };
-        Reader::new(encoded)
-            .filter_map(|tlv| PeerInfo::read(&mut Cursor::new(tlv.ok()?)).ok())
-            .chain(contacts.iter().map(PeerInfo::brief))
+        let mut entries = Cursor::new(Tlv { number: ROUTING_TABLE, ignorable: false, value: encoded });
+        std::iter::from_fn(move || read_entry(&mut entries).ok()).chain(contacts.iter().map(PeerInfo::brief))
     }
 
     /// Identity and address of every peer that has both.
@@ -219,35 +260,63 @@ impl<'a> Field<'a> for PeerList<'a> {
     fn read(cursor: &mut Cursor<'a>) -> Result<Self, ParseError> {
         let count: u8 = cursor.read()?;
         let peers = cursor.take_rest();
-        let mut seen = 0usize;
-        for tlv in Reader::new(peers) {
-            let tlv = tlv?;
-            if tlv.number != PEER_INFO || seen == usize::from(count) {
-                return Err(cursor.malformed());
-            }
-            PeerInfo::read(&mut Cursor::new(tlv))?;
-            seen += 1;
+        let mut entries = Cursor::new(Tlv { number: cursor.number, ignorable: false, value: peers });
+        for _ in 0..count {
+            read_entry(&mut entries)?;
         }
-        if seen != usize::from(count) {
-            return Err(cursor.malformed());
-        }
-        Ok(PeerList::Encoded(peers))
+        entries.end()?;
+        Ok(PeerList::Encoded(count, peers))
     }
 
     fn write(&self, out: &mut Vec<u8>) {
         match self {
-            PeerList::Encoded(bytes) => {
-                let count = Reader::new(bytes).count();
-                out.push(u8::try_from(count).expect("counted when it was read"));
+            PeerList::Encoded(count, bytes) => {
+                out.push(*count);
                 out.extend_from_slice(bytes);
             }
             PeerList::Contacts(contacts) => {
                 let contacts = &contacts[..contacts.len().min(255)];
                 out.push(contacts.len() as u8);
-                for contact in contacts {
-                    tlv::emit(out, PEER_INFO, MANDATORY, |o| PeerInfo::brief(contact).write(o));
-                }
+                contacts.iter().for_each(|contact| write_short(contact, out));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::HashAlgorithm;
+
+    fn contact(name: &str, address: &str) -> Contact {
+        let address = address.parse().expect("an address");
+        Contact { id: NodeId(HashAlgorithm::Sha256.digest(name.as_bytes())), address }
+    }
+
+    fn read(value: &[u8]) -> Result<Vec<Contact>, ParseError> {
+        let tlv = Tlv { number: ROUTING_TABLE, ignorable: false, value };
+        PeerList::read(&mut Cursor::new(tlv)).map(|list| list.contacts().collect())
+    }
+
+    #[test]
+    fn a_list_may_mix_short_entries_and_peer_infos() {
+        let [short, full] = [contact("a", "192.0.2.1:7080"), contact("b", "[2001:db8::1]:7081")];
+        let mut value = vec![2];
+        write_short(&short, &mut value);
+        assert_eq!(value.len(), 1 + 39);
+        tlv::emit(&mut value, PEER_INFO, MANDATORY, |out| PeerInfo::brief(&full).write(out));
+        assert_eq!(read(&value), Ok(vec![short, full]));
+    }
+
+    #[test]
+    fn a_broken_short_entry_is_malformed() {
+        let mut value = vec![1];
+        write_short(&contact("a", "192.0.2.1:7080"), &mut value);
+        for (at, byte) in [(1, 0x83), (1, 0xC2), (1, 0x86), (0, 2), (0, 0)] {
+            let mut broken = value.clone();
+            broken[at] = byte;
+            assert_eq!(read(&broken), Err(ParseError::Malformed(ROUTING_TABLE)), "{byte:#x} at {at}");
+        }
+        assert!(read(&value[..value.len() - 1]).is_err());
     }
 }

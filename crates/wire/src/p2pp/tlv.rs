@@ -62,7 +62,8 @@ impl<'a> Iterator for Reader<'a> {
     }
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> Result<Tlv<'a>, ParseError> {
+/// Takes the first object off.
+pub(super) fn take<'a>(rest: &mut &'a [u8]) -> Result<Tlv<'a>, ParseError> {
     let (head, tail) = rest.split_first_chunk::<HEADER_LEN>().ok_or(ParseError::Truncated)?;
     let len = u16::from_be_bytes([head[2], head[3]]) as usize;
     let (value, after) = tail.split_at_checked(len).ok_or(ParseError::Truncated)?;

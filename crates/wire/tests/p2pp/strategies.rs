@@ -200,6 +200,7 @@ fn data_object() -> impl Strategy<Value = Object<'static>> {
         bytes(20).prop_map(Object::ResourceList),
         bytes(100).prop_map(Object::Admission),
         bytes(100).prop_map(Object::Candidates),
+        bytes(100).prop_map(Object::Padding),
     ]
 }
 

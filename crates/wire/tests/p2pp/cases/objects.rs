@@ -169,5 +169,6 @@ pub(super) fn cases() -> Vec<Case> {
             &Object::ObservedAddress("198.51.100.7:40000".parse().unwrap()),
         ),
         object("object/Candidates", "opaque", &Object::Candidates(b"opaque")),
+        object("object/Padding", "ignorable", &Object::Padding(&[0; 8])),
     ]
 }
