@@ -327,6 +327,21 @@ mod tests {
     }
 
     #[test]
+    fn what_the_command_line_says_of_the_overlay_or_a_file_changes_is_insisted_on() {
+        use OverlayOption::{Base, Hash, Name};
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "[overlay]\nname = 'camp'\nbase = 2\nreplicas = 3").unwrap();
+        let mut line = Table::new();
+        put(&mut line, "overlay.hash", "sha-256");
+        assert_eq!(resolve(Some(&file), &line).unwrap().config().insist, [Name, Hash]);
+        put(&mut line, "overlay.base", 2);
+        assert_eq!(resolve(Some(&file), &line).unwrap().config().insist, [Name, Hash, Base]);
+        std::fs::write(&file, super::super::TEMPLATE).unwrap();
+        assert_eq!(resolve(Some(&file), &Table::new()).unwrap().config(), node::Config::default());
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
         assert_eq!(
             mistakes("lisen = 'x'\n\n[overlay]\nnmae = 'camp'\n[bugdet]\nbytes_per_s = 1"),
