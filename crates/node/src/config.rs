@@ -46,11 +46,61 @@ impl Default for OverlayOptions {
     }
 }
 
+/// An option without which keys do not mean the same to two peers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum OverlayOption {
+    /// The overlay's name.
+    Name,
+    /// Which algorithm routes.
+    Algorithm,
+    /// Which hash places peers and resources.
+    Hash,
+    /// Base of the algorithm.
+    Base,
+}
+
+impl OverlayOption {
+    /// All of them, in the order in which differences are told.
+    pub const ALL: [OverlayOption; 4] =
+        [OverlayOption::Name, OverlayOption::Algorithm, OverlayOption::Hash, OverlayOption::Base];
+
+    /// Its name in configuration and in words to people.
+    pub fn name(self) -> &'static str {
+        match self {
+            OverlayOption::Name => "name",
+            OverlayOption::Algorithm => "algorithm",
+            OverlayOption::Hash => "hash",
+            OverlayOption::Base => "base",
+        }
+    }
+
+    fn of(self, options: &OverlayOptions) -> String {
+        match self {
+            OverlayOption::Name => options.name.clone(),
+            OverlayOption::Algorithm => options.algorithm.to_string(),
+            OverlayOption::Hash => options.hash.to_string(),
+            OverlayOption::Base => options.base.to_string(),
+        }
+    }
+}
+
+impl OverlayOptions {
+    /// In which of these options another overlay differs from ours, in words; `None` if in none.
+    pub fn difference(&self, theirs: &OverlayOptions, among: &[OverlayOption]) -> Option<String> {
+        let differ = among.iter().filter(|option| option.of(self) != option.of(theirs));
+        let told = differ.map(|o| format!("{} is {} there and {} here", o.name(), o.of(theirs), o.of(self)));
+        Some(told.collect::<Vec<_>>().join(", ")).filter(|words| !words.is_empty())
+    }
+}
+
 /// Everything a peer is told before it starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
     /// The overlay's options; used as they are by a founder, replaced by what bootstrap says otherwise.
     pub overlay: OverlayOptions,
+    /// Options of `overlay` on which this peer insists: an overlay that has others is not joined, and
+    /// [`Event::Offline`](crate::Event::Offline) says in what it differs.
+    pub insist: Vec<OverlayOption>,
     /// Addresses of peers to ask first. Empty and no host cache: this peer founds the overlay.
     pub bootstrap: Vec<SocketAddr>,
     /// Whether this node is a peer or a client, or decides by itself.
@@ -84,6 +134,7 @@ impl Default for Config {
         let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
         Config {
             overlay: OverlayOptions::default(),
+            insist: Vec::new(),
             bootstrap: Vec::new(),
             role: RolePolicy::Auto,
             // Loopback until told otherwise: nothing is exposed by accident.

@@ -49,7 +49,7 @@ pub enum Event {
     },
     /// The peer is in the overlay now, with these options.
     Online,
-    /// No peer answers; it goes on trying.
+    /// The peer is in no overlay, and goes on trying.
     Offline {
         /// Why.
         reason: String,

@@ -60,7 +60,7 @@ mod transaction;
 mod tunnel;
 mod whereabouts;
 
-pub use config::{Config, Identity, KeptValue, OverlayOptions, Saved, User};
+pub use config::{Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
 pub use event::{Event, Level, OpId, Outcome};

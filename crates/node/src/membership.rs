@@ -14,7 +14,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, HashAlgorithm, NodeId, Time};
 
-use crate::config::{Config, KeptValue, OverlayOptions, Saved};
+use crate::config::{Config, KeptValue, OverlayOption, OverlayOptions, Saved};
 use crate::event::{Event, Level};
 use crate::node::{Alarm, Node, Standing, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
@@ -51,7 +51,8 @@ pub(crate) struct Membership {
     founder: bool,
     attempts: u32,
     self_lookup: bool,
-    told_offline: bool,
+    /// Why it is not in the overlay, as last said.
+    offline: Option<String>,
     leaving: bool,
     values: Vec<KeptValue>,
     /// Peers that may come back.
@@ -71,7 +72,7 @@ impl Membership {
             founder: saved.founder && config.bootstrap.is_empty(),
             attempts: 0,
             self_lookup: false,
-            told_offline: false,
+            offline: None,
             leaving: false,
             values: saved.values.clone(),
             lost: crate::merge::Lost::default(),
@@ -130,17 +131,25 @@ impl Node {
         }
         let pause = RETRY * (1 << self.membership.attempts.min(5));
         self.membership.attempts += 1;
-        if self.membership.attempts == 3 && self.membership.founder && self.standing.is_none() {
-            // Everybody else is gone and waits for the founder. Should somebody of the cache come back,
-            // the attempts go on while the table is empty.
-            self.found(now);
-        } else if self.membership.attempts == 3 && !self.membership.told_offline {
-            self.membership.told_offline = true;
-            let reason = "no bootstrap peer and no host of the cache answers; still trying".to_owned();
-            self.emit(Event::Offline { reason });
+        if self.membership.attempts == 3 && self.membership.offline.is_none() {
+            if self.membership.founder && self.standing.is_none() {
+                // Everybody else is gone and waits for the founder. Should somebody of the cache come
+                // back, the attempts go on while the table is empty.
+                self.found(now);
+            } else {
+                self.stay_offline("no bootstrap peer and no host of the cache answers; still trying".into());
+            }
         }
         let pause = self.jitter(pause.min(Duration::from_secs(60)), 0.75, 1.25);
         self.timers.set(Alarm::Bootstrap, now + pause);
+    }
+
+    /// Says why this peer is not in the overlay, once for each reason.
+    fn stay_offline(&mut self, reason: String) {
+        if self.membership.offline.as_ref() != Some(&reason) {
+            self.membership.offline = Some(reason.clone());
+            self.emit(Event::Offline { reason });
+        }
     }
 
     fn ask_bootstrap(&mut self, now: Time, address: SocketAddr) {
@@ -172,20 +181,31 @@ impl Node {
 
     /// A peer told us the overlay's options and some peers.
     pub(crate) fn handle_bootstrap_answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        if !message.header.code.is_ok() {
-            return;
+        match message.header.code {
+            Code::VERSION_NOT_SUPPORTED => return self.differ_in_version(remote, "another version"),
+            code if !code.is_ok() => return,
+            _ => {}
         }
         let options = message.find(|o| match o {
             Object::P2pOptions(options) => Some(options_from_wire(&options)),
             _ => None,
         });
         match (options, &self.standing) {
-            (Some(Ok(options)), None) => self.adopt_options(now, options),
-            (Some(Ok(options)), Some(standing)) if standing.options.name != options.name => return,
-            (Some(Err(reason)), None) => {
-                self.membership.told_offline = true;
-                return self.emit(Event::Offline { reason });
+            (Some(Ok(options)), None) => {
+                if let Some(difference) = self.config.overlay.difference(&options, &self.config.insist) {
+                    return self.stay_offline(format!(
+                        "{remote} is in another overlay than this peer was told to join: {difference}"
+                    ));
+                }
+                self.adopt_options(now, options);
             }
+            (Some(Ok(options)), Some(standing)) => {
+                if let Some(difference) = standing.options.difference(&options, &OverlayOption::ALL) {
+                    let text = format!("{remote} is in another overlay: {difference}");
+                    return self.log(Level::Warn, "join", text);
+                }
+            }
+            (Some(Err(reason)), None) => return self.stay_offline(reason),
             (None, None) => return,
             _ => {}
         }
@@ -202,6 +222,14 @@ impl Node {
         }
         let own = *self.node_id().expect("options were adopted").key();
         self.search_with_seeds(now, own, Want::Peers, For::Join, &seeds);
+    }
+
+    /// Whom we asked to let us in speaks another version of the protocol.
+    pub(crate) fn differ_in_version(&mut self, remote: SocketAddr, theirs: &str) {
+        if !self.membership.online && self.membership.bootstrap.contains(&remote) {
+            let ours = wire::p2pp::VERSION;
+            self.stay_offline(format!("{remote} speaks {theirs} of P2PP and this peer version {ours}"));
+        }
     }
 
     fn learn_alive_responder(&mut self, now: Time, address: SocketAddr, message: &Message<'_>) {
@@ -253,10 +281,11 @@ impl Node {
     }
 
     pub(crate) fn send_joins(&mut self, now: Time) {
-        let info = Object::PeerInfo(self.own_info(now));
+        let Some(options) = self.standing.as_ref().map(|s| s.options.clone()) else { return };
+        let objects = [Object::PeerInfo(self.own_info(now)), Object::P2pOptions(options_to_wire(&options))];
         for contact in self.membership.joined.clone() {
             let to = (contact.address, Some(contact.id));
-            self.ask_signed(now, to, MessageType::Join, std::slice::from_ref(&info), Purpose::Join);
+            self.ask_signed(now, to, MessageType::Join, &objects, Purpose::Join);
         }
     }
 
@@ -282,6 +311,9 @@ impl Node {
                 });
                 let why = reason.unwrap_or_default();
                 self.log(Level::Warn, "join", format!("refused: {code} {why}"));
+                if code == Code::WRONG_OVERLAY && !self.membership.online {
+                    self.stay_offline(format!("refused by a peer of another overlay: {why}"));
+                }
             }
         }
     }
@@ -533,6 +565,10 @@ impl Node {
 
     /// Answers Join: the neighbours the newcomer should know.
     pub(crate) fn answer_join(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        // Before the signature: under another hash no Node-ID fits its key.
+        if let Some(difference) = self.difference_of(message) {
+            return self.refuse(now, remote, message, Code::WRONG_OVERLAY, &difference);
+        }
         if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
@@ -554,6 +590,19 @@ impl Node {
         builder.push(&Object::NeighborTable(PeerList::Contacts(&peers)));
         self.respond(now, remote, message, builder);
         self.mention(now, Contact { id: source, address: remote });
+    }
+
+    /// In what the overlay that a Join is meant for differs from ours, as the newcomer sees it.
+    fn difference_of(&self, join: &Message<'_>) -> Option<String> {
+        let theirs = join.find(|o| match o {
+            Object::P2pOptions(options) => Some(options_from_wire(&options)),
+            _ => None,
+        })?;
+        let ours = &self.standing.as_ref()?.options;
+        match theirs {
+            Ok(theirs) => theirs.difference(ours, &OverlayOption::ALL),
+            Err(_) => Some(format!("algorithm is {} there", ours.algorithm)),
+        }
     }
 
     pub(crate) fn request_deadline(&self) -> u16 {

@@ -370,7 +370,8 @@ impl Node {
     fn refuse_foreign(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         self.link.count_drop("other overlay");
         if message.header.class == Class::Request {
-            self.refuse(now, remote, message, Code::WRONG_OVERLAY, "");
+            let name = self.standing.as_ref().map(|s| format!("this is the overlay '{}'", s.options.name));
+            self.refuse(now, remote, message, Code::WRONG_OVERLAY, &name.unwrap_or_default());
         }
     }
 
@@ -381,6 +382,12 @@ impl Node {
             ParseError::UnknownObject(_) => "p2pp unknown object",
             _ => "p2pp malformed",
         });
+        if let ParseError::Version(theirs) = error {
+            return match Header::answer_to_other_version(bytes) {
+                Some(answer) => self.send_peer(now, MessageType::Bootstrap, remote, answer),
+                None => self.differ_in_version(remote, &format!("version {theirs}")),
+            };
+        }
         let (ParseError::UnknownObject(detail), Ok((header, _, _))) = (error, Header::parse(bytes)) else {
             return;
         };

@@ -113,6 +113,7 @@ impl Default for Settings {
         // Every field by its name: a new one of `Config` does not go unmentioned here.
         let Config {
             overlay,
+            insist: _, // Follows from who said what: `Resolved::config`.
             bootstrap,
             role,
             listen,
@@ -148,7 +149,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// What the node is told.
+    /// What the node is told, if nobody insists on anything.
     pub fn config(&self) -> Config {
         let overlay = &self.overlay;
         Config {
@@ -161,6 +162,7 @@ impl Settings {
                 difficulty: overlay.difficulty,
                 remote_settings: overlay.remote_settings,
             },
+            insist: Vec::new(),
             bootstrap: self.bootstrap.clone(),
             role: self.role,
             listen: self.listen,

@@ -251,7 +251,7 @@ impl Ring {
     fn trim(&mut self) {
         let mut place = self.list_len();
         while place + self.shape.predecessors < self.peers.len() {
-            let cell = self.cell_of(&self.peers[place].id());
+            let cell = self.cell_of(self.peers[place].id());
             let rank = |(_, p): &(usize, &Peer)| (p.failures, p.rtt().is_none(), p.rtt());
             let crowd = self.in_cell(cell).count();
             match self.in_cell(cell).max_by_key(rank).filter(|_| crowd > IN_CELL) {

@@ -26,6 +26,10 @@ macro_rules! takes {
             a_peer_never_knows_itself
             routes_end_at_replicas
             holders_agree_on_who_they_are
+            peers_that_join_all_at_once_agree_on_holders
+            holders_are_right_again_after_a_third_died_at_once
+            a_broken_network_grows_together_again
+            keys_of_every_hash_lead_to_their_holders
             failed_peers_leave_every_table
             the_same_seed_gives_the_same_run
             another_base_finds_everything_too
@@ -117,25 +121,88 @@ pub(crate) fn holders_agree_on_who_they_are(algorithm: Algorithm) {
     let mut net = Net::new(algorithm, 1, 2);
     net.grow(300, Duration::from_millis(50));
     net.run_for(Duration::from_secs(90));
+    assert_holders_agree(&net);
+}
+
+/// Every holder of a key, and nobody else, knows that it is one; nearly all know all the others.
+fn assert_holders_agree(net: &Net) {
     let mut told = 0;
     for n in 0..60 {
         let key = key(n);
-        let held_by = holders(&net, &key);
-        for &holder in &held_by {
-            let at = (0..300).find(|&i| contact(i).id == holder).unwrap();
-            let Route::Replicas { contacts, includes_self } = net.overlay(at).route(&key, REPLICAS) else {
-                panic!("a holder sends the search on")
-            };
-            assert!(includes_self, "a holder does not know that it is one");
-            let others: Vec<_> = contacts.iter().map(|c| c.id).collect();
-            let expected: Vec<_> = held_by.iter().copied().filter(|id| *id != holder).collect();
+        let held_by = holders(net, &key);
+        let believers = net.living().filter(|&i| net.overlay(i).route(&key, REPLICAS).includes_self());
+        let mut believers: Vec<_> = believers.map(|i| contact(i).id).collect();
+        believers.sort_by_key(|id| net.any_living().rank(&key, id));
+        assert_eq!(believers, held_by, "who takes itself for a holder, and who is one");
+        for holder in net.living().filter(|&i| held_by.contains(&contact(i).id)) {
+            let route = net.overlay(holder).route(&key, REPLICAS);
+            let others: Vec<_> = route.contacts().iter().map(|c| c.id).collect();
+            let expected: Vec<_> = held_by.iter().copied().filter(|id| *id != contact(holder).id).collect();
             told += usize::from(others == expected);
         }
-        let pretenders =
-            net.living().filter(|&i| net.overlay(i).route(&key, REPLICAS).includes_self()).count();
-        assert_eq!(pretenders, held_by.len());
     }
     assert!(told * 100 >= 60 * REPLICAS * 99, "only {told} of 300 knew all the other holders");
+}
+
+pub(crate) fn peers_that_join_all_at_once_agree_on_holders(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 8);
+    net.grow(200, Duration::ZERO);
+    net.run_for(Duration::from_secs(300));
+    assert_holders_agree(&net);
+}
+
+pub(crate) fn holders_are_right_again_after_a_third_died_at_once(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 9);
+    net.grow(300, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(90));
+    net.kill_share(1.0 / 3.0);
+    // OneHop bears ten minutes of silence from somebody of whose death no news has come.
+    net.run_for(Duration::from_secs(900));
+    assert_holders_agree(&net);
+}
+
+pub(crate) fn a_broken_network_grows_together_again(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 10);
+    net.grow(200, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(90));
+    net.divided = true;
+    net.run_for(Duration::from_secs(600));
+    net.divided = false;
+    net.run_for(Duration::from_secs(900));
+    assert_holders_agree(&net);
+}
+
+/// No network here: forty peers that have all heard each other, under each hash's width of keys.
+pub(crate) fn keys_of_every_hash_lead_to_their_holders(algorithm: Algorithm) {
+    for hash in HashAlgorithm::ALL {
+        let peers: Vec<Contact> =
+            (0..40u32).map(|n| Contact { id: NodeId(hash.digest(&n.to_be_bytes())), ..contact(n) }).collect();
+        let knowing_all = |local: &Contact| {
+            let mut overlay = build(algorithm, local.id, 1, Seed::from_number(1), Time::ZERO);
+            for peer in peers.iter().filter(|p| p.id != local.id) {
+                overlay.handle_peer(Time::ZERO, *peer, Evidence::Alive { rtt: None });
+            }
+            overlay
+        };
+        let overlays: Vec<_> = peers.iter().map(knowing_all).collect();
+        for n in 0..20u32 {
+            let key = hash.digest(&[b"resource ", n.to_be_bytes().as_slice()].concat());
+            let mut held_by: Vec<_> = peers.iter().map(|p| p.id).collect();
+            held_by.sort_by_key(|id| overlays[0].rank(&key, id));
+            let mut at = n;
+            let mut hops = 0;
+            while let Route::Toward(contacts) = overlays[at as usize].route(&key, REPLICAS) {
+                at = net::index(&contacts[0]);
+                hops += 1;
+                assert!(hops < 20, "{hash}: no end in sight");
+            }
+            let end = overlays[at as usize].route(&key, REPLICAS);
+            let own = end.includes_self().then_some(peers[at as usize].id);
+            let mut named: Vec<_> = end.contacts().iter().map(|c| c.id).chain(own).collect();
+            named.sort_by_key(|id| overlays[0].rank(&key, id));
+            assert_eq!(named, held_by[..REPLICAS], "{hash}");
+        }
+    }
 }
 
 pub(crate) fn failed_peers_leave_every_table(algorithm: Algorithm) {
@@ -167,7 +234,7 @@ pub(crate) fn the_same_seed_gives_the_same_run(algorithm: Algorithm) {
 }
 
 pub(crate) fn another_base_finds_everything_too(algorithm: Algorithm) {
-    for base_bits in [2, 4] {
+    for base_bits in [2, 3, 4] {
         let mut net = Net::new(algorithm, base_bits, 4);
         net.grow(150, Duration::from_millis(50));
         net.run_for(Duration::from_secs(30));

@@ -34,17 +34,18 @@ struct Common {
     /// Where phones register, UDP and TCP [default: 127.0.0.1:5060, or a free one near it].
     #[arg(long, value_name = "IP:PORT")]
     sip: Option<SocketAddr>,
-    /// The overlay's name, if this peer founds it [default: openvoip].
+    /// The overlay's name [default: openvoip if this peer founds it, else whatever is there]. An overlay
+    /// of another name is not joined; so it is with algorithm, hash and base.
     #[arg(long, value_name = "NAME")]
     overlay_name: Option<String>,
-    /// The overlay's algorithm, if this peer founds it [default: kademlia].
+    /// The overlay's algorithm [default: kademlia if this peer founds it].
     #[arg(long, value_name = "ALGORITHM")]
     overlay: Option<Algorithm>,
-    /// The hash that places keys, if this peer founds the overlay: sha-256, sha-1, md5 or md4
-    /// [default: sha-256].
+    /// The hash that places keys: sha-256, sha-1, md5 or md4 [default: sha-256 if this peer founds the
+    /// overlay].
     #[arg(long)]
     hash: Option<HashAlgorithm>,
-    /// Base of the algorithm, if this peer founds the overlay: 2, 4, 8 or 16 [default: 2].
+    /// Base of the algorithm: 2, 4, 8 or 16 [default: 2 if this peer founds the overlay].
     #[arg(long)]
     base: Option<u16>,
     /// Let operators set load values of the overlay's peers from afar, if this peer founds it.
@@ -157,7 +158,7 @@ fn serve(context: &Context, resolved: Result<Resolved, BadConfig>) -> i32 {
             listen: demanded("listen", settings.listen),
             sip: demanded("sip", settings.sip),
             users: settings.canonical_users(),
-            config: settings.config(),
+            config: resolved.config(),
             logs: Some(logs),
             settings: resolved.to_json(),
             json: context.json,

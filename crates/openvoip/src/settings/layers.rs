@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use node::OverlayOption;
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -97,6 +98,20 @@ impl Resolved {
     /// Whether somebody asked for this value.
     pub fn is_demanded(&self, key: &str) -> bool {
         self.origins.get(key).is_some_and(|origin| *origin != Origin::Default)
+    }
+
+    /// What the node is told. It insists on the options of an overlay that the command line names, and
+    /// on those that a file changes: whoever keeps a whole template insists on nothing by that.
+    pub fn config(&self) -> node::Config {
+        let config = self.settings.config();
+        let defaults = node::OverlayOptions::default();
+        let meant = |option: &OverlayOption| match self.origins.get(&format!("overlay.{}", option.name())) {
+            Some(Origin::CommandLine) => true,
+            Some(Origin::File(..)) => config.overlay.difference(&defaults, &[*option]).is_some(),
+            Some(Origin::Default) | None => false,
+        };
+        let insist = OverlayOption::ALL.into_iter().filter(meant).collect();
+        node::Config { insist, ..config.clone() }
     }
 
     /// The settings by name, and the origin of each by its dotted key: `config show`.
@@ -309,6 +324,21 @@ mod tests {
         assert_eq!(resolved.origins["overlay.base"], Origin::CommandLine);
         assert_eq!(resolved.origins["overlay.name"], Origin::File(file, 3));
         assert!(resolved.is_demanded("listen") && !resolved.is_demanded("sip"));
+    }
+
+    #[test]
+    fn what_the_command_line_says_of_the_overlay_or_a_file_changes_is_insisted_on() {
+        use OverlayOption::{Base, Hash, Name};
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("c.toml");
+        std::fs::write(&file, "[overlay]\nname = 'camp'\nbase = 2\nreplicas = 3").unwrap();
+        let mut line = Table::new();
+        put(&mut line, "overlay.hash", "sha-256");
+        assert_eq!(resolve(Some(&file), &line).unwrap().config().insist, [Name, Hash]);
+        put(&mut line, "overlay.base", 2);
+        assert_eq!(resolve(Some(&file), &line).unwrap().config().insist, [Name, Hash, Base]);
+        std::fs::write(&file, super::super::TEMPLATE).unwrap();
+        assert_eq!(resolve(Some(&file), &Table::new()).unwrap().config(), node::Config::default());
     }
 
     #[test]

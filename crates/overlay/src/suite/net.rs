@@ -2,10 +2,11 @@
 //!
 //! It does what the engine in `node` does, in the plainest way: a question is sent three times (at
 //! 0, 0.5 and 1.5 s) and has failed after 3 s; whoever answers is reported alive, whoever is named or
-//! asks is mentioned. Bytes are counted by rough sizes of the real messages with their headers.
+//! asks is mentioned. Whoever falls out of a table is asked now and then whether it is back, and if it
+//! is, the peer looks itself up through it: so a network that broke grows together again. Bytes are counted by rough sizes of the real messages with their headers.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
@@ -23,6 +24,9 @@ const SENDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Durati
 const FAILED_AFTER: Duration = Duration::from_secs(3);
 /// Peers that must have spoken before a search ends.
 const WIDTH: usize = 8;
+/// How often a peer asks one of those it lost whether it is back, and how many it remembers.
+const LOOK_FOR_LOST: Duration = Duration::from_secs(60);
+const MAX_LOST: usize = 32;
 /// How many peers the bootstrap list names.
 const BOOTSTRAP: usize = 20;
 
@@ -69,6 +73,7 @@ enum Event {
     Wake(u32),
     Join(u32),
     Die(u32),
+    LookForLost(u32),
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -83,6 +88,8 @@ struct Peer {
     store: BTreeSet<Key>,
     lookups: BTreeMap<u32, (Lookup, Purpose)>,
     wake: Option<Time>,
+    /// Who fell out of its table, the latest first.
+    lost: VecDeque<Contact>,
 }
 
 /// Orders events by time, and by their making where times are equal.
@@ -131,6 +138,8 @@ pub(crate) struct Net {
     asked: usize,
     /// Share of datagrams that get lost.
     pub(crate) loss: f64,
+    /// While set, peers with even and with odd numbers do not hear each other.
+    pub(crate) divided: bool,
     /// Bytes sent by everybody.
     pub(crate) bytes: u64,
     /// Messages sent by everybody.
@@ -156,6 +165,7 @@ impl Net {
             gets: 0,
             asked: 0,
             loss: 0.0,
+            divided: false,
             bytes: 0,
             messages: 0,
             found: 0,
@@ -275,6 +285,7 @@ impl Net {
                 self.join(self.peers.len() as u32 - 1);
             }
             Event::Wake(i) => self.wake(i),
+            Event::LookForLost(i) => self.look_for_lost(i),
             Event::Arrive(token) => self.arrive(token),
             Event::Reply(token, route, found) => self.reply(token, route, found),
             Event::Fail(token) => self.fail(token),
@@ -286,7 +297,9 @@ impl Net {
             build(self.algorithm, contact(i).id, self.base_bits, Seed::child_of(&mut self.rng), self.now);
         let known: Vec<_> = self.living().collect();
         let (store, lookups) = (BTreeSet::new(), BTreeMap::new());
-        self.peers[i as usize] = Some(Peer { overlay, store, lookups, wake: None });
+        self.peers[i as usize] = Some(Peer { overlay, store, lookups, wake: None, lost: VecDeque::new() });
+        let first = LOOK_FOR_LOST.mul_f64(self.rng.random_range(0.5..1.5));
+        self.schedule(self.now + first, Event::LookForLost(i));
         // The bootstrap names the twenty that joined last; four of them are asked for a sign of life.
         for &other in known.iter().rev().take(BOOTSTRAP).step_by(5) {
             self.ask(i, contact(other), Body::Ping, None);
@@ -329,10 +342,11 @@ impl Net {
         self.exchanges.insert(token, Exchange { from, to, body, lookup, sent });
         self.note(1, from, index(&to));
         let latency = Duration::from_millis(self.rng.random_range(10..60));
+        let deaf = self.divided && from % 2 != index(&to) % 2;
         for after in SENDS {
             self.bytes += size;
             self.messages += 1;
-            if self.rng.random_bool(self.loss) || !self.lives(index(&to)) {
+            if self.rng.random_bool(self.loss) || deaf || !self.lives(index(&to)) {
                 continue;
             }
             self.bytes += answer;
@@ -390,6 +404,8 @@ impl Net {
         };
         self.note(2, from, index(&to));
         let Some(peer) = self.peer(from) else { return };
+        let returned = peer.lost.iter().position(|c| c.id == to.id);
+        returned.map(|at| peer.lost.remove(at));
         peer.overlay.handle_peer(now, to, Evidence::Alive { rtt: Some(now - sent) });
         if let Some(route) = route {
             for other in route.contacts().iter().filter(|c| c.id != contact(from).id) {
@@ -399,7 +415,20 @@ impl Net {
                 lookup.handle_reply(now, &to.id, &route, found);
             }
         }
+        if returned.is_some() {
+            self.search_through(from, *contact(from).id.key(), Purpose::Upkeep, WIDTH, &[to]);
+        }
         self.drain(from);
+    }
+
+    fn look_for_lost(&mut self, i: u32) {
+        let Some(peer) = self.peers[i as usize].as_ref() else { return };
+        if !peer.lost.is_empty() {
+            let to = peer.lost[self.rng.random_range(0..peer.lost.len())];
+            self.ask(i, to, Body::Ping, None);
+        }
+        let next = LOOK_FOR_LOST.mul_f64(self.rng.random_range(0.75..1.25));
+        self.schedule(self.now + next, Event::LookForLost(i));
     }
 
     fn fail(&mut self, token: u64) {
@@ -407,7 +436,13 @@ impl Net {
         let Some(Exchange { from, to, lookup, .. }) = self.exchanges.remove(&token) else { return };
         self.note(3, from, index(&to));
         let Some(peer) = self.peer(from) else { return };
+        let known = |peer: &Peer| peer.overlay.contacts().iter().any(|e| e.contact.id == to.id);
+        let before = known(peer);
         peer.overlay.handle_failure(now, &to.id);
+        if before && !known(peer) {
+            peer.lost.truncate(MAX_LOST - 1);
+            peer.lost.push_front(to);
+        }
         if let Some((lookup, _)) = lookup.and_then(|n| peer.lookups.get_mut(&n)) {
             lookup.handle_failure(now, &to.id);
         }
@@ -417,6 +452,11 @@ impl Net {
     // --- what a peer does of itself -------------------------------------------------------------
 
     fn search(&mut self, from: u32, key: Key, purpose: Purpose, width: usize) {
+        self.search_through(from, key, purpose, width, &[]);
+    }
+
+    /// A search that asks `first` beside those whom the peer knows.
+    fn search_through(&mut self, from: u32, key: Key, purpose: Purpose, width: usize, first: &[Contact]) {
         self.made += 1;
         let number = self.made as u32;
         let now = self.now;
@@ -426,8 +466,9 @@ impl Net {
         }
         let Some(peer) = self.peer(from) else { return };
         peer.overlay.handle_lookup(now, &key);
-        let seeds = peer.overlay.route(&key, config.width + 1);
-        let lookup = Lookup::new(key, contact(from).id, seeds.contacts(), config);
+        let route = peer.overlay.route(&key, config.width + 1);
+        let seeds = [first, route.contacts()].concat();
+        let lookup = Lookup::new(key, contact(from).id, &seeds, config);
         peer.lookups.insert(number, (lookup, purpose));
     }
 

@@ -290,6 +290,24 @@ impl Header {
         Ok((header, bytes.len() - rest.len(), u32_at(28) as usize))
     }
 
+    /// The answer, in our version, to a request in another: code 505 and no more. `None` if it is no
+    /// request, so that two peers never answer each other's answers.
+    ///
+    /// Every version keeps the first sixteen bytes: class, version, type, cookie, transaction. The answer
+    /// is as long as the shortest request.
+    pub fn answer_to_other_version(bytes: &[u8]) -> Option<Vec<u8>> {
+        let fixed: &[u8; FIXED_LEN] = bytes.first_chunk()?;
+        let is_request = fixed[0] & 0b0011_1000 == 0;
+        if !is_request || fixed[0] & 0xC0 != 0xC0 || fixed[4..8] != COOKIE.to_be_bytes() {
+            return None;
+        }
+        let mut answer = [0; FIXED_LEN];
+        answer[..16].copy_from_slice(&fixed[..16]);
+        (answer[0], answer[1], answer[3]) = (0xC0 | Class::Response.bits() << 3, VERSION, 1);
+        answer[22..24].copy_from_slice(&Code::VERSION_NOT_SUPPORTED.0.to_be_bytes());
+        Some(answer.to_vec())
+    }
+
     /// Blanks, in an encoded message, the fields that hops may change: R, A, TTL, deadline and body
     /// length. What is left is what the originator's signature covers.
     pub(super) fn blank_mutable_fields(encoded: &mut [u8]) {
