@@ -15,9 +15,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{Message, MessageType, Object, RecordSummary};
-use wire::{Contact, NodeId, Time};
+use wire::{Contact, Key, NodeId, Time};
 
-use crate::node::{Alarm, Node};
+use crate::node::{Alarm, Node, Standing};
 use crate::request::Purpose;
 use crate::storage::Stored;
 
@@ -37,6 +37,15 @@ const REPAIR_SOON: Duration = Duration::from_secs(20);
 /// A record to be offered to a peer, and how long it lives yet.
 type Offer = (RecordSummary, Duration, Contact);
 
+/// The peers that hold what belongs at a place, as far as we see. On a ring those on the way to a place
+/// are not nearer to holding it, and are left out.
+fn holders_besides_us(standing: &Standing, place: &Key, count: usize) -> Vec<Contact> {
+    let route = standing.table.route(place, count);
+    let own = standing.table.rank(place, &standing.id);
+    let holds = |c: &&Contact| route.includes_self() || standing.table.rank(place, &c.id) < own;
+    route.contacts().iter().filter(holds).copied().collect()
+}
+
 impl Node {
     /// The peers that should hold a record and are not known to, if it falls to us to tell them.
     fn lacking(&self, now: Time, stored: &Stored) -> Vec<Contact> {
@@ -48,8 +57,8 @@ impl Node {
         if stored.known_holders(since).any(tells) {
             return Vec::new();
         }
-        let route = standing.table.route(place, self.replicas());
-        route.contacts().iter().copied().filter(|c| !stored.is_held_by(since, &c.id)).collect()
+        let holders = holders_besides_us(standing, place, self.replicas());
+        holders.into_iter().filter(|c| !stored.is_held_by(since, &c.id)).collect()
     }
 
     /// The time between two comparisons, as the churn asks.
@@ -138,10 +147,10 @@ impl Node {
         let since = now.saturating_sub(self.holder_trust());
         let Some(standing) = &self.standing else { return };
         for stored in self.storage.iter().filter(|s| s.expires > now) {
-            let route = standing.table.route(stored.record.resource.key(), replicas + 1);
+            let others = holders_besides_us(standing, stored.record.resource.key(), replicas + 1);
             let known = |c: &Contact| stored.is_held_by(since, &c.id);
             // The one peer that takes our place among the holders.
-            if let Some(heir) = route.contacts().iter().take(replicas).find(|c| !known(c)) {
+            if let Some(heir) = others.iter().take(replicas).find(|c| !known(c)) {
                 transfers.push((stored.record.clone(), stored.expires.since(now), *heir));
             }
         }
