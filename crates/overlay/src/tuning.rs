@@ -37,7 +37,7 @@ const MEMORY_DEPARTURES: f64 = 16.0;
 /// table holds more dead entries, and lookups go round them: the bytes for more would not be there.
 pub const SHORTEST_STRETCH: f64 = 0.1;
 
-/// Timers are never longer than this: see [`MEMORY_HOURS`].
+/// Timers are never longer than this: see `MEMORY_HOURS`.
 pub const LONGEST_STRETCH: f64 = MEMORY_HOURS / PRIOR_HOURS;
 
 const HOUR: f64 = 3_600.0;

@@ -1,6 +1,6 @@
 //! Attackers: peers of the shipped code between whose ears and mouth somebody sits.
 //!
-//! An attacker joins, answers and keeps its tables like any peer, with keys of its own; a [`Twist`]
+//! An attacker joins, answers and keeps its tables like any peer, with keys of its own; a `Twist`
 //! decides for each request that reaches it whether the peer hears it, nobody does, or a forged answer
 //! goes back. What an attacker would send to keep others' records alive is held back too. All
 //! attackers of one entry know each other. They neither look up nor are looked up: what counts is
