@@ -54,6 +54,9 @@ impl Scenario {
             within(format!("phases[{n}].lookups"), phase.lookups, 0.0, 1.0)?;
         }
         for (n, attackers) in self.attackers.iter().enumerate() {
+            if attackers.share == 0.0 && attackers.count == 0 {
+                return bad(format!("attackers[{n}]"), "nobody attacks: give a share or a count");
+            }
             if let Some((field, problem)) = attackers.mistake(self.nodes) {
                 return bad(format!("attackers[{n}].{field}"), problem);
             }
