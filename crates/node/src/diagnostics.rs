@@ -247,8 +247,7 @@ impl Node {
     /// nearest in searches of ours to other places.
     pub fn size_estimate(&self) -> u64 {
         let Some(standing) = &self.standing else { return 0 };
-        let own = standing.id.key();
-        self.membership.size.estimate(own, &standing.table.neighbors(), standing.table.len())
+        self.membership.size.estimate(&standing.parts_around_us(), standing.table.len())
     }
 
     // ---- questions to others -------------------------------------------------------------------

@@ -230,7 +230,7 @@ impl Node {
         let replicas = self.replicas();
         let narrow = table.route(target, replicas);
         let usable = |c: &&Contact| !avoid(c);
-        if standing.options.algorithm.metric().progress.is_some() || self.is_client() {
+        if standing.metric().progress.is_some() || self.is_client() {
             // On a ring being on the way and being a holder are two things, and a client has but its
             // carriers: the table's order stands.
             let contacts = if narrow.includes_self() { &[] } else { narrow.contacts() };

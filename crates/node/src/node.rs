@@ -86,6 +86,24 @@ pub(crate) struct Standing {
     pub(crate) tag: u32,
 }
 
+impl Standing {
+    /// How the overlay measures nearness.
+    pub(crate) fn metric(&self) -> overlay::Metric {
+        self.options.algorithm.metric()
+    }
+
+    /// How much of the space is nearer to us than each of our neighbours, the nearest first. On a ring
+    /// with one direction those on the other side are as far as can be, and left out.
+    pub(crate) fn parts_around_us(&self) -> Vec<f64> {
+        let neighbors = self.table.neighbors();
+        let mut parts = self.metric().parts(self.id.key(), &neighbors);
+        if self.table.len() > neighbors.len() {
+            parts.retain(|part| *part <= 0.5);
+        }
+        parts
+    }
+}
+
 /// One whole peer.
 pub struct Node {
     pub(crate) config: Config,

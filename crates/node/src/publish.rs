@@ -388,7 +388,7 @@ impl Node {
         };
         self.emit(Event::Crowded { name });
         let Some(standing) = &self.standing else { return };
-        let parts = region::around(&place, standing.id.key(), &standing.table.neighbors());
+        let parts = region::around(&place, &standing.parts_around_us());
         for part in parts {
             self.search(now, part, Want::Peers, For::Region(id), LookupOptions::default());
         }

@@ -15,7 +15,7 @@
 //! key: flip one bit, and the peers nearest to that key stand as far from the name as the region
 //! reaches, and far from whoever crowds in its middle.
 
-use wire::{Contact, Key};
+use wire::Key;
 
 /// Chance of a false alarm, at most: one lookup in two thousand.
 const FALSE_ALARM: f64 = 0.000_5;
@@ -44,18 +44,19 @@ pub(crate) enum Crowd {
     Sparse,
 }
 
-/// Judges the peers nearest to `key`, nearest first, by those nearest to `own`.
-pub(crate) fn judge(key: &Key, nearest: &[Contact], own: &Key, neighbors: &[Contact]) -> Crowd {
-    let m = neighbors.len();
+/// Judges how the peers nearest to a key stand, by how ours do: of each, nearest first, how much of the
+/// space is nearer ([`overlay::Metric::parts`]).
+pub(crate) fn judge(nearest: &[f64], ours: &[f64]) -> Crowd {
+    let m = ours.len();
     if nearest.len() < FEWEST || m < FEWEST {
         return Crowd::Even;
     }
-    let ours = distance(own, &neighbors[m - 1]);
-    if ours > 0.25 {
+    let reach = ours[m - 1];
+    if reach > 0.25 {
         return Crowd::Even; // The law holds where the nearest are a small part of all.
     }
     // A few strangers are seen among the first half, many among all.
-    let below = |k: usize| share_below(k, m, distance(key, &nearest[k - 1]), ours);
+    let below = |k: usize| share_below(k, m, nearest[k - 1], reach);
     let all = nearest.len().min(m);
     if below(all / 2) < FALSE_ALARM / 2.0 || below(all) < FALSE_ALARM / 2.0 {
         return Crowd::Dense;
@@ -65,20 +66,13 @@ pub(crate) fn judge(key: &Key, nearest: &[Contact], own: &Key, neighbors: &[Cont
 
 /// The keys whose nearest peers make the region around `key`, the best first: one bit flipped, so
 /// that beside it stand four to eight peers, eight to sixteen, and two to four, by the size that the
-/// overlay seems to have.
-pub(crate) fn around(key: &Key, own: &Key, neighbors: &[Contact]) -> Vec<Key> {
-    let Some(last) = neighbors.last() else { return Vec::new() };
-    let size = neighbors.len() as f64 / distance(own, last);
+/// overlay seems to have from where we stand.
+pub(crate) fn around(key: &Key, ours: &[f64]) -> Vec<Key> {
+    let Some(reach) = ours.last() else { return Vec::new() };
+    let size = ours.len() as f64 / reach;
     let levels = size.max(1.0).log2() as u32;
     let flip = |less: u32| levels.checked_sub(less).map(|bit| key.with_flipped_bit(bit.min(key.bits() - 1)));
     [3, 4, 2].into_iter().filter_map(flip).take(REGIONS).collect()
-}
-
-/// A distance as a part of the space.
-fn distance(key: &Key, contact: &Contact) -> f64 {
-    let bytes = key.xor(contact.id.key()).0;
-    let head = bytes.iter().take(8).fold(0u64, |sum, b| (sum << 8) | u64::from(*b));
-    (head as f64 + 1.0) / 2f64.powi(64)
 }
 
 /// The chance that of two honest places the `k`-th distance of the first is as small as `theirs`,
@@ -103,7 +97,8 @@ mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use super::*;
-    use wire::{HashAlgorithm, NodeId};
+    use overlay::kademlia::METRIC;
+    use wire::{Contact, HashAlgorithm, NodeId};
 
     fn crowd(label: &str, count: usize) -> Vec<Contact> {
         let address = SocketAddr::from((Ipv4Addr::new(11, 0, 0, 1), 7080));
@@ -111,14 +106,12 @@ mod tests {
         (0..count).map(|n| Contact { id: id(n), address }).collect()
     }
 
-    fn nearest(all: &[Contact], key: &Key, count: usize) -> Vec<Contact> {
-        let mut all: Vec<_> = all.iter().map(|c| (key.xor(c.id.key()), *c)).collect();
-        if count < all.len() {
-            all.select_nth_unstable(count);
-        }
-        all.truncate(count);
-        all.sort_unstable();
-        all.into_iter().map(|(_, contact)| contact).collect()
+    /// How the peers nearest to a key stand, without one that is there.
+    fn nearest(all: &[Contact], key: &Key, count: usize) -> Vec<f64> {
+        let others: Vec<Contact> = all.iter().filter(|c| c.id.key() != key).copied().collect();
+        let mut parts = METRIC.parts(key, &others);
+        parts.truncate(count);
+        parts
     }
 
     fn name(n: usize) -> Key {
@@ -139,8 +132,7 @@ mod tests {
         let (mut alarms, mut sparse) = (0, 0);
         for n in 0..4_000 {
             let own = peers[n % 100].id.0;
-            let neighbors = nearest(&peers, &own, 9)[1..].to_vec();
-            match judge(&name(n), &nearest(&peers, &name(n), 8), &own, &neighbors) {
+            match judge(&nearest(&peers, &name(n), 8), &nearest(&peers, &own, 8)) {
                 Crowd::Dense => alarms += 1,
                 Crowd::Sparse => sparse += 1,
                 Crowd::Even => {}
@@ -155,12 +147,11 @@ mod tests {
         let peers = crowd("peer", 2_000);
         for n in 0..200 {
             let own = peers[n].id.0;
-            let neighbors = nearest(&peers, &own, 9)[1..].to_vec();
             // Each shares 14 bits with the name: what grinding 16,000 keys gives.
             let ground = |c: Contact| Contact { id: NodeId(name(n).with_suffix_of(14, c.id.key())), ..c };
             let mut sybils: Vec<Contact> = crowd("sybil", 8).into_iter().map(ground).collect();
             sybils.extend_from_slice(&peers);
-            let verdict = judge(&name(n), &nearest(&sybils, &name(n), 8), &own, &neighbors);
+            let verdict = judge(&nearest(&sybils, &name(n), 8), &nearest(&peers, &own, 8));
             assert_eq!(verdict, Crowd::Dense, "name {n}");
         }
     }
@@ -171,7 +162,7 @@ mod tests {
         let key = name(1);
         let of = |n: usize| {
             let own = peers[n].id.0;
-            around(&key, &own, &nearest(&peers, &own, 9)[1..])
+            around(&key, &nearest(&peers, &own, 8))
         };
         let stored = of(0);
         let missed = (1..500).filter(|n| !of(*n).iter().any(|key| stored.contains(key))).count();
@@ -184,9 +175,9 @@ mod tests {
             let key = name(0);
             let squeeze = |c: Contact| Contact { id: NodeId(key.with_suffix_of(bits, c.id.key())), ..c };
             let crowd: Vec<Contact> = crowd("x", count).into_iter().map(squeeze).collect();
-            let neighbors = nearest(&self::crowd("y", 40), &name(2), near);
-            let _ = judge(&key, &crowd, &name(2), &neighbors);
-            let _ = around(&key, &name(2), &neighbors);
+            let ours = nearest(&self::crowd("y", 40), &name(2), near);
+            let _ = judge(&METRIC.parts(&key, &crowd), &ours);
+            let _ = around(&key, &ours);
         }
     }
 }

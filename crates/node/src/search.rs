@@ -506,7 +506,7 @@ impl Node {
         let mut seeds: Vec<Contact> = standing.table.route(&search.toward, WIDTH).contacts().to_vec();
         seeds.extend(extra.iter().filter(|c| c.id != standing.id));
         standing.table.handle_lookup(now, &search.toward);
-        let mut config = overlay::lookup::Config::new(standing.options.algorithm.metric());
+        let mut config = overlay::lookup::Config::new(standing.metric());
         config.width = search.options.width;
         config.paths = match (search.options.paths, search.options.mode) {
             (0, Mode::Parallel) => DISJOINT[0],
@@ -597,10 +597,10 @@ impl Node {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let (beside, persistent) = (search.is_beside(), search.is_persistent());
         let Progress::Iterative(lookup) = &mut search.progress else { return false };
-        let (own, neighbors) = (standing.id.key(), standing.table.neighbors());
+        let ours = standing.parts_around_us();
         if !beside {
             let nearest = lookup.outcome().map(|o| o.closest).unwrap_or_default();
-            search.crowd = Some(region::judge(&search.key, &nearest, own, &neighbors));
+            search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
         }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
         let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
@@ -610,7 +610,7 @@ impl Node {
         }
         if search.crowd == Some(Crowd::Dense) {
             if !std::mem::replace(&mut search.resumed, true) {
-                search.regions = region::around(&search.key, own, &neighbors).into_iter().rev().collect();
+                search.regions = region::around(&search.key, &ours).into_iter().rev().collect();
             }
             let Some(part) = search.regions.pop() else { return false };
             search.toward = part;
@@ -785,7 +785,8 @@ impl Node {
     fn search_done(&mut self, now: Time, purpose: For, key: Key, findings: Findings) {
         // Around our own place the table knows better.
         if matches!(purpose, For::Place(_) | For::ReadBefore(_)) && findings.closest.len() == WIDTH {
-            self.membership.size.sample(&key, &findings.closest);
+            let parts = self.standing.as_ref().map(|s| s.metric().parts(&key, &findings.closest));
+            self.membership.size.sample(&parts.unwrap_or_default());
         }
         match purpose {
             For::Join => self.join_through(now, &findings.closest),

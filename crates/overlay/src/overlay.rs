@@ -271,6 +271,16 @@ pub struct Metric {
     pub progress: Option<fn(&Key, &NodeId) -> Distance>,
 }
 
+impl Metric {
+    /// How much of the space is nearer to a key than each of these peers, the nearest first. Where peers
+    /// stand evenly, so many of them stand in a part as its share of all.
+    pub fn parts(&self, key: &Key, peers: &[Contact]) -> Vec<f64> {
+        let mut distances: Vec<Distance> = peers.iter().map(|c| (self.rank)(key, &c.id)).collect();
+        distances.sort_unstable();
+        distances.iter().map(Distance::part).collect()
+    }
+}
+
 impl Algorithm {
     /// The number of this algorithm in P2P-Options.
     pub fn number(self) -> u8 {

@@ -428,9 +428,10 @@ pub(crate) fn before(key: &Key, peer: &NodeId) -> Distance {
     peer.key().clockwise_to(key)
 }
 
-/// How far a peer stands from a key, whichever way is shorter.
+/// How far a peer stands from a key, whichever way is shorter: as the arc on both sides of the key
+/// that is nearer to it, so that a distance is a part of the ring, as with any other metric.
 pub(crate) fn around(key: &Key, peer: &NodeId) -> Distance {
-    after(key, peer).min(before(key, peer))
+    after(key, peer).min(before(key, peer)).doubled()
 }
 
 /// A peer's contact, for the ends of lists.

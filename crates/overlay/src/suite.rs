@@ -26,6 +26,7 @@ macro_rules! takes {
             a_peer_never_knows_itself
             routes_end_at_replicas
             holders_agree_on_who_they_are
+            how_neighbors_stand_tells_how_many_there_are
             peers_that_join_all_at_once_agree_on_holders
             holders_are_right_again_after_a_third_died_at_once
             a_broken_network_grows_together_again
@@ -203,6 +204,21 @@ pub(crate) fn keys_of_every_hash_lead_to_their_holders(algorithm: Algorithm) {
             assert_eq!(named, held_by[..REPLICAS], "{hash}");
         }
     }
+}
+
+pub(crate) fn how_neighbors_stand_tells_how_many_there_are(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 2);
+    net.grow(300, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(90));
+    let part_per_peer = |i: u32| {
+        let mut parts = algorithm.metric().parts(contact(i).id.key(), &net.overlay(i).neighbors());
+        // Of a ring with one direction one side counts.
+        parts.retain(|part| *part <= 0.5);
+        parts.last().expect("neighbours") / parts.len() as f64
+    };
+    let mean = net.living().map(part_per_peer).sum::<f64>() / 300.0;
+    let told = 1.0 / mean;
+    assert!((225.0..400.0).contains(&told), "{told:.0} of 300");
 }
 
 pub(crate) fn failed_peers_leave_every_table(algorithm: Algorithm) {

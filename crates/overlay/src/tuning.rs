@@ -20,8 +20,6 @@
 
 use std::time::Duration;
 
-use wire::{Contact, Key};
-
 /// The prior: one departure in so many hours of a peer's life. An hour is short for peers that run
 /// in a cupboard, and right for programs on a desk: a young peer is careful.
 const PRIOR_HOURS: f64 = 1.0;
@@ -108,21 +106,22 @@ impl Size {
     /// Samples beyond these fade.
     const MEMORY: u32 = 16;
 
-    /// The peers nearest to `key` of all, nearest first, `key` not being one of theirs or ours.
-    pub fn sample(&mut self, key: &Key, nearest: &[Contact]) {
-        let Some(part) = part_per_peer(key, nearest) else { return };
+    /// How much of the space is nearer to some key than each of the peers nearest to it, the nearest
+    /// first ([`Metric::parts`](crate::Metric::parts)); the key not being one of theirs or ours.
+    pub fn sample(&mut self, nearest: &[f64]) {
+        let Some(part) = part_per_peer(nearest) else { return };
         self.samples = (self.samples + 1).min(Self::MEMORY);
         self.part += (part - self.part) / f64::from(self.samples);
     }
 
-    /// The number of peers, ourselves included, if the peers nearest to our own place are these and
-    /// we know `known` peers in all.
-    pub fn estimate(&self, own: &Key, neighbors: &[Contact], known: usize) -> u64 {
+    /// The number of peers, ourselves included, if our neighbours stand so and we know `known` peers in
+    /// all.
+    pub fn estimate(&self, neighbors: &[f64], known: usize) -> u64 {
         // Who knows fewer peers than neighbours fit in its list knows all.
         if known <= neighbors.len() {
             return known as u64 + 1;
         }
-        let Some(part) = part_per_peer(own, neighbors) else { return 1 };
+        let Some(part) = part_per_peer(neighbors) else { return known as u64 + 1 };
         let samples = f64::from(self.samples);
         let part = (self.part * samples + part) / (samples + 1.0);
         (1.0 / part.max(f64::MIN_POSITIVE)).round().max(known as f64 + 1.0) as u64
@@ -130,17 +129,15 @@ impl Size {
 }
 
 /// The part of the space that falls to each of the peers nearest to a key.
-fn part_per_peer(key: &Key, nearest: &[Contact]) -> Option<f64> {
-    let farthest = nearest.last()?;
-    let distance = key.xor(farthest.id.key());
-    let head = distance.0.iter().take(8).fold(0u64, |sum, b| (sum << 8) | u64::from(*b));
-    Some(((head as f64 + 1.0) / 2f64.powi(64)) / nearest.len() as f64)
+fn part_per_peer(nearest: &[f64]) -> Option<f64> {
+    nearest.last().map(|farthest| farthest / nearest.len() as f64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::{HashAlgorithm, NodeId};
+    use crate::kademlia;
+    use wire::{Contact, HashAlgorithm, Key, NodeId};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -222,24 +219,19 @@ mod tests {
             all.retain(|c| c.id.key() != to);
             all.sort_by_key(|c| to.xor(c.id.key()));
             all.truncate(8);
-            all
+            kademlia::METRIC.parts(to, &all)
         };
         let mut size = Size::default();
-        (5_000..5_016).for_each(|n| size.sample(&key(n), &nearest(&key(n))));
+        (5_000..5_016).for_each(|n| size.sample(&nearest(&key(n))));
         for own in 0..20 {
-            let estimate = size.estimate(&key(own), &nearest(&key(own)), 60);
+            let estimate = size.estimate(&nearest(&key(own)), 60);
             assert!((800..1_200).contains(&estimate), "{estimate}");
         }
     }
 
     #[test]
     fn who_knows_few_peers_counts_them() {
-        let peer = |n: u8| Contact {
-            id: NodeId(HashAlgorithm::Sha256.digest(&[n])),
-            address: std::net::SocketAddr::from(([127, 0, 0, 1], 1)),
-        };
-        let own = HashAlgorithm::Sha256.digest(b"own");
-        assert_eq!(Size::default().estimate(&own, &[peer(1), peer(2)], 2), 3);
-        assert_eq!(Size::default().estimate(&own, &[], 0), 1);
+        assert_eq!(Size::default().estimate(&[0.1, 0.4], 2), 3);
+        assert_eq!(Size::default().estimate(&[], 0), 1);
     }
 }

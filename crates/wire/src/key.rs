@@ -157,6 +157,26 @@ impl Distance {
     }
 }
 
+impl Distance {
+    /// The distance as a part of the space, above 0 and at most 1.
+    pub fn part(&self) -> f64 {
+        let head = self.0.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        (head as f64 + 1.0) / 2f64.powi(64)
+    }
+
+    /// Twice the distance, at most the whole space.
+    pub fn doubled(mut self) -> Self {
+        if self.0[0] & 0x80 != 0 {
+            return Distance([0xff; Key::MAX_LEN]);
+        }
+        let mut carry = 0;
+        for byte in self.0.iter_mut().rev() {
+            (*byte, carry) = (*byte << 1 | carry, *byte >> 7);
+        }
+        self
+    }
+}
+
 impl fmt::Debug for Distance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "2^-{}", self.leading_zeros())
