@@ -25,6 +25,7 @@ use crate::event::Level;
 use crate::node::{Alarm, Node};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::role::Role;
+use crate::search::{For, Want};
 use crate::whereabouts::Whereabouts;
 
 /// Most clients a peer carries: 9 million clients on 1 million peers, three each, are 27.
@@ -56,6 +57,8 @@ pub(crate) struct Attachments {
 struct Client {
     address: SocketAddr,
     heard: Time,
+    /// The uptime in its Join: a later Join has more.
+    uptime: u32,
 }
 
 impl Attachments {
@@ -75,14 +78,27 @@ impl Attachments {
         self.warm.len()
     }
 
-    /// Takes a client, if there is room or it is known.
-    fn attach(&mut self, now: Time, id: NodeId, address: SocketAddr) -> bool {
+    /// Takes a client, or says why not. A recorded Join that comes from elsewhere while its client is
+    /// here does not take the client's place: it is no younger than the one that we have.
+    fn attach(
+        &mut self,
+        now: Time,
+        id: NodeId,
+        address: SocketAddr,
+        uptime: u32,
+    ) -> Result<(), (Code, &'static str)> {
         self.clients.retain(|_, c| now.since(c.heard) < CLIENT_LIFETIME);
-        let room = self.clients.len() < MAX_CLIENTS || self.clients.contains_key(&id);
-        if room {
-            self.clients.insert(id, Client { address, heard: now });
+        match self.clients.get(&id) {
+            Some(known) if known.address != address && uptime <= known.uptime => {
+                return Err((Code::REJECTED, "a later Join came from elsewhere"));
+            }
+            None if self.clients.len() >= MAX_CLIENTS => {
+                return Err((Code::USE_OTHER_PEER, "too many clients"));
+            }
+            _ => {}
         }
-        room
+        self.clients.insert(id, Client { address, heard: now, uptime });
+        Ok(())
     }
 
     /// Whether this is a client of ours, heard now.
@@ -121,8 +137,12 @@ impl Node {
         if !self.link.proofs.is_proven(now, remote) {
             return self.demand_proof(now, remote, message);
         }
-        if !self.attachments.attach(now, source, remote) {
-            return self.refuse(now, remote, message, Code::USE_OTHER_PEER, "too many clients");
+        let uptime = message.find(|o| match o {
+            Object::PeerInfo(info) => info.uptime,
+            _ => None,
+        });
+        if let Err((code, why)) = self.attachments.attach(now, source, remote, uptime.unwrap_or(0)) {
+            return self.refuse(now, remote, message, code, why);
         }
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
         builder.push(&Object::ObservedAddress(remote));
@@ -308,26 +328,15 @@ impl Node {
         self.standing.as_mut().expect("seen above").table = table;
         match role {
             Role::Client => {
+                self.storage = self.empty_storage(options.hash);
                 for contact in known {
-                    self.learn_known(now, contact);
+                    self.learn(now, contact, Evidence::Alive { rtt: None });
                 }
             }
             Role::Peer => {
-                self.search_with_seeds(
-                    now,
-                    *id.key(),
-                    crate::search::Want::Peers,
-                    crate::search::For::Join,
-                    &known,
-                );
+                self.search_with_seeds(now, *id.key(), Want::Peers, For::Join, &known);
                 self.announce_contact(now);
             }
-        }
-    }
-
-    fn learn_known(&mut self, now: Time, contact: Contact) {
-        if let Some(standing) = &mut self.standing {
-            standing.table.handle_peer(now, contact, Evidence::Alive { rtt: None });
         }
     }
 
@@ -400,19 +409,31 @@ mod tests {
         let mut attachments = Attachments::default();
         let now = Time::from_secs(10);
         for n in 0..MAX_CLIENTS as u32 {
-            assert!(attachments.attach(now, id(n), address(n as u16)));
+            assert_eq!(attachments.attach(now, id(n), address(n as u16), 1), Ok(()));
         }
-        assert!(!attachments.attach(now, id(999), address(999)));
+        assert!(attachments.attach(now, id(999), address(999), 1).is_err());
         let later = now + CLIENT_LIFETIME;
         assert_eq!(attachments.client(later, &id(3)), None);
-        assert!(attachments.attach(later, id(999), address(999)));
+        assert_eq!(attachments.attach(later, id(999), address(999), 1), Ok(()));
         assert_eq!(attachments.clients(), 1);
+    }
+
+    #[test]
+    fn a_recorded_join_from_elsewhere_takes_nobodys_place() {
+        let mut attachments = Attachments::default();
+        let now = Time::from_secs(10);
+        attachments.attach(now, id(1), address(1), 20).unwrap();
+        assert!(attachments.attach(now, id(1), address(2), 20).is_err());
+        assert_eq!(attachments.client(now, &id(1)).unwrap().address, address(1));
+        attachments.attach(now, id(1), address(1), 0).expect("it restarted where it was");
+        attachments.attach(now, id(1), address(3), 7).expect("its NAT gave it another port");
+        assert_eq!(attachments.client(now, &id(1)).unwrap().address, address(3));
     }
 
     #[test]
     fn only_its_own_address_keeps_a_client_attached_or_takes_it_away() {
         let mut attachments = Attachments::default();
-        attachments.attach(Time::ZERO, id(1), address(1));
+        attachments.attach(Time::ZERO, id(1), address(1), 1).unwrap();
         assert!(!attachments.heard(Time::from_secs(100), &id(1), address(2)));
         assert!(attachments.heard(Time::from_secs(100), &id(1), address(1)));
         attachments.detach(&id(1), address(2));

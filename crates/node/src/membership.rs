@@ -244,9 +244,14 @@ impl Node {
         let id = self.public_key().node_id(options.hash);
         let table = self.new_table(now, id, &options, self.roles.role());
         let tag = tag_of(&options.name);
-        self.storage = Storage::new(options.hash, self.identity.peer.signatures());
-        self.storage.share(self.book.clone());
+        self.storage = self.empty_storage(options.hash);
         self.standing = Some(Standing { options, id, table, tag });
+    }
+
+    pub(crate) fn empty_storage(&self, hash: HashAlgorithm) -> Storage {
+        let mut storage = Storage::new(hash, self.identity.peer.signatures());
+        storage.share(self.book.clone());
+        storage
     }
 
     /// An empty table for this role.
