@@ -355,7 +355,12 @@ impl Node {
         let place = record.resource.0;
         // Our own place we have just looked up to join, and go on looking up.
         let here = self.standing.as_ref().filter(|s| *s.id.key() == place);
-        match here.map(|s| s.table.neighbors()) {
+        let nearest = here.map(|s| {
+            let mut neighbors = s.table.neighbors();
+            neighbors.sort_by_key(|c| s.table.rank(&place, &c.id));
+            neighbors
+        });
+        match nearest {
             Some(neighbors) => self.handle_place_found(now, id, neighbors),
             None => {
                 // A place that liars kept from us looks right to us: whoever could not read back what it

@@ -42,9 +42,6 @@ const TUNING: (Duration, Duration, Duration) =
 /// How many peers a search for a cell hears.
 const TUNING_WIDTH: usize = 2;
 
-/// Our own place is looked up again after this time, doubled each time up to the second.
-const NEIGHBORS: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(1_200));
-
 /// How many peers at our place shall have spoken.
 const NEIGHBORS_WIDTH: usize = 6;
 
@@ -61,8 +58,6 @@ pub struct Bamboo {
     tuning_wait: Duration,
     /// Whether somebody entered a cell since the last tuning.
     tuned: bool,
-    neighbors_at: Time,
-    neighbors_wait: Duration,
 }
 
 /// A Bamboo with the default figures; see [`crate::build`].
@@ -83,7 +78,14 @@ fn leaves(_eighth: &Distance) -> usize {
 impl Bamboo {
     fn new(local: NodeId, base_bits: u8, seed: Seed) -> Self {
         let base_bits = u32::from(base_bits.clamp(1, MAX_BASE_BITS));
-        let shape = Shape { successors: leaves, predecessors: LEAVES, cell, base_bits, checks: CHECKS };
+        let shape = Shape {
+            successors: leaves,
+            predecessors: LEAVES,
+            cell,
+            base_bits,
+            checks: CHECKS,
+            width: NEIGHBORS_WIDTH,
+        };
         Bamboo {
             ring: Ring::new(local, shape, seed),
             base_bits,
@@ -93,8 +95,6 @@ impl Bamboo {
             tuning_at: NEVER,
             tuning_wait: TUNING.1,
             tuned: false,
-            neighbors_at: NEVER,
-            neighbors_wait: NEIGHBORS.0,
         }
     }
 
@@ -112,12 +112,10 @@ impl Bamboo {
     }
 
     fn join(&mut self, now: Time) {
-        self.neighbors_wait = NEIGHBORS.0;
         self.leaves_wait = LEAVES_SWAP.0;
         self.tuning_wait = TUNING.1;
-        // A moment's wait lets the other bootstrap peers answer too.
+        // Once our own place is known.
         let pause = Duration::from_millis(self.ring.care.rng.random_range(40..120));
-        self.neighbors_at = now + pause;
         self.leaves_at = now + pause * 8;
         self.tuning_at = now + pause * 16;
     }
@@ -183,13 +181,6 @@ impl Bamboo {
         shared.max().map_or(0, |bits| bits / self.base_bits + 1)
     }
 
-    fn look_up_neighbors(&mut self, now: Time) {
-        let key = *self.ring.local().key();
-        self.ring.care.wish(Upkeep::Lookup { key, width: NEIGHBORS_WIDTH });
-        self.neighbors_at = now + self.ring.care.jittered(self.neighbors_wait);
-        self.neighbors_wait = (self.neighbors_wait * 2).min(NEIGHBORS.1);
-    }
-
     /// A random key of a cell.
     fn key_in(&mut self, cell: u16) -> Key {
         let local = *self.ring.local().key();
@@ -212,9 +203,7 @@ impl Overlay for Bamboo {
         Algorithm::Bamboo
     }
 
-    fn local(&self) -> NodeId {
-        self.ring.local()
-    }
+    ring::views!();
 
     fn route(&self, key: &Key, count: usize) -> Route {
         let count = count.clamp(1, MAX_ROUTE);
@@ -257,10 +246,7 @@ impl Overlay for Bamboo {
 
     fn handle_timeout(&mut self, now: Time) {
         if self.ring.peers().is_empty() {
-            (self.neighbors_at, self.leaves_at, self.tuning_at) = (NEVER, NEVER, NEVER);
-        }
-        if self.neighbors_at <= now {
-            self.look_up_neighbors(now);
+            (self.leaves_at, self.tuning_at) = (NEVER, NEVER);
         }
         if self.leaves_at <= now {
             self.swap_leaves(now);
@@ -268,59 +254,11 @@ impl Overlay for Bamboo {
         if self.tuning_at <= now {
             self.tune(now);
         }
-        if self.ring.check_at <= now {
-            self.ring.check(now);
-        }
-        self.ring.verify(now);
+        self.ring.handle_timeout(now);
     }
 
     fn poll_timeout(&self) -> Option<(Time, Reason)> {
-        [
-            (self.neighbors_at, Reason::Neighbors),
-            (self.leaves_at, Reason::Stabilise),
-            (self.tuning_at, Reason::Refresh),
-            (self.ring.check_at, Reason::Check),
-            (self.ring.care.verify_at(), Reason::Verify),
-        ]
-        .into_iter()
-        .min_by_key(|&(at, _)| at)
-        .filter(|&(at, _)| at < NEVER)
-    }
-
-    fn poll_upkeep(&mut self) -> Option<Upkeep> {
-        self.ring.care.poll_wish()
-    }
-
-    fn poll_newcomer(&mut self) -> Option<Contact> {
-        self.ring.care.poll_newcomer()
-    }
-
-    fn share(&mut self, book: Arc<dyn Book>) {
-        self.ring.share(book);
-    }
-
-    fn set_pace(&mut self, factor: f32) {
-        self.ring.care.set_pace(factor);
-    }
-
-    fn contacts(&self) -> Vec<Entry> {
-        self.ring.entries()
-    }
-
-    fn neighbors(&self) -> Vec<Contact> {
-        self.ring.neighbors()
-    }
-
-    fn rtt(&self, id: &NodeId) -> Option<Duration> {
-        self.ring.get(id)?.rtt()
-    }
-
-    fn len(&self) -> usize {
-        self.ring.all().count()
-    }
-
-    fn contains(&self, id: &NodeId) -> bool {
-        self.ring.contains(id)
+        self.ring.poll_timeout(&[(self.leaves_at, Reason::Stabilise), (self.tuning_at, Reason::Refresh)])
     }
 }
 

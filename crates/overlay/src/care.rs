@@ -9,10 +9,11 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use wire::{Contact, Distance, NodeId, Rng, Seed, Time, seed::RngExt};
+use wire::{Contact, Distance, NodeId, Rng, Seed, Time, queue, seed::RngExt};
 
 use crate::overlay::Upkeep;
 use crate::recent::Recent;
+use crate::tuning::Churn;
 
 /// Later than everything.
 pub(crate) const NEVER: Time = Time::from_micros(u64::MAX);
@@ -23,8 +24,9 @@ const MAX_WISHES: usize = 32;
 /// Newcomers waiting to be fetched by the engine.
 const MAX_NEWCOMERS: usize = 32;
 
-/// Mentioned peers waiting to be asked. Whoever finds no room will be mentioned again.
-const MAX_TO_VERIFY: usize = 24;
+/// Mentioned peers waiting to be asked: two full answers of eight. Whoever finds no room will be
+/// mentioned again.
+pub(crate) const MAX_TO_VERIFY: usize = 16;
 
 /// A peer asked is not asked again within this time, however often it is mentioned.
 pub(crate) const ASKED_SPAN: Duration = Duration::from_secs(60);
@@ -32,8 +34,8 @@ pub(crate) const ASKED_SPAN: Duration = Duration::from_secs(60);
 /// Nor one that failed within this time. Should it live, it will answer a lookup of ours.
 const FAILED_SPAN: Duration = Duration::from_secs(300);
 
-/// Mentioned peers asked at once.
-const VERIFY_BURST: u32 = 8;
+/// Mentioned peers asked at once: one answer's worth.
+pub(crate) const VERIFY_BURST: u32 = 8;
 
 /// Time between two of them in the long run.
 const VERIFY_GAP: Duration = Duration::from_secs(4);
@@ -43,20 +45,23 @@ const JOINING: Duration = Duration::from_secs(60);
 
 /// After so many failures in a row, with no answer from anybody between, it is our own network that
 /// failed: the table is kept, so that we are back when it is.
-const OUTAGE: u32 = 8;
+pub(crate) const OUTAGE: u32 = 8;
 
 #[derive(Debug)]
 pub(crate) struct Care {
     pub(crate) rng: Rng,
     pace: f32,
+    pub(crate) churn: Churn,
     wishes: VecDeque<Upkeep>,
     newcomers: VecDeque<Contact>,
     /// The most wanted first.
-    to_verify: Vec<(Distance, Contact)>,
+    to_verify: VecDeque<Contact>,
     recent: Recent,
     /// When the next ping of a mentioned peer would be due if they went evenly; bursts run ahead.
     verify_due: Time,
+    /// When the first peer answered, after we knew nobody; never, at first.
     joined: Time,
+    /// Failures in a row.
     failures: u32,
 }
 
@@ -65,9 +70,10 @@ impl Care {
         Care {
             rng: seed.rng(),
             pace: 1.0,
+            churn: Churn::default(),
             wishes: VecDeque::new(),
             newcomers: VecDeque::new(),
-            to_verify: Vec::new(),
+            to_verify: VecDeque::new(),
             recent: Recent::default(),
             verify_due: Time::ZERO,
             joined: NEVER,
@@ -84,7 +90,7 @@ impl Care {
     }
 
     pub(crate) fn poll_wish(&mut self) -> Option<Upkeep> {
-        self.wishes.pop_front()
+        queue::pop_front(&mut self.wishes)
     }
 
     /// A peer has entered the table.
@@ -96,7 +102,7 @@ impl Care {
     }
 
     pub(crate) fn poll_newcomer(&mut self) -> Option<Contact> {
-        self.newcomers.pop_front()
+        queue::pop_front(&mut self.newcomers)
     }
 
     // --- time -----------------------------------------------------------------------------------
@@ -106,19 +112,38 @@ impl Care {
         self.pace = if factor.is_nan() { 1.0 } else { factor.clamp(1.0, 16.0) };
     }
 
+    pub(crate) fn pace(&self) -> f32 {
+        self.pace
+    }
+
     pub(crate) fn paced(&self, span: Duration) -> Duration {
         span.mul_f32(self.pace)
     }
 
+    /// A span made for sessions of an hour, at the pace that churn and budget ask for.
+    pub(crate) fn tuned(&self, span: Duration) -> Duration {
+        span.mul_f64(self.churn.stretch() * f64::from(self.pace))
+    }
+
+    /// `span`, give or take a quarter.
+    pub(crate) fn jitter(&mut self, span: Duration) -> Duration {
+        span.mul_f32(self.rng.random_range(0.75..1.25f32))
+    }
+
     /// `span` at our pace, give or take a quarter.
     pub(crate) fn jittered(&mut self, span: Duration) -> Duration {
-        let factor = self.rng.random_range(0.75..1.25f32);
-        self.paced(span).mul_f32(factor)
+        let span = self.paced(span);
+        self.jitter(span)
     }
 
     /// We knew nobody and now know somebody.
     pub(crate) fn join(&mut self, now: Time) {
         self.joined = now;
+    }
+
+    /// When that was.
+    pub(crate) fn joined(&self) -> Time {
+        self.joined
     }
 
     pub(crate) fn is_joining(&self, now: Time) -> bool {
@@ -133,9 +158,8 @@ impl Care {
     }
 
     /// Somebody did not. Whether it is rather we who are cut off.
-    pub(crate) fn failed(&mut self, now: Time, id: &NodeId) -> bool {
+    pub(crate) fn failed(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
-        self.recent.remember(now, id, FAILED_SPAN);
         self.seems_cut_off()
     }
 
@@ -144,40 +168,57 @@ impl Care {
         self.failures > OUTAGE
     }
 
-    /// Somebody said goodbye.
-    pub(crate) fn left(&mut self, now: Time, id: &NodeId) {
+    /// Somebody is gone: not asked on a mention for a while.
+    pub(crate) fn leave_alone(&mut self, now: Time, id: &NodeId) {
         self.recent.remember(now, id, FAILED_SPAN);
     }
 
     // --- pings of mentioned peers ---------------------------------------------------------------
 
     /// Somebody for whom there is a place was mentioned; the less `urgency`, the sooner it is asked.
-    pub(crate) fn mention(&mut self, now: Time, contact: Contact, urgency: Distance) {
-        if self.recent.remembers(now, &contact.id) || self.to_verify.iter().any(|(_, c)| c.id == contact.id) {
+    pub(crate) fn mention(&mut self, now: Time, contact: Contact, urgency: impl Fn(&NodeId) -> Distance) {
+        if self.recent.remembers(now, &contact.id) || self.to_verify.iter().any(|c| c.id == contact.id) {
             return;
         }
-        let place = self.to_verify.partition_point(|(u, _)| *u < urgency);
-        self.to_verify.insert(place, (urgency, contact));
+        let own = urgency(&contact.id);
+        let place = self.to_verify.partition_point(|c| urgency(&c.id) < own);
+        self.to_verify.insert(place, contact);
         self.to_verify.truncate(MAX_TO_VERIFY);
+    }
+
+    /// The time between two pings of mentioned peers. Quiet does not stretch it: newcomers are few then,
+    /// and worth knowing soon.
+    fn verify_gap(&self) -> Duration {
+        VERIFY_GAP.mul_f64(self.churn.stretch().min(1.0) * f64::from(self.pace))
     }
 
     /// The moment from which the allowance permits another ping.
     fn verify_ready(&self) -> Time {
-        self.verify_due.saturating_sub(self.paced(VERIFY_GAP) * (VERIFY_BURST - 1))
+        self.verify_due.saturating_sub(self.verify_gap() * (VERIFY_BURST - 1))
+    }
+
+    /// Whether the allowance permits a ping of somebody who is not known to live.
+    pub(crate) fn may_ask(&self, now: Time) -> bool {
+        self.verify_ready() <= now
+    }
+
+    /// Asks somebody, at the cost of the allowance: a quarter while joining, when most of those mentioned
+    /// are worth knowing.
+    pub(crate) fn ask(&mut self, now: Time, contact: Contact) {
+        let share = if self.is_joining(now) { 4 } else { 1 };
+        self.verify_due = self.verify_due.max(now) + self.verify_gap() / share;
+        self.wish(Upkeep::Ping(contact));
     }
 
     /// The next of those mentioned that may be asked now.
     pub(crate) fn next_to_verify(&mut self, now: Time) -> Option<Contact> {
-        let due = !self.to_verify.is_empty() && self.verify_ready() <= now;
-        due.then(|| self.to_verify.remove(0).1)
+        if self.may_ask(now) { queue::pop_front(&mut self.to_verify) } else { None }
     }
 
     /// Asks a peer that was mentioned.
     pub(crate) fn verify(&mut self, now: Time, contact: Contact) {
-        let share = if self.is_joining(now) { 4 } else { 1 };
-        self.verify_due = self.verify_due.max(now) + self.paced(VERIFY_GAP) / share;
         self.recent.remember(now, &contact.id, ASKED_SPAN);
-        self.wish(Upkeep::Ping(contact));
+        self.ask(now, contact);
     }
 
     /// When the next ping is due, if anybody waits.

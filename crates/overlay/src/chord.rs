@@ -45,9 +45,6 @@ const FIX_GAP_JOINING: Duration = Duration::from_millis(500);
 /// How many peers a search for a finger hears.
 const FIX_WIDTH: usize = 2;
 
-/// Our own place is looked up again after this time, doubled each time up to the second.
-const NEIGHBORS: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(1_200));
-
 /// How many peers at our place shall have spoken.
 const NEIGHBORS_WIDTH: usize = 4;
 
@@ -65,8 +62,6 @@ pub struct Chord {
     fix_at: Time,
     /// The interval searched last; they are fixed in turn.
     fixed: u16,
-    neighbors_at: Time,
-    neighbors_wait: Duration,
 }
 
 /// A Chord with the default figures; see [`crate::build`].
@@ -95,8 +90,14 @@ fn interval(local: &Key, key: &Key, base_bits: u32) -> u16 {
 impl Chord {
     fn new(local: NodeId, base_bits: u8, seed: Seed) -> Self {
         let base_bits = u32::from(base_bits.clamp(1, MAX_BASE_BITS));
-        let shape =
-            Shape { successors, predecessors: PREDECESSORS, cell: interval, base_bits, checks: CHECKS };
+        let shape = Shape {
+            successors,
+            predecessors: PREDECESSORS,
+            cell: interval,
+            base_bits,
+            checks: CHECKS,
+            width: NEIGHBORS_WIDTH,
+        };
         Chord {
             ring: Ring::new(local, shape, seed),
             base_bits,
@@ -106,8 +107,6 @@ impl Chord {
             turn: 0,
             fix_at: NEVER,
             fixed: 0,
-            neighbors_at: NEVER,
-            neighbors_wait: NEIGHBORS.0,
         }
     }
 
@@ -122,11 +121,9 @@ impl Chord {
     // --- joining and stabilising ----------------------------------------------------------------
 
     fn join(&mut self, now: Time) {
-        self.neighbors_wait = NEIGHBORS.0;
         self.stabilise_wait = STABILISE.0;
-        // A moment's wait lets the other bootstrap peers answer too.
+        // Once our own place is known.
         let pause = Duration::from_millis(self.ring.care.rng.random_range(40..120));
-        self.neighbors_at = now + pause;
         self.stabilise_at = now + pause * 8;
         self.fix_at = now + pause * 16;
     }
@@ -161,13 +158,6 @@ impl Chord {
         };
         self.changed = false;
         self.stabilise_at = now + self.ring.care.jittered(self.stabilise_wait);
-    }
-
-    fn look_up_neighbors(&mut self, now: Time) {
-        let key = *self.ring.local().key();
-        self.ring.care.wish(Upkeep::Lookup { key, width: NEIGHBORS_WIDTH });
-        self.neighbors_at = now + self.ring.care.jittered(self.neighbors_wait);
-        self.neighbors_wait = (self.neighbors_wait * 2).min(NEIGHBORS.1);
     }
 
     // --- fingers --------------------------------------------------------------------------------
@@ -246,9 +236,7 @@ impl Overlay for Chord {
         Algorithm::Chord
     }
 
-    fn local(&self) -> NodeId {
-        self.ring.local()
-    }
+    ring::views!();
 
     fn route(&self, key: &Key, count: usize) -> Route {
         let count = count.clamp(1, MAX_ROUTE);
@@ -296,70 +284,19 @@ impl Overlay for Chord {
 
     fn handle_timeout(&mut self, now: Time) {
         if self.ring.peers().is_empty() {
-            (self.neighbors_at, self.stabilise_at, self.fix_at) = (NEVER, NEVER, NEVER);
-        }
-        if self.neighbors_at <= now {
-            self.look_up_neighbors(now);
+            (self.stabilise_at, self.fix_at) = (NEVER, NEVER);
         }
         if self.stabilise_at <= now {
             self.stabilise(now);
         }
-        if self.ring.check_at <= now {
-            self.ring.check(now);
-        }
         if self.fix_at <= now {
             self.fix_fingers(now);
         }
-        self.ring.verify(now);
+        self.ring.handle_timeout(now);
     }
 
     fn poll_timeout(&self) -> Option<(Time, Reason)> {
-        [
-            (self.neighbors_at, Reason::Neighbors),
-            (self.stabilise_at, Reason::Stabilise),
-            (self.ring.check_at, Reason::Check),
-            (self.fix_at, Reason::Refresh),
-            (self.ring.care.verify_at(), Reason::Verify),
-        ]
-        .into_iter()
-        .min_by_key(|&(at, _)| at)
-        .filter(|&(at, _)| at < NEVER)
-    }
-
-    fn poll_upkeep(&mut self) -> Option<Upkeep> {
-        self.ring.care.poll_wish()
-    }
-
-    fn poll_newcomer(&mut self) -> Option<Contact> {
-        self.ring.care.poll_newcomer()
-    }
-
-    fn share(&mut self, book: Arc<dyn Book>) {
-        self.ring.share(book);
-    }
-
-    fn set_pace(&mut self, factor: f32) {
-        self.ring.care.set_pace(factor);
-    }
-
-    fn contacts(&self) -> Vec<Entry> {
-        self.ring.entries()
-    }
-
-    fn neighbors(&self) -> Vec<Contact> {
-        self.ring.neighbors()
-    }
-
-    fn rtt(&self, id: &NodeId) -> Option<Duration> {
-        self.ring.get(id)?.rtt()
-    }
-
-    fn len(&self) -> usize {
-        self.ring.all().count()
-    }
-
-    fn contains(&self, id: &NodeId) -> bool {
-        self.ring.contains(id)
+        self.ring.poll_timeout(&[(self.stabilise_at, Reason::Stabilise), (self.fix_at, Reason::Refresh)])
     }
 }
 

@@ -12,47 +12,21 @@
 //! rarely once nothing changes; *refresh* searches in far buckets that are not full; *verify* pings
 //! peers that were mentioned and would have a place.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Book, Contact, Distance, Key, NodeId, Rng, Seed, Time, seed::RngExt};
+use wire::{Book, Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 
+use crate::care::{ASKED_SPAN, Care, NEVER};
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
-use crate::recent::Recent;
 use crate::table::{Admission, Failure, Peer, Shape, Table};
 use crate::{Algorithm, Churn};
 
 /// Near and responsible are one thing under XOR.
 pub const METRIC: Metric = Metric { rank: xor, progress: None };
 
-/// Wishes waiting for the engine. It drains them after every call, so more than these mean that it
-/// does not; then the table can wait.
-const MAX_WISHES: usize = 32;
-
-/// Newcomers waiting to be fetched by the engine, which does so after every call.
-const MAX_NEWCOMERS: usize = 32;
-
-/// Mentioned peers waiting to be pinged: two full answers of eight. Whoever finds no room will be
-/// mentioned again.
-const MAX_TO_VERIFY: usize = 16;
-
-/// A peer asked is not asked again within this time, however often it is mentioned.
-const ASKED_SPAN: Duration = Duration::from_secs(60);
-
-/// A peer that failed is not asked on a mention within this time. Should it live, it will answer one
-/// of our lookups and be taken at once.
-const FAILED_SPAN: Duration = Duration::from_secs(300);
-
 /// A suspect is asked again after this time, doubled with every further failure.
 const RECHECK: Duration = Duration::from_secs(10);
-
-/// After so many failures in a row, with no answer from anybody between, it is our own network that
-/// failed: the table is kept, so that we are back when it is.
-const OUTAGE: u32 = 8;
-
-/// How long a peer counts as joining. Until then it may refresh without the steady floor.
-const JOINING: Duration = Duration::from_secs(60);
 
 /// How many peers of a far bucket a refreshing lookup hears. Each names a bucketful of others there,
 /// so more answers would only repeat them; the nearest of all is not what is sought.
@@ -73,8 +47,6 @@ const TRUST: u32 = 4;
 
 /// A lost neighbour makes us look for others after this time, give or take a quarter.
 const SOON: Duration = Duration::from_secs(30);
-
-const NEVER: Time = Time::from_micros(u64::MAX);
 
 /// The figures of a Kademlia table. Its times are those for sessions of an hour; the measured churn
 /// stretches or shortens them.
@@ -109,10 +81,6 @@ pub struct Params {
     pub neighbors_min: Duration,
     /// The longest, while nothing changes.
     pub neighbors_max: Duration,
-    /// Pings of mentioned peers that may go at once: one answer's worth.
-    pub verify_burst: u32,
-    /// The time between two such pings in the long run, by the reckoning of `check_gap`.
-    pub verify_gap: Duration,
 }
 
 impl Default for Params {
@@ -135,8 +103,6 @@ impl Default for Params {
             neighbors_first: Duration::from_secs(8),
             neighbors_min: Duration::from_secs(60),
             neighbors_max: Duration::from_secs(600),
-            verify_burst: 8,
-            verify_gap: Duration::from_secs(4),
         }
     }
 }
@@ -146,15 +112,7 @@ impl Default for Params {
 pub struct Kademlia {
     params: Params,
     table: Table,
-    rng: Rng,
-    recent: Recent,
-    wishes: VecDeque<Upkeep>,
-    newcomers: VecDeque<Contact>,
-    to_verify: VecDeque<Contact>,
-    pace: f32,
-    churn: Churn,
-    /// When the first peer answered, after we knew nobody; never, at first.
-    joined: Time,
+    care: Care,
     check_at: Time,
     /// When a check last asked somebody.
     probed: Time,
@@ -165,10 +123,6 @@ pub struct Kademlia {
     neighbors_wait: Duration,
     /// Whether the neighbourhood changed since we last looked ourselves up.
     neighbors_changed: bool,
-    /// When the next ping of a mentioned peer would be due if they went evenly; bursts run ahead.
-    verify_due: Time,
-    /// Failures in a row.
-    failures: u32,
 }
 
 /// A Kademlia with the default figures; see [`crate::build`].
@@ -187,14 +141,7 @@ impl Kademlia {
     pub fn new(local: NodeId, params: Params, seed: Seed) -> Self {
         Kademlia {
             table: Table::new(local, params.shape),
-            rng: seed.rng(),
-            recent: Recent::default(),
-            wishes: VecDeque::new(),
-            newcomers: VecDeque::new(),
-            to_verify: VecDeque::new(),
-            pace: 1.0,
-            churn: Churn::default(),
-            joined: NEVER,
+            care: Care::new(seed),
             check_at: NEVER,
             probed: Time::ZERO,
             refresh_at: NEVER,
@@ -202,31 +149,14 @@ impl Kademlia {
             neighbors_at: NEVER,
             neighbors_wait: params.neighbors_first,
             neighbors_changed: false,
-            verify_due: Time::ZERO,
-            failures: 0,
             params,
         }
     }
 
-    fn wish(&mut self, upkeep: Upkeep) {
-        if self.wishes.len() < MAX_WISHES {
-            self.wishes.push_back(upkeep);
-        }
-    }
-
-    /// A span made for sessions of an hour, at the pace that churn and budget ask for.
-    fn paced(&self, span: Duration) -> Duration {
-        span.mul_f64(self.churn.stretch() * f64::from(self.pace))
-    }
-
-    /// `span` at our pace, give or take a quarter.
+    /// `span` as churn and budget ask, give or take a quarter.
     fn jittered(&mut self, span: Duration) -> Duration {
-        let factor = self.rng.random_range(0.75..1.25f32);
-        self.paced(span).mul_f32(factor)
-    }
-
-    fn is_joining(&self, now: Time) -> bool {
-        self.joined <= now && now - self.joined < JOINING
+        let span = self.care.tuned(span);
+        self.care.jitter(span)
     }
 
     // --- what was heard -------------------------------------------------------------------------
@@ -235,24 +165,21 @@ impl Kademlia {
         if contact.id == self.table.local() {
             return;
         }
-        self.failures = 0;
+        self.care.heard();
         let alone = self.table.is_empty();
         let refresh = self.first_refresh(now, alone);
         if let Some(known) = self.table.get(&contact.id) {
-            self.churn.survived(now.since(known.heard()));
+            self.care.churn.survived(now.since(known.heard()));
         }
         match self.table.hear(now, contact, rtt, || refresh) {
             Admission::Known | Admission::Refused => {}
             Admission::Waits => self.challenge(now, &contact.id),
             Admission::Added => {
-                self.recent.forget(&contact.id);
+                self.care.welcome(contact);
                 if alone {
                     self.join(now);
                 }
                 self.note_neighbor(&contact.id);
-                if self.newcomers.len() < MAX_NEWCOMERS {
-                    self.newcomers.push_back(contact);
-                }
                 self.open_far_rows(now);
                 let due = now + self.patience(&contact.id, Duration::ZERO);
                 self.check_at = self.check_at.min(due);
@@ -262,24 +189,24 @@ impl Kademlia {
 
     /// We knew nobody and now know one peer: look ourselves up through it, soon and often at first.
     fn join(&mut self, now: Time) {
-        self.joined = now;
+        self.care.join(now);
         self.neighbors_wait = self.params.neighbors_first;
         // A moment's wait lets the other bootstrap peers answer too.
-        self.neighbors_at = now + Duration::from_millis(self.rng.random_range(40..120));
+        self.neighbors_at = now + Duration::from_millis(self.care.rng.random_range(40..120));
     }
 
     /// When a bucket that comes to be at `now` is first refreshed.
     fn first_refresh(&mut self, now: Time, alone: bool) -> Time {
-        if alone || self.is_joining(now) {
-            now + Duration::from_secs(1) + JOIN_SPREAD.mul_f32(self.rng.random_range(0.0..1.0f32))
+        if alone || self.care.is_joining(now) {
+            now + Duration::from_secs(1) + JOIN_SPREAD.mul_f32(self.care.rng.random_range(0.0..1.0f32))
         } else {
             now + self.jittered(self.params.refresh)
         }
     }
 
     fn open_far_rows(&mut self, now: Time) {
-        let spread = if self.is_joining(now) { JOIN_SPREAD } else { self.params.refresh };
-        let rng = &mut self.rng;
+        let spread = if self.care.is_joining(now) { JOIN_SPREAD } else { self.params.refresh };
+        let rng = &mut self.care.rng;
         self.table
             .open_far_rows(|| now + Duration::from_secs(1) + spread.mul_f32(rng.random_range(0.0..1.0f32)));
         self.refresh_at = self.next_refresh();
@@ -293,67 +220,33 @@ impl Kademlia {
 
     /// Somebody waits for a place beside `id`: make sure that the most silent peer there lives.
     fn challenge(&mut self, now: Time, id: &NodeId) {
-        let silence = self.paced(self.params.challenge_after);
-        if self.verify_ready() > now {
+        let silence = self.care.tuned(self.params.challenge_after);
+        if !self.care.may_ask(now) {
             return;
         }
         let Some(peer) = self.table.most_silent_beside(id) else { return };
         if now - peer.heard() >= silence && now - peer.asked() >= ASKED_SPAN {
             peer.ask(now);
             let contact = peer.contact();
-            self.spend_verification(now);
-            self.wish(Upkeep::Ping(contact));
+            self.care.ask(now, contact);
         }
     }
 
     // --- pings of mentioned peers ---------------------------------------------------------------
 
     fn mention(&mut self, now: Time, contact: Contact) {
-        if !self.table.has_place_for(&contact)
-            || self.recent.remembers(now, &contact.id)
-            || self.to_verify.iter().any(|c| c.id == contact.id)
-        {
-            return;
+        if self.table.has_place_for(&contact) {
+            // Neighbours first: what they hold depends on knowing each other.
+            let local = self.table.local();
+            self.care.mention(now, contact, |id| xor(local.key(), id));
+            self.verify(now);
         }
-        // Neighbours first: what they hold depends on knowing each other.
-        let distance = |c: &Contact| xor(self.table.local().key(), &c.id);
-        let place = self.to_verify.partition_point(|c| distance(c) < distance(&contact));
-        self.to_verify.insert(place, contact);
-        self.to_verify.truncate(MAX_TO_VERIFY);
-        self.verify(now);
-    }
-
-    /// The moment from which the allowance permits another ping.
-    fn verify_ready(&self) -> Time {
-        let burst = self.params.verify_burst.saturating_sub(1);
-        self.verify_due.saturating_sub(self.verify_gap() * burst)
-    }
-
-    /// The time between two pings of mentioned peers. Quiet does not stretch it: newcomers are few then,
-    /// and worth knowing soon.
-    fn verify_gap(&self) -> Duration {
-        let stretch = self.churn.stretch().min(1.0) * f64::from(self.pace);
-        self.params.verify_gap.mul_f64(stretch)
-    }
-
-    /// The part of the allowance that one ping takes: a quarter while joining, when most of those
-    /// mentioned are worth knowing.
-    fn verify_cost(&self, now: Time) -> Duration {
-        let share = if self.is_joining(now) { 4 } else { 1 };
-        self.verify_gap() / share
-    }
-
-    fn spend_verification(&mut self, now: Time) {
-        self.verify_due = self.verify_due.max(now) + self.verify_cost(now);
     }
 
     fn verify(&mut self, now: Time) {
-        while self.verify_ready() <= now {
-            let Some(contact) = wire::queue::pop_front(&mut self.to_verify) else { return };
+        while let Some(contact) = self.care.next_to_verify(now) {
             if self.table.has_place_for(&contact) {
-                self.recent.remember(now, &contact.id, ASKED_SPAN);
-                self.spend_verification(now);
-                self.wish(Upkeep::Ping(contact));
+                self.care.verify(now, contact);
             }
         }
     }
@@ -368,8 +261,8 @@ impl Kademlia {
         let last = |key: &Key| key.as_bytes().last().copied().unwrap_or(0);
         let spread = f32::from(last(id.key()) ^ last(self.table.local().key())) / 512.0;
         let check_after = self.params.check_after;
-        let longest = check_after.max(silence * TRUST).mul_f32(self.pace);
-        self.paced(check_after).min(longest).mul_f32(0.75 + spread)
+        let longest = check_after.max(silence * TRUST).mul_f32(self.care.pace());
+        self.care.tuned(check_after).min(longest).mul_f32(0.75 + spread)
     }
 
     fn due(&self, peer: &Peer) -> Time {
@@ -395,7 +288,7 @@ impl Kademlia {
             if let Some(peer) = self.table.get_mut(&contact.id) {
                 peer.ask(now);
             }
-            self.wish(Upkeep::Ping(contact));
+            self.care.wish(Upkeep::Ping(contact));
             floor = now + self.jittered(self.params.check_gap);
         }
         if probe || asked.is_some() {
@@ -408,8 +301,8 @@ impl Kademlia {
     /// When the peer silent longest is asked although its time has not come: after half the unstretched
     /// time, so that it costs less than a byte a second and finds a break within minutes.
     fn probe_at(&self, now: Time) -> Time {
-        let calm = self.churn.stretch() > 1.0 && !self.is_joining(now);
-        if calm { self.probed + (self.params.check_after / 2).mul_f32(self.pace) } else { NEVER }
+        let calm = self.care.churn.stretch() > 1.0 && !self.care.is_joining(now);
+        if calm { self.probed + (self.params.check_after / 2).mul_f32(self.care.pace()) } else { NEVER }
     }
 
     fn look_up_neighbors(&mut self, now: Time) {
@@ -417,11 +310,11 @@ impl Kademlia {
             self.neighbors_at = NEVER;
             return;
         }
-        let stretch = self.churn.stretch();
+        let stretch = self.care.churn.stretch();
         let neighbors_min = self.params.neighbors_min.mul_f64(stretch.clamp(0.5, 1.0));
         let neighbors_max = self.params.neighbors_max.mul_f64(stretch);
         let (key, width) = (*self.table.local().key(), self.params.shape.bucket);
-        self.wish(Upkeep::Lookup { key, width });
+        self.care.wish(Upkeep::Lookup { key, width });
         let settled = self.neighbors_wait >= neighbors_min;
         self.neighbors_wait = if self.neighbors_changed && settled {
             (self.neighbors_wait / 2).max(neighbors_min)
@@ -429,7 +322,7 @@ impl Kademlia {
             (self.neighbors_wait * 2).min(neighbors_max)
         };
         self.neighbors_changed = false;
-        let jitter = self.pace * self.rng.random_range(0.75..1.25f32);
+        let jitter = self.care.pace() * self.care.rng.random_range(0.75..1.25f32);
         self.neighbors_at = now + self.neighbors_wait.mul_f32(jitter);
     }
 
@@ -441,7 +334,7 @@ impl Kademlia {
     /// forms finds few peers at first.
     fn refresh_wait(&self, now: Time) -> Duration {
         let Params { refresh, .. } = self.params;
-        (now - self.joined).clamp(RECONSIDER.min(refresh), refresh)
+        (now - self.care.joined()).clamp(RECONSIDER.min(refresh), refresh)
     }
 
     fn refresh(&mut self, now: Time) {
@@ -455,9 +348,9 @@ impl Kademlia {
             self.table.set_refresh(index, again);
             if wanted {
                 let key = self.key_in(index);
-                self.wish(Upkeep::Lookup { key, width: REFRESH_WIDTH });
-                let gap = if self.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
-                self.refresh_floor = now + self.paced(gap);
+                self.care.wish(Upkeep::Lookup { key, width: REFRESH_WIDTH });
+                let gap = if self.care.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
+                self.refresh_floor = now + self.care.tuned(gap);
             }
         }
         self.refresh_at = self.next_refresh();
@@ -466,7 +359,7 @@ impl Kademlia {
     /// A random key in a bucket's region.
     fn key_in(&mut self, index: u16) -> Key {
         let local = *self.table.local().key();
-        let random: [u8; Key::MAX_LEN] = self.rng.random();
+        let random: [u8; Key::MAX_LEN] = self.care.rng.random();
         let random = Key::from_slice(&random[..local.as_bytes().len()]).unwrap_or(local);
         let (prefix, column) = self.table.region(index);
         let width = u32::from(self.table.base_bits());
@@ -481,11 +374,11 @@ impl Kademlia {
     }
 
     fn lost(&mut self, now: Time, id: &NodeId) {
-        self.recent.remember(now, id, FAILED_SPAN);
+        self.care.leave_alone(now, id);
         if self.note_neighbor(id) {
             // Soon, but not at once: after a break of many, everybody would search in the same second.
-            let soon = SOON.mul_f64(self.churn.stretch().min(1.0));
-            let soon = now + soon.mul_f32(self.rng.random_range(0.75..1.25f32));
+            let soon = SOON.mul_f64(self.care.churn.stretch().min(1.0));
+            let soon = now + soon.mul_f32(self.care.rng.random_range(0.75..1.25f32));
             self.neighbors_at = self.neighbors_at.min(soon);
         }
     }
@@ -525,13 +418,12 @@ impl Overlay for Kademlia {
     }
 
     fn handle_failure(&mut self, now: Time, id: &NodeId) {
-        self.failures = self.failures.saturating_add(1);
-        let outage = self.failures > OUTAGE;
+        let outage = self.care.failed();
         let fresh = now.saturating_sub(self.params.challenge_after);
         match self.table.fail(now, id, fresh, outage) {
-            Failure::Unknown => self.recent.remember(now, id, FAILED_SPAN),
+            Failure::Unknown => self.care.leave_alone(now, id),
             Failure::Removed => {
-                self.churn.departed();
+                self.care.churn.departed();
                 self.lost(now, id);
             }
             Failure::Suspected => {
@@ -545,7 +437,7 @@ impl Overlay for Kademlia {
 
     fn handle_leave(&mut self, now: Time, id: &NodeId) {
         if self.table.remove(id) {
-            self.churn.departed();
+            self.care.churn.departed();
             self.lost(now, id);
         }
     }
@@ -571,12 +463,11 @@ impl Overlay for Kademlia {
     }
 
     fn poll_timeout(&self) -> Option<(Time, Reason)> {
-        let verify = if self.to_verify.is_empty() { NEVER } else { self.verify_ready() };
         [
             (self.neighbors_at, Reason::Neighbors),
             (self.check_at, Reason::Check),
             (self.refresh_at, Reason::Refresh),
-            (verify, Reason::Verify),
+            (self.care.verify_at(), Reason::Verify),
         ]
         .into_iter()
         .min_by_key(|&(at, _)| at)
@@ -584,11 +475,11 @@ impl Overlay for Kademlia {
     }
 
     fn poll_upkeep(&mut self) -> Option<Upkeep> {
-        wire::queue::pop_front(&mut self.wishes)
+        self.care.poll_wish()
     }
 
     fn poll_newcomer(&mut self) -> Option<Contact> {
-        wire::queue::pop_front(&mut self.newcomers)
+        self.care.poll_newcomer()
     }
 
     fn share(&mut self, book: Arc<dyn Book>) {
@@ -596,8 +487,7 @@ impl Overlay for Kademlia {
     }
 
     fn set_pace(&mut self, factor: f32) {
-        // Sixteen times slower is silence enough; beyond it tables would rot.
-        self.pace = if factor.is_nan() { 1.0 } else { factor.clamp(1.0, 16.0) };
+        self.care.set_pace(factor);
     }
 
     fn contacts(&self) -> Vec<Entry> {
@@ -613,7 +503,7 @@ impl Overlay for Kademlia {
     }
 
     fn churn(&self) -> Churn {
-        self.churn
+        self.care.churn
     }
 
     fn len(&self) -> usize {

@@ -61,9 +61,6 @@ const FRESH: Duration = Duration::from_secs(60);
 const WALK: (Duration, Duration, Duration) =
     (Duration::from_millis(400), Duration::from_secs(30), Duration::from_secs(240));
 
-/// Our own place is looked up again after this time, doubled each time up to the second.
-const NEIGHBORS: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(1_200));
-
 /// How many peers at our place shall have spoken.
 const NEIGHBORS_WIDTH: usize = 6;
 
@@ -82,8 +79,6 @@ pub struct OneHop {
     rounded: bool,
     /// Whether this round has found somebody.
     found: bool,
-    neighbors_at: Time,
-    neighbors_wait: Duration,
 }
 
 /// A OneHop with the default figures; see [`crate::build`]. It has no base: there are no steps.
@@ -101,8 +96,14 @@ fn no_cell(_local: &Key, _key: &Key, _base_bits: u32) -> u16 {
 
 impl OneHop {
     fn new(local: NodeId, seed: Seed) -> Self {
-        let shape =
-            Shape { successors: everybody, predecessors: 0, cell: no_cell, base_bits: 1, checks: CHECKS };
+        let shape = Shape {
+            successors: everybody,
+            predecessors: MAX_ROUTE / 2,
+            cell: no_cell,
+            base_bits: 1,
+            checks: CHECKS,
+            width: NEIGHBORS_WIDTH,
+        };
         OneHop {
             ring: Ring::new(local, shape, seed),
             arrivals: VecDeque::new(),
@@ -113,8 +114,6 @@ impl OneHop {
             walked: local,
             rounded: false,
             found: false,
-            neighbors_at: NEVER,
-            neighbors_wait: NEIGHBORS.0,
         }
     }
 
@@ -168,13 +167,11 @@ impl OneHop {
     // --- the walk and our own place ---------------------------------------------------------------
 
     fn join(&mut self, now: Time) {
-        self.neighbors_wait = NEIGHBORS.0;
         self.walk_wait = WALK.1;
         self.rounded = false;
         self.walked = self.ring.local();
-        // A moment's wait lets the other bootstrap peers answer too.
+        // Once our own place is known.
         let pause = Duration::from_millis(self.ring.care.rng.random_range(40..120));
-        self.neighbors_at = now + pause;
         self.walk_at = now + pause * 8;
     }
 
@@ -203,13 +200,6 @@ impl OneHop {
         self.rounded = true;
         self.found = false;
     }
-
-    fn look_up_neighbors(&mut self, now: Time) {
-        let key = *self.ring.local().key();
-        self.ring.care.wish(Upkeep::Lookup { key, width: NEIGHBORS_WIDTH });
-        self.neighbors_at = now + self.ring.care.jittered(self.neighbors_wait);
-        self.neighbors_wait = (self.neighbors_wait * 2).min(NEIGHBORS.1);
-    }
 }
 
 /// Peers that one page of a table names: as many as fit a datagram.
@@ -234,9 +224,7 @@ impl Overlay for OneHop {
         Algorithm::OneHop
     }
 
-    fn local(&self) -> NodeId {
-        self.ring.local()
-    }
+    ring::views!();
 
     fn route(&self, key: &Key, count: usize) -> Route {
         let count = count.clamp(1, MAX_ROUTE);
@@ -285,10 +273,7 @@ impl Overlay for OneHop {
 
     fn handle_timeout(&mut self, now: Time) {
         if self.ring.peers().is_empty() {
-            (self.neighbors_at, self.walk_at, self.gossip_at) = (NEVER, NEVER, NEVER);
-        }
-        if self.neighbors_at <= now {
-            self.look_up_neighbors(now);
+            (self.walk_at, self.gossip_at) = (NEVER, NEVER);
         }
         if self.walk_at <= now {
             self.walk(now);
@@ -296,60 +281,11 @@ impl Overlay for OneHop {
         if self.gossip_at <= now {
             self.gossip(now);
         }
-        if self.ring.check_at <= now {
-            self.ring.check(now);
-        }
-        self.ring.verify(now);
+        self.ring.handle_timeout(now);
     }
 
     fn poll_timeout(&self) -> Option<(Time, Reason)> {
-        [
-            (self.neighbors_at, Reason::Neighbors),
-            (self.walk_at, Reason::Refresh),
-            (self.gossip_at, Reason::Gossip),
-            (self.ring.check_at, Reason::Check),
-            (self.ring.care.verify_at(), Reason::Verify),
-        ]
-        .into_iter()
-        .min_by_key(|&(at, _)| at)
-        .filter(|&(at, _)| at < NEVER)
-    }
-
-    fn poll_upkeep(&mut self) -> Option<Upkeep> {
-        self.ring.care.poll_wish()
-    }
-
-    fn poll_newcomer(&mut self) -> Option<Contact> {
-        self.ring.care.poll_newcomer()
-    }
-
-    fn share(&mut self, book: Arc<dyn Book>) {
-        self.ring.share(book);
-    }
-
-    fn set_pace(&mut self, factor: f32) {
-        self.ring.care.set_pace(factor);
-    }
-
-    /// In the order of the ring from us on, so that the first page names those behind us.
-    fn contacts(&self) -> Vec<Entry> {
-        self.ring.entries()
-    }
-
-    fn neighbors(&self) -> Vec<Contact> {
-        self.ring.around(self.ring.local().key(), MAX_ROUTE).into_iter().map(ring::contact).collect()
-    }
-
-    fn rtt(&self, id: &NodeId) -> Option<Duration> {
-        self.ring.get(id)?.rtt()
-    }
-
-    fn len(&self) -> usize {
-        self.ring.all().count()
-    }
-
-    fn contains(&self, id: &NodeId) -> bool {
-        self.ring.contains(id)
+        self.ring.poll_timeout(&[(self.walk_at, Reason::Refresh), (self.gossip_at, Reason::Gossip)])
     }
 }
 

@@ -9,10 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{Book, Contact, Distance, Key, NodeId, OwnBook, Seed, Time};
+use wire::{Book, Contact, Distance, Key, NodeId, OwnBook, Seed, Time, seed::RngExt};
 
 use crate::care::{ASKED_SPAN, Care, NEVER};
-use crate::overlay::{Entry, MAX_ROUTE, Standing, Upkeep};
+use crate::overlay::{Entry, MAX_ROUTE, Reason, Standing, Upkeep};
 use crate::table::{Networks, Peer};
 
 /// Peers of one cell that are kept.
@@ -43,6 +43,9 @@ pub(crate) const CHECKS: Checks = Checks {
     gap: Duration::from_secs(4),
 };
 
+/// Our own place is looked up again after this time, doubled each time up to the second.
+const OWN_PLACE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs(1_200));
+
 /// A suspect is asked again after this time.
 const RECHECK: Duration = Duration::from_secs(10);
 
@@ -59,6 +62,8 @@ pub(crate) struct Shape {
     pub(crate) base_bits: u32,
     /// How often they are asked whether they live.
     pub(crate) checks: Checks,
+    /// How many peers at our own place shall have spoken when it is looked up.
+    pub(crate) width: usize,
 }
 
 /// What became of the table by something heard.
@@ -81,7 +86,10 @@ pub(crate) struct Ring {
     peers: Vec<Peer>,
     book: Arc<dyn Book>,
     pub(crate) care: Care,
-    pub(crate) check_at: Time,
+    check_at: Time,
+    /// When our own place is looked up next, and the wait after that.
+    place_at: Time,
+    place_wait: Duration,
 }
 
 impl Ring {
@@ -93,6 +101,8 @@ impl Ring {
             book: Arc::new(OwnBook),
             care: Care::new(seed),
             check_at: NEVER,
+            place_at: NEVER,
+            place_wait: OWN_PLACE.0,
         }
     }
 
@@ -292,6 +302,9 @@ impl Ring {
         match (alone, near) {
             (true, _) => {
                 self.care.join(now);
+                // A moment's wait lets the other bootstrap peers answer too.
+                let pause = Duration::from_millis(self.care.rng.random_range(40..120));
+                (self.place_at, self.place_wait) = (now + pause, OWN_PLACE.0);
                 Change::First
             }
             (false, true) => Change::Near,
@@ -302,14 +315,14 @@ impl Ring {
     /// A peer was mentioned: neighbours are asked first, on either side.
     pub(crate) fn mention(&mut self, now: Time, contact: Contact) {
         if self.has_place_for(&contact) {
-            let urgency = around(self.local.key(), &contact.id);
-            self.care.mention(now, contact, urgency);
+            let local = self.local;
+            self.care.mention(now, contact, |id| around(local.key(), id));
             self.verify(now);
         }
     }
 
     /// Asks those mentioned who still have a place, as far as the allowance goes.
-    pub(crate) fn verify(&mut self, now: Time) {
+    fn verify(&mut self, now: Time) {
         while let Some(contact) = self.care.next_to_verify(now) {
             if self.has_place_for(&contact) {
                 self.care.verify(now, contact);
@@ -319,7 +332,8 @@ impl Ring {
 
     /// A peer did not answer: the first time it is suspected, the second time it goes.
     pub(crate) fn fail(&mut self, now: Time, id: &NodeId) -> Change {
-        let outage = self.care.failed(now, id);
+        let outage = self.care.failed();
+        self.care.leave_alone(now, id);
         let Some(place) = self.find(id) else { return Change::Nothing };
         let near = self.is_near(place, self.list_len());
         let peer = &mut self.peers[place];
@@ -352,8 +366,36 @@ impl Ring {
         let Some(place) = self.find(id) else { return Change::Nothing };
         let near = self.is_near(place, self.list_len());
         self.peers.remove(place);
-        self.care.left(now, id);
+        self.care.leave_alone(now, id);
         if near { Change::Near } else { Change::Far }
+    }
+
+    // --- timers -----------------------------------------------------------------------------------
+
+    /// Does what every ring does when it is due.
+    pub(crate) fn handle_timeout(&mut self, now: Time) {
+        if self.place_at <= now {
+            let key = *self.local.key();
+            self.care.wish(Upkeep::Lookup { key, width: self.shape.width });
+            let known = !self.peers.is_empty();
+            self.place_at = if known { now + self.care.jittered(self.place_wait) } else { NEVER };
+            self.place_wait = (self.place_wait * 2).min(OWN_PLACE.1);
+        }
+        if self.check_at <= now {
+            self.check(now);
+        }
+        self.verify(now);
+    }
+
+    /// When that is, together with the timers of the algorithm itself.
+    pub(crate) fn poll_timeout(&self, others: &[(Time, Reason)]) -> Option<(Time, Reason)> {
+        let own = [
+            (self.place_at, Reason::Neighbors),
+            (self.check_at, Reason::Check),
+            (self.care.verify_at(), Reason::Verify),
+        ];
+        let all = own.into_iter().chain(others.iter().copied());
+        all.min_by_key(|&(at, _)| at).filter(|&(at, _)| at < NEVER)
     }
 
     // --- checking -------------------------------------------------------------------------------
@@ -385,7 +427,7 @@ impl Ring {
     }
 
     /// Asks the peer that is due.
-    pub(crate) fn check(&mut self, now: Time) {
+    fn check(&mut self, now: Time) {
         let mut floor = Time::ZERO;
         // Suspects first: while they stand there, others may be sent to them.
         let due = self.peers.iter().enumerate().filter(|(place, p)| self.due(*place, p) <= now);
@@ -417,6 +459,52 @@ impl Ring {
         self.peers.iter().map(entry).collect()
     }
 }
+
+/// The part of [`Overlay`](crate::Overlay) that is the ring's own, for an algorithm with one.
+macro_rules! views {
+    () => {
+        fn local(&self) -> NodeId {
+            self.ring.local()
+        }
+
+        fn share(&mut self, book: Arc<dyn Book>) {
+            self.ring.share(book);
+        }
+
+        fn poll_upkeep(&mut self) -> Option<Upkeep> {
+            self.ring.care.poll_wish()
+        }
+
+        fn poll_newcomer(&mut self) -> Option<Contact> {
+            self.ring.care.poll_newcomer()
+        }
+
+        fn set_pace(&mut self, factor: f32) {
+            self.ring.care.set_pace(factor);
+        }
+
+        fn contacts(&self) -> Vec<Entry> {
+            self.ring.entries()
+        }
+
+        fn neighbors(&self) -> Vec<Contact> {
+            self.ring.neighbors()
+        }
+
+        fn rtt(&self, id: &NodeId) -> Option<Duration> {
+            self.ring.get(id)?.rtt()
+        }
+
+        fn len(&self) -> usize {
+            self.ring.all().count()
+        }
+
+        fn contains(&self, id: &NodeId) -> bool {
+            self.ring.contains(id)
+        }
+    };
+}
+pub(crate) use views;
 
 /// How far a peer stands behind a key, clockwise.
 pub(crate) fn after(key: &Key, peer: &NodeId) -> Distance {

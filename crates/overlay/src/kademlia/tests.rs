@@ -89,9 +89,9 @@ fn a_flood_of_mentions_costs_a_paced_trickle_of_pings() {
     for n in 1..5_000 {
         k.handle_peer(Time::ZERO, peer(n), Evidence::Mentioned);
     }
-    assert_eq!(wishes(&mut k).len(), Params::default().verify_burst as usize);
+    assert_eq!(wishes(&mut k).len(), crate::care::VERIFY_BURST as usize);
     let log = run(&mut k, Time::ZERO, Time::from_secs(600), false);
-    assert!(pings(&log) <= MAX_TO_VERIFY, "{}", pings(&log));
+    assert!(pings(&log) <= crate::care::MAX_TO_VERIFY, "{}", pings(&log));
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn when_our_own_network_fails_the_table_is_kept() {
     let known = k.table.peers().count();
     run(&mut k, Time::ZERO, Time::from_secs(2 * 3_600), false);
     let kept = k.table.peers().count();
-    assert!(kept + OUTAGE as usize >= known, "{kept} of {known}");
+    assert!(kept + crate::care::OUTAGE as usize >= known, "{kept} of {known}");
     assert_eq!(k.len(), 0);
     assert!(!k.neighbors().is_empty(), "somebody to try when the network is back");
     run(&mut k, Time::from_secs(7_200), Time::from_secs(9_000), true);
