@@ -19,6 +19,7 @@ use wire::{Book, Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 
 use crate::Algorithm;
 use crate::care::NEVER;
+use crate::cell;
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
 use crate::ring::{self, CHECKS, Change, IN_CELL, Ring, Shape};
 use crate::table::{MAX_BASE_BITS, Peer};
@@ -65,12 +66,6 @@ pub fn build(local: NodeId, base_bits: u8, seed: Seed, _now: Time) -> Box<dyn Ov
     Box::new(Bamboo::new(local, base_bits, seed))
 }
 
-/// The cell of a peer: how many digits it shares with us, and the first in which it differs.
-fn cell(local: &Key, key: &Key, base_bits: u32) -> u16 {
-    let shared = local.common_prefix(key).min(local.bits() - 1) / base_bits;
-    ((shared << base_bits) as u16) | u16::from(key.digit(shared * base_bits, base_bits))
-}
-
 fn leaves(_eighth: &Distance) -> usize {
     LEAVES
 }
@@ -81,7 +76,7 @@ impl Bamboo {
         let shape = Shape {
             successors: leaves,
             predecessors: LEAVES,
-            cell,
+            cell: cell::of,
             base_bits,
             checks: CHECKS,
             width: NEIGHBORS_WIDTH,
@@ -149,7 +144,8 @@ impl Bamboo {
             .filter(|cell| self.ring.in_cell(*cell).next().is_none());
         let empty: Vec<u16> = empty.collect();
         if let Some(cell) = self.weighted(&empty) {
-            let key = self.key_in(cell);
+            let local = *self.ring.local().key();
+            let key = cell::random_key(&local, cell, self.base_bits, &mut self.ring.care.rng);
             self.ring.care.wish(Upkeep::Lookup { key, width: TUNING_WIDTH });
         } else {
             let far: Vec<Contact> = self.ring.all().map(ring::contact).collect();
@@ -179,22 +175,6 @@ impl Bamboo {
         let ends = [self.ring.successors().last(), self.ring.predecessors().last()];
         let shared = ends.into_iter().flatten().map(|p| local.key().common_prefix(p.id().key()));
         shared.max().map_or(0, |bits| bits / self.base_bits + 1)
-    }
-
-    /// A random key of a cell.
-    fn key_in(&mut self, cell: u16) -> Key {
-        let local = *self.ring.local().key();
-        let random: [u8; Key::MAX_LEN] = self.ring.care.rng.random();
-        let random = Key::from_slice(&random[..local.as_bytes().len()]).unwrap_or(local);
-        let start = u32::from(cell >> self.base_bits) * self.base_bits;
-        let mut key = local.with_suffix_of(start, &random);
-        for bit in 0..self.base_bits.min(local.bits() - start) {
-            let wanted = cell >> (self.base_bits - 1 - bit) & 1 == 1;
-            if key.bit(start + bit) != wanted {
-                key = key.with_flipped_bit(start + bit);
-            }
-        }
-        key
     }
 }
 

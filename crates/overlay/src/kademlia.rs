@@ -18,6 +18,7 @@ use std::time::Duration;
 use wire::{Book, Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 
 use crate::care::{ASKED_SPAN, Care, NEVER};
+use crate::cell;
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
 use crate::table::{Admission, Failure, Peer, Shape, Table};
 use crate::{Algorithm, Churn};
@@ -358,19 +359,8 @@ impl Kademlia {
 
     /// A random key in a bucket's region.
     fn key_in(&mut self, index: u16) -> Key {
-        let local = *self.table.local().key();
-        let random: [u8; Key::MAX_LEN] = self.care.rng.random();
-        let random = Key::from_slice(&random[..local.as_bytes().len()]).unwrap_or(local);
-        let (prefix, column) = self.table.region(index);
-        let width = u32::from(self.table.base_bits());
-        let mut key = local.with_suffix_of(prefix, &random);
-        for bit in 0..width {
-            let wanted = column >> (width - 1 - bit) & 1 == 1;
-            if key.bit(prefix + bit) != wanted {
-                key = key.with_flipped_bit(prefix + bit);
-            }
-        }
-        key
+        let base_bits = u32::from(self.table.base_bits());
+        cell::random_key(self.table.local().key(), index, base_bits, &mut self.care.rng)
     }
 
     fn lost(&mut self, now: Time, id: &NodeId) {

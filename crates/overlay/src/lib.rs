@@ -42,6 +42,7 @@
 pub mod attached;
 pub mod bamboo;
 mod care;
+mod cell;
 pub mod chord;
 pub mod kademlia;
 pub mod lookup;

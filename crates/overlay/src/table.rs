@@ -15,6 +15,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 use wire::{Book, Contact, Key, NodeId, OwnBook, Time};
 
+use crate::cell;
 use crate::overlay::{Entry, Standing};
 
 /// The widest digit: 16 columns a row. Wider ones cost upkeep that no network we aim at repays.
@@ -471,12 +472,6 @@ impl Table {
             && self.bucket(index).is_some_and(|b| !self.is_full(b))
     }
 
-    /// The prefix, in bits, and the digit of the keys in this bucket.
-    pub fn region(&self, index: u16) -> (u32, u8) {
-        let (row, column) = self.row_and_column(index);
-        (u32::from(row) * u32::from(self.shape.base_bits), column)
-    }
-
     /// Bits of a digit.
     pub fn base_bits(&self) -> u8 {
         self.shape.base_bits
@@ -484,10 +479,7 @@ impl Table {
 
     /// The bucket a key falls into.
     pub fn index_of(&self, key: &Key) -> u16 {
-        let last = self.local.key().bits().saturating_sub(1);
-        let shared = self.local.key().common_prefix(key).min(last);
-        let row = (shared / u32::from(self.shape.base_bits)) as u16;
-        self.index(row, self.digit(key, row))
+        cell::of(self.local.key(), key, self.shape.base_bits.into())
     }
 
     /// The row of our eighth neighbour, with buckets of eight. A search for ourselves finds everybody

@@ -33,15 +33,6 @@ fn the_peers_on_either_side_of_a_key_hold_it_even_across_zero() {
 }
 
 #[test]
-fn a_cell_is_the_digits_shared_and_the_first_that_differs() {
-    let cell_of = |a: u16, b: u16, bits| cell(at(a).id.key(), at(b).id.key(), bits);
-    assert_eq!(cell_of(0x1234, 0x1299, 4), 2 << 4 | 9);
-    assert_eq!(cell_of(0x1234, 0x8234, 4), 8);
-    assert_eq!(cell_of(0x1234, 0x1334, 1), 7 << 1 | 1);
-    assert_eq!(cell_of(0x1234, 0x3234, 2), 1 << 2 | 3, "00 01.. and 00 11.. share a digit");
-}
-
-#[test]
 fn of_those_that_share_as_many_digits_the_quickest_is_next() {
     let leaves: Vec<u16> = (1..=12).chain(65_524..=65_535).collect();
     let mut bamboo = bamboo(0, 4, &leaves);
@@ -54,18 +45,6 @@ fn of_those_that_share_as_many_digits_the_quickest_is_next() {
 }
 
 proptest! {
-    #[test]
-    fn a_random_key_of_a_cell_lies_in_it(bits in 1u8..=4, row in 0u16..60, column: u16, seed: u64) {
-        let mut bamboo = bamboo(0x5a5a, bits, &[]);
-        bamboo.ring.care = crate::care::Care::new(Seed::from_number(seed));
-        let local = *bamboo.ring.local().key();
-        let own = u16::from(local.digit(u32::from(row) * u32::from(bits), bits.into()));
-        let column = column & ((1 << bits) - 1);
-        prop_assume!(column != own);
-        let wanted = (row << bits) | column;
-        prop_assert_eq!(cell(&local, &bamboo.key_in(wanted), bits.into()), wanted);
-    }
-
     #[test]
     fn every_hop_is_strictly_nearer_so_that_routing_ends(seed: u64, count in 1usize..8, bits in 1u8..=4) {
         let hash = |n: u64| HashAlgorithm::Sha256.digest(&(seed ^ n << 32).to_be_bytes());

@@ -215,7 +215,7 @@ fn wider_digits_have_more_columns() {
     hear(&mut table, 0, peer(0x0b, 2));
     let places: Vec<_> = table.entries().iter().map(|e| (e.row, e.column)).collect();
     assert_eq!(places, [(0, 0xa), (1, 0xb)]);
-    assert_eq!(table.region(table.index_of(&key(0x0b, 3))), (4, 0xb));
+    assert_eq!(table.row_and_column(table.index_of(&key(0x0b, 3))), (1, 0xb));
 }
 
 proptest! {
