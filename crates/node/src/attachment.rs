@@ -272,7 +272,7 @@ impl Node {
 
     /// A request arrived. From an address to which we never wrote, it shows that strangers reach us.
     pub(crate) fn note_stranger(&mut self, now: Time, remote: SocketAddr, header: &Header) {
-        if !self.roles.has_written(remote) {
+        if !self.roles.has_written(now, remote) {
             self.roles.reached(now);
         } else if self.attachments.testing == Some(header.transaction) {
             // Somebody to whom we wrote before: for that one a NAT may have kept the door open.

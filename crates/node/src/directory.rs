@@ -5,7 +5,7 @@
 //! peer keeps its signed contact record. A *phone credential* never leaves the phone's own peer. So
 //! resolving a name takes two lookups: the device list, then each device's contact record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use wire::p2pp::{Code, Kind, Record};
@@ -45,30 +45,41 @@ struct Resolution {
 pub(crate) struct Directory {
     running: BTreeMap<u64, Resolution>,
     next: u64,
-    /// Whose record was found last at a place, and which.
-    known: BTreeMap<Key, (PublicKey, u64)>,
+    /// Whose record was found last at a place, and which; the latest last.
+    known: VecDeque<Known>,
+}
+
+#[derive(Clone, Copy)]
+struct Known {
+    place: Key,
+    owner: PublicKey,
+    sequence: u64,
 }
 
 impl Directory {
-    /// Places remembered; beyond it one of them is forgotten.
+    /// Places remembered; beyond it the one found longest ago is forgotten.
     const MAX_KNOWN: usize = 512;
 
     /// Notes what was found at a place.
     pub(crate) fn remember(&mut self, place: Key, record: &Record) {
-        if self.known.len() >= Self::MAX_KNOWN && !self.known.contains_key(&place) {
-            self.known.pop_first();
+        let before = self.known.iter().position(|k| k.place == place);
+        let before = before.and_then(|index| self.known.remove(index));
+        let mut known = Known { place, owner: record.owner, sequence: record.sequence };
+        if let Some(before) = before.filter(|k| k.owner == record.owner) {
+            known.sequence = known.sequence.max(before.sequence);
         }
-        let known = self.known.entry(place).or_insert((record.owner, record.sequence));
-        if known.0 != record.owner || known.1 < record.sequence {
-            *known = (record.owner, record.sequence);
+        if self.known.len() >= Self::MAX_KNOWN {
+            self.known.pop_front();
         }
+        self.known.reserve_exact(1);
+        self.known.push_back(known);
     }
 
     /// Whether what a search found calls for another look along disjoint paths: nothing, another owner's
     /// record than last time, or an older one. (Records are signed, and those that are not are nothing.)
     pub(crate) fn suspicious(&self, place: &Key, records: &[(Record, Duration)]) -> bool {
-        let known = self.known.get(place);
-        let as_known = |r: &Record| known.is_none_or(|(owner, seq)| r.owner == *owner && r.sequence >= *seq);
+        let known = self.known.iter().find(|k| k.place == *place);
+        let as_known = |r: &Record| known.is_none_or(|k| r.owner == k.owner && r.sequence >= k.sequence);
         !records.iter().any(|(record, _)| as_known(record))
     }
 }

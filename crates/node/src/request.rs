@@ -63,6 +63,7 @@ impl Doubts {
         if self.is_doubted(now, address) {
             return false;
         }
+        self.0.retain(|_, at| now.since(*at) < Self::LIFETIME);
         if self.0.len() >= Self::CAPACITY {
             let oldest = self.0.iter().min_by_key(|(_, at)| **at).map(|(a, _)| *a);
             oldest.map(|a| self.0.remove(&a));
@@ -78,7 +79,9 @@ impl Doubts {
 
     /// The hop was heard.
     fn dispel(&mut self, address: SocketAddr) {
-        self.0.remove(&address);
+        if self.0.remove(&address).is_some() && self.0.is_empty() {
+            self.0 = BTreeMap::new();
+        }
     }
 }
 

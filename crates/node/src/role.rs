@@ -114,7 +114,8 @@ pub(crate) struct Roles {
     reached: Option<Time>,
     testing: Option<Time>,
     next_test: Time,
-    written: Written,
+    /// Whom we wrote to; kept while that can matter, see [`Roles::wrote`].
+    written: Option<Written>,
 }
 
 impl Roles {
@@ -125,7 +126,6 @@ impl Roles {
             _ => Role::Peer,
         };
         let next_test = now + FIRST_TEST;
-        let written = Written::default();
         Roles {
             policy,
             capacity,
@@ -135,7 +135,7 @@ impl Roles {
             reached: None,
             testing: None,
             next_test,
-            written,
+            written: None,
         }
     }
 
@@ -149,16 +149,22 @@ impl Roles {
         (self.streak != 0).then_some(self.streak > 0)
     }
 
-    /// We write to an address: a NAT in front of us lets it in from now on.
+    /// We write to an address: a NAT in front of us lets it in from now on. A peer that is sure of being
+    /// reached remembers nobody, until so long before it tests itself again as a NAT may remember.
     pub(crate) fn wrote(&mut self, now: Time, to: SocketAddr) {
-        if self.policy == RolePolicy::Auto {
-            self.written.add(now, to);
+        let sure = |at: Time| self.role == Role::Peer && now.since(at) + TURN < SURE;
+        if self.policy == RolePolicy::Auto && !self.reached.is_some_and(sure) {
+            // Begun anew, it does not know yet whom we wrote to before.
+            let blind_until = if self.reached.is_some() { now + TURN } else { Time::ZERO };
+            self.written.get_or_insert_with(|| Written { blind_until, ..Written::default() }).add(now, to);
+        } else {
+            self.written = None;
         }
     }
 
     /// Whether we wrote to an address lately, as far as we know.
-    pub(crate) fn has_written(&self, to: SocketAddr) -> bool {
-        self.written.contains(to)
+    pub(crate) fn has_written(&self, now: Time, to: SocketAddr) -> bool {
+        self.written.as_ref().is_none_or(|w| now < w.blind_until || w.contains(to))
     }
 
     /// A request came from an address to which we never wrote.
@@ -230,6 +236,7 @@ impl Roles {
 struct Written {
     filters: [Box<[u64; WORDS]>; 2],
     turned: Time,
+    blind_until: Time,
 }
 
 const WORDS: usize = 64;
@@ -237,7 +244,11 @@ const TURN: Duration = Duration::from_secs(600);
 
 impl Default for Written {
     fn default() -> Self {
-        Written { filters: [Box::new([0; WORDS]), Box::new([0; WORDS])], turned: Time::ZERO }
+        Written {
+            filters: [Box::new([0; WORDS]), Box::new([0; WORDS])],
+            turned: Time::ZERO,
+            blind_until: Time::ZERO,
+        }
     }
 }
 

@@ -24,7 +24,6 @@ use crate::node::{Alarm, Node, millis};
 use crate::region::{self, Crowd};
 use crate::report::Hop;
 use crate::request::Purpose;
-use crate::role::Role;
 
 /// Names one search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -229,9 +228,7 @@ impl Searches {
     pub(crate) fn count(&self) -> usize {
         self.running.len()
     }
-}
 
-impl Searches {
     fn answered_in(&mut self, took: Duration) {
         let (mean, deviation) = self.usual.unwrap_or((took, took / 2));
         self.usual = Some(((mean * 7 + took) / 8, (deviation * 3 + mean.abs_diff(took)) / 4));
@@ -350,10 +347,9 @@ impl Node {
         }
         let first = self.first_hops(now, &key).into_iter().find(|c| !search.tried.contains(&c.id));
         let Some(first) = first else { return false };
-        // A route log makes answers long, and takes the time of the way back into account.
-        // Strangers do not reach a client.
-        let direct = !trace && search.attempt + 1 < RECURSIVE_ATTEMPTS && self.searches.prefers_direct();
-        let direct = direct && self.roles.role() == Role::Peer;
+        // A route log makes answers long, and the last copy shall come back where strangers are kept out.
+        let may_be_direct = !trace && search.attempt + 1 < RECURSIVE_ATTEMPTS && !self.is_client();
+        let direct = may_be_direct && self.searches.prefers_direct();
         let origin = self.own_addresses().first().copied().filter(|_| direct);
         let deadline = now + self.config.lookup_timeout;
         let mut header = self.header(MessageType::LookupObject);
