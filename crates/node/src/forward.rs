@@ -230,13 +230,15 @@ impl Node {
         let replicas = self.replicas();
         let narrow = table.route(target, replicas);
         let usable = |c: &&Contact| !avoid(c);
+        let own = table.rank(target, &standing.id);
+        let nearer = |c: &&Contact| table.rank(target, &c.id) < own;
         if standing.metric().progress.is_some() || self.is_client() {
             // On a ring being on the way and being a holder are two things, and a client has but its
-            // carriers: the table's order stands.
-            let contacts = if narrow.includes_self() { &[] } else { narrow.contacts() };
-            return contacts.iter().filter(usable).take(MAX_WAYS).copied().collect();
+            // carriers: the table's order stands. From one holder on it goes to those before it.
+            let leads = |c: &&Contact| !narrow.includes_self() || nearer(c);
+            let ways = narrow.contacts().iter().filter(usable).filter(leads);
+            return ways.take(MAX_WAYS).copied().collect();
         }
-        let own = table.rank(target, &standing.id);
         let wide = table.route(target, overlay::overlay::MAX_ROUTE);
         let typical = self.link.round_trips.typical().unwrap_or(Duration::from_millis(100));
         let holders_at = (self.size_estimate() as f64 / replicas as f64).max(1.0).log2();
@@ -247,7 +249,6 @@ impl Node {
             let doubt = if self.doubts.is_doubted(now, c.address) { 10_000_000 } else { 0 };
             (rtt + typical.mul_f64(hops_left)).as_micros() as u64 / 2 + doubt
         };
-        let nearer = |c: &&Contact| table.rank(target, &c.id) < own;
         let mut ways: Vec<(u64, Contact)> =
             wide.contacts().iter().filter(usable).filter(nearer).map(|c| (cost(c), *c)).collect();
         ways.sort_by_key(|(cost, _)| *cost);

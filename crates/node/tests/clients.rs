@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use node::{Config, LookupOptions, Outcome, RolePolicy};
+use node::{Algorithm, Config, LookupOptions, Outcome, RolePolicy};
 use world::World;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -67,6 +67,28 @@ fn a_client_behind_a_nat_finds_and_is_found_writes_and_is_written_to() {
         assert!(writes(&mut world, 7, other), "to {other}");
         assert!(writes(&mut world, other, 7), "from {other}");
         world.run(5 * MINUTE);
+    }
+}
+
+#[test]
+fn a_client_is_written_to_and_answers_over_every_overlay_small_or_not() {
+    for &algorithm in Algorithm::ALL {
+        for count in [5, 24] {
+            let client = count - 1;
+            let mut world = World::behind_nats(count, &[client], |n, config| {
+                config.overlay.algorithm = algorithm;
+                if n == client {
+                    config.role = RolePolicy::Client;
+                }
+            });
+            world.run(2 * MINUTE);
+            for other in 0..3 {
+                let what = format!("{algorithm}, {count} nodes, {other}");
+                assert!(finds(&mut world, other, client) && finds(&mut world, client, other), "{what}");
+                assert!(writes(&mut world, other, client), "to the client: {what}");
+                assert!(writes(&mut world, client, other), "from the client: {what}");
+            }
+        }
     }
 }
 
