@@ -7,8 +7,9 @@
 //! "events[0].kill" = [0.1, 0.5]
 //! ```
 //!
-//! makes twelve cells for each seed; `overlay = "all"` is every algorithm there is. A cell has a name that is a file name, and a fingerprint of all
-//! that it depends on in the scenario, so that a finished one need not run again.
+//! makes twelve cells for each seed; `overlay = "all"` is every algorithm there is. A cell has a name
+//! that is a file name, and a fingerprint of all that it depends on, so that a finished one need not run
+//! again while neither the scenario nor what this program does has changed.
 
 use std::ops::RangeInclusive;
 
@@ -74,10 +75,11 @@ impl Cell {
         names.collect::<Vec<_>>().join(",")
     }
 
-    /// A number that is another one when the scenario or this program's version is.
+    /// A number that is another one when the scenario is, or what this program does.
     pub fn fingerprint(&self) -> String {
         let mut hash = LogHash::default();
         hash.add(env!("CARGO_PKG_VERSION").as_bytes());
+        hash.add(crate::hashes::TABLE.as_bytes());
         hash.add(self.table.to_string().as_bytes());
         self.scenario.sessions.iter().for_each(|s| hash.number(s.up_s.to_bits() ^ s.down_s.to_bits()));
         hash.text()

@@ -1,10 +1,7 @@
 //! One scenario and one seed give one log hash: run after run, and on debug and release builds.
 
 use node::Algorithm;
-use sim::hashes::{SEEDS, hash};
-
-/// What a release build found.
-const TABLE: &str = include_str!("../../../scenarios/hashes.txt");
+use sim::hashes::{SEEDS, TABLE, hash};
 
 /// Compares every algorithm's runs of every second seed with the table.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
