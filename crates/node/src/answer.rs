@@ -250,6 +250,7 @@ impl Node {
             let lifetime = Duration::from_secs(seconds.into());
             let summary = record.summary();
             let is_new = self.storage.find(&summary).is_none();
+            let behind = self.storage.holders_of_older(&record);
             outcome = self.storage.store(now, record, lifetime);
             if outcome.is_err() {
                 continue;
@@ -262,6 +263,7 @@ impl Node {
             }
             if is_new {
                 self.spread(now, &summary);
+                self.outdate(now, &summary, &behind);
             }
         }
         match outcome {

@@ -17,6 +17,7 @@ use wire::{Contact, HashAlgorithm, NodeId, Time};
 use crate::config::{Config, KeptValue, OverlayOption, OverlayOptions, Saved};
 use crate::event::{Event, Level};
 use crate::node::{Alarm, Node, Standing, millis};
+use crate::publish::session_of_lifetime;
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::role::Role;
 use crate::search::{For, LookupOptions, Want};
@@ -59,6 +60,8 @@ pub(crate) struct Membership {
     pub(crate) lost: crate::merge::Lost,
     /// What searches say about the number of peers.
     pub(crate) size: overlay::Size,
+    /// How long sessions last, as those said whom we joined through; sorted.
+    told_sessions: Vec<Duration>,
 }
 
 impl Membership {
@@ -77,6 +80,7 @@ impl Membership {
             values: saved.values.clone(),
             lost: crate::merge::Lost::default(),
             size: overlay::Size::default(),
+            told_sessions: Vec::new(),
         }
     }
 
@@ -298,6 +302,7 @@ impl Node {
         match message.header.code {
             Code::OK => {
                 self.learn_mentioned(now, message);
+                self.learn_sessions(message);
                 if !self.membership.online {
                     self.come_online(now);
                 }
@@ -320,6 +325,20 @@ impl Node {
                     self.stay_offline(format!("refused by a peer of another overlay: {why}"));
                 }
             }
+        }
+    }
+
+    /// Who let us in says how long it would have others keep a record: by that we know how long sessions
+    /// last here, before we have seen any end.
+    fn learn_sessions(&mut self, join_answer: &Message<'_>) {
+        let lifetime = join_answer.find(|o| match o {
+            Object::Expires(seconds) => Some(Duration::from_secs(seconds.into())),
+            _ => None,
+        });
+        let told = &mut self.membership.told_sessions;
+        if let Some(lifetime) = lifetime.filter(|_| told.len() < JOINS) {
+            told.push(session_of_lifetime(lifetime));
+            told.sort_unstable();
         }
     }
 
@@ -399,7 +418,10 @@ impl Node {
 
     /// How fast peers leave, as this peer has seen it.
     pub fn churn(&self) -> overlay::Churn {
-        self.standing.as_ref().map(|s| s.table.churn()).unwrap_or_default()
+        let measured = self.standing.as_ref().map(|s| s.table.churn()).unwrap_or_default();
+        // The middle one: a single liar does not set our timers.
+        let told = &self.membership.told_sessions;
+        told.get(told.len() / 2).map_or(measured, |session| measured.told(*session))
     }
 
     /// What we say about ourselves in a Join.
@@ -593,6 +615,7 @@ impl Node {
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
         builder.push(&Object::ObservedAddress(remote));
         builder.push(&Object::NeighborTable(PeerList::Contacts(&peers)));
+        builder.push(&Object::Expires(self.record_lifetime().as_secs() as u32));
         self.respond(now, remote, message, builder);
         self.mention(now, Contact { id: source, address: remote });
     }

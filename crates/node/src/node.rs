@@ -443,6 +443,7 @@ impl Node {
         self.tunnels.forget_old(now);
         self.update_pace(now);
         self.keep_hosts(now);
+        self.hurry_refreshes(now);
         let next = self.jitter(Duration::from_secs(30), 0.75, 1.25);
         self.timers.set(Alarm::Housekeeping, now + next);
     }

@@ -40,10 +40,13 @@ const REFRESHES_OF_A_LIFE: u32 = 4;
 /// Pause before a failed publication is tried again, doubled up to the refresh interval.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// A record just published is read back again after these times: in an overlay that grows quickly
-/// its place may change hands before everybody concerned knows each other. One question each.
-const READ_BACK_AGAIN: [Duration; 4] =
-    [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
+/// A record just published is looked at again after these times: where the overlay has grown since, its
+/// place may have changed hands before everybody concerned knew each other, and it is read back again.
+const LOOK_AGAIN: [Duration; 3] =
+    [Duration::from_secs(10), Duration::from_secs(40), Duration::from_secs(160)];
+
+/// An overlay has grown that has so many times the peers it had.
+const GROWN: f64 = 1.25;
 
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -73,6 +76,8 @@ pub(crate) struct Publication {
     pub(crate) stage: Stage,
     pub(crate) verified: bool,
     pub(crate) taken: bool,
+    /// A holder has a newer version of it than ours, which we do not remember.
+    outdated: bool,
     value: Vec<u8>,
     /// How long holders may keep it unrefreshed, where its publisher said so.
     ttl: Option<Duration>,
@@ -84,7 +89,9 @@ pub(crate) struct Publication {
     failures: u32,
     /// Holders that fell silent since the record was placed.
     lost: usize,
-    read_backs: usize,
+    /// How often it was looked at again, and how many peers there were when it was last read back.
+    looks: usize,
+    peers: u64,
     op: Option<OpId>,
 }
 
@@ -93,6 +100,8 @@ pub(crate) struct Publication {
 pub(crate) struct Publications {
     all: BTreeMap<u64, Box<Publication>>,
     next: u64,
+    /// The time between two refreshes for which the next ones were planned.
+    planned_for: Duration,
 }
 
 impl Publications {
@@ -116,6 +125,11 @@ impl Publications {
 /// Where a value of the console or an application stands.
 pub(crate) fn data_place(hash: wire::HashAlgorithm, key: &str) -> ResourceId {
     ResourceId(hash.digest(format!("data:{key}").as_bytes()))
+}
+
+/// The mean session at which records are given this lifetime.
+pub(crate) fn session_of_lifetime(lifetime: Duration) -> Duration {
+    Duration::from_secs(3_600).mul_f64((lifetime / REFRESHES_OF_A_LIFE).div_duration_f64(REFRESH.0))
 }
 
 impl Node {
@@ -205,6 +219,7 @@ impl Node {
             stage: Stage::Idle,
             verified: false,
             taken: false,
+            outdated: false,
             value,
             ttl,
             remove: false,
@@ -214,7 +229,8 @@ impl Node {
             refreshes: 0,
             failures: 0,
             lost: 0,
-            read_backs: 0,
+            looks: 0,
+            peers: 0,
             op,
         };
         self.publications.all.insert(id, Box::new(publication));
@@ -247,8 +263,8 @@ impl Node {
         if publication.stage != Stage::Idle {
             return;
         }
-        if publication.verified && publication.read_backs <= READ_BACK_AGAIN.len() {
-            return self.check_published(now, id);
+        if publication.verified && publication.looks <= LOOK_AGAIN.len() {
+            return self.look_again(now, id);
         }
         let known = publication.verified && !publication.holders.is_empty();
         let replace =
@@ -267,7 +283,7 @@ impl Node {
             let want = Want::Object(kind, None);
             self.search(now, place.0, want, For::ReadBefore(id), options);
         } else {
-            self.sign(now, id, 0, Vec::new());
+            self.sign(now, id, None);
             self.find_place(now, id);
         }
     }
@@ -292,12 +308,11 @@ impl Node {
         match findings.records.first() {
             Some((record, _)) if record.owner != keys.public() => self.name_is_taken(now, id),
             Some((record, _)) => {
-                let devices = Devices::parse(&record.value).unwrap_or_default().0;
-                self.sign(now, id, record.sequence, devices);
+                self.sign(now, id, Some(record));
                 self.find_place(now, id);
             }
             None => {
-                self.sign(now, id, 0, Vec::new());
+                self.sign(now, id, None);
                 // To see that nothing is there the nearest peers have all been asked: they are the
                 // place, unless time ran out.
                 match findings.closest.is_empty() {
@@ -319,9 +334,10 @@ impl Node {
         self.timers.set(Alarm::Publication(id), now + self.config.refresh_interval);
     }
 
-    /// Makes the record. Sequence numbers follow the calendar, so that a
-    /// peer that lost its state still writes newer records than it did before.
-    fn sign(&mut self, now: Time, id: u64, seen: u64, mut devices: Vec<wire::PublicKey>) {
+    /// Makes the record, unless one that we signed before says the same: another version would leave old
+    /// copies behind to be found. Sequence numbers follow the calendar, so that a peer that lost its state
+    /// still writes newer records than it did before.
+    fn sign(&mut self, now: Time, id: u64, found: Option<&Record>) {
         let unix = self.unix(now);
         let own = self.public_key();
         let addresses = self.whereabouts().to_bytes();
@@ -332,20 +348,26 @@ impl Node {
             What::Peer => addresses,
             What::Data(_) => publication.value.clone(),
             What::User(_) => {
-                devices.retain(|d| *d != own);
-                devices.insert(0, own);
-                devices.truncate(Devices::MAX);
+                let mut devices = found.and_then(|r| Devices::parse(&r.value)).unwrap_or_default().0;
+                if !devices.contains(&own) {
+                    devices.insert(0, own);
+                    devices.truncate(Devices::MAX);
+                }
                 Devices(devices).to_bytes()
             }
         };
-        let last = publication.record.as_ref().map_or(0, |r| r.sequence).max(seen);
-        let same = publication.record.as_ref().is_some_and(|r| r.value == value && r.sequence >= seen);
-        if !same {
-            let longest = publication.ttl.unwrap_or(self.config.record_lifetime);
-            let lifetime = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
-            let sequence = unix.0.max(last + 1);
-            publication.record = Some(Record::sign(&keys, place, kind, sequence, unix, lifetime, value));
-        }
+        let latest = found.into_iter().chain(&publication.record).max_by_key(|r| r.sequence).cloned();
+        let longest = publication.ttl.unwrap_or(self.config.record_lifetime);
+        let lifetime = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
+        let says_the_same = |r: &Record| r.value == value && r.lifetime == lifetime;
+        let outdated = std::mem::take(&mut publication.outdated);
+        publication.record = match latest {
+            Some(record) if says_the_same(&record) && !outdated => Some(record),
+            latest => {
+                let sequence = unix.0.max(latest.map_or(0, |r| r.sequence) + 1);
+                Some(Record::sign(&keys, place, kind, sequence, unix, lifetime, value))
+            }
+        };
     }
 
     fn find_place(&mut self, now: Time, id: u64) {
@@ -465,6 +487,7 @@ impl Node {
             publication.holders.push(Contact { id: holder, address: remote });
             publication.accepted += 1;
         } else if publication.refused != Some(Code::INSERT_ERROR) {
+            publication.outdated |= message.header.code == Code::TOO_OLD;
             publication.refused = Some(message.header.code);
         }
         self.one_answer_less(now, id);
@@ -512,11 +535,21 @@ impl Node {
             self.publications.all.remove(&id);
         } else if accepted == 0 && refused == Some(Code::INSERT_ERROR) {
             self.name_is_taken(now, id);
+        } else if self.publications.all[&id].outdated {
+            self.read_anew(now, id);
         } else if accepted == 0 {
             self.retry(now, id);
         } else {
             self.check_published(now, id);
         }
+    }
+
+    /// A newer version of our record than ours is about, written by us before we lost our state or by
+    /// another device: it is read, and outdone.
+    fn read_anew(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.record = None;
+        self.retry(now, id);
     }
 
     fn retry(&mut self, now: Time, id: u64) {
@@ -542,24 +575,53 @@ impl Node {
     }
 
     pub(crate) fn handle_read_back(&mut self, now: Time, id: u64, findings: &Findings) {
-        let refresh = self.refresh_wait(id);
+        let peers = self.size_estimate();
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.stage = Stage::Idle;
-        let sequence = publication.record.as_ref().map(|r| r.sequence);
-        if !findings.records.iter().any(|(r, _)| Some(r.sequence) == sequence) {
+        publication.peers = peers;
+        let Some(ours) = publication.record.clone() else { return };
+        if !findings.records.iter().any(|(r, _)| r.sequence == ours.sequence) {
+            let older = |(r, _): &(Record, Duration)| r.owner == ours.owner && r.sequence < ours.sequence;
+            if let (true, Some(holder)) = (findings.records.iter().any(older), findings.holder) {
+                self.correct(now, &ours, holder);
+            }
             return self.retry(now, id);
         }
         let first = !std::mem::replace(&mut publication.verified, true);
         publication.taken = false;
         publication.failures = 0;
         let what = publication.what.clone();
-        let again = READ_BACK_AGAIN.get(publication.read_backs).copied().unwrap_or(refresh).min(refresh);
-        publication.read_backs += 1;
-        let again = self.jitter(again, 0.8, 1.2);
-        self.timers.set(Alarm::Publication(id), now + again);
+        self.plan_next(now, id);
         if let (true, What::User(aor)) = (first, what) {
             self.emit(Event::Published { aor });
         }
+    }
+
+    /// Reads a young record back again if the overlay has grown, or lets it be.
+    fn look_again(&mut self, now: Time, id: u64) {
+        let had = self.publications.all.get(&id).map_or(0, |p| p.peers);
+        match self.size_estimate() as f64 > had as f64 * GROWN {
+            true => self.check_published(now, id),
+            false => self.plan_next(now, id),
+        }
+    }
+
+    /// A record that is found is looked at again while it is young, and refreshed from then on.
+    fn plan_next(&mut self, now: Time, id: u64) {
+        let refresh = self.refresh_wait(id);
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let wait = LOOK_AGAIN.get(publication.looks).copied().unwrap_or(refresh).min(refresh);
+        publication.looks += 1;
+        let wait = self.jitter(wait, 0.8, 1.2);
+        self.timers.set(Alarm::Publication(id), now + wait);
+    }
+
+    /// Whoever answers with an older version gets the one that outdid it: a peer that held the record once
+    /// is found before those that hold it now, if it stands on the way.
+    fn correct(&mut self, now: Time, record: &Record, holder: Contact) {
+        let purpose = Purpose::Replicate(record.as_ref().summary());
+        let lifetime = self.record_lifetime();
+        self.send_record(now, holder, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
     }
 
     /// How often records of ours are refreshed, as the churn asks.
@@ -568,10 +630,35 @@ impl Node {
         self.churn().tuned(REFRESH.0, REFRESH.1.min(longest), longest)
     }
 
+    /// Where sessions have become much shorter since the next refreshes were planned, these come sooner, and
+    /// so does the care for records of others: their holders go faster than we thought.
+    pub(crate) fn hurry_refreshes(&mut self, now: Time) {
+        let (interval, planned_for) = (self.refresh_interval(), self.publications.planned_for);
+        if interval < planned_for && interval * 2 > planned_for {
+            return;
+        }
+        self.publications.planned_for = interval;
+        if interval >= planned_for {
+            return;
+        }
+        let repair = self.jitter(self.repair_interval(), 0.2, 1.0);
+        self.timers.set_by(Alarm::Repair, now + repair);
+        let ids: Vec<u64> = self.publications.all.keys().copied().collect();
+        for id in ids {
+            let soon = self.jitter(self.refresh_wait(id), 0.2, 1.0);
+            self.timers.set_by(Alarm::Publication(id), now + soon);
+        }
+    }
+
     /// How long holders may keep a record of ours unrefreshed.
     fn lifetime_of(&self, id: u64) -> Duration {
         let ttl = self.publications.all.get(&id).and_then(|p| p.ttl);
-        ttl.unwrap_or((self.refresh_interval() * REFRESHES_OF_A_LIFE).min(self.config.record_lifetime))
+        ttl.unwrap_or(self.record_lifetime())
+    }
+
+    /// How long records live that have no time of their own.
+    pub(crate) fn record_lifetime(&self) -> Duration {
+        (self.refresh_interval() * REFRESHES_OF_A_LIFE).min(self.config.record_lifetime)
     }
 
     fn refresh_wait(&self, id: u64) -> Duration {

@@ -61,6 +61,13 @@ impl Node {
         holders.into_iter().filter(|c| !stored.is_held_by(since, &c.id)).collect()
     }
 
+    /// What is to be offered of a record, and to whom.
+    fn offers_of(&self, now: Time, stored: &Stored) -> Vec<Offer> {
+        let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return Vec::new() };
+        let summary = (*stored.record).as_ref().summary();
+        self.lacking(now, stored).into_iter().map(|c| (summary, left, c)).collect()
+    }
+
     /// The time between two comparisons, as the churn asks.
     pub(crate) fn repair_interval(&self) -> Duration {
         self.churn().tuned(REPAIR[0], REPAIR[1], REPAIR[2])
@@ -81,11 +88,7 @@ impl Node {
 
     /// Offers everything we hold to whom it should be with too.
     pub(crate) fn repair(&mut self, now: Time) {
-        let of = |s: &Stored| -> Vec<Offer> {
-            let contacts = self.lacking(now, s);
-            contacts.into_iter().map(|c| ((*s.record).as_ref().summary(), s.expires.since(now), c)).collect()
-        };
-        let offers: Vec<Offer> = self.storage.iter().filter(|s| s.expires > now).flat_map(of).collect();
+        let offers: Vec<Offer> = self.storage.iter().flat_map(|s| self.offers_of(now, s)).collect();
         offers.into_iter().for_each(|offer| self.offer(now, offer));
         let next = self.jitter(self.repair_interval(), 0.75, 1.25);
         self.timers.set(Alarm::Repair, now + next);
@@ -93,21 +96,34 @@ impl Node {
 
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
-        let of = |s: &Stored| -> Option<Offer> {
-            let lacks = self.lacking(now, s).contains(&newcomer);
-            lacks.then(|| ((*s.record).as_ref().summary(), s.expires.since(now), newcomer))
-        };
-        let offers: Vec<Offer> = self.storage.iter().filter(|s| s.expires > now).filter_map(of).collect();
+        let offers = self.storage.iter().flat_map(|s| self.offers_of(now, s));
+        let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();
         offers.into_iter().for_each(|offer| self.offer(now, offer));
     }
 
     /// A record is new here: peers that came while it was on its way are offered it.
     pub(crate) fn spread(&mut self, now: Time, summary: &RecordSummary) {
-        let Some(stored) = self.storage.find(summary) else { return };
-        let left = stored.expires.since(now);
-        for contact in self.lacking(now, stored) {
-            self.offer(now, (*summary, left, contact));
+        let offers = self.storage.find(summary).map(|s| self.offers_of(now, s)).unwrap_or_default();
+        offers.into_iter().for_each(|offer| self.offer(now, offer));
+    }
+
+    /// A newer version has come: those that hold the older one are offered it, by the nearest of the
+    /// holders. Otherwise the older one would be found at them.
+    pub(crate) fn outdate(&mut self, now: Time, summary: &RecordSummary, behind: &[NodeId]) {
+        let (Some(stored), Some(standing)) = (self.storage.find(summary), &self.standing) else { return };
+        let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return };
+        let place = summary.resource.key();
+        let own = standing.table.rank(place, &standing.id);
+        if stored.known_holders(Time::ZERO).any(|id| standing.table.rank(place, id) < own) {
+            return;
         }
+        let contact_of = |id: &NodeId| {
+            let route = standing.table.route(id.key(), 1);
+            route.contacts().first().copied().filter(|c| c.id == *id)
+        };
+        let unaware = behind.iter().filter(|id| !stored.is_held_by(Time::ZERO, id));
+        let offers: Vec<Offer> = unaware.filter_map(contact_of).map(|c| (*summary, left, c)).collect();
+        offers.into_iter().for_each(|offer| self.offer(now, offer));
     }
 
     fn offer(&mut self, now: Time, (summary, left, contact): Offer) {
@@ -134,7 +150,8 @@ impl Node {
         let since = now.saturating_sub(self.holder_trust());
         let is_holder = |c: &&Contact| stored.is_held_by(since, &c.id);
         let holders: Vec<Contact> = route.contacts().iter().filter(is_holder).copied().collect();
-        let (record, left) = ((*stored.record).as_ref(), stored.expires.since(now));
+        let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return };
+        let record = (*stored.record).as_ref();
         let contact = Contact { id, address: remote };
         let purpose = Purpose::Replicate(*summary);
         self.send_record(now, contact, MessageType::Replicate, record, left, &holders, purpose);
@@ -146,12 +163,13 @@ impl Node {
         let mut transfers = Vec::new();
         let since = now.saturating_sub(self.holder_trust());
         let Some(standing) = &self.standing else { return };
-        for stored in self.storage.iter().filter(|s| s.expires > now) {
+        for stored in self.storage.iter() {
+            let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { continue };
             let others = holders_besides_us(standing, stored.record.resource.key(), replicas + 1);
             let known = |c: &Contact| stored.is_held_by(since, &c.id);
             // The one peer that takes our place among the holders.
             if let Some(heir) = others.iter().take(replicas).find(|c| !known(c)) {
-                transfers.push((stored.record.clone(), stored.expires.since(now), *heir));
+                transfers.push((stored.record.clone(), left, *heir));
             }
         }
         for (record, left, heir) in transfers {

@@ -20,7 +20,7 @@ use wire::p2pp::{
 use wire::{Contact, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::event::OpId;
-use crate::node::{Alarm, Node, millis};
+use crate::node::{Alarm, Node, Standing, millis};
 use crate::region::{self, Crowd};
 use crate::report::Hop;
 use crate::request::Purpose;
@@ -148,6 +148,8 @@ impl For {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) records: Vec<(Record, Duration)>,
+    /// Who brought the records, where it answered us itself.
+    pub(crate) holder: Option<Contact>,
     pub(crate) closest: Vec<Contact>,
     pub(crate) hops: u32,
     pub(crate) messages: u32,
@@ -178,6 +180,7 @@ struct Search {
     /// How often it went on along disjoint paths.
     rounds: usize,
     records: Vec<(Record, Duration)>,
+    holder: Option<Contact>,
     path: Vec<Hop>,
     progress: Progress,
     /// Where an iterative search leads: to the key, or to a part of the region around it.
@@ -299,6 +302,7 @@ impl Node {
             direct: false,
             rounds: 0,
             records: Vec::new(),
+            holder: None,
             path: Vec::new(),
             progress: Progress::Recursive,
             toward: key,
@@ -397,9 +401,15 @@ impl Node {
         }
     }
 
-    /// Whether we hold what is sought ourselves.
+    /// Whether we hold what is sought ourselves, and belong to its holders: of a record that has moved on
+    /// there may be a newer version by now.
     fn find_at_home(&mut self, now: Time, id: SearchId, kind: Kind, owner: Option<PublicKey>) -> bool {
+        let replicas = self.replicas();
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
+        let belongs = |s: &Standing| s.table.route(&search.key, replicas).includes_self();
+        if !self.standing.as_ref().is_some_and(belongs) {
+            return false;
+        }
         let place = ResourceId(search.key);
         let held = self.storage.live(now, &place, kind);
         search.records = held
@@ -455,6 +465,9 @@ impl Node {
         self.searches.misses = 0;
         if header.code == Code::PROOF_REQUIRED {
             return self.ask_with_cookie(now, id, remote, message);
+        }
+        if let (Some(search), Some(from)) = (self.searches.running.get_mut(&id), header.responder) {
+            search.holder = Some(Contact { id: from, address: remote });
         }
         self.handle_recursive_answer(now, id, message, client.first_sent);
     }
@@ -634,6 +647,9 @@ impl Node {
     ) {
         let Some(from) = message.header.responder else { return };
         let found = self.collect(id, message);
+        if let Some(search) = self.searches.running.get_mut(&id).filter(|_| found) {
+            search.holder = Some(Contact { id: from, address: remote });
+        }
         let contacts = self.contacts_of_answer(message);
         for contact in &contacts {
             self.mention(now, *contact);
@@ -741,6 +757,7 @@ impl Node {
         self.transactions.abandon(|p| *p == Purpose::Step(id) || *p == Purpose::Recursive(id));
         let mut findings = Findings {
             records: search.records,
+            holder: search.holder,
             messages: search.messages,
             took: now.since(search.started),
             path: search.path,

@@ -27,9 +27,6 @@ pub const MAX_OWNERS: usize = 16;
 /// Longest lifetime granted; the owner refreshes long before.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
 
-/// Shortest lifetime granted: below it the refreshing costs more than a lookup.
-pub const MIN_LIFETIME: Duration = Duration::from_secs(60);
-
 /// Most other holders remembered per record.
 const MAX_HOLDERS: usize = 8;
 
@@ -40,6 +37,8 @@ pub struct Stored {
     pub record: Arc<Record>,
     /// When it ends here.
     pub expires: Time,
+    /// For how many seconds it was kept when last brought or refreshed.
+    granted: u32,
     /// Other holders, and the second in which each was known to hold it.
     holders: Vec<(Arc<NodeId>, u32)>,
 }
@@ -60,6 +59,23 @@ impl Stored {
 type Name = (ResourceId, Kind, PublicKey);
 
 impl Stored {
+    /// How long a copy passed on may live, where records are given `usual` and refreshed several times in
+    /// it; `None` once half of that is over: the owner seems to be gone.
+    pub fn to_pass_on(&self, now: Time, usual: Duration) -> Option<Duration> {
+        let granted = Duration::from_secs(self.granted.into());
+        let age = granted.saturating_sub(self.expires.since(now));
+        let whole = granted.min(usual);
+        (self.expires > now && age * 2 <= whole).then(|| whole - age)
+    }
+
+    /// Keeps it for so long from now, if that is longer than it would be kept anyway.
+    fn extend(&mut self, now: Time, granted: Duration) {
+        if now + granted >= self.expires {
+            self.expires = now + granted;
+            self.granted = seconds(granted);
+        }
+    }
+
     /// Whether this is the version named. The digest costs a hash, so it is looked at last.
     fn is(&self, summary: &RecordSummary) -> bool {
         self.record.sequence == summary.sequence && (*self.record).as_ref().summary() == *summary
@@ -109,7 +125,7 @@ impl Storage {
                 std::cmp::Ordering::Less => return Err(Code::TOO_OLD),
                 std::cmp::Ordering::Equal => {
                     let granted = grant(&record, lifetime);
-                    held.expires = held.expires.max(now + granted);
+                    held.extend(now, granted);
                     return Ok(granted);
                 }
                 std::cmp::Ordering::Greater => {}
@@ -123,7 +139,8 @@ impl Storage {
         let granted = grant(&record, lifetime);
         self.bytes += record.value.len();
         let record = self.book.record(record);
-        let stored = Stored { record, expires: now + granted, holders: Vec::new() };
+        let stored =
+            Stored { record, expires: now + granted, granted: seconds(granted), holders: Vec::new() };
         match self.place(&name) {
             Ok(place) => {
                 self.bytes -= self.records[place].record.value.len();
@@ -143,8 +160,15 @@ impl Storage {
     pub fn refresh(&mut self, now: Time, summary: &RecordSummary, lifetime: Duration) -> Option<Duration> {
         let stored = self.find_mut(summary)?;
         let granted = grant(&(*stored.record).as_ref(), lifetime);
-        stored.expires = stored.expires.max(now + granted);
+        stored.extend(now, granted);
         Some(granted)
+    }
+
+    /// Peers that hold an older version than this, as far as is known here.
+    pub fn holders_of_older(&self, record: &RecordRef<'_>) -> Vec<NodeId> {
+        let place = self.place(&(record.resource, record.kind, record.owner));
+        let older = place.map(|p| &self.records[p]).ok().filter(|s| s.record.sequence < record.sequence);
+        older.map(|s| s.holders.iter().map(|(id, _)| **id).collect()).unwrap_or_default()
     }
 
     /// The record of which this is the summary.
@@ -278,9 +302,15 @@ pub(crate) fn stands_where_it_may(hash: HashAlgorithm, record: &RecordRef<'_>) -
     }
 }
 
-/// The lifetime a holder grants: what is left of it, within what the owner signed and our bounds.
+/// The lifetime a holder grants: what is left of it, within what the owner signed and our bound. There is
+/// no shortest one: holders that granted each other a little more than was left would keep the records of
+/// the dead for ever.
 fn grant(record: &RecordRef<'_>, lifetime: Duration) -> Duration {
-    lifetime.min(Duration::from_secs(record.lifetime.into())).clamp(MIN_LIFETIME, MAX_LIFETIME)
+    lifetime.min(Duration::from_secs(record.lifetime.into())).min(MAX_LIFETIME)
+}
+
+fn seconds(span: Duration) -> u32 {
+    u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// What a user's record says: the keys of the peers that serve the user.

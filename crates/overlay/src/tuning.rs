@@ -7,7 +7,7 @@
 //! [`Churn`] is the rate at which peers leave: departures seen, over the time for which peers were
 //! seen to live. Both are known without a message of their own: every answer shows that a peer has
 //! lived since it was last heard, and every removal is a departure. A young peer has seen little,
-//! so a prior speaks for it: sessions of an hour. Evidence fades, so that the estimate follows when
+//! so a prior speaks for it: what others have measured ([`Churn::told`]), or else sessions of an hour. Evidence fades, so that the estimate follows when
 //! the network changes: a few departures in a row shorten all timers at once, while a quiet table
 //! must be seen alive for long before they stretch.
 //!
@@ -41,15 +41,29 @@ pub const LONGEST_STRETCH: f64 = MEMORY_HOURS / PRIOR_HOURS;
 const HOUR: f64 = 3_600.0;
 
 /// How fast peers leave, as one peer sees it.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Churn {
     /// Departures seen, fading.
     departures: f32,
     /// Hours for which peers were seen to live, fading.
     hours: f32,
+    /// The prior: one departure in so many hours.
+    prior: f32,
+}
+
+impl Default for Churn {
+    fn default() -> Self {
+        Churn { departures: 0.0, hours: 0.0, prior: PRIOR_HOURS as f32 }
+    }
 }
 
 impl Churn {
+    /// The same with another prior: the mean session that others measured.
+    pub fn told(self, session: Duration) -> Self {
+        let hours = (session.as_secs_f64() / HOUR).clamp(PRIOR_HOURS * SHORTEST_STRETCH / 10.0, MEMORY_HOURS);
+        Churn { prior: hours as f32, ..self }
+    }
+
     /// A peer was heard that was last heard `span` ago: it has lived that long.
     pub fn survived(&mut self, span: Duration) {
         let hours = span.as_secs_f64() / HOUR;
@@ -76,7 +90,7 @@ impl Churn {
     /// Departures per peer and hour.
     pub fn per_hour(&self) -> f64 {
         // The prior gives way to the evidence; it never makes more than the memory holds of both.
-        let hours = (f64::from(self.hours) + PRIOR_HOURS).min(MEMORY_HOURS);
+        let hours = (f64::from(self.hours) + f64::from(self.prior)).min(MEMORY_HOURS);
         (1.0 + f64::from(self.departures)) / hours
     }
 
@@ -159,6 +173,15 @@ mod tests {
         let churn = Churn::default();
         assert_eq!(churn.session(), 60 * MINUTE);
         assert_eq!(churn.stretch(), 1.0);
+    }
+
+    #[test]
+    fn a_young_peer_believes_what_it_is_told_until_it_has_seen_for_itself() {
+        let mut churn = Churn::default().told(2 * MINUTE);
+        assert_eq!(churn.session(), 2 * MINUTE);
+        watched(&mut churn, 40, 60 * MINUTE, 120);
+        let ratio = churn.session().as_secs_f64() / 3_600.0;
+        assert!((0.75..1.25).contains(&ratio), "{ratio}");
     }
 
     #[test]

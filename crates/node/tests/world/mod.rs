@@ -87,6 +87,15 @@ impl World {
     }
 
     fn add(&mut self, n: usize, change: &dyn Fn(usize, &mut Config)) {
+        let node = self.born(n, 0, change);
+        self.nodes.push(node);
+        self.events.push(VecDeque::new());
+        self.sent.push(0);
+        self.by_address.insert(if self.behind_nat.contains(&n) { outside(n) } else { address(n) }, n);
+        self.collect(n);
+    }
+
+    fn born(&self, n: usize, life: u64, change: &dyn Fn(usize, &mut Config)) -> Node {
         let mut config = Config { listen: address(n), sip: sip_address(n), ..Config::default() };
         if n > 0 {
             config.bootstrap = vec![address(0)];
@@ -95,12 +104,23 @@ impl World {
         let peer = KeyPair::from_seed(Seed::from_number(1_000 + n as u64));
         let keys = KeyPair::from_seed(Seed::from_number(9_000 + n as u64));
         let identity = Identity { peer, users: vec![User { aor: format!("user{n}@test"), keys }] };
-        let seed = Seed::from_number(n as u64);
-        let node = Node::new(config, identity, Saved::default(), seed, self.now, UnixTime(1_800_000_000));
-        self.nodes.push(node);
-        self.events.push(VecDeque::new());
-        self.sent.push(0);
-        self.by_address.insert(if self.behind_nat.contains(&n) { outside(n) } else { address(n) }, n);
+        let seed = Seed::from_number(n as u64 + 100_000 * life);
+        let unix = UnixTime(1_800_000_000 + self.now.as_millis() / 1_000);
+        Node::new(config, identity, Saved::default(), seed, self.now, unix)
+    }
+
+    /// More peers come.
+    pub fn grow(&mut self, count: usize) {
+        for _ in 0..count {
+            self.add(self.nodes.len(), &|_, _| {});
+            self.run(Duration::from_millis(100));
+        }
+    }
+
+    /// A peer crashes and starts again with its keys and nothing else.
+    pub fn restart(&mut self, n: usize) {
+        self.nodes[n] = self.born(n, 1, &|_, _| {});
+        self.events[n].clear();
         self.collect(n);
     }
 
