@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use overlay::{Attached, Evidence, News, Overlay, Upkeep};
 use wire::p2pp::{
-    AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PeerInfo, PeerList, RequestOptions,
+    AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PLookup, PeerInfo, PeerList,
+    RequestOptions,
 };
 use wire::{Contact, HashAlgorithm, NodeId, Time};
 
@@ -19,7 +20,7 @@ use crate::event::{Event, Level};
 use crate::node::{Alarm, Node, Standing, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::role::Role;
-use crate::search::{For, LookupOptions, Want};
+use crate::search::{For, LookupOptions, WIDTH, Want};
 use crate::storage::Storage;
 
 /// Peers a bootstrap answer names (slides of 2008: recently joined and managed ones mixed).
@@ -477,7 +478,7 @@ impl Node {
         while self.ledger.may_maintain(now) {
             let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
             self.ledger.spend_upkeep(match wish {
-                Upkeep::Ping(_) | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
+                Upkeep::Ping(_) | Upkeep::Ask { .. } | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
                 Upkeep::Exchange { give: true, .. } => REQUEST_COST + TABLE_COST,
                 Upkeep::Lookup { width, .. } => REQUEST_COST * width,
             });
@@ -485,6 +486,11 @@ impl Node {
                 Upkeep::Ping(contact) => {
                     let to = (contact.address, Some(contact.id));
                     self.ask(now, to, MessageType::KeepAlive, &[], Purpose::KeepAlive);
+                }
+                Upkeep::Ask { with, key } => {
+                    let to = (with.address, Some(with.id));
+                    let wanted = Object::PLookup(PLookup { key, count: WIDTH as u8, exact: false });
+                    self.ask(now, to, MessageType::LookupPeer, &[wanted], Purpose::Near);
                 }
                 Upkeep::Exchange { with, give, rows } => {
                     let to = (with.address, Some(with.id));

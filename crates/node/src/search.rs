@@ -676,7 +676,7 @@ impl Node {
     }
 
     /// The peers that an answer to a question of a search names: no more than were asked for.
-    fn contacts_of_answer(&mut self, message: &Message<'_>) -> Vec<Contact> {
+    pub(crate) fn contacts_of_answer(&mut self, message: &Message<'_>) -> Vec<Contact> {
         let mut contacts = crate::membership::contacts_in(message);
         if contacts.len() > WIDTH {
             self.link.count_drop("more peers than asked for");

@@ -162,6 +162,14 @@ pub struct News {
 pub enum Upkeep {
     /// Ask this peer whether it lives (P2PP KeepAlive).
     Ping(Contact),
+    /// Ask this peer whom it knows nearest to a key (P2PP LookupPeer), and mention whom it names: a
+    /// search of one question, for a region in which somebody is known.
+    Ask {
+        /// Whom.
+        with: Contact,
+        /// For whose nearest peers.
+        key: Key,
+    },
     /// Swap tables with this peer (P2PP ExchangeTable) and mention what it names.
     Exchange {
         /// With whom.
