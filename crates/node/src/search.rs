@@ -436,7 +436,7 @@ impl Node {
         search.attempt += 1;
         if message.header.code == Code::NOT_FOUND {
             // Someone near the key says there is nothing: see for ourselves.
-            let seeds = self.contacts_of_answer(message);
+            let seeds = self.contacts_of_answer(message, WIDTH);
             return self.go_iterative(now, id, &seeds);
         }
         self.attempt(now, id);
@@ -634,7 +634,7 @@ impl Node {
     ) {
         let Some(from) = message.header.responder else { return };
         let found = self.collect(id, message);
-        let contacts = self.contacts_of_answer(message);
+        let contacts = self.contacts_of_answer(message, WIDTH);
         for contact in &contacts {
             self.mention(now, *contact);
         }
@@ -676,11 +676,11 @@ impl Node {
     }
 
     /// The peers that an answer to a question of a search names: no more than were asked for.
-    pub(crate) fn contacts_of_answer(&mut self, message: &Message<'_>) -> Vec<Contact> {
+    pub(crate) fn contacts_of_answer(&mut self, message: &Message<'_>, asked: usize) -> Vec<Contact> {
         let mut contacts = crate::membership::contacts_in(message);
-        if contacts.len() > WIDTH {
+        if contacts.len() > asked {
             self.link.count_drop("more peers than asked for");
-            contacts.truncate(WIDTH);
+            contacts.truncate(asked);
         }
         contacts
     }

@@ -523,6 +523,10 @@ impl Overlay for Kademlia {
         self.table.nearest(self.table.local().key(), self.params.shape.bucket)
     }
 
+    fn around(&self, key: &Key, count: usize) -> Vec<Contact> {
+        self.table.nearest(key, count)
+    }
+
     fn rtt(&self, id: &NodeId) -> Option<Duration> {
         self.table.get(id)?.rtt()
     }

@@ -87,6 +87,11 @@ pub trait Overlay: Send {
     /// The neighbour table (`shownt`): the peers nearest to us, nearest first.
     fn neighbors(&self) -> Vec<Contact>;
 
+    /// Peers that we know around a key, at most `count`: whom somebody there need not name to us.
+    fn around(&self, key: &Key, count: usize) -> Vec<Contact> {
+        self.route(key, count).contacts().to_vec()
+    }
+
     /// The smoothed round-trip time to a peer of the table, where it is known.
     fn rtt(&self, id: &NodeId) -> Option<Duration>;
 
