@@ -477,6 +477,9 @@ impl Node {
         }
         while self.ledger.may_maintain(now) {
             let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
+            if self.is_under_way(&wish) {
+                continue;
+            }
             self.ledger.spend_upkeep(match wish {
                 Upkeep::Ping(_) | Upkeep::Ask { .. } | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
                 Upkeep::Exchange { give: true, .. } => REQUEST_COST + TABLE_COST,
@@ -530,6 +533,22 @@ impl Node {
             }
         }
         self.timers.set(Alarm::Upkeep, self.ledger.may_maintain_at(now));
+    }
+
+    /// Whether something is asked already that will tell as much: a peer anything, or the way to our own
+    /// place while we join.
+    fn is_under_way(&self, wish: &Upkeep) -> bool {
+        let tells = |purpose: &Purpose| {
+            use Purpose::{Exchange, Join, KeepAlive, Near, Step};
+            matches!(purpose, Step(_) | KeepAlive | Near | Exchange | Join)
+        };
+        match wish {
+            Upkeep::Ping(contact) => self.transactions.asks(contact.address, tells),
+            Upkeep::Lookup { key, .. } => {
+                self.membership.self_lookup && self.node_id().is_some_and(|id| id.key() == key)
+            }
+            _ => false,
+        }
     }
 
     /// Asks for peers, and says whom we know around a key, up to a number: they need not be named.

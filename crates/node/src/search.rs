@@ -738,7 +738,8 @@ impl Node {
         }
         self.timers.cancel(Alarm::Search(id));
         self.timers.cancel(Alarm::Hedge(id));
-        self.transactions.abandon(|p| *p == Purpose::Step(id) || *p == Purpose::Recursive(id));
+        // Questions to single peers go on: their answers, or silence, still tell the table who lives.
+        self.transactions.abandon(|p| *p == Purpose::Recursive(id));
         let mut findings = Findings {
             records: search.records,
             messages: search.messages,
