@@ -6,11 +6,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::{Evidence, Route};
+use overlay::{Evidence, MAX_ROUTE, Route};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
     Builder, Code, Header, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
-    RecordSummary, RouteHop,
+    RecordSummary, RouteHop, known,
 };
 use wire::{Contact, NodeId, Time};
 
@@ -21,6 +21,9 @@ use crate::search::{WIDTH, push_table};
 
 /// Shortest answer to an unproven address: the bare fixed header and a cookie.
 const PROOF_LEN: usize = 32 + 20;
+
+/// Most peers that a question may list as known: with more the answer takes longer to write than to send.
+const MAX_KNOWN: usize = 64;
 
 /// Room a record takes in an answer at most, with its Expires.
 const RECORD_LEN: usize = 4 + 120 + 32 + MAX_VALUE + 8;
@@ -142,13 +145,14 @@ impl Node {
 
     /// The peers nearest to a key.
     fn answer_peer_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let Some(PLookup { key, .. }) = message.find(|o| match o {
+        let Some(PLookup { key, count, .. }) = message.find(|o| match o {
             Object::PLookup(lookup) => Some(lookup),
             _ => None,
         }) else {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "no PLookup");
         };
-        self.answer_with_route(now, remote, message, &key, Code::OK);
+        let width = usize::from(count).min(MAX_ROUTE);
+        self.answer_with_route(now, remote, message, (&key, width), Code::OK);
     }
 
     /// The records at a place, or the peers nearer to it.
@@ -165,7 +169,7 @@ impl Node {
                     _ => None,
                 });
                 let key = way.unwrap_or(lookup.resource.0);
-                self.answer_with_route(now, remote, message, &key, Code::NOT_FOUND);
+                self.answer_with_route(now, remote, message, (&key, WIDTH), Code::NOT_FOUND);
             }
         }
     }
@@ -217,17 +221,18 @@ impl Node {
         now: Time,
         remote: SocketAddr,
         message: &Message<'_>,
-        key: &wire::Key,
+        (key, width): (&wire::Key, usize),
         here: Code,
     ) {
         // Half as many peers lead on almost as well, and a peer that many ask must be brief.
-        let width = if self.ledger.is_short() { WIDTH / 2 } else { WIDTH };
+        let width = if self.ledger.is_short() { width.min(WIDTH / 2) } else { width };
         let Some(standing) = &self.standing else { return };
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
             Route::Replicas { contacts, .. } => (true, here, contacts),
         };
         contacts.retain(|c| Some(c.id) != message.header.source);
+        leave_out_known(message, &mut contacts);
         let mut builder = Builder::new(&self.answer_header(message, code));
         push_table(&mut builder, near, &contacts);
         self.respond(now, remote, message, builder);
@@ -333,6 +338,17 @@ impl Node {
         let objects = [Object::Resource(record), Object::Expires(seconds), others];
         let objects = &objects[..2 + usize::from(fits > 0)];
         self.ask_signed(now, (to.address, Some(to.id)), message, objects, purpose);
+    }
+}
+
+/// Leaves out of an answer whom the asker says it knows.
+pub(crate) fn leave_out_known(message: &Message<'_>, contacts: &mut Vec<Contact>) {
+    let known = message.find(|o| match o {
+        Object::Known(tags) => Some(tags),
+        _ => None,
+    });
+    if let Some(tags) = known.filter(|tags| tags.len() <= MAX_KNOWN * known::TAG_LEN) {
+        contacts.retain(|c| !known::lists(tags, message.header.transaction, &c.id));
     }
 }
 

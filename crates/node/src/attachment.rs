@@ -154,14 +154,18 @@ impl Node {
     pub(crate) fn answer_keep_alive(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
         let mut code = Code::OK;
+        let proven = self.link.proofs.is_proven(now, remote);
         for object in message.objects() {
             match object {
+                // Either makes us write to somebody else.
+                Object::RequestOptions(RequestOptions { call_back: true, .. }) | Object::AddressInfo(_)
+                    if !proven =>
+                {
+                    return self.demand_proof(now, remote, message);
+                }
                 Object::RequestOptions(options) if options.call_back => {
                     let asked = self.have_called_back(now, remote, &header);
                     code = if asked { Code::OK } else { Code::NOT_FOUND };
-                }
-                Object::AddressInfo(_) if !self.link.proofs.is_proven(now, remote) => {
-                    return self.demand_proof(now, remote, message);
                 }
                 Object::AddressInfo(info) => self.call_back(now, &header, info.address),
                 _ => {}
@@ -180,7 +184,7 @@ impl Node {
     ///
     /// The transaction's number goes all the way, so that the one who asked knows by what it is reached.
     fn have_called_back(&mut self, now: Time, remote: SocketAddr, header: &Header) -> bool {
-        if !self.link.proofs.is_proven(now, remote) || !self.may_call_back(now) {
+        if !self.may_call_back(now) {
             return false;
         }
         let Some(standing) = self.standing.as_ref().filter(|_| !self.is_client()) else { return false };

@@ -398,7 +398,9 @@ impl Node {
         for (near, contacts) in tables {
             let rest = contacts.get(usize::from(options.offset)..).unwrap_or_default();
             let fits = builder.room().saturating_sub(5) / crate::membership::SHORT_LEN;
-            let list = PeerList::Contacts(&rest[..rest.len().min(fits)]);
+            let mut page = rest[..rest.len().min(fits)].to_vec();
+            crate::answer::leave_out_known(message, &mut page);
+            let list = PeerList::Contacts(&page);
             builder.push(&if near { Object::NeighborTable(list) } else { Object::RoutingTable(list) });
         }
         for id in told.departed.iter().filter(|_| options.neighbor_table) {

@@ -8,11 +8,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::{Attached, Evidence, News, Overlay, Upkeep};
+use overlay::{Attached, Evidence, MAX_ROUTE, News, Overlay, Upkeep};
 use wire::p2pp::{
-    AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PeerInfo, PeerList, RequestOptions,
+    AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PLookup, PeerInfo, PeerList,
+    RequestOptions, known,
 };
-use wire::{Contact, HashAlgorithm, NodeId, Time};
+use wire::{Contact, HashAlgorithm, Key, NodeId, Time};
 
 use crate::config::{Config, KeptValue, OverlayOption, OverlayOptions, Saved};
 use crate::event::{Event, Level};
@@ -498,8 +499,11 @@ impl Node {
         }
         while self.ledger.may_maintain(now) {
             let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
+            if self.is_under_way(&wish) {
+                continue;
+            }
             self.ledger.spend_upkeep(match wish {
-                Upkeep::Ping(_) | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
+                Upkeep::Ping(_) | Upkeep::Ask { .. } | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
                 Upkeep::Exchange { give: true, .. } => REQUEST_COST + TABLE_COST,
                 Upkeep::Lookup { width, .. } => REQUEST_COST * width,
             });
@@ -507,6 +511,18 @@ impl Node {
                 Upkeep::Ping(contact) => {
                     let to = (contact.address, Some(contact.id));
                     self.ask(now, to, MessageType::KeepAlive, &[], Purpose::KeepAlive);
+                }
+                Upkeep::Ask { with, key } => {
+                    let to = (with.address, Some(with.id));
+                    let wanted = Object::PLookup(PLookup { key, count: NEAR as u8, exact: false });
+                    self.ask_for_news(
+                        now,
+                        to,
+                        MessageType::LookupPeer,
+                        &[wanted],
+                        (key, NEAR),
+                        Purpose::Near,
+                    );
                 }
                 Upkeep::Exchange { with, give, rows } => {
                     let to = (with.address, Some(with.id));
@@ -522,7 +538,15 @@ impl Node {
                         objects.push(Object::NeighborTable(PeerList::Contacts(&ours.arrived)));
                     }
                     objects.extend(ours.departed.iter().map(|id| Object::PeerId(*id)));
-                    self.ask(now, to, MessageType::ExchangeTable, &objects, Purpose::Exchange);
+                    let around = (*with.id.key(), 2 * MAX_ROUTE);
+                    self.ask_for_news(
+                        now,
+                        to,
+                        MessageType::ExchangeTable,
+                        &objects,
+                        around,
+                        Purpose::Exchange,
+                    );
                 }
                 Upkeep::Lookup { key, width } => {
                     let options = LookupOptions { width, ..LookupOptions::default() };
@@ -531,6 +555,42 @@ impl Node {
             }
         }
         self.timers.set(Alarm::Upkeep, self.ledger.may_maintain_at(now));
+    }
+
+    /// Whether something is asked already that will tell as much: a peer anything, or the way to our own
+    /// place while we join.
+    fn is_under_way(&self, wish: &Upkeep) -> bool {
+        let tells = |purpose: &Purpose| {
+            use Purpose::{Exchange, Join, KeepAlive, Near, Step};
+            matches!(purpose, Step(_) | KeepAlive | Near | Exchange | Join)
+        };
+        match wish {
+            Upkeep::Ping(contact) => self.transactions.asks(contact.address, tells),
+            Upkeep::Lookup { key, .. } => {
+                self.membership.self_lookup && self.node_id().is_some_and(|id| id.key() == key)
+            }
+            _ => false,
+        }
+    }
+
+    /// Asks for peers, and says whom we know around a key, up to a number: they need not be named.
+    fn ask_for_news(
+        &mut self,
+        now: Time,
+        to: (SocketAddr, Option<NodeId>),
+        message: MessageType,
+        objects: &[Object<'_>],
+        (key, count): (Key, usize),
+        purpose: Purpose,
+    ) {
+        let known = self.standing.as_ref().map(|s| s.table.around(&key, count)).unwrap_or_default();
+        let (transaction, mut question) = self.question(message, objects);
+        let ids = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to.1);
+        let tags = known::list(transaction, ids);
+        if !tags.is_empty() {
+            question.push(&Object::Known(&tags));
+        }
+        self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
     }
 
     /// What we tell a peer with whom we exchange tables: our news, or else our neighbours.
@@ -637,6 +697,10 @@ impl Node {
         millis(ANSWER_TIMEOUT)
     }
 }
+
+/// Peers whom we want named around a key that is searched with one question: as many as the nearest that
+/// Kademlia keeps whole, since most are known and cost two bytes.
+pub(crate) const NEAR: usize = 16;
 
 /// Bytes that a request for upkeep costs us, about, with its headers and one repetition in ten.
 const REQUEST_COST: usize = 150;

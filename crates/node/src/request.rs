@@ -13,6 +13,7 @@ use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::event::OpId;
 use crate::ledger::Function;
+use crate::membership::NEAR;
 use crate::node::{Node, millis};
 use crate::search::SearchId;
 use crate::transaction::{Client, ClientKey, Due, ServerKey};
@@ -29,6 +30,7 @@ pub(crate) enum Purpose {
     Join,
     KeepAlive,
     Exchange,
+    Near,
     Step(SearchId),
     Recursive(SearchId),
     Forward(ServerKey),
@@ -316,6 +318,10 @@ impl Node {
             Purpose::CallBack if message.header.code.is_ok() => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Exchange => self.learn_news(now, message),
+            Purpose::Near => {
+                let named = self.contacts_of_answer(message, NEAR);
+                named.iter().for_each(|c| self.mention(now, *c));
+            }
             Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
             Purpose::Recursive(search) => {
                 self.handle_recursive_answer(now, search, message, sent);
@@ -356,7 +362,7 @@ impl Node {
         }
         match client.purpose {
             Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
-            Purpose::Exchange | Purpose::Attach(_) => {}
+            Purpose::Exchange | Purpose::Near | Purpose::Attach(_) => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Warm(peer) => self.let_cool(&peer),
             Purpose::Offer(_) | Purpose::Replicate(_) => {}

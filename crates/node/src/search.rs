@@ -446,7 +446,7 @@ impl Node {
         search.attempt += 1;
         if message.header.code == Code::NOT_FOUND {
             // Someone near the key says there is nothing: see for ourselves.
-            let seeds = self.contacts_of_answer(message);
+            let seeds = self.contacts_of_answer(message, WIDTH);
             return self.go_iterative(now, id, &seeds);
         }
         self.attempt(now, id);
@@ -650,7 +650,7 @@ impl Node {
         if let Some(search) = self.searches.running.get_mut(&id).filter(|_| found) {
             search.holder = Some(Contact { id: from, address: remote });
         }
-        let contacts = self.contacts_of_answer(message);
+        let contacts = self.contacts_of_answer(message, WIDTH);
         for contact in &contacts {
             self.mention(now, *contact);
         }
@@ -692,11 +692,11 @@ impl Node {
     }
 
     /// The peers that an answer to a question of a search names: no more than were asked for.
-    fn contacts_of_answer(&mut self, message: &Message<'_>) -> Vec<Contact> {
+    pub(crate) fn contacts_of_answer(&mut self, message: &Message<'_>, asked: usize) -> Vec<Contact> {
         let mut contacts = crate::membership::contacts_in(message);
-        if contacts.len() > WIDTH {
+        if contacts.len() > asked {
             self.link.count_drop("more peers than asked for");
-            contacts.truncate(WIDTH);
+            contacts.truncate(asked);
         }
         contacts
     }
@@ -754,7 +754,8 @@ impl Node {
         }
         self.timers.cancel(Alarm::Search(id));
         self.timers.cancel(Alarm::Hedge(id));
-        self.transactions.abandon(|p| *p == Purpose::Step(id) || *p == Purpose::Recursive(id));
+        // Questions to single peers go on: their answers, or silence, still tell the table who lives.
+        self.transactions.abandon(|p| *p == Purpose::Recursive(id));
         let mut findings = Findings {
             records: search.records,
             holder: search.holder,

@@ -247,6 +247,11 @@ impl<P> Transactions<P> {
         self.clients.values().any(|c| select(&c.purpose))
     }
 
+    /// Whether a request of this sort is under way to an address.
+    pub(crate) fn asks(&self, remote: SocketAddr, select: impl Fn(&P) -> bool) -> bool {
+        self.clients.iter().any(|(key, c)| key.1 == remote && select(&c.purpose))
+    }
+
     /// Ends every client transaction whose purpose `select`s.
     pub(crate) fn abandon(&mut self, mut select: impl FnMut(&P) -> bool) {
         let ended: Vec<_> =

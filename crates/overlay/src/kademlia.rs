@@ -29,6 +29,9 @@ pub const METRIC: Metric = Metric { rank: xor, progress: None };
 /// A suspect is asked again after this time, doubled with every further failure.
 const RECHECK: Duration = Duration::from_secs(10);
 
+/// Of so many nearest neighbours one is asked who else is near.
+const NEAREST: usize = 4;
+
 /// How many peers of a far bucket a refreshing lookup hears. Each names a bucketful of others there,
 /// so more answers would only repeat them; the nearest of all is not what is sought.
 const REFRESH_WIDTH: usize = 2;
@@ -122,6 +125,8 @@ pub struct Kademlia {
     refresh_floor: Time,
     neighbors_at: Time,
     neighbors_wait: Duration,
+    /// Whether a search for our own place has been begun since we joined.
+    looked: bool,
     /// Whether the neighbourhood changed since we last looked ourselves up.
     neighbors_changed: bool,
 }
@@ -149,6 +154,7 @@ impl Kademlia {
             refresh_floor: Time::ZERO,
             neighbors_at: NEVER,
             neighbors_wait: params.neighbors_first,
+            looked: false,
             neighbors_changed: false,
             params,
         }
@@ -192,6 +198,7 @@ impl Kademlia {
     fn join(&mut self, now: Time) {
         self.care.join(now);
         self.neighbors_wait = self.params.neighbors_first;
+        self.looked = false;
         // A moment's wait lets the other bootstrap peers answer too.
         self.neighbors_at = now + Duration::from_millis(self.care.rng.random_range(40..120));
     }
@@ -315,7 +322,13 @@ impl Kademlia {
         let neighbors_min = self.params.neighbors_min.mul_f64(stretch.clamp(0.5, 1.0));
         let neighbors_max = self.params.neighbors_max.mul_f64(stretch);
         let (key, width) = (*self.table.local().key(), self.params.shape.bucket);
-        self.care.wish(Upkeep::Lookup { key, width });
+        if !self.looked {
+            self.looked = true;
+            self.care.wish(Upkeep::Lookup { key, width });
+        } else {
+            let asked = if self.neighbors_changed { 2 } else { 1 };
+            self.some_neighbors(asked).into_iter().for_each(|with| self.ask(now, with, key));
+        }
         let settled = self.neighbors_wait >= neighbors_min;
         self.neighbors_wait = if self.neighbors_changed && settled {
             (self.neighbors_wait / 2).max(neighbors_min)
@@ -325,6 +338,24 @@ impl Kademlia {
         self.neighbors_changed = false;
         let jitter = self.care.pace() * self.care.rng.random_range(0.75..1.25f32);
         self.neighbors_at = now + self.neighbors_wait.mul_f32(jitter);
+    }
+
+    /// Some of the nearest, drawn anew each time: each knows a part of our neighbourhood better than the
+    /// others do.
+    fn some_neighbors(&mut self, count: usize) -> Vec<Contact> {
+        let mut nearest = self.table.nearest(self.table.local().key(), NEAREST);
+        while nearest.len() > count {
+            nearest.swap_remove(self.care.rng.random_range(0..nearest.len()));
+        }
+        nearest
+    }
+
+    /// Asks a peer of the table for whom it knows near a key.
+    fn ask(&mut self, now: Time, with: Contact, key: Key) {
+        if let Some(peer) = self.table.get_mut(&with.id) {
+            peer.ask(now);
+        }
+        self.care.wish(Upkeep::Ask { with, key });
     }
 
     fn next_refresh(&self) -> Time {
@@ -349,7 +380,11 @@ impl Kademlia {
             self.table.set_refresh(index, again);
             if wanted {
                 let key = self.key_in(index);
-                self.care.wish(Upkeep::Lookup { key, width: REFRESH_WIDTH });
+                // Somebody there names others there; where nobody is known it takes a search.
+                match self.table.most_silent_in(index).map(|p| p.contact()) {
+                    Some(with) => self.ask(now, with, key),
+                    None => self.care.wish(Upkeep::Lookup { key, width: REFRESH_WIDTH }),
+                }
                 let gap = if self.care.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
                 self.refresh_floor = now + self.care.tuned(gap);
             }
@@ -486,6 +521,10 @@ impl Overlay for Kademlia {
 
     fn neighbors(&self) -> Vec<Contact> {
         self.table.nearest(self.table.local().key(), self.params.shape.bucket)
+    }
+
+    fn around(&self, key: &Key, count: usize) -> Vec<Contact> {
+        self.table.nearest(key, count)
     }
 
     fn rtt(&self, id: &NodeId) -> Option<Duration> {

@@ -62,7 +62,7 @@ pub use attached::Attached;
 pub use kademlia::{Kademlia, Params};
 pub use lookup::{Ask, Goal, Lookup, Outcome, next_hop};
 pub use overlay::{
-    Entry, Evidence, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep,
+    Entry, Evidence, MAX_ROUTE, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep,
 };
 pub use tuning::{Churn, Size};
 

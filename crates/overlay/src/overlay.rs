@@ -87,6 +87,11 @@ pub trait Overlay: Send {
     /// The neighbour table (`shownt`): the peers nearest to us, nearest first.
     fn neighbors(&self) -> Vec<Contact>;
 
+    /// Peers that we know around a key, at most `count`: whom somebody there need not name to us.
+    fn around(&self, key: &Key, count: usize) -> Vec<Contact> {
+        self.route(key, count).contacts().to_vec()
+    }
+
     /// The smoothed round-trip time to a peer of the table, where it is known.
     fn rtt(&self, id: &NodeId) -> Option<Duration>;
 
@@ -162,6 +167,14 @@ pub struct News {
 pub enum Upkeep {
     /// Ask this peer whether it lives (P2PP KeepAlive).
     Ping(Contact),
+    /// Ask this peer whom it knows nearest to a key (P2PP LookupPeer), and mention whom it names: a
+    /// search of one question, for a region in which somebody is known.
+    Ask {
+        /// Whom.
+        with: Contact,
+        /// For whose nearest peers.
+        key: Key,
+    },
     /// Swap tables with this peer (P2PP ExchangeTable) and mention what it names.
     Exchange {
         /// With whom.

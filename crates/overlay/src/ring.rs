@@ -491,6 +491,10 @@ macro_rules! views {
             self.ring.neighbors()
         }
 
+        fn around(&self, key: &Key, count: usize) -> Vec<Contact> {
+            self.ring.around(key, count).into_iter().map(ring::contact).collect()
+        }
+
         fn rtt(&self, id: &NodeId) -> Option<Duration> {
             self.ring.get(id)?.rtt()
         }

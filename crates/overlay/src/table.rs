@@ -438,6 +438,11 @@ impl Table {
         self.bucket_mut(index)?.peers.iter_mut().min_by_key(|p| p.heard)
     }
 
+    /// The peer of a bucket in good standing that was silent longest.
+    pub fn most_silent_in(&self, index: u16) -> Option<&Peer> {
+        self.bucket(index)?.peers.iter().filter(|p| p.failures == 0).min_by_key(|p| p.heard)
+    }
+
     /// The next bucket to be refreshed and when.
     pub fn next_refresh(&self) -> Option<(u16, Time)> {
         self.buckets.iter().map(|b| (b.index, b.refresh_at)).min_by_key(|&(_, at)| at)

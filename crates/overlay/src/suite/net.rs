@@ -477,6 +477,7 @@ impl Net {
         while let Some(wish) = self.peer(i).and_then(|p| p.overlay.poll_upkeep()) {
             match wish {
                 Upkeep::Ping(to) => self.ask(i, to, Body::Ping, None),
+                Upkeep::Ask { with, key } => self.ask(i, with, Body::Find { key, count: WIDTH }, None),
                 Upkeep::Exchange { with, give, rows } => {
                     self.ask(i, with, Body::Exchange { give, rows }, None);
                 }

@@ -190,7 +190,8 @@ impl Display for Object<'_> {
             | Object::ResourceList(bytes)
             | Object::Admission(bytes)
             | Object::Candidates(bytes)
-            | Object::Padding(bytes) => write!(f, "{}", Hex(bytes)),
+            | Object::Padding(bytes)
+            | Object::Known(bytes) => write!(f, "{}", Hex(bytes)),
         }
     }
 }

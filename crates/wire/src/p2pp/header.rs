@@ -204,11 +204,13 @@ impl Header {
         }
     }
 
-    /// The answer to this request.
+    /// The answer to this request. It names the originator only where hops carry it back: whoever asked
+    /// without them knows itself by the transaction-ID.
     pub fn answer(&self, code: Code, responder: NodeId) -> Self {
         Header {
             class: Class::ResponseAck,
             recursive: false,
+            source: self.source.filter(|_| self.recursive),
             ttl: 1,
             code,
             deadline_ms: 0,

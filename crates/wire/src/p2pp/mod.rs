@@ -10,6 +10,7 @@
 //! | [`object`] | the table of all objects |
 //! | [`field`] | the fields they are made of: numbers, keys, texts, addresses |
 //! | [`peer`], [`options`], [`status`] | objects with a structure of their own |
+//! | [`known`] | whom an asker knows already, so that an answer need not name them |
 //! | [`record`] | signed resource objects: what peers store for each other |
 //! | [`message`] | a whole message: the checked view, the builder, the originator's signature |
 //! | `display` | messages as text |
@@ -21,6 +22,7 @@ pub mod code;
 mod display;
 pub mod field;
 pub mod header;
+pub mod known;
 pub mod message;
 pub mod object;
 pub mod options;

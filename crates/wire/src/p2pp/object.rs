@@ -170,6 +170,8 @@ objects! {
     75 CANDIDATES "Candidates" MANDATORY Candidates(bytes: &'a [u8]),
     /// Bytes without meaning, which make a request as long as its answer may be.
     76 PADDING "Padding" IGNORABLE Padding(bytes: &'a [u8]),
+    /// Peers that the asker knows already; see [`known`](super::known).
+    77 KNOWN "Known" IGNORABLE Known(tags: &'a [u8]),
 }
 
 /// The name of the object with this number, as in the specification.

@@ -201,6 +201,7 @@ fn data_object() -> impl Strategy<Value = Object<'static>> {
         bytes(100).prop_map(Object::Admission),
         bytes(100).prop_map(Object::Candidates),
         bytes(100).prop_map(Object::Padding),
+        bytes(100).prop_map(Object::Known),
     ]
 }
 

@@ -170,5 +170,6 @@ pub(super) fn cases() -> Vec<Case> {
         ),
         object("object/Candidates", "opaque", &Object::Candidates(b"opaque")),
         object("object/Padding", "ignorable", &Object::Padding(&[0; 8])),
+        object("object/Known", "ignorable; two peers", &Object::Known(&[0x12, 0x34, 0x56, 0x78])),
     ]
 }
