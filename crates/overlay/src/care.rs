@@ -175,9 +175,15 @@ impl Care {
 
     // --- pings of mentioned peers ---------------------------------------------------------------
 
+    /// Whether somebody mentioned was asked lately or waits to be asked, so that there is nothing to do.
+    /// Nearly all who are mentioned were before, and to see that costs less than to look for a place.
+    pub(crate) fn was_mentioned(&self, now: Time, id: &NodeId) -> bool {
+        self.recent.remembers(now, id) || self.to_verify.iter().any(|c| c.id == *id)
+    }
+
     /// Somebody for whom there is a place was mentioned; the less `urgency`, the sooner it is asked.
     pub(crate) fn mention(&mut self, now: Time, contact: Contact, urgency: impl Fn(&NodeId) -> Distance) {
-        if self.recent.remembers(now, &contact.id) || self.to_verify.iter().any(|c| c.id == contact.id) {
+        if self.was_mentioned(now, &contact.id) {
             return;
         }
         let own = urgency(&contact.id);

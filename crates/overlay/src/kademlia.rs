@@ -243,6 +243,10 @@ impl Kademlia {
     // --- pings of mentioned peers ---------------------------------------------------------------
 
     fn mention(&mut self, now: Time, contact: Contact) {
+        let is_idle = self.care.verify_at() > now;
+        if is_idle && self.care.was_mentioned(now, &contact.id) {
+            return;
+        }
         if self.table.has_place_for(&contact) {
             // Neighbours first: what they hold depends on knowing each other.
             let local = self.table.local();

@@ -169,6 +169,8 @@ pub struct Lookup {
     found_depth: Option<u8>,
     started: Option<Time>,
     now: Time,
+    /// What [`Lookup::poll_timeout`] says: the engine asks after every input.
+    wake: Option<(Time, Reason)>,
     finished: bool,
     /// Whether peers beyond the nearest are asked too.
     beyond: bool,
@@ -189,6 +191,7 @@ impl Lookup {
             found_depth: None,
             started: None,
             now: Time::ZERO,
+            wake: None,
             finished: false,
             beyond: false,
         };
@@ -220,6 +223,7 @@ impl Lookup {
                 self.paths[path].asked += 1;
                 self.started.get_or_insert(now);
                 self.now = self.now.max(now);
+                self.wake = self.next_wake();
                 return Some(Ask { contact, path });
             }
         }
@@ -234,6 +238,7 @@ impl Lookup {
             && let State::Asked { at: asked, .. } = candidate.state
         {
             candidate.state = State::Asked { at: asked, expected: at };
+            self.wake = self.next_wake();
         }
     }
 
@@ -292,6 +297,10 @@ impl Lookup {
 
     /// When to call [`handle_timeout`](Self::handle_timeout), and why.
     pub fn poll_timeout(&self) -> Option<(Time, Reason)> {
+        self.wake
+    }
+
+    fn next_wake(&self) -> Option<(Time, Reason)> {
         if self.finished {
             return None;
         }
@@ -443,6 +452,7 @@ impl Lookup {
         }
         let enough = matches!(self.config.goal, Goal::Found(n) if self.holders.len() >= n.max(1));
         self.finished = enough || (0..self.paths.len()).all(|path| self.is_path_done(path));
+        self.wake = self.next_wake();
     }
 
     fn order(&self, id: &NodeId, named: bool) -> Order {

@@ -531,6 +531,7 @@ impl Table {
             Err(place) => {
                 let (peers, spares) = (Vec::new(), Vec::new());
                 let bucket = Bucket { index, refresh_at: refresh_at(), peers, spares };
+                self.buckets.reserve_exact(1);
                 self.buckets.insert(place, bucket);
                 place
             }
