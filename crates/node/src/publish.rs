@@ -45,6 +45,10 @@ const RETRY: Duration = Duration::from_secs(5);
 const READ_BACK_AGAIN: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(45), Duration::from_secs(120)];
 
+/// A record is placed anew when the overlay seems so many times larger: its place has passed on many
+/// times then, and a liar need have been there only once.
+const GROWTH: u64 = 5;
+
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum What {
@@ -84,6 +88,10 @@ pub(crate) struct Publication {
     failures: u32,
     /// Holders that fell silent since the record was placed.
     lost: usize,
+    /// The size that the overlay seemed to have when it was placed.
+    size: u64,
+    /// It was placed a moment ago, and is read back for the first time since.
+    fresh: bool,
     read_backs: usize,
     op: Option<OpId>,
 }
@@ -214,6 +222,8 @@ impl Node {
             refreshes: 0,
             failures: 0,
             lost: 0,
+            size: 0,
+            fresh: false,
             read_backs: 0,
             op,
         };
@@ -243,9 +253,13 @@ impl Node {
 
     /// The time has come to publish, refresh or retry.
     pub(crate) fn handle_publication_due(&mut self, now: Time, id: u64) {
+        let size = self.size_around_us();
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         if publication.stage != Stage::Idle {
             return;
+        }
+        if publication.verified && size > publication.size * GROWTH {
+            return self.find_place(now, id);
         }
         if publication.verified && publication.read_backs <= READ_BACK_AGAIN.len() {
             return self.check_published(now, id);
@@ -418,10 +432,12 @@ impl Node {
     /// The nearest peers are known: give each a copy, ourselves included where we are among them.
     pub(crate) fn handle_place_found(&mut self, now: Time, id: u64, closest: Vec<Contact>) {
         let (replicas, lifetime) = (self.replicas(), self.lifetime_of(id));
-        let is_peer = !self.is_client();
+        let (is_peer, size) = (!self.is_client(), self.size_around_us());
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
         publication.lost = 0;
+        publication.fresh = true;
+        publication.size = size;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
         let own = standing.table.rank(&place, &standing.id);
@@ -548,6 +564,13 @@ impl Node {
         let sequence = publication.record.as_ref().map(|r| r.sequence);
         if !findings.records.iter().any(|(r, _)| Some(r.sequence) == sequence) {
             return self.retry(now, id);
+        }
+        // Found only by asking peer after peer: its place may have passed to liars, who were given it and
+        // keep it from those that came to stand nearer. So it is placed anew, once each time.
+        let fresh = std::mem::take(&mut publication.fresh);
+        if findings.mode == Mode::Iterative && !fresh {
+            publication.failures = 1;
+            return self.find_place(now, id);
         }
         let first = !std::mem::replace(&mut publication.verified, true);
         publication.taken = false;
