@@ -250,6 +250,12 @@ impl Node {
         self.membership.size.estimate(&standing.parts_around_us(), standing.table.len())
     }
 
+    /// The same by our neighbours alone: less exact, and never late where the overlay grows.
+    pub(crate) fn size_around_us(&self) -> u64 {
+        let Some(standing) = &self.standing else { return 0 };
+        overlay::Size::default().estimate(&standing.parts_around_us(), standing.table.len())
+    }
+
     // ---- questions to others -------------------------------------------------------------------
 
     /// Asks a peer whether it lives.

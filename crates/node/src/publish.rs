@@ -48,6 +48,10 @@ const LOOK_AGAIN: [Duration; 3] =
 /// An overlay has grown that has so many times the peers it had.
 const GROWN: f64 = 1.25;
 
+/// A record is placed anew when the overlay seems so many times larger: its place has passed on many
+/// times then, and a liar need have been there only once.
+const GROWTH: u64 = 5;
+
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum What {
@@ -92,6 +96,10 @@ pub(crate) struct Publication {
     /// How often it was looked at again, and how many peers there were when it was last read back.
     looks: usize,
     peers: u64,
+    /// The size that the overlay seemed to have when it was placed.
+    size: u64,
+    /// It was placed a moment ago, and is read back for the first time since.
+    fresh: bool,
     op: Option<OpId>,
 }
 
@@ -231,6 +239,8 @@ impl Node {
             lost: 0,
             looks: 0,
             peers: 0,
+            size: 0,
+            fresh: false,
             op,
         };
         self.publications.all.insert(id, Box::new(publication));
@@ -259,9 +269,13 @@ impl Node {
 
     /// The time has come to publish, refresh or retry.
     pub(crate) fn handle_publication_due(&mut self, now: Time, id: u64) {
+        let size = self.size_around_us();
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         if publication.stage != Stage::Idle {
             return;
+        }
+        if publication.verified && size > publication.size * GROWTH {
+            return self.find_place(now, id);
         }
         if publication.verified && publication.looks <= LOOK_AGAIN.len() {
             return self.look_again(now, id);
@@ -440,10 +454,12 @@ impl Node {
     /// The nearest peers are known: give each a copy, ourselves included where we are among them.
     pub(crate) fn handle_place_found(&mut self, now: Time, id: u64, closest: Vec<Contact>) {
         let (replicas, lifetime) = (self.replicas(), self.lifetime_of(id));
-        let is_peer = !self.is_client();
+        let (is_peer, size) = (!self.is_client(), self.size_around_us());
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
         publication.lost = 0;
+        publication.fresh = true;
+        publication.size = size;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
         let own = standing.table.rank(&place, &standing.id);
@@ -586,6 +602,13 @@ impl Node {
                 self.correct(now, &ours, holder);
             }
             return self.retry(now, id);
+        }
+        // Found only by asking peer after peer: its place may have passed to liars, who were given it and
+        // keep it from those that came to stand nearer. So it is placed anew, once each time.
+        let fresh = std::mem::take(&mut publication.fresh);
+        if findings.mode == Mode::Iterative && !fresh {
+            publication.failures = 1;
+            return self.find_place(now, id);
         }
         let first = !std::mem::replace(&mut publication.verified, true);
         publication.taken = false;

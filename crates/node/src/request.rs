@@ -205,7 +205,14 @@ impl Node {
         }
         let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
         let id = if is_direct { header.responder } else { expected };
-        self.learn_alive(now, remote, id, expected, header.from_peer || !is_direct, rtt);
+        let is_known = |id: NodeId| self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
+        // Strangers met on a search wait for its end: it tells who of them is worth knowing.
+        let may_enter = match client.purpose {
+            Purpose::Step(search) => self.is_around_us(search) || id.is_some_and(is_known),
+            _ => true,
+        };
+        let is_peer = (header.from_peer || !is_direct) && may_enter;
+        self.learn_alive(now, remote, id, expected, is_peer, rtt);
         self.handle_answer(now, remote, client.purpose, message, client.first_sent, rtt);
     }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::{Lookup, Route};
+use overlay::{Evidence, Lookup, Route};
 use smallvec::SmallVec;
 use wire::p2pp::{
     AddressInfo, Builder, Code, Header, Kind, Message, MessageType, Object, PLookup, PeerList, RLookup,
@@ -524,7 +524,7 @@ impl Node {
                 let paths = DISJOINT[search.rounds.min(1)];
                 search.rounds += 1;
                 // Together the paths hear more than a width of the nearest, each peer on one path only.
-                config.width = (2 * WIDTH / paths).max(2);
+                config.width = (WIDTH / paths).max(2);
                 config.parallelism = 1;
                 paths
             }
@@ -629,8 +629,14 @@ impl Node {
         if std::mem::replace(&mut search.resumed, true) {
             return false;
         }
-        // Our whole table, the nearest first: liars may be all that stands near the key in it.
-        let mut seeds: Vec<Contact> = standing.table.contacts().into_iter().map(|e| e.contact).collect();
+        // Our whole table: liars may be all that stands near the key in it.
+        let mut seeds: Vec<Contact> = standing
+            .table
+            .contacts()
+            .into_iter()
+            .filter(|e| e.standing == overlay::Standing::Good)
+            .map(|e| e.contact)
+            .collect();
         seeds.sort_by_key(|c| standing.table.rank(&search.key, &c.id));
         lookup.resume(&seeds);
         self.advance(now, id);
@@ -651,8 +657,8 @@ impl Node {
             search.holder = Some(Contact { id: from, address: remote });
         }
         let contacts = self.contacts_of_answer(message, WIDTH);
-        for contact in &contacts {
-            self.mention(now, *contact);
+        if self.is_around_us(id) {
+            contacts.iter().for_each(|contact| self.mention(now, *contact));
         }
         let route = match message.header.code {
             Code::OK | Code::NOT_FOUND => Route::Replicas { contacts, includes_self: true },
@@ -667,6 +673,24 @@ impl Node {
             lookup.handle_reply(now, &from, &route, found);
         }
         self.advance(now, id);
+    }
+
+    /// What a search that has ended teaches our table: the nearest of all that were named. Liars name only
+    /// each other, and would fill the bucket around a key with whoever they named on the way; nearer to
+    /// it than honest peers stand only as many of them as their share. Of a search that went on since
+    /// only liars seemed to be near nothing is learnt.
+    fn learn_nearest(&mut self, now: Time, lookup: &Lookup) {
+        for (contact, answered) in lookup.nearest(WIDTH) {
+            let alive = Evidence::Alive { rtt: None };
+            self.learn(now, contact, if answered { alive } else { Evidence::Mentioned });
+        }
+    }
+
+    /// Whether a search is for our own place. All that it hears of may be neighbours; of others only the
+    /// nearest are worth knowing, see [`learn_nearest`](Self::learn_nearest).
+    pub(crate) fn is_around_us(&self, id: SearchId) -> bool {
+        let own = self.standing.as_ref().map(|s| s.id.key());
+        self.searches.running.get(&id).is_some_and(|s| Some(&s.toward) == own)
     }
 
     pub(crate) fn handle_step_silence(&mut self, now: Time, id: SearchId, asked: Option<NodeId>) {
@@ -745,6 +769,7 @@ impl Node {
         if self.is_doubtful(now, id) {
             return self.go_iterative(now, id, &[]);
         }
+        let around_us = self.is_around_us(id);
         let Some(search) = self.searches.running.remove(&id) else { return };
         if self.searches.running.is_empty() {
             self.searches.running = BTreeMap::new();
@@ -771,6 +796,9 @@ impl Node {
             Progress::Iterative(lookup) => {
                 if findings.mode == Mode::Recursive {
                     findings.mode = Mode::Iterative;
+                }
+                if !around_us && !search.resumed {
+                    self.learn_nearest(now, &lookup);
                 }
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();

@@ -39,6 +39,12 @@ pub const MAX_ASKS_PER_ADDRESS: usize = 2;
 /// before the key, since those know best who stands behind it.
 const WITNESSES: usize = 2;
 
+/// Questions in flight of a resumed search: each answer says better whom to ask than the one before.
+const PERSISTENCE: usize = 2;
+
+/// Seeds of a resumed search at each distance, counted in powers of two.
+const SEEDS_OF_LEVEL: usize = 6;
+
 /// When a search has reached its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goal {
@@ -57,6 +63,9 @@ pub struct Config {
     pub parallelism: usize,
     /// How many of the nearest peers must have spoken (Kademlia's k); at most [`MAX_ROUTE`].
     pub width: usize,
+    /// Peers that one answer may name; at most [`MAX_ROUTE`]. Not `width`, which several paths share: the
+    /// first that an honest peer names may all be liars.
+    pub named: usize,
     /// Disjoint paths, at most [`MAX_PATHS`]. One is enough unless an answer is doubted.
     pub paths: usize,
     /// Questions on all paths together, at most.
@@ -77,6 +86,7 @@ impl Config {
         Config {
             parallelism: 3,
             width: 8,
+            named: 8,
             paths: 1,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             goal: Goal::Nearest,
@@ -90,6 +100,7 @@ impl Config {
     fn bounded(mut self) -> Self {
         self.parallelism = self.parallelism.clamp(1, MAX_ROUTE);
         self.width = self.width.clamp(1, MAX_ROUTE);
+        self.named = self.named.clamp(1, MAX_ROUTE);
         self.paths = self.paths.clamp(1, MAX_PATHS);
         self
     }
@@ -261,7 +272,7 @@ impl Lookup {
             self.found_depth.get_or_insert(depth);
         }
         let named = matches!(route, Route::Replicas { .. });
-        for peer in route.contacts().iter().take(self.config.width) {
+        for peer in route.contacts().iter().take(self.config.named) {
             self.learn(path, *peer, depth.saturating_add(1), named);
         }
         if route.includes_self() {
@@ -316,15 +327,33 @@ impl Lookup {
     }
 
     /// Goes on with a search that ended without finding, as far as [`Config::questions`] allows; `seeds` are
-    /// further peers to begin from.
+    /// further peers to begin from, our own table.
     ///
-    /// The nearest peers have spoken; now all others that were named are asked, the nearest first.
-    /// Liars who name only each other fill the shortlist with peers that lead nowhere, nearer than
-    /// any that an honest peer far away can name. What honest peers named stands behind them, and one
-    /// honest peer near the key is enough.
+    /// The nearest peers have spoken, and liars who name only each other may have been all of them. By
+    /// now these are spent: their answers name nobody who was not asked. So whoever was named and not
+    /// asked was named by somebody who tells more, and is asked first, the nearest first, on one path.
+    /// Every third question goes to a seed. Near the key our own table may hold nobody but liars, so
+    /// those are taken from all distances in turn.
     pub fn resume(&mut self, seeds: &[Contact]) {
-        for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
-            self.learn(i % self.config.paths, *seed, 1, false);
+        let paths = std::mem::replace(&mut self.paths, vec![Path::default()]);
+        if self.config.paths > 1 {
+            (self.turn, self.config.paths, self.config.parallelism) = (0, 1, PERSISTENCE);
+        }
+        self.paths[0].asked = paths.iter().map(|p| p.asked).sum();
+        let (asked, waiting): (Vec<_>, Vec<_>) =
+            paths.into_iter().flat_map(|p| p.candidates).partition(|c| c.state != State::Waiting);
+        for candidate in asked.into_iter().chain(waiting) {
+            if self.candidates().all(|c| c.contact.id != candidate.contact.id) {
+                self.insert(0, candidate);
+            }
+        }
+        let mut taken = [0usize; 8 * Key::MAX_LEN + 1];
+        for seed in seeds {
+            let of_level = &mut taken[self.order(&seed.id, false).1.leading_zeros() as usize];
+            *of_level += 1;
+            if *of_level <= SEEDS_OF_LEVEL {
+                self.learn(0, *seed, 1, false);
+            }
         }
         self.beyond = true;
         self.finished = false;
@@ -351,6 +380,14 @@ impl Lookup {
                 took: self.now - self.started.unwrap_or(self.now),
             }
         })
+    }
+
+    /// Of all that were named and did not fail, the nearest, and whether each has answered.
+    pub fn nearest(&self, count: usize) -> Vec<(Contact, bool)> {
+        let mut all: Vec<&Candidate> = self.candidates().filter(|c| c.state != State::Failed).collect();
+        all.sort_by_key(|c| (c.order, c.contact, c.state != State::Answered));
+        all.dedup_by_key(|c| c.contact);
+        all.iter().take(count).map(|c| (c.contact, c.state == State::Answered)).collect()
     }
 
     // --- inside ---------------------------------------------------------------------------------
@@ -422,10 +459,23 @@ impl Lookup {
         if in_flight >= self.config.parallelism || self.is_exhausted(path) {
             return None;
         }
-        let waiting = |c: &Candidate| c.state == State::Waiting;
-        let place = self.window(path).find(|(_, c)| waiting(c)).map(|(place, _)| place);
-        let further = || candidates.iter().position(|c| waiting(c) && self.may_ask(path, &c.contact));
-        if self.beyond { place.or_else(further) } else { place }
+        if self.beyond {
+            return self.further(path);
+        }
+        self.window(path).find(|(_, c)| c.state == State::Waiting).map(|(place, _)| place)
+    }
+
+    /// Whom a resumed search asks next; see [`resume`](Self::resume).
+    fn further(&self, path: usize) -> Option<usize> {
+        let Path { candidates, asked } = &self.paths[path];
+        let waiting = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
+        let named = candidates.iter().position(|c| waiting(c) && c.depth > 1);
+        let level = |c: &Candidate| c.order.1.leading_zeros();
+        let heard =
+            |at: u32| candidates.iter().filter(|c| c.state != State::Waiting && level(c) == at).count();
+        let seeds = candidates.iter().enumerate().filter(|(_, c)| waiting(c) && c.depth == 1);
+        let seed = seeds.min_by_key(|(_, c)| heard(level(c))).map(|(place, _)| place);
+        if asked % 3 == 2 { seed.or(named) } else { named.or(seed) }
     }
 
     /// Whether a path may ask nobody else.
@@ -436,9 +486,10 @@ impl Lookup {
 
     fn is_path_done(&self, path: usize) -> bool {
         let exhausted = self.is_exhausted(path);
-        let may = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
-        if self.beyond && !exhausted && self.paths[path].candidates.iter().any(may) {
-            return false;
+        if self.beyond {
+            let may = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
+            let open = |c: &Candidate| c.state.is_pending() || !exhausted && may(c);
+            return !self.paths[path].candidates.iter().any(open);
         }
         self.window(path).all(|(_, c)| match c.state {
             State::Waiting => exhausted,
