@@ -20,10 +20,16 @@ def phone(overlay, n, name, *, auto=True, contact=None, transport='udp', codecs=
 
 
 def heard(phone, hertz, seconds, which=-1):
-    """Whether a recording of that phone, the newest unless told, holds that tone for so long."""
+    """Whether a recording of that phone, the newest unless told, holds that tone for so long.
+
+    An error if that cannot be judged, for instance because numpy is not there.
+    """
     dumps = phone.dumps()
-    return bool(dumps) and subprocess.run([sys.executable, f'{here}/tonecheck.py', dumps[which], str(hertz), '--min-sec',
-                                           str(seconds)], capture_output=True).returncode == 0
+    if not dumps: return False
+    judge = subprocess.run([sys.executable, f'{here}/tonecheck.py', dumps[which], str(hertz), '--min-sec', str(seconds)],
+                           capture_output=True, text=True)
+    if judge.stderr: raise RuntimeError(f'tonecheck.py: {judge.stderr.strip().splitlines()[-1]}')
+    return judge.returncode == 0
 
 
 def dial(caller, callee, name):

@@ -30,6 +30,10 @@ const MANY: usize = 4;
 /// Losses within this time belong together.
 const SPELL: Duration = Duration::from_secs(120);
 
+/// Two lost within this time may be two of many. A table that loses a peer every five seconds is one of a
+/// thousand peers whose sessions last five minutes; there records are refreshed every minute anyway.
+const TOGETHER: Duration = Duration::from_secs(5);
+
 /// The first pause between two questions after a break, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
 
@@ -54,6 +58,7 @@ impl Node {
         if lost.peers.len() == MAX_LOST {
             lost.peers.pop_front();
         }
+        let before = lost.peers.back().map(|(_, at)| *at);
         lost.peers.push_back((contact, now));
         let together = lost.peers.iter().filter(|(_, at)| now.since(*at) < SPELL).count();
         if together >= MANY.max((known / 4).min(MAX_LOST / 2)) && !lost.broken {
@@ -61,6 +66,9 @@ impl Node {
             lost.pause = PAUSES[0];
             let first = self.jitter(PAUSES[0], 0.5, 1.5);
             self.timers.set(Alarm::Merge, now + first);
+        }
+        if before.is_some_and(|at| now.since(at) < TOGETHER) {
+            self.look_after_holders(now);
         }
     }
 

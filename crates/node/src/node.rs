@@ -217,6 +217,19 @@ impl Node {
         forward
     }
 
+    /// Nobody listens at `remote`, says an ICMP port-unreachable that quotes the beginning of what was sent
+    /// there from the peer port (RFC 1122, section 4.1.3.3).
+    ///
+    /// It is a hint. Whoever cannot read what we send does not know the transaction-ID that is quoted, and
+    /// without one of ours under way to that very address nothing happens. With it that request, and no
+    /// other, is treated as if the hop had been silent for as long as we wait.
+    pub fn handle_unreachable(&mut self, now: Time, remote: SocketAddr, quoted: &[u8]) {
+        if let Some(transaction) = Header::quoted_transaction(quoted) {
+            self.handle_refusal(now, (transaction, remote));
+        }
+        self.drain(now);
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Time) {
         while let Some(due) = self.transactions.pop_due(now) {

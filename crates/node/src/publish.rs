@@ -110,6 +110,8 @@ pub(crate) struct Publications {
     next: u64,
     /// The time between two refreshes for which the next ones were planned.
     planned_for: Duration,
+    /// When the holders of all of them were last asked because peers had fallen together.
+    looked_after: Option<Time>,
 }
 
 impl Publications {
@@ -515,8 +517,11 @@ impl Node {
         let before = publication.holders.len();
         publication.holders.retain(|h| h.address != remote);
         publication.lost += before - publication.holders.len();
-        if publication.stage == Stage::Storing {
-            self.one_answer_less(now, id);
+        match publication.stage {
+            Stage::Storing => self.one_answer_less(now, id),
+            // The last one is gone, and with it what the holders do for each other.
+            Stage::Idle if before > 0 && publication.holders.is_empty() => self.find_place(now, id),
+            _ => {}
         }
     }
 
@@ -702,6 +707,19 @@ impl Node {
         }
         let next = self.jitter(self.refresh_wait(id), 0.8, 1.2);
         self.timers.set(Alarm::Publication(id), now + next);
+    }
+
+    /// Peers fell together: the holders of our records may all be among them, and nobody else would ever
+    /// notice. They are asked now and not when the next refresh is due; as often as the shortest refresh.
+    pub(crate) fn look_after_holders(&mut self, now: Time) {
+        if self.publications.looked_after.is_some_and(|at| now.since(at) < REFRESH.1) {
+            return;
+        }
+        self.publications.looked_after = Some(now);
+        let rests = |p: &Publication| p.verified && p.stage == Stage::Idle;
+        let ids: Vec<u64> =
+            self.publications.all.iter().filter(|(_, p)| rests(p)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.refresh(now, id));
     }
 
     /// A holder kept our record, or lost it and gets it anew.

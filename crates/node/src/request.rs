@@ -252,8 +252,29 @@ impl Node {
         if !replaced && let Some(due) = self.transactions.insist(now, key) {
             return self.handle_due(now, due);
         }
-        if self.doubts.doubt(now, key.1) {
-            self.ask(now, (key.1, id), MessageType::KeepAlive, &[], Purpose::KeepAlive);
+        self.ask_whether_alive(now, key.1, id);
+    }
+
+    /// Nobody listens where a request was sent, says the network.
+    pub(crate) fn handle_refusal(&mut self, now: Time, key: ClientKey) {
+        let Some(due) = self.transactions.unreachable(now, key) else { return };
+        if let Due::Failed { client, dead: false } = due {
+            self.ask_whether_alive(now, client.remote, client.id);
+            match client.purpose {
+                // As many first hops are tried as are silent, and not only as many as there are attempts.
+                Purpose::Recursive(search) if self.hedge_search(now, search) => {}
+                _ => self.handle_silence(now, client, false),
+            }
+        } else {
+            self.handle_due(now, due);
+        }
+    }
+
+    /// A hop that was gone round is asked itself, once, whether it lives: that decides whether it stays in
+    /// the table.
+    fn ask_whether_alive(&mut self, now: Time, address: SocketAddr, id: Option<NodeId>) {
+        if self.doubts.doubt(now, address) {
+            self.ask(now, (address, id), MessageType::KeepAlive, &[], Purpose::KeepAlive);
         }
     }
 

@@ -49,6 +49,15 @@ const MAX_QUESTIONS: u32 = 30;
 /// Copies of a question sent at most, first hops that were silent included.
 const MAX_COPIES: usize = 8;
 
+/// Pauses after which a record is sought again that was missing where many peers are gone: its owner may
+/// have noticed by then, and placed it anew.
+const AGAIN: [Duration; 4] = [
+    Duration::from_millis(20),
+    Duration::from_millis(60),
+    Duration::from_millis(200),
+    Duration::from_millis(600),
+];
+
 /// By so much an answer with the list of two devices is longer than its question: so much longer is the
 /// question made whose answer comes straight from a peer to which our address is not proven.
 const PADDING: usize = 144;
@@ -179,6 +188,8 @@ struct Search {
     direct: bool,
     /// How often it went on along disjoint paths.
     rounds: usize,
+    /// How often it began anew because many peers were gone.
+    renewals: usize,
     records: Vec<(Record, Duration)>,
     holder: Option<Contact>,
     path: Vec<Hop>,
@@ -301,6 +312,7 @@ impl Node {
             tried: SmallVec::new(),
             direct: false,
             rounds: 0,
+            renewals: 0,
             records: Vec::new(),
             holder: None,
             path: Vec::new(),
@@ -520,7 +532,9 @@ impl Node {
         config.paths = match (search.options.paths, search.options.mode) {
             (0, Mode::Parallel) => DISJOINT[0],
             // Where the region around the key is searched, one path for each part.
-            (0, Mode::Recursive) if search.want != Want::Peers && !search.is_beside() => {
+            (0, Mode::Recursive)
+                if search.want != Want::Peers && !search.is_beside() && search.renewals == 0 =>
+            {
                 let paths = DISJOINT[search.rounds.min(1)];
                 search.rounds += 1;
                 // Together the paths hear more than a width of the nearest, each peer on one path only.
@@ -533,6 +547,9 @@ impl Node {
         };
         if matches!(search.purpose, For::Place(_) | For::ReadBefore(_)) {
             config.questions = MAX_QUESTIONS as usize * config.paths;
+        } else if search.renewals > 0 {
+            // Who is left by now is known: the nearest of them.
+            config.questions = 2 * WIDTH;
         } else if search.want != Want::Peers && !search.is_beside() {
             config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
         }
@@ -727,6 +744,11 @@ impl Node {
 
     /// The person has waited long enough: what was found so far is the result.
     pub(crate) fn handle_search_deadline(&mut self, now: Time, id: SearchId) {
+        if self.pause_before_renewal(id).is_some() {
+            let Some(search) = self.searches.running.get_mut(&id) else { return };
+            search.renewals += 1;
+            return self.go_iterative(now, id, &[]);
+        }
         self.finish(now, id);
     }
 
@@ -766,6 +788,9 @@ impl Node {
 
     /// Ends a search, unless what it found is to be doubted and there are other ways to look.
     fn finish(&mut self, now: Time, id: SearchId) {
+        if let Some(pause) = self.pause_before_renewal(id) {
+            return self.timers.set(Alarm::Search(id), now + pause);
+        }
         if self.is_doubtful(now, id) {
             return self.go_iterative(now, id, &[]);
         }
@@ -807,6 +832,16 @@ impl Node {
             }
         }
         self.search_done(now, search.purpose, search.key, findings);
+    }
+
+    /// How long to wait until a search begins anew that ended in vain, if it shall.
+    fn pause_before_renewal(&self, id: SearchId) -> Option<Duration> {
+        let search = self.searches.running.get(&id)?;
+        let Progress::Iterative(lookup) = &search.progress else { return None };
+        let outcome = lookup.outcome()?;
+        let many_are_gone = outcome.failed >= 2 && outcome.failed * 4 >= outcome.asked;
+        let in_vain = search.records.is_empty() && search.is_persistent() && many_are_gone;
+        AGAIN.get(search.renewals).copied().filter(|_| in_vain)
     }
 
     /// Whether disjoint paths should look again for what somebody waits for: because nothing was found,

@@ -194,6 +194,16 @@ impl<P> Transactions<P> {
         self.client_due(now, key)
     }
 
+    /// Nobody listens where a request was sent. A hedged one has failed: somebody else can be asked. Any other
+    /// is repeated at once and not when the time has come, until it was refused as often as it may be sent.
+    pub(crate) fn unreachable(&mut self, now: Time, key: ClientKey) -> Option<Due<P>> {
+        let client = self.clients.get(&key).filter(|c| !c.acknowledged)?;
+        if client.hedge != Hedge::No {
+            return self.end(key).map(|client| Due::Failed { client, dead: false });
+        }
+        self.client_due(now, key)
+    }
+
     /// The next request that found no room.
     pub(crate) fn pop_refused(&mut self) -> Option<Client<P>> {
         self.refused.pop_front()
@@ -455,6 +465,38 @@ mod tests {
         assert!(matches!(transactions.insist(now, key), Some(Due::Resend { .. })));
         let (resent, end, dead) = run(transactions);
         assert_eq!((resent, end, dead), (vec![230], Time::from_millis(630), true));
+    }
+
+    #[test]
+    fn where_nobody_listens_a_request_fails_after_as_many_sends_and_no_waiting() {
+        let mut transactions = begin(Time::from_secs(9));
+        let key = (TransactionId(1), hop());
+        let elsewhere = (key.0, SocketAddr::from(([10, 0, 0, 2], 7080)));
+        assert!(transactions.unreachable(Time::ZERO, elsewhere).is_none());
+        let due = std::array::from_fn(|_| transactions.unreachable(Time::ZERO, key));
+        let [Some(Due::Resend { .. }), Some(Due::Resend { .. }), Some(Due::Failed { dead: true, .. }), None] =
+            due
+        else {
+            panic!("{due:?}")
+        };
+    }
+
+    #[test]
+    fn where_nobody_listens_a_hedged_request_has_failed_and_that_proves_no_death() {
+        let mut transactions = begin(Time::from_secs(9));
+        let key = (TransactionId(1), hop());
+        transactions.hedge(key, Duration::from_millis(30));
+        assert!(matches!(transactions.unreachable(Time::ZERO, key), Some(Due::Failed { dead: false, .. })));
+        assert!(transactions.client(key.0, key.1).is_none());
+    }
+
+    #[test]
+    fn a_hop_that_has_a_request_is_believed_rather_than_who_says_that_nobody_is_there() {
+        let mut transactions = begin(Time::from_secs(9));
+        let key = (TransactionId(1), hop());
+        assert!(transactions.acknowledged(Time::ZERO, key).is_some());
+        assert!(transactions.unreachable(Time::ZERO, key).is_none());
+        assert!(transactions.client(key.0, key.1).is_some());
     }
 
     #[test]

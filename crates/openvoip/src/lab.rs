@@ -360,7 +360,10 @@ impl Lab {
                 hops += u64::from(report.hops);
                 times.push(report.time_ms);
             } else {
-                self.fail(format!("peer {seeker} did not find {} ({})", user(sought), report.mode));
+                let (user, mode, holders) = (user(sought), report.mode, self.holders(&user(sought)));
+                self.fail(format!(
+                    "peer {seeker} did not find {user} ({mode}), held by {holders} of the living"
+                ));
             }
         }
         lookups.hops_mean = hops as f64 / lookups.succeeded.max(1) as f64;
@@ -426,6 +429,12 @@ impl Lab {
             kernel_bytes: kernel.map(|(before, after)| (after - before) as f64 / count),
             cpu_ms: (after.cpu - before.cpu).as_secs_f64() * 1e3 / count,
         }
+    }
+
+    /// How many living peers hold the record of a user.
+    fn holders(&self, user: &str) -> usize {
+        let place = node::directory::place_of_user(HashAlgorithm::Sha256, user);
+        self.living.iter().filter(|peer| self.world.node(**peer).holds(&place)).count()
     }
 
     /// A peer, and another one whose user's record it does not hold.

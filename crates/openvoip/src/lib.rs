@@ -7,6 +7,7 @@ pub mod command;
 pub mod control;
 pub mod demo;
 pub mod home;
+mod icmp;
 pub mod lab;
 pub mod logging;
 pub mod peer;

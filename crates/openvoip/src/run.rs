@@ -15,6 +15,7 @@ use node::{Event, Node};
 use wire::{ConnectionId, Socket, Time, Transmit};
 
 use crate::alarm::Alarm;
+use crate::icmp;
 
 /// Datagrams read from one socket before the others get their turn.
 const BURST: usize = 64;
@@ -94,6 +95,7 @@ impl Bound {
         })?;
         enlarge(&peer);
         enlarge(&sip);
+        icmp::listen(&peer);
         let address = |s: &UdpSocket| s.local_addr().map_err(|e| e.to_string());
         let (peer_address, sip_address) = (address(&peer)?, address(&sip)?);
         Ok(Bound { peer, sip, sip_tcp, peer_address, sip_address })
@@ -275,17 +277,24 @@ impl World {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
             _ => {}
         }
-        let ready: Vec<(Ready, bool)> = self
+        let ready: Vec<(Ready, bool, bool)> = self
             .events
             .iter()
-            .map(|e| (Ready { token: e.token(), hung_up: e.is_write_closed() }, e.is_writable()))
+            .map(|e| {
+                (Ready { token: e.token(), hung_up: e.is_write_closed() }, e.is_writable(), e.is_error())
+            })
             .collect();
         let mut own = Vec::new();
-        for (ready, writable) in ready {
+        for (ready, writable, failed) in ready {
             match self.sources.get(&ready.token).copied() {
                 // What is due is done below, whatever woke us.
                 Some(Source::Alarm) => {}
-                Some(Source::Udp(index, socket)) => self.read_udp(index, socket, tell),
+                Some(Source::Udp(index, socket)) => {
+                    if failed && socket == Socket::Peer {
+                        self.read_icmp(index, tell);
+                    }
+                    self.read_udp(index, socket, tell);
+                }
                 Some(Source::PhoneListener(index)) => self.accept(index),
                 Some(Source::Phone(index, connection)) => {
                     if writable {
@@ -310,6 +319,22 @@ impl World {
         }
     }
 
+    /// Tells a peer at which addresses nobody listens.
+    fn read_icmp(&mut self, index: usize, tell: &mut dyn FnMut(usize, Event)) {
+        for _ in 0..BURST {
+            let Some((udp, _)) = self.hosted[index].udp.get(&Socket::Peer) else { return };
+            let Some(report) = icmp::read(udp, &mut self.buffer) else { return };
+            if let Some((remote, quoted)) = report.unreachable {
+                let now = self.now();
+                self.hosted[index].node.handle_unreachable(now, remote, &self.buffer[..quoted]);
+                self.drain(index, tell);
+            }
+        }
+        // There may be more: readiness is told only once.
+        let Some((udp, token)) = self.hosted[index].udp.get_mut(&Socket::Peer) else { return };
+        let _ = self.poll.registry().reregister(udp, *token, Interest::READABLE);
+    }
+
     fn read_udp(&mut self, index: usize, socket: Socket, tell: &mut dyn FnMut(usize, Event)) {
         for _ in 0..BURST {
             let Some((udp, _)) = self.hosted[index].udp.get(&socket) else { return };
@@ -325,7 +350,7 @@ impl World {
             match hosted.node.handle_datagram(now, socket, remote, bytes) {
                 Some(forward) => {
                     if let Some((out, _)) = hosted.udp.get(&forward.socket) {
-                        let _ = out.send_to(&self.buffer[..forward.len], forward.remote);
+                        icmp::send(out, &self.buffer[..forward.len], forward.remote);
                     }
                 }
                 None => self.drain(index, tell),
@@ -370,7 +395,7 @@ impl World {
             return self.flush(index, connection);
         }
         if let Some((udp, _)) = self.hosted[index].udp.get(&transmit.socket) {
-            let _ = udp.send_to(&transmit.bytes, transmit.remote);
+            icmp::send(udp, &transmit.bytes, transmit.remote);
         }
     }
 

@@ -20,6 +20,8 @@ pub struct World {
     pub events: Vec<VecDeque<Event>>,
     pub to_phones: Vec<(usize, Transmit)>,
     pub dead: BTreeSet<usize>,
+    /// Whether the machines of the dead say that nobody listens there.
+    pub closed_ports: bool,
     pub loss: f64,
     /// Peers behind a NAT that lets in only whom they wrote to within the last minute (RFC 4787:
     /// endpoint-independent mapping, address-dependent filtering).
@@ -68,6 +70,7 @@ impl World {
             events: Vec::new(),
             to_phones: Vec::new(),
             dead: BTreeSet::new(),
+            closed_ports: false,
             loss: 0.0,
             behind_nat: nats.iter().copied().collect(),
             opened: BTreeSet::new(),
@@ -210,6 +213,12 @@ impl World {
                 {
                     let forward = self.nodes[n].handle_datagram(at, socket, from, &mut bytes);
                     self.forward(n, forward, &bytes);
+                    self.collect(n);
+                } else if let (true, Some(dead), Some(&n)) =
+                    (self.closed_ports, self.by_address.get(&to), self.by_address.get(&from))
+                    && self.dead.contains(dead)
+                {
+                    self.nodes[n].handle_unreachable(at, to, &bytes[..bytes.len().min(500)]);
                     self.collect(n);
                 }
                 true

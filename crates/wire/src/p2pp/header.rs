@@ -310,6 +310,16 @@ impl Header {
         Some(answer.to_vec())
     }
 
+    /// The transaction of a message of which no more than its beginning is there, as an ICMP error quotes it
+    /// (RFC 1812, section 4.3.2.3). `None` if that is no P2PP or ends before the transaction-ID does.
+    pub fn quoted_transaction(beginning: &[u8]) -> Option<TransactionId> {
+        let fixed: &[u8; 16] = beginning.first_chunk()?;
+        let is_p2pp = fixed[0] & 0xC0 == 0xC0 && fixed[4..8] == COOKIE.to_be_bytes();
+        is_p2pp.then(|| {
+            TransactionId(u64::from_be_bytes(*fixed.last_chunk().expect("sixteen bytes end in eight")))
+        })
+    }
+
     /// Blanks, in an encoded message, the fields that hops may change: R, A, TTL, deadline and body
     /// length. What is left is what the originator's signature covers.
     pub(super) fn blank_mutable_fields(encoded: &mut [u8]) {
