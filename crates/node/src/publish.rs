@@ -18,7 +18,7 @@ use crate::event::{Event, OpId, Outcome};
 use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
-use crate::search::{Findings, For, LookupOptions, Mode, Want};
+use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
 use crate::storage::Devices;
 
 /// Most records one peer publishes: its own, its users', and those of its console and applications.
@@ -295,7 +295,7 @@ impl Node {
         // Only a user's name may be somebody else's, or have other devices: read before writing.
         if let (What::User(_), None) = (&what, &self.publications.all[&id].record) {
             self.set_stage(id, Stage::Reading);
-            let options = LookupOptions { mode: Mode::Iterative, ..Default::default() };
+            let options = LookupOptions { mode: Mode::Iterative, width: PLACE_WIDTH, ..Default::default() };
             let want = Want::Object(kind, None);
             self.search(now, place.0, want, For::ReadBefore(id), options);
         } else {
@@ -405,7 +405,8 @@ impl Node {
                 // stored searches along more paths.
                 let doubts = publication.failures.min(2);
                 let paths = [1, 4, 8][doubts as usize];
-                let options = LookupOptions { mode: Mode::Iterative, paths, ..LookupOptions::default() };
+                let width = if doubts == 0 { PLACE_WIDTH } else { WIDTH };
+                let options = LookupOptions { mode: Mode::Iterative, paths, width, ..LookupOptions::default() };
                 self.search(now, place, Want::Peers, For::Place(id), options);
             }
         }

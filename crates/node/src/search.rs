@@ -32,6 +32,10 @@ pub(crate) struct SearchId(pub u64);
 /// Peers named in one answer, and spoken to at the end of a search (Kademlia's k).
 pub(crate) const WIDTH: usize = 8;
 
+/// Peers that must have spoken before a place to publish at is believed to be known. Each names the
+/// others around it, and whether those live shows when they are given the record.
+pub(crate) const PLACE_WIDTH: usize = 3;
+
 /// Most searches at once.
 pub(crate) const MAX_SEARCHES: usize = 1_024;
 
@@ -624,12 +628,15 @@ impl Node {
         let (beside, persistent) = (search.is_beside(), search.is_persistent());
         let Progress::Iterative(lookup) = &mut search.progress else { return false };
         let ours = standing.parts_around_us();
-        if !beside {
-            let nearest = lookup.outcome().map(|o| o.closest).unwrap_or_default();
-            search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
-        }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
         let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
+        if !beside {
+            let nearest = match places {
+                true => lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect(),
+                false => lookup.outcome().map(|o| o.closest).unwrap_or_default(),
+            };
+            search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
+        }
         let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
         if !search.records.is_empty() || !doubted {
             return false;
@@ -828,6 +835,9 @@ impl Node {
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();
                     findings.closest = outcome.closest;
+                    if matches!(search.purpose, For::Place(_) | For::ReadBefore(_)) {
+                        findings.closest = lookup.nearest(WIDTH).into_iter().map(|(c, _)| c).collect();
+                    }
                 }
             }
         }
