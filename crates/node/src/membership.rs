@@ -373,7 +373,6 @@ impl Node {
 
     /// Tells those who may know us that we go.
     pub(crate) fn say_goodbye(&mut self, now: Time) {
-        let info = Object::PeerInfo(self.own_info(now));
         let mut contacts = self.standing.as_ref().map(|s| s.table.neighbors()).unwrap_or_default();
         contacts.extend(self.standing.iter().flat_map(|s| s.table.contacts()).map(|e| e.contact));
         contacts.sort_unstable();
@@ -382,7 +381,7 @@ impl Node {
         for contact in contacts {
             let mut header = self.header(MessageType::Leave);
             header.class = wire::p2pp::Class::Indication;
-            let bytes = Builder::new(&header).with(&info).sign(&self.identity.peer);
+            let bytes = Builder::new(&header).sign(&self.identity.peer);
             self.send_peer(now, MessageType::Leave, contact.address, bytes);
         }
     }

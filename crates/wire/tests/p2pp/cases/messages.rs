@@ -163,13 +163,7 @@ pub(super) fn cases() -> Vec<Case> {
             &[Object::Expires(30)],
             None,
         ),
-        message(
-            "indication/Leave",
-            "signed; wants no answer",
-            &leave,
-            &[Object::PeerInfo(own_info())],
-            Some(&asks),
-        ),
+        message("indication/Leave", "signed; wants no answer", &leave, &[], Some(&asks)),
         message("request/KeepAlive", "nothing but the header", &request(M::KeepAlive), &[], None),
         message(
             "answer/KeepAlive",
