@@ -63,46 +63,117 @@ pub(crate) enum Happening {
     Inspect,
 }
 
+/// When something happens, its number in the order of making, and its place in the slab.
+type Key = Reverse<(Time, u64, u32)>;
+
+/// Microseconds of a slot of the wheel, as a power of two: about a millisecond.
+const SLOT_BITS: u32 = 10;
+
+/// Slots of the wheel: together a second, within which nearly every datagram arrives.
+const SLOTS: u64 = 1_024;
+
 /// Everything that will happen, as far as is known.
 ///
-/// The heap holds small keys and the happenings rest in a slab, so that ordering moves few bytes.
+/// A timing wheel (Varghese and Lauck, 1987) with a heap at either end: what happens within the second waits
+/// unsorted in slots of a millisecond, only the slot at hand is put in order, and what is later waits in a
+/// heap. So with a hundred thousand peers a datagram does not pass eighteen levels of a heap of megabytes.
+/// The happenings rest in a slab, so that ordering moves few bytes.
 /// Bounded by what peers send within a second of latency plus a wake-up or two per peer.
-#[derive(Default)]
 pub(crate) struct Queue {
-    heap: BinaryHeap<Reverse<(Time, u64, u32)>>,
+    /// What happens in the slot `turn` or before.
+    current: BinaryHeap<Key>,
+    /// What happens in the slots after `turn`, each in the place of its number modulo [`SLOTS`].
+    wheel: Vec<Vec<Key>>,
+    /// How much waits in the wheel.
+    in_wheel: usize,
+    /// What happens in `turn + SLOTS` or later.
+    later: BinaryHeap<Key>,
+    turn: u64,
     slab: Vec<Option<Happening>>,
     free: Vec<u32>,
     made: u64,
 }
 
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            current: BinaryHeap::new(),
+            wheel: (0..SLOTS).map(|_| Vec::new()).collect(),
+            in_wheel: 0,
+            later: BinaryHeap::new(),
+            turn: 0,
+            slab: Vec::new(),
+            free: Vec::new(),
+            made: 0,
+        }
+    }
+}
+
+fn slot_of(at: Time) -> u64 {
+    at.as_micros() >> SLOT_BITS
+}
+
 impl Queue {
     /// Adds something that happens at `at`.
     pub(crate) fn push(&mut self, at: Time, happening: Happening) {
-        let slot = self.free.pop().unwrap_or_else(|| {
+        let place = self.free.pop().unwrap_or_else(|| {
             self.slab.push(None);
             (self.slab.len() - 1) as u32
         });
-        self.slab[slot as usize] = Some(happening);
-        self.heap.push(Reverse((at, self.made, slot)));
+        self.slab[place as usize] = Some(happening);
+        self.file(Reverse((at, self.made, place)));
         self.made += 1;
+    }
+
+    fn file(&mut self, key: Key) {
+        match slot_of(key.0.0) {
+            slot if slot <= self.turn => self.current.push(key),
+            slot if slot < self.turn + SLOTS => {
+                self.wheel[(slot % SLOTS) as usize].push(key);
+                self.in_wheel += 1;
+            }
+            _ => self.later.push(key),
+        }
     }
 
     /// How much waits.
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.slab.len() - self.free.len()
     }
 
     /// What happens next, unless that is after `until`.
     pub(crate) fn pop(&mut self, until: Time) -> Option<(Time, Happening)> {
-        let Reverse((at, _, slot)) = *self.heap.peek().filter(|Reverse((at, _, _))| *at <= until)?;
-        self.heap.pop();
-        self.free.push(slot);
-        Some((at, self.slab[slot as usize].take()?))
+        while self.current.is_empty() && self.len() > 0 {
+            self.turn_on();
+        }
+        let Reverse((at, _, place)) = *self.current.peek().filter(|key| key.0.0 <= until)?;
+        self.current.pop();
+        self.free.push(place);
+        Some((at, self.slab[place as usize].take()?))
+    }
+
+    /// Goes on to the next slot, or, if the wheel is empty, to the first that is not.
+    fn turn_on(&mut self) {
+        self.turn = match (self.in_wheel, self.later.peek()) {
+            (0, Some(key)) => slot_of(key.0.0),
+            _ => self.turn + 1,
+        };
+        // Taken whole, so that a slot gives its memory back.
+        let slot = std::mem::take(&mut self.wheel[(self.turn % SLOTS) as usize]);
+        self.in_wheel -= slot.len();
+        self.current.extend(slot);
+        while let Some(key) = self.later.peek().filter(|key| slot_of(key.0.0) < self.turn + SLOTS) {
+            let key = *key;
+            self.later.pop();
+            self.file(key);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use wire::RngExt;
+
     use super::*;
 
     #[test]
@@ -120,5 +191,29 @@ mod tests {
         }
         assert_eq!(order, [2, 1, 3]);
         assert!(matches!(queue.pop(Time::from_secs(3)), Some((_, Happening::Wake(4)))));
+    }
+
+    #[test]
+    fn near_and_far_things_happen_in_the_order_of_a_sorted_list() {
+        let mut rng = wire::Seed::from_number(5).rng();
+        let (mut queue, mut model) = (Queue::default(), std::collections::BTreeSet::new());
+        let mut now = Time::ZERO;
+        for n in 0..20_000 {
+            // Within a slot, within the wheel, or long after it.
+            let reach = [500, 900_000, 40_000_000][n % 3];
+            let at = Time::from_micros(now.as_micros() + rng.random_range(0..reach));
+            queue.push(at, Happening::Wake(n));
+            model.insert((at, n));
+            while queue.len() > rng.random_range(1..200) {
+                let Some((at, Happening::Wake(which))) = queue.pop(Time::from_secs(1_000_000)) else { panic!() };
+                assert_eq!(model.pop_first(), Some((at, which)));
+                now = at;
+            }
+            assert_eq!(queue.len(), model.len());
+        }
+        let before = model.first().expect("some are left").0;
+        assert!(queue.pop(Time::from_micros(before.as_micros() - 1)).is_none());
+        queue.push(now, Happening::Wake(0));
+        assert!(matches!(queue.pop(now), Some((at, Happening::Wake(0))) if at == now));
     }
 }
