@@ -10,6 +10,7 @@
 
 pub mod html;
 mod model;
+pub mod plot;
 pub mod series;
 mod summary;
 pub mod table;
