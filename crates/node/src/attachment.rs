@@ -358,6 +358,11 @@ impl Node {
         room
     }
 
+    /// How many links are kept warm on somebody's wish.
+    pub fn links_kept_warm(&self) -> usize {
+        self.attachments.warm()
+    }
+
     /// No longer keeps the way to a peer open.
     pub fn let_cool(&mut self, peer: &NodeId) {
         self.attachments.warm.remove(peer);

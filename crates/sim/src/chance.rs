@@ -23,6 +23,7 @@ pub(crate) enum Use {
     Sample,
     Population,
     Grinding,
+    Warmth,
 }
 
 /// The seed of the stream for `use_of`, `number`.

@@ -53,6 +53,8 @@ pub(crate) enum Happening {
     Converse,
     /// Somebody writes to somebody.
     Chat,
+    /// Peers behind boxes see to the links they keep warm.
+    Warm,
     /// From now on figures count.
     Measure,
     /// Another row of the series.

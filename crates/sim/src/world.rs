@@ -25,7 +25,7 @@ use crate::queue::{Happening, Queue};
 use crate::report::{LogHash, ModelBytes, Report};
 use crate::scenario::SignatureKind;
 use crate::watch::Watch;
-use crate::workload::{Pending, Work};
+use crate::workload::{Pending, Warmth, Work};
 use crate::{Observer, Progress, Scenario, Sent};
 
 /// When the simulated calendar begins.
@@ -90,6 +90,7 @@ pub(crate) struct World<'a> {
     pub(crate) kept: BTreeMap<usize, Saved>,
     pub(crate) past: Vec<Past>,
     pub(crate) watch: Watch,
+    pub(crate) warmth: Warmth,
     pub(crate) attack: Attack,
     pub(crate) sessions: Option<Sessions>,
     pub(crate) session_rng: Rng,
@@ -156,6 +157,7 @@ impl<'a> World<'a> {
             kept: BTreeMap::new(),
             past: Vec::new(),
             watch: Watch::new(scenario),
+            warmth: Warmth::new(scenario),
             attack: Attack::new(scenario),
             memory: observer.memory(),
             scenario,
@@ -232,6 +234,7 @@ impl<'a> World<'a> {
             Happening::SignUp => self.sign_up(),
             Happening::Converse => self.converse(),
             Happening::Chat => self.chat(),
+            Happening::Warm => self.keep_warm(),
             Happening::Measure => self.begin_measuring(),
             Happening::Tick => self.tick(),
             Happening::Check => self.check_everybody(),

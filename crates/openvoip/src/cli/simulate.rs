@@ -53,7 +53,7 @@ pub(crate) struct Sim {
     #[arg(long, value_name = "A..B", value_parser = seeds)]
     seeds: Option<RangeInclusive<u64>>,
     /// Write report.json, series.csv and report.html to this directory; for a sweep or several seeds, what
-    /// each came to, so that a later call goes on where this one ended, and summary.md and summary.json.
+    /// each came to, so that a later call goes on where this one ended, summary.md, summary.json and plots.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Also write log.txt: every datagram, about 70 bytes each, and everything that peers tell.

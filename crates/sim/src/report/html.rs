@@ -9,7 +9,7 @@ use super::series::Row;
 const SIZE: (f64, f64) = (560.0, 220.0);
 const MARGIN: (f64, f64) = (64.0, 28.0);
 /// Colours that are told apart also by those who see fewer (Okabe and Ito).
-const COLOURS: [&str; 8] =
+pub(super) const COLOURS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8a8a00", "#888888"];
 /// Points of a distribution that are drawn.
 const POINTS: usize = 200;
@@ -192,16 +192,16 @@ fn plot(caption: &str, unit: &str, lines: &[Line]) -> String {
 }
 
 /// The next of 1, 2, 5, 10, ... that is not below.
-fn round_up(value: f64) -> f64 {
+pub(super) fn round_up(value: f64) -> f64 {
     let power = 10f64.powf(value.log10().floor());
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|v| *v >= value * 0.999).unwrap_or(value)
 }
 
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     if value >= 10.0 || value == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }
 
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -10,6 +10,7 @@
 
 pub mod html;
 mod model;
+pub mod plot;
 pub mod series;
 mod summary;
 pub mod table;
@@ -80,6 +81,9 @@ pub struct Report {
     pub recoveries: Vec<Recovery>,
     /// Share of sampled users whose record the peer holds to which it belongs, mean over the run.
     pub consistency: Option<f64>,
+    /// What links kept warm cost, where the workload has some.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warm>,
     /// Most happenings that waited at once.
     pub queue_peak: usize,
     /// The command that plays exactly this again; filled in by whoever knows the file.
@@ -99,6 +103,19 @@ pub struct Report {
     /// How long each successful lookup took, in milliseconds, sorted.
     #[serde(skip)]
     pub lookup_times: Vec<f64>,
+}
+
+/// What peers behind boxes send that keep links warm.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Warm {
+    /// Links that a peer found warm when it looked, mean.
+    pub links_mean: f64,
+    /// Windows of ten minutes that were counted, of all such peers.
+    pub windows: usize,
+    /// Bytes sent per second, with IP and UDP headers, mean over the windows.
+    pub bytes_per_s_mean: f64,
+    /// Their 99th percentile.
+    pub bytes_per_s_p99: f64,
 }
 
 /// What people did at random besides looking each other up.

@@ -45,6 +45,7 @@ impl World<'_> {
         let rows = self.watch.rows.iter().filter_map(|row| row.consistency);
         let (sum, count) = rows.fold((0.0, 0), |(sum, count), share| (sum + share, count + 1));
         self.report.consistency = (count > 0).then(|| sum / f64::from(count));
+        self.report.warm = self.warmth.report();
         self.sum_up_attack();
         self.sum_up_bytes();
         self.sum_up_phases();
@@ -195,6 +196,16 @@ impl World<'_> {
                 bars.maintenance_bytes_per_s,
             ),
             ("bytes/s per peer", report.bytes_per_node_per_s.mean, bars.bytes_per_s),
+            (
+                "bytes/s of who keeps links warm (mean)",
+                report.warm.as_ref().map_or(0.0, |w| w.bytes_per_s_mean),
+                bars.warm_bytes_per_s,
+            ),
+            (
+                "bytes/s of who keeps links warm (p99 of windows)",
+                report.warm.as_ref().map_or(0.0, |w| w.bytes_per_s_p99),
+                bars.warm_p99_bytes_per_s,
+            ),
             ("ms for a lookup (mean)", report.lookups.time_mean_ms, bars.lookup_mean_ms),
             ("ms for a lookup (p95)", report.lookups.time_ms.p95, bars.lookup_p95_ms),
         ] {

@@ -29,6 +29,7 @@ impl Scenario {
         within("workload.registrations_per_s", self.workload.registrations_per_s, 0.0, 1e5)?;
         within("workload.calls_per_s", self.workload.calls_per_s, 0.0, 1e5)?;
         within("workload.messages_per_s", self.workload.messages_per_s, 0.0, 1e5)?;
+        within("workload.warm_links", self.workload.warm_links as f64, 0.0, 64.0)?;
         within("replicas", f64::from(self.replicas), 1.0, 20.0)?;
         within("loss", self.loss, 0.0, 1.0)?;
         within("mtu", self.mtu as f64, 576.0, 65_507.0)?;

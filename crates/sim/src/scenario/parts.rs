@@ -234,6 +234,8 @@ pub struct Workload {
     pub calls_per_s: f64,
     /// Messages between users, per second: looked up, sent, confirmed.
     pub messages_per_s: f64,
+    /// Links that every peer behind a box keeps warm.
+    pub warm_links: usize,
 }
 
 /// A call between the phones of two peers, each playing a tone of its own.
@@ -294,6 +296,11 @@ pub struct Bars {
     pub maintenance_bytes_per_s: f64,
     /// Most bytes per second a peer may send on average, whatever for, 0 for any.
     pub bytes_per_s: f64,
+    /// Most bytes per second that a peer may send that keeps links warm, mean over windows of ten minutes, 0
+    /// for any.
+    pub warm_bytes_per_s: f64,
+    /// The same for the 99th percentile of the windows.
+    pub warm_p99_bytes_per_s: f64,
     /// Largest share of attackers in the tables of honest peers at the end, 0 for any.
     pub attackers_in_tables: f64,
     /// Slowest mean of lookups, 0 for any.
@@ -308,6 +315,8 @@ impl Default for Bars {
             lookups: 1.0,
             maintenance_bytes_per_s: 0.0,
             bytes_per_s: 0.0,
+            warm_bytes_per_s: 0.0,
+            warm_p99_bytes_per_s: 0.0,
             attackers_in_tables: 0.0,
             lookup_mean_ms: 0.0,
             lookup_p95_ms: 0.0,

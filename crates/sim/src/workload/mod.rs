@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `lookups.rs` | lookups, and the judgement of what they found |
 //! | `people.rs` | registrations, calls and messages at random |
+//! | `warmth.rs` | links that peers behind boxes keep warm, and what that costs |
 
 mod lookups;
 mod people;
+mod warmth;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::world::World;
 
 pub(crate) use lookups::Pending;
 pub(crate) use people::Work;
+pub(crate) use warmth::Warmth;
 
 /// Draws for somebody to be looked up, and for somebody to ask; then this lookup is left out.
 const DRAWS: usize = 64;
@@ -60,6 +63,9 @@ impl World<'_> {
         self.plan_work(work.registrations_per_s, Happening::SignUp);
         self.plan_work(work.calls_per_s, Happening::Converse);
         self.plan_work(work.messages_per_s, Happening::Chat);
+        if work.warm_links > 0 {
+            self.queue.push(self.now, Happening::Warm);
+        }
     }
 
     fn follows_trace(&self) -> bool {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use openvoip::control::{self, exit};
 use serde_json::{Value, json};
+use sim::report::plot;
 use sim::report::table::{self, Line};
 use sim::sweep::Cell;
 
@@ -54,6 +55,9 @@ pub(super) fn play(
         let text = serde_json::to_vec_pretty(&body).map_err(|e| e.to_string())?;
         write(&dir.join("summary.json"), &text).map_err(unwritten)?;
         write(&dir.join("summary.md"), markdown.as_bytes()).map_err(unwritten)?;
+        for (name, svg) in plot::of_rows(&rows) {
+            write(&dir.join(name), svg.as_bytes()).map_err(unwritten)?;
+        }
     }
     if !as_json {
         // The table says it better than a list of fields.
