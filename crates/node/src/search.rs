@@ -706,6 +706,7 @@ impl Node {
             self.link.count_drop("more peers than asked for");
             contacts.truncate(WIDTH);
         }
+        contacts.retain(|c| self.standing.as_ref().is_some_and(|s| s.admits(&c.id)));
         contacts
     }
 
