@@ -92,6 +92,14 @@ impl Standing {
         self.options.algorithm.metric()
     }
 
+    /// Whether the table knows so many large networks that a limit for each of them makes sense.
+    pub(crate) fn is_diverse(&self) -> bool {
+        let large = |e: overlay::Entry| overlay::table::Networks::of(e.contact.address.ip())?.large;
+        let all: std::collections::BTreeSet<u32> =
+            self.table.contacts().into_iter().filter_map(large).collect();
+        all.len() > overlay::table::DIVERSE
+    }
+
     /// Whether a Node-ID cost what the overlay asks ([`wire::puzzle`]).
     pub(crate) fn admits(&self, id: &NodeId) -> bool {
         self.options.difficulty == 0 || wire::puzzle::work(id) >= self.options.difficulty

@@ -20,6 +20,7 @@ use std::time::Duration;
 use wire::{Contact, Distance, Key, NodeId, Time};
 
 use crate::overlay::{MAX_ROUTE, Metric, Reason, Route};
+use crate::table::Networks;
 
 /// Disjoint paths at most; S/Kademlia found no gain beyond eight.
 pub const MAX_PATHS: usize = 8;
@@ -68,6 +69,10 @@ pub struct Config {
     pub named: usize,
     /// Disjoint paths, at most [`MAX_PATHS`]. One is enough unless an answer is doubted.
     pub paths: usize,
+    /// Peers of one large network on a path, at most ([`Networks`]): one owner may have more identities
+    /// than there are peers, and would be all that a search hears of. No limit where a search
+    /// knows too few networks to tell.
+    pub of_network: Option<usize>,
     /// Questions on all paths together, at most.
     pub questions: usize,
     /// When to stop.
@@ -88,6 +93,7 @@ impl Config {
             width: 8,
             named: 8,
             paths: 1,
+            of_network: None,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             goal: Goal::Nearest,
             metric,
@@ -118,7 +124,8 @@ pub struct Ask {
 /// What a search came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// The peers nearest to the key that answered, nearest first; at most `width`.
+    /// The peers nearest to the key that answered, nearest first; at most `width`, or `named` if
+    /// that is more, since several paths share a width.
     pub closest: Vec<Contact>,
     /// Those that had what we seek, in the order in which they said so.
     pub holders: Vec<Contact>,
@@ -364,7 +371,11 @@ impl Lookup {
             let nearest = answered.first().map_or(0, |c| c.depth);
             Outcome {
                 hops: self.found_depth.unwrap_or(nearest),
-                closest: answered.iter().take(self.config.width).map(|c| c.contact).collect(),
+                closest: answered
+                    .iter()
+                    .take(self.config.width.max(self.config.named))
+                    .map(|c| c.contact)
+                    .collect(),
                 holders: self.holders.clone(),
                 asked: self.paths.iter().map(|p| p.asked).sum(),
                 failed: self.candidates().filter(|c| c.state == State::Failed).count(),
@@ -515,8 +526,19 @@ impl Lookup {
             }
             return;
         }
+        if !self.network_allows(path, &contact) {
+            return;
+        }
         let order = self.order(&contact.id, named);
         self.insert(path, Candidate { contact, order, state: State::Waiting, depth });
+    }
+
+    /// Whether the path knows few enough of the network that a peer belongs to.
+    fn network_allows(&self, path: usize, contact: &Contact) -> bool {
+        let large = |c: &Contact| Networks::of(c.address.ip()).and_then(|n| n.large);
+        let (Some(most), Some(network)) = (self.config.of_network, large(contact)) else { return true };
+        let alike = |c: &&Candidate| c.state != State::Failed && large(&c.contact) == Some(network);
+        self.paths[path].candidates.iter().filter(alike).count() < most
     }
 
     /// A peer was named as a holder.
