@@ -603,7 +603,9 @@ impl Node {
         let Progress::Iterative(lookup) = &mut search.progress else { return false };
         let ours = standing.parts_around_us();
         if !beside && search.crowd != Some(Crowd::Dense) {
-            let nearest = lookup.outcome().map(|o| o.closest).unwrap_or_default();
+            // Several paths share a width: more have answered than the outcome names.
+            let answered = lookup.nearest(usize::MAX).into_iter().filter(|(_, answered)| *answered);
+            let nearest: Vec<Contact> = answered.map(|(contact, _)| contact).take(WIDTH).collect();
             search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
         }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.

@@ -124,8 +124,7 @@ pub struct Ask {
 /// What a search came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Outcome {
-    /// The peers nearest to the key that answered, nearest first; at most `width`, or `named` if
-    /// that is more, since several paths share a width.
+    /// The peers nearest to the key that answered, nearest first; at most `width`.
     pub closest: Vec<Contact>,
     /// Those that had what we seek, in the order in which they said so.
     pub holders: Vec<Contact>,
@@ -371,11 +370,7 @@ impl Lookup {
             let nearest = answered.first().map_or(0, |c| c.depth);
             Outcome {
                 hops: self.found_depth.unwrap_or(nearest),
-                closest: answered
-                    .iter()
-                    .take(self.config.width.max(self.config.named))
-                    .map(|c| c.contact)
-                    .collect(),
+                closest: answered.iter().take(self.config.width).map(|c| c.contact).collect(),
                 holders: self.holders.clone(),
                 asked: self.paths.iter().map(|p| p.asked).sum(),
                 failed: self.candidates().filter(|c| c.state == State::Failed).count(),
