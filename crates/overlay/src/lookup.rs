@@ -64,8 +64,8 @@ pub struct Config {
     pub parallelism: usize,
     /// How many of the nearest peers must have spoken (Kademlia's k); at most [`MAX_ROUTE`].
     pub width: usize,
-    /// Peers that one answer may name; at most [`MAX_ROUTE`]. Not `width`, which several paths share: the
-    /// first that an honest peer names may all be liars.
+    /// Peers that one answer may name where several paths share the width; at most [`MAX_ROUTE`]. The
+    /// first few that an honest peer names may all be liars. On a single path they are `width`.
     pub named: usize,
     /// Disjoint paths, at most [`MAX_PATHS`]. One is enough unless an answer is doubted.
     pub paths: usize,
@@ -273,7 +273,7 @@ impl Lookup {
             self.found_depth.get_or_insert(depth);
         }
         let named = matches!(route, Route::Replicas { .. });
-        for peer in route.contacts().iter().take(self.config.named) {
+        for peer in route.contacts().iter().take(self.heeded()) {
             self.learn(path, *peer, depth.saturating_add(1), named);
         }
         if route.includes_self() {
@@ -391,6 +391,12 @@ impl Lookup {
 
     fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.paths.iter().flat_map(|p| &p.candidates)
+    }
+
+    /// How many peers one answer may name: a width, unless several paths share it, or did.
+    fn heeded(&self) -> usize {
+        let shared = self.config.paths > 1 || self.beyond;
+        if shared { self.config.named } else { self.config.width }
     }
 
     /// The question still open with this peer.
