@@ -9,7 +9,7 @@ use std::time::Duration;
 use overlay::{Evidence, MAX_ROUTE, Route};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    Builder, Code, Header, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
+    Builder, Code, Header, Kind, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
     RecordSummary, RouteHop, known,
 };
 use wire::{Contact, NodeId, Time};
@@ -243,11 +243,20 @@ impl Node {
         if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
+        if let Some(reason) = message.header.source.and_then(|source| self.too_cheap(&source)) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &reason);
+        }
         let from_holder = matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);
         let mut outcome = Err(Code::BAD_REQUEST);
         let mut objects = message.signed_objects().peekable();
         while let Some(object) = objects.next() {
             let Object::Resource(record) = object else { continue };
+            // What concerns a peer stands at its Node-ID.
+            let of_peer = matches!(record.kind, Kind::PEER | Kind::STUN | Kind::TURN);
+            if of_peer && self.too_cheap(&NodeId(record.resource.0)).is_some() {
+                outcome = Err(Code::FORBIDDEN);
+                continue;
+            }
             let seconds = match objects.peek() {
                 Some(Object::Expires(seconds)) => *seconds,
                 _ => record.lifetime,

@@ -22,7 +22,8 @@ pub struct OverlayOptions {
     pub base: u16,
     /// How many peers hold each record.
     pub replicas: u8,
-    /// Leading zero bits an admission puzzle must show.
+    /// Difficulty of the admission puzzle that a Node-ID must fulfil ([`wire::puzzle`]); 0: everybody may
+    /// come.
     pub difficulty: u8,
     /// Whether operators may set load values from afar.
     pub remote_settings: bool,

@@ -13,7 +13,7 @@ use wire::p2pp::{
     AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PLookup, PeerInfo, PeerList,
     RequestOptions, known,
 };
-use wire::{Contact, HashAlgorithm, Key, NodeId, Time};
+use wire::{Contact, HashAlgorithm, Key, NodeId, Time, puzzle};
 
 use crate::config::{Config, KeptValue, OverlayOption, OverlayOptions, Saved};
 use crate::event::{Event, Level};
@@ -105,8 +105,11 @@ impl Node {
 
     /// Founds an overlay with the options of the configuration.
     fn found(&mut self, now: Time) {
-        self.membership.founder = true;
         let options = self.config.overlay.clone();
+        if let Some(reason) = self.lacks_work(&options) {
+            return self.stay_offline(reason);
+        }
+        self.membership.founder = true;
         self.adopt_options(now, options);
         self.come_online(now);
     }
@@ -202,6 +205,9 @@ impl Node {
                         "{remote} is in another overlay than this peer was told to join: {difference}"
                     ));
                 }
+                if let Some(reason) = self.lacks_work(&options) {
+                    return self.stay_offline(reason);
+                }
                 self.adopt_options(now, options);
             }
             (Some(Ok(options)), Some(standing)) => {
@@ -229,6 +235,19 @@ impl Node {
         self.search_with_seeds(now, own, Want::Peers, For::Join, &seeds);
     }
 
+    /// Why an overlay with these options would not let this peer in, if its Node-ID cost too little.
+    fn lacks_work(&self, options: &OverlayOptions) -> Option<String> {
+        let (asked, shown) = (options.difficulty, puzzle::work(&self.public_key().node_id(options.hash)));
+        (shown < asked).then(|| {
+            format!(
+                "the overlay '{}' admits identities of difficulty {asked}, and that of this peer has {shown}. \
+                 Set overlay.difficulty = {asked} in the configuration and move the file peer.key away: at \
+                 the next start another identity is made, with 2^{asked} draws",
+                options.name
+            )
+        })
+    }
+
     /// Whom we asked to let us in speaks another version of the protocol.
     pub(crate) fn differ_in_version(&mut self, remote: SocketAddr, theirs: &str) {
         if !self.membership.online && self.membership.bootstrap.contains(&remote) {
@@ -239,8 +258,8 @@ impl Node {
 
     fn learn_alive_responder(&mut self, now: Time, address: SocketAddr, message: &Message<'_>) {
         let (Some(standing), Some(id)) = (&mut self.standing, message.header.responder) else { return };
-        if message.header.from_peer && id != standing.id {
-            standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt: None });
+        if message.header.from_peer {
+            standing.meet(now, Contact { id, address }, Evidence::Alive { rtt: None });
         }
     }
 
@@ -477,8 +496,8 @@ impl Node {
 
     /// Tells the overlay what was seen of another peer.
     pub(crate) fn learn(&mut self, now: Time, contact: Contact, evidence: Evidence) {
-        if let Some(standing) = self.standing.as_mut().filter(|s| s.id != contact.id) {
-            standing.table.handle_peer(now, contact, evidence);
+        if let Some(standing) = &mut self.standing {
+            standing.meet(now, contact, evidence);
         }
     }
 
@@ -659,6 +678,9 @@ impl Node {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
         let Some(source) = message.header.source else { return };
+        if let Some(reason) = self.too_cheap(&source) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &reason);
+        }
         if !message.header.from_peer {
             return self.answer_attach(now, remote, message, source);
         }
@@ -677,6 +699,13 @@ impl Node {
         builder.push(&Object::Expires(self.record_lifetime().as_secs() as u32));
         self.respond(now, remote, message, builder);
         self.mention(now, Contact { id: source, address: remote });
+    }
+
+    /// Why we have nothing to do with a Node-ID, if it cost less than the overlay asks.
+    pub(crate) fn too_cheap(&self, id: &NodeId) -> Option<String> {
+        let standing = self.standing.as_ref().filter(|s| !s.admits(id))?;
+        let (asked, shown) = (standing.options.difficulty, puzzle::work(id));
+        Some(format!("admission asks for difficulty {asked}, this Node-ID has {shown}"))
     }
 
     /// In what the overlay that a Join is meant for differs from ours, as the newcomer sees it.

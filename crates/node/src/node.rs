@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use link::{Endpoint, Received};
-use overlay::Overlay;
+use overlay::{Evidence, Overlay};
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError};
 use wire::{
-    Book, ConnectionId, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time, Transmit,
-    UnixTime,
+    Book, ConnectionId, Contact, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time,
+    Transmit, UnixTime,
 };
 
 use crate::attachment::Attachments;
@@ -90,6 +90,26 @@ impl Standing {
     /// How the overlay measures nearness.
     pub(crate) fn metric(&self) -> overlay::Metric {
         self.options.algorithm.metric()
+    }
+
+    /// Whether the table knows so many large networks that a limit for each of them makes sense.
+    pub(crate) fn is_diverse(&self) -> bool {
+        let large = |e: overlay::Entry| overlay::table::Networks::of(e.contact.address.ip())?.large;
+        let all: std::collections::BTreeSet<u32> =
+            self.table.contacts().into_iter().filter_map(large).collect();
+        all.len() > overlay::table::DIVERSE
+    }
+
+    /// Whether a Node-ID cost what the overlay asks ([`wire::puzzle`]).
+    pub(crate) fn admits(&self, id: &NodeId) -> bool {
+        self.options.difficulty == 0 || wire::puzzle::work(id) >= self.options.difficulty
+    }
+
+    /// Tells the overlay what was seen of another peer, unless its Node-ID is not admitted.
+    pub(crate) fn meet(&mut self, now: Time, contact: Contact, evidence: Evidence) {
+        if contact.id != self.id && self.admits(&contact.id) {
+            self.table.handle_peer(now, contact, evidence);
+        }
     }
 
     /// How much of the space is nearer to us than each of our neighbours, the nearest first. On a ring

@@ -431,8 +431,7 @@ impl Node {
             _ => place.to_string(),
         };
         self.emit(Event::Crowded { name });
-        let Some(standing) = &self.standing else { return };
-        let parts = region::around(&place, &standing.parts_around_us());
+        let parts = region::around(&place, self.size_around_us());
         for part in parts {
             self.search(now, part, Want::Peers, For::Region(id), LookupOptions::default());
         }

@@ -322,8 +322,8 @@ impl Node {
             self.peer_failed(now, &expected, address);
         }
         let Some(standing) = &mut self.standing else { return };
-        if is_peer && id != standing.id {
-            standing.table.handle_peer(now, Contact { id, address }, Evidence::Alive { rtt });
+        if is_peer {
+            standing.meet(now, Contact { id, address }, Evidence::Alive { rtt });
         }
     }
 

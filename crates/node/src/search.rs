@@ -47,6 +47,9 @@ const RECURSIVE_ATTEMPTS: u8 = 3;
 /// answer still be missing or doubtful (S/Kademlia, Baumgart and Mies, 2007, recommend four to eight).
 const DISJOINT: [usize; 2] = [4, 8];
 
+/// Peers of one large network that a path of a search hears of, where the table knows enough others.
+const OF_NETWORK: usize = 2;
+
 /// Questions of one search for a record, at most.
 const MAX_QUESTIONS: u32 = 30;
 
@@ -202,6 +205,8 @@ struct Search {
     toward: Key,
     crowd: Option<Crowd>,
     resumed: bool,
+    /// Whether it went on in the region around the key.
+    widened: bool,
     /// Parts of the region that are still to be searched, the next one last.
     regions: SmallVec<[Key; 3]>,
 }
@@ -324,6 +329,7 @@ impl Node {
             toward: key,
             crowd: None,
             resumed: false,
+            widened: false,
             regions: SmallVec::new(),
         };
         self.searches.running.insert(id, Box::new(search));
@@ -532,6 +538,7 @@ impl Node {
         seeds.extend(extra.iter().filter(|c| c.id != standing.id));
         standing.table.handle_lookup(now, &search.toward);
         let mut config = overlay::lookup::Config::new(standing.metric());
+        config.of_network = standing.is_diverse().then_some(OF_NETWORK);
         config.width = search.options.width;
         config.paths = match (search.options.paths, search.options.mode) {
             (0, Mode::Parallel) => DISJOINT[0],
@@ -623,6 +630,7 @@ impl Node {
     /// A search has heard all the nearest peers and found nothing: looks at how they stand, and goes on
     /// where that is suspicious. `false` if there is nothing more to do.
     fn persist(&mut self, now: Time, id: SearchId) -> bool {
+        let sizes = [self.size_around_us(), self.size_estimate()];
         let Some(standing) = &self.standing else { return false };
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let (beside, persistent) = (search.is_beside(), search.is_persistent());
@@ -630,28 +638,37 @@ impl Node {
         let ours = standing.parts_around_us();
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
         let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
-        if !beside {
-            let nearest = match places {
-                true => lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect(),
-                false => lookup.outcome().map(|o| o.closest).unwrap_or_default(),
-            };
+        if !beside && search.crowd != Some(Crowd::Dense) {
+            // Several paths share a width: more have answered than the outcome names. Around a place fewer
+            // have, and who was named counts too.
+            let heard = lookup.nearest(usize::MAX).into_iter().filter(|(_, answered)| *answered || places);
+            let nearest: Vec<Contact> = heard.map(|(contact, _)| contact).take(WIDTH).collect();
             search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
         }
         let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
         if !search.records.is_empty() || !doubted {
             return false;
         }
-        if search.crowd == Some(Crowd::Dense) {
-            if !std::mem::replace(&mut search.resumed, true) {
-                search.regions = region::around(&search.key, &ours).into_iter().rev().collect();
+        if std::mem::replace(&mut search.resumed, true) {
+            // Nobody else knows it either: where strangers crowd it is kept around them.
+            if search.crowd != Some(Crowd::Dense) {
+                return false;
+            }
+            if !std::mem::replace(&mut search.widened, true) {
+                // Whoever stands beside the crowd has a crowd for neighbours, and takes the overlay for
+                // larger than it is; what its searches say of the size is looked at too.
+                let mut parts: Vec<Key> = Vec::new();
+                for part in sizes.iter().flat_map(|size| region::around(&search.key, *size)) {
+                    if !parts.contains(&part) {
+                        parts.push(part);
+                    }
+                }
+                search.regions = parts.into_iter().rev().collect();
             }
             let Some(part) = search.regions.pop() else { return false };
             search.toward = part;
             self.go_iterative(now, id, &[]);
             return true;
-        }
-        if std::mem::replace(&mut search.resumed, true) {
-            return false;
         }
         // Our whole table: liars may be all that stands near the key in it.
         let mut seeds: Vec<Contact> = standing
@@ -746,6 +763,7 @@ impl Node {
             self.link.count_drop("more peers than asked for");
             contacts.truncate(asked);
         }
+        contacts.retain(|c| self.standing.as_ref().is_some_and(|s| s.admits(&c.id)));
         contacts
     }
 
@@ -823,6 +841,16 @@ impl Node {
             crowd: search.crowd,
             ..Findings::default()
         };
+        if findings.crowd.is_none()
+            && let (Progress::Iterative(lookup), Some(standing)) = (&search.progress, &self.standing)
+            && search.toward == search.key
+            && search.want != Want::Peers
+        {
+            // Found before the nearest had all spoken: those that were named tell whether they crowd.
+            let named: Vec<Contact> = lookup.nearest(WIDTH).into_iter().map(|(c, _)| c).collect();
+            let parts = standing.metric().parts(&search.key, &named);
+            findings.crowd = Some(region::judge(&parts, &standing.parts_around_us()));
+        }
         match search.progress {
             Progress::Recursive => findings.hops = search.hops,
             Progress::Iterative(lookup) => {

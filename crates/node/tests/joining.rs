@@ -5,8 +5,10 @@ mod world;
 use std::time::Duration;
 
 use node::{Algorithm, Config, Event, OverlayOption, OverlayOptions};
-use wire::p2pp::{Builder, Code, Header, Message, MessageType, Object, P2pOptions, TransactionId, VERSION};
-use wire::{HashAlgorithm, KeyPair, Seed, Socket};
+use wire::p2pp::{
+    Builder, Code, Header, Kind, Message, MessageType, Object, P2pOptions, Record, TransactionId, VERSION,
+};
+use wire::{HashAlgorithm, KeyPair, ResourceId, Seed, Socket};
 use world::{World, address};
 
 /// Why the last of four peers is not in the overlay of the others, each time it says so.
@@ -106,6 +108,53 @@ fn a_join_meant_for_another_overlay_of_the_same_name_is_refused_with_the_differe
     assert_eq!(join(kademlia, HashAlgorithm::Sha1, 2), refused("hash is sha-256 there and sha-1 here"));
     assert_eq!(join(77, HashAlgorithm::Sha256, 2), refused("algorithm is kademlia there"));
     assert_ne!(join(kademlia, HashAlgorithm::Sha256, 2).0, Code::WRONG_OVERLAY);
+}
+
+#[test]
+fn an_identity_that_cost_too_little_stays_out_and_is_told_what_to_do() {
+    let hard = |n: usize, config: &mut Config| config.overlay.difficulty = if n < 3 { 6 } else { 0 };
+    let mut world = World::with(4, hard);
+    world.run(Duration::from_secs(30));
+    assert!((0..3).all(|n| world.nodes[n].is_online()) && !world.nodes[3].is_online());
+    assert!((0..3).all(|n| world.nodes[n].routes(world.now).len() == 2));
+    let told: Vec<_> = world.events[3].iter().filter(|e| matches!(e, Event::Offline { .. })).collect();
+    let [Event::Offline { reason }] = told[..] else { panic!("{told:?}") };
+    assert!(reason.contains("difficulty 6") && reason.contains("peer.key"), "{reason}");
+}
+
+#[test]
+fn a_cheap_identity_that_comes_all_the_same_may_neither_join_nor_store_nor_enter_a_table() {
+    let mut world = World::with(3, |_, config| config.overlay.difficulty = 6);
+    world.run(Duration::from_secs(5));
+    let cheap = |n: &u64| wire::puzzle::work(&pair(*n).public().node_id(HashAlgorithm::Sha256)) < 6;
+    let keys = pair((0..).find(cheap).unwrap());
+    let dear = pair((0..).find(|n| !cheap(n)).unwrap());
+    let name = Config::default().overlay.name;
+    let tag = *HashAlgorithm::Sha256.digest(name.as_bytes()).as_bytes().last_chunk().unwrap();
+    let place = ResourceId(HashAlgorithm::Sha256.digest(b"data:x"));
+    let record =
+        Record::sign(&keys, place, Kind::DATA, 1, wire::UnixTime(1_800_000_000), 3_600, b"value".to_vec());
+    let mut ask = |keys: &KeyPair, message, objects: &[Object<'_>]| {
+        let id = keys.public().node_id(HashAlgorithm::Sha256);
+        let mut header = Header::request(message, TransactionId(message as u64), id);
+        (header.overlay, header.from_peer) = (u32::from_be_bytes(tag), true);
+        let mut builder = Builder::new(&header);
+        for object in objects {
+            builder.push(object);
+        }
+        let answers = answer(&mut world, builder.sign(keys));
+        answers.iter().map(|a| Message::parse(a).unwrap().header.code).next()
+    };
+    let value = [Object::Resource(record.as_ref()), Object::Expires(600), Object::Padding(&[0; 200])];
+    assert_eq!(ask(&keys, MessageType::Join, &[Object::Padding(&[0; 200])]), Some(Code::FORBIDDEN));
+    assert_eq!(ask(&keys, MessageType::Publish, &value), Some(Code::FORBIDDEN));
+    assert_eq!(ask(&dear, MessageType::Publish, &value), Some(Code::OK));
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.nodes[0].routes(world.now).len(), 2);
+}
+
+fn pair(n: u64) -> KeyPair {
+    KeyPair::from_seed(Seed::from_number(n))
 }
 
 #[test]

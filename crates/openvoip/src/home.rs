@@ -20,8 +20,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use node::{Identity, Saved, User};
-use wire::{KeyPair, Seed};
+use node::{Identity, OverlayOptions, Saved, User};
+use wire::{HashAlgorithm, KeyPair, Seed, puzzle};
 
 const OPERATOR_KEY: &str = "operator.key";
 
@@ -50,9 +50,12 @@ impl Home {
         &self.0
     }
 
-    /// The peer key and the keys of the users served; made when first asked for.
-    pub fn identity(&self, users: &[String]) -> Result<Identity, String> {
-        let peer = self.key("peer.key")?;
+    /// The peer key and the keys of the users served; made when first asked for. A peer key is drawn
+    /// until its Node-ID fulfils the difficulty of the overlay, 2^difficulty times in the mean; one
+    /// that is there stays as it is.
+    pub fn identity(&self, users: &[String], overlay: &OverlayOptions) -> Result<Identity, String> {
+        let OverlayOptions { hash, difficulty, .. } = *overlay;
+        let peer = self.key_of_difficulty("peer.key", hash, difficulty)?;
         let mut names: Vec<String> = self.known_users();
         names.extend(users.iter().cloned());
         names.sort();
@@ -90,6 +93,10 @@ impl Home {
     }
 
     fn key(&self, name: &str) -> Result<KeyPair, String> {
+        self.key_of_difficulty(name, HashAlgorithm::default(), 0)
+    }
+
+    fn key_of_difficulty(&self, name: &str, hash: HashAlgorithm, difficulty: u8) -> Result<KeyPair, String> {
         if name.contains("..") || name.matches('/').count() > 1 {
             return Err(format!(
                 "'{name}' cannot be a file name: choose a user without slashes and dots in a row"
@@ -110,9 +117,7 @@ impl Home {
                     )
                 }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let mut secret = [0; 32];
-                getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
-                let pair = KeyPair::from_seed(Seed(secret));
+                let pair = new_key(hash, difficulty)?;
                 let text = data_encoding::HEXLOWER.encode(&*pair.secret());
                 self.write(name, text.as_bytes())?;
                 Ok(pair)
@@ -177,6 +182,15 @@ impl Home {
     }
 }
 
+/// A new key, drawn until its Node-ID fulfils the difficulty.
+pub(crate) fn new_key(hash: HashAlgorithm, difficulty: u8) -> Result<KeyPair, String> {
+    puzzle::solve(hash, difficulty, || {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(|e| e.to_string())?;
+        Ok(KeyPair::from_seed(Seed(secret)))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +200,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("peer");
-        Home::open(&home).unwrap().identity(&[]).unwrap();
+        Home::open(&home).unwrap().identity(&[], &OverlayOptions::default()).unwrap();
         for (path, mode) in
             [(home.clone(), 0o700), (home.join("users"), 0o700), (home.join("peer.key"), 0o600)]
         {
@@ -198,10 +212,22 @@ mod tests {
     fn keys_are_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
-        let first = home.identity(&["alice@demo.test".into()]).unwrap();
-        let again = home.identity(&[]).unwrap();
+        let first = home.identity(&["alice@demo.test".into()], &OverlayOptions::default()).unwrap();
+        let again = home.identity(&[], &OverlayOptions::default()).unwrap();
         assert_eq!(first.peer.public(), again.peer.public());
         assert_eq!(first.users[0].keys.public(), again.users[0].keys.public());
+    }
+
+    #[test]
+    fn a_peer_key_fulfils_the_difficulty_it_was_made_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let hard = OverlayOptions { difficulty: 6, ..OverlayOptions::default() };
+        let id = home.identity(&[], &hard).unwrap().peer.public().node_id(hard.hash);
+        assert!(puzzle::work(&id) >= 6);
+        let harder = OverlayOptions { difficulty: 200, ..hard };
+        let again = home.identity(&[], &harder).unwrap().peer.public().node_id(hard.hash);
+        assert_eq!(again, id, "a key that is there stays");
     }
 
     #[test]
@@ -230,7 +256,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
         fs::write(dir.path().join("peer.key"), b"short").unwrap();
-        assert!(home.identity(&[]).unwrap_err().contains("not a key"));
+        assert!(home.identity(&[], &OverlayOptions::default()).unwrap_err().contains("not a key"));
         assert_eq!(fs::read(dir.path().join("peer.key")).unwrap(), b"short");
     }
 }

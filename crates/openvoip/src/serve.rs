@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::{Token, Waker};
-use node::{Config, Event, Identity, Level, Node, OpId, Outcome, Saved, User};
+use node::{Config, Event, Identity, Level, Node, OpId, Outcome, OverlayOptions, Saved, User};
 use serde_json::json;
 use wire::{KeyPair, Seed, Time, UnixTime};
 
@@ -161,8 +161,8 @@ impl Service {
         )?;
         let (peer_address, sip_address) = (bound.peer_address, bound.sip_address);
         let (identity, saved) = match &home {
-            Some(home) => (home.identity(&options.users)?, home.saved()),
-            None => (passing_identity(&options.users)?, Saved::default()),
+            Some(home) => (home.identity(&options.users, &options.config.overlay)?, home.saved()),
+            None => (passing_identity(&options.users, &options.config.overlay)?, Saved::default()),
         };
         let config = Config { listen: peer_address, sip: sip_address, ..options.config };
         let now = world.now();
@@ -445,9 +445,9 @@ impl Service {
 }
 
 /// Keys that live as long as the peer.
-fn passing_identity(users: &[String]) -> Result<Identity, String> {
+fn passing_identity(users: &[String], overlay: &OverlayOptions) -> Result<Identity, String> {
     let fresh = || fresh_seed().map(KeyPair::from_seed);
     let user = |aor: &String| Ok(User { aor: aor.clone(), keys: fresh()? });
     let users = users.iter().map(user).collect::<Result<Vec<User>, String>>()?;
-    Ok(Identity { peer: fresh()?, users })
+    Ok(Identity { peer: crate::home::new_key(overlay.hash, overlay.difficulty)?, users })
 }

@@ -62,7 +62,7 @@ pub struct Params {
     /// loses all eight between two checks practically never. The nearest 16 are kept whole, twice
     /// the largest sensible number of replicas, so that the holders of a key near us are all known.
     /// From one /24 at most 2 peers enter a bucket and 10 the table, which makes it expensive to
-    /// surround a peer from one rented network; from one /16 at most 4 enter the table, a twentieth
+    /// surround a peer from one rented network; from one /16 at most 3 enter the table, a twentieth
     /// of that of an overlay of 10,000.
     pub shape: Shape,
     /// A peer silent for this long is asked whether it lives; jittered by a quarter for each peer.
@@ -97,7 +97,7 @@ impl Default for Params {
                 near: 16,
                 prefix_in_bucket: 2,
                 prefix_in_table: 10,
-                wide_in_table: 4,
+                wide_in_table: 3,
             },
             check_after: Duration::from_secs(300),
             check_gap: Duration::from_secs(4),

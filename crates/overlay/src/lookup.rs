@@ -20,6 +20,7 @@ use std::time::Duration;
 use wire::{Contact, Distance, Key, NodeId, Time};
 
 use crate::overlay::{MAX_ROUTE, Metric, Reason, Route};
+use crate::table::Networks;
 
 /// Disjoint paths at most; S/Kademlia found no gain beyond eight.
 pub const MAX_PATHS: usize = 8;
@@ -63,11 +64,15 @@ pub struct Config {
     pub parallelism: usize,
     /// How many of the nearest peers must have spoken (Kademlia's k); at most [`MAX_ROUTE`].
     pub width: usize,
-    /// Peers that one answer may name; at most [`MAX_ROUTE`]. Not `width`, which several paths share: the
-    /// first that an honest peer names may all be liars.
+    /// Peers that one answer may name where several paths share the width; at most [`MAX_ROUTE`]. The
+    /// first few that an honest peer names may all be liars. On a single path they are `width`.
     pub named: usize,
     /// Disjoint paths, at most [`MAX_PATHS`]. One is enough unless an answer is doubted.
     pub paths: usize,
+    /// Peers of one large network on a path, at most ([`Networks`]): one owner may have more identities
+    /// than there are peers, and would be all that a search hears of. No limit where a search
+    /// knows too few networks to tell.
+    pub of_network: Option<usize>,
     /// Questions on all paths together, at most.
     pub questions: usize,
     /// When to stop.
@@ -88,6 +93,7 @@ impl Config {
             width: 8,
             named: 8,
             paths: 1,
+            of_network: None,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             goal: Goal::Nearest,
             metric,
@@ -272,7 +278,7 @@ impl Lookup {
             self.found_depth.get_or_insert(depth);
         }
         let named = matches!(route, Route::Replicas { .. });
-        for peer in route.contacts().iter().take(self.config.named) {
+        for peer in route.contacts().iter().take(self.heeded()) {
             self.learn(path, *peer, depth.saturating_add(1), named);
         }
         if route.includes_self() {
@@ -394,6 +400,12 @@ impl Lookup {
 
     fn candidates(&self) -> impl Iterator<Item = &Candidate> {
         self.paths.iter().flat_map(|p| &p.candidates)
+    }
+
+    /// How many peers one answer may name: a width, unless several paths share it, or did.
+    fn heeded(&self) -> usize {
+        let shared = self.config.paths > 1 || self.beyond;
+        if shared { self.config.named } else { self.config.width }
     }
 
     /// The question still open with this peer.
@@ -525,8 +537,19 @@ impl Lookup {
             }
             return;
         }
+        if !self.network_allows(path, &contact) {
+            return;
+        }
         let order = self.order(&contact.id, named);
         self.insert(path, Candidate { contact, order, state: State::Waiting, depth });
+    }
+
+    /// Whether the path knows few enough of the network that a peer belongs to.
+    fn network_allows(&self, path: usize, contact: &Contact) -> bool {
+        let large = |c: &Contact| Networks::of(c.address.ip()).and_then(|n| n.large);
+        let (Some(most), Some(network)) = (self.config.of_network, large(contact)) else { return true };
+        let alike = |c: &&Candidate| c.state != State::Failed && large(&c.contact) == Some(network);
+        self.paths[path].candidates.iter().filter(alike).count() < most
     }
 
     /// A peer was named as a holder.

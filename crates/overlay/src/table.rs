@@ -22,7 +22,7 @@ use crate::overlay::{Entry, Standing};
 pub const MAX_BASE_BITS: u8 = 4;
 
 /// So many other large networks in a table make it diverse.
-const DIVERSE: usize = 8;
+pub const DIVERSE: usize = 8;
 
 /// How much a table holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -5,13 +5,14 @@
 //! cancelled but forgotten: a peer remembers the one that counts, others pass unnoticed.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, RolePolicy, Saved, User};
 use wire::signatures::StandIn;
-use wire::{Contact, HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime};
+use wire::{Contact, HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime, puzzle};
 
 use crate::attack::{Attack, Twist, is_puppet};
 use crate::book::SharedBook;
@@ -34,6 +35,8 @@ const UNIX_START: u64 = 1_800_000_000;
 const INSPECT: Duration = Duration::from_secs(10);
 /// Bytes of each datagram that enter the log's hash: the header, and the beginning of the rest.
 const HASHED: usize = 64;
+/// The draws for the key of one peer are so far apart that they meet no other peer's.
+const DRAWS_APART: u64 = 1 << 32;
 /// No wake-up is scheduled.
 const NEVER: Time = Time::from_micros(u64::MAX);
 
@@ -143,6 +146,7 @@ impl<'a> World<'a> {
             hash: key_hash,
             base: scenario.base,
             replicas: scenario.replicas,
+            difficulty: scenario.difficulty,
             ..OverlayOptions::default()
         };
         World {
@@ -289,7 +293,15 @@ impl<'a> World<'a> {
         if let Some(key) = self.attack.chosen_key(number) {
             return key;
         }
-        self.key_pair(seed(self.scenario.seed, Use::PeerKey, number as u64))
+        let mut draws = 0;
+        let solved = puzzle::solve(self.key_hash, self.scenario.difficulty, || {
+            draws += 1;
+            let drawn = number as u64 + (draws - 1) * DRAWS_APART;
+            Ok::<_, Infallible>(self.key_pair(seed(self.scenario.seed, Use::PeerKey, drawn)))
+        });
+        match solved {
+            Ok(key) => key,
+        }
     }
 
     /// Starts a peer: a new one, or one that was there before and has its keys.

@@ -66,3 +66,21 @@ fn a_prefix_gets_few_places_in_tables() {
     assert!(attack.twisted > 10_000 && attack.attackers == 3_000, "{attack:?}");
     assert!((0.0..=0.08).contains(&attack.entries_share), "{attack:?}");
 }
+
+/// Identities that were chosen, or made by the thousand, cost a hundred times as much where the puzzle asks
+/// for eight bits. Nobody pays it here: sixteen Sybils would need four million draws each.
+#[test]
+fn attackers_who_did_not_pay_for_their_identities_stay_outside() {
+    let report = play(
+        "nodes = 100\nduration_s = 150\nmeasure_from_s = 60\nlookups_per_s = 4\ndifficulty = 8\n\
+         [[attackers]]\nkind = 'sybil'\ncount = 16\nat_s = 2\nagainst = 50\nsought = 0.5\n\
+         [[attackers]]\nkind = 'prefix'\ncount = 2000\nat_s = 5\nper_s = 50\n[bars]\nlookups = 0.0",
+    );
+    let attack = report.attack.clone().unwrap();
+    assert!(attack.attackers >= 2_000 && attack.twisted > 1_000, "{attack:?}");
+    assert!(attack.victim.issued > 100, "{attack:?}");
+    assert_eq!(report.lookups.succeeded, report.lookups.issued, "{:?}", report.lookups);
+    assert_eq!((attack.victim.alarms, attack.victim.publisher_alarms), (0, 0), "{attack:?}");
+    // One in 256 of the prefix fulfils it by chance.
+    assert!(attack.entries_share <= 0.02, "{attack:?}");
+}

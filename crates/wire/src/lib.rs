@@ -18,6 +18,7 @@ pub mod identity;
 pub mod key;
 pub mod net;
 pub mod p2pp;
+pub mod puzzle;
 pub mod queue;
 pub mod rtp;
 pub mod sdp;

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, Outcome, Saved, User};
-use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime};
+use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime, puzzle};
 
 const LATENCY: Duration = Duration::from_millis(5);
 
@@ -104,7 +104,12 @@ impl World {
             config.bootstrap = vec![address(0)];
         }
         change(n, &mut config);
-        let peer = KeyPair::from_seed(Seed::from_number(1_000 + n as u64));
+        let mut draws = 0;
+        let peer = puzzle::solve(config.overlay.hash, config.overlay.difficulty, || {
+            draws += 1;
+            Ok::<_, ()>(KeyPair::from_seed(Seed::from_number(1_000 + n as u64 + (draws - 1) * 1_000_000)))
+        });
+        let peer = peer.expect("it cannot fail");
         let keys = KeyPair::from_seed(Seed::from_number(9_000 + n as u64));
         let identity = Identity { peer, users: vec![User { aor: format!("user{n}@test"), keys }] };
         let seed = Seed::from_number(n as u64 + 100_000 * life);

@@ -76,6 +76,9 @@ pub struct Scenario {
     pub hash: String,
     /// Base of the algorithm: 2, 4, 8 or 16.
     pub base: u16,
+    /// Difficulty of the admission puzzle; keys of peers are drawn until they fulfil it, those that
+    /// Sybils and a prefix choose are not.
+    pub difficulty: u8,
     /// Peers that hold each record.
     pub replicas: u8,
     /// What is simulated.
@@ -141,6 +144,7 @@ impl Default for Scenario {
             overlay: "kademlia".into(),
             hash: "sha-256".into(),
             base: 2,
+            difficulty: 0,
             replicas: 5,
             model: Scope::Full,
             stale: 0.05,

@@ -16,7 +16,7 @@ pub struct P2pOptions<'a> {
     pub algorithm: u8,
     /// Base of the algorithm: 2, 4, 8 ... 256; 0 if it has none.
     pub base: u16,
-    /// Leading zero bits an admission puzzle must show; 0 switches it off.
+    /// The admission puzzle's difficulty (see [`crate::puzzle`]); 0 switches it off.
     pub difficulty: u8,
     /// Peers that hold a copy of each record.
     pub replicas: u8,
