@@ -8,7 +8,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::{Attached, Evidence, News, Overlay, Upkeep};
+use overlay::{Attached, Evidence, Greeting, News, Overlay, Upkeep};
+use wire::p2pp::link_state::{Index, LinkState};
 use wire::p2pp::{
     AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PeerInfo, PeerList, RequestOptions,
 };
@@ -269,6 +270,7 @@ impl Node {
             Role::Client => Box::new(Attached::new(options.algorithm, id, seed)),
         };
         table.share(self.book.clone());
+        table.set_capacity(self.config.capacity);
         table
     }
 
@@ -477,7 +479,7 @@ impl Node {
         while self.ledger.may_maintain(now) {
             let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
             self.ledger.spend_upkeep(match wish {
-                Upkeep::Ping(_) | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
+                Upkeep::Ping(_) | Upkeep::Greet(_) | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
                 Upkeep::Exchange { give: true, .. } => REQUEST_COST + TABLE_COST,
                 Upkeep::Lookup { width, .. } => REQUEST_COST * width,
             });
@@ -485,6 +487,17 @@ impl Node {
                 Upkeep::Ping(contact) => {
                     let to = (contact.address, Some(contact.id));
                     self.ask(now, to, MessageType::KeepAlive, &[], Purpose::KeepAlive);
+                }
+                Upkeep::Greet(contact) => {
+                    let to = (contact.address, Some(contact.id));
+                    let greeting = self.standing.as_mut().and_then(|s| s.table.greeting(now, &contact.id));
+                    let Some(greeting) = greeting else { continue };
+                    let index = index_bytes(&greeting);
+                    let objects = [
+                        Object::RequestOptions(RequestOptions::default()),
+                        Object::LinkState(link_state(&greeting, &index)),
+                    ];
+                    self.ask(now, to, MessageType::ExchangeTable, &objects, Purpose::Exchange);
                 }
                 Upkeep::Exchange { with, give, rows } => {
                     let to = (with.address, Some(with.id));
@@ -532,6 +545,17 @@ impl Node {
             if let Some(standing) = &mut self.standing {
                 standing.table.handle_rumor(now, &id);
             }
+        }
+    }
+
+    /// Another peer says how it sees the link between us.
+    pub(crate) fn hear_greeting(&mut self, now: Time, from: Contact, message: &Message<'_>, answered: bool) {
+        let greeting = message.find(|o| match o {
+            Object::LinkState(link) => Some(greeting(&link)),
+            _ => None,
+        });
+        if let (Some(greeting), Some(standing)) = (greeting, &mut self.standing) {
+            standing.table.handle_greeting(now, from, &greeting, answered);
         }
     }
 
@@ -613,6 +637,24 @@ impl Node {
     pub(crate) fn request_deadline(&self) -> u16 {
         millis(ANSWER_TIMEOUT)
     }
+}
+
+/// The index of a greeting as its object has it.
+pub(crate) fn index_bytes(greeting: &Greeting) -> Vec<u8> {
+    greeting.index.iter().flatten().flat_map(|digest| digest.to_be_bytes()).collect()
+}
+
+/// A greeting as an object, with its index as bytes.
+pub(crate) fn link_state<'a>(greeting: &Greeting, index: &'a [u8]) -> LinkState<'a> {
+    let &Greeting { neighbor, fresh, degree, capacity, tokens, spent, known, .. } = greeting;
+    let index = greeting.index.as_ref().and_then(|_| Index::new(index));
+    LinkState { neighbor, fresh, degree, capacity, tokens, spent, known, index }
+}
+
+fn greeting(link: &LinkState<'_>) -> Greeting {
+    let &LinkState { neighbor, fresh, degree, capacity, tokens, spent, known, index } = link;
+    let index = index.map(|index| index.iter().take(overlay::gia::MAX_INDEX).collect());
+    Greeting { neighbor, fresh, degree, capacity, tokens, spent, known, index }
 }
 
 /// Bytes that a request for upkeep costs us, about, with its headers and one repetition in ten.

@@ -354,7 +354,7 @@ impl Node {
         publication.stage = Stage::Searching;
         let place = record.resource.0;
         // Our own place we have just looked up to join, and go on looking up.
-        let here = self.standing.as_ref().filter(|s| *s.id.key() == place);
+        let here = self.standing.as_ref().filter(|s| *s.id.key() == place && s.walks().is_none());
         let nearest = here.map(|s| {
             let mut neighbors = s.table.neighbors();
             neighbors.sort_by_key(|c| s.table.rank(&place, &c.id));
@@ -424,11 +424,24 @@ impl Node {
         publication.lost = 0;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
-        let own = standing.table.rank(&place, &standing.id);
-        let nearer = closest.iter().filter(|c| standing.table.rank(&place, &c.id) < own).count();
-        let here = nearer < replicas && is_peer;
-        let others: Vec<Contact> =
-            closest.into_iter().take(replicas - usize::from(here).min(replicas)).collect();
+        let (here, others) = match standing.walks() {
+            Some(walks) => {
+                // Whoever holds it goes on, others fill what is lost; and our neighbours know of us.
+                let mut holders = std::mem::take(&mut publication.holders);
+                let further = closest.into_iter().filter(|c| holders.iter().all(|h| h.id != c.id));
+                let further: Vec<Contact> = further.collect();
+                holders.extend(further);
+                holders.truncate(walks.copies);
+                (is_peer, holders)
+            }
+            None => {
+                let own = standing.table.rank(&place, &standing.id);
+                let nearer = closest.iter().filter(|c| standing.table.rank(&place, &c.id) < own).count();
+                let here = nearer < replicas && is_peer;
+                let others = replicas - usize::from(here).min(replicas);
+                (here, closest.into_iter().take(others).collect())
+            }
+        };
         publication.stage = Stage::Storing;
         publication.pending = others.len();
         publication.accepted = 0;

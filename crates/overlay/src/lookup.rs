@@ -61,6 +61,9 @@ pub struct Config {
     pub paths: usize,
     /// Questions on all paths together, at most.
     pub questions: usize,
+    /// Whether everybody named is asked and not the nearest only: where keys have no place. Then those
+    /// named first in an answer go before those named second, and the farther step before the nearer.
+    pub exhaustive: bool,
     /// When to stop.
     pub goal: Goal,
     /// How the overlay measures nearness.
@@ -79,6 +82,7 @@ impl Config {
             width: 8,
             paths: 1,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
+            exhaustive: false,
             goal: Goal::Nearest,
             metric,
             // Twice the round trip of most paths on earth.
@@ -190,10 +194,10 @@ impl Lookup {
             started: None,
             now: Time::ZERO,
             finished: false,
-            beyond: false,
+            beyond: config.exhaustive,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
-            lookup.learn(i % config.paths, *seed, 1, false);
+            lookup.learn(i % config.paths, i / config.paths, *seed, 1, false);
         }
         lookup.settle();
         lookup
@@ -256,8 +260,8 @@ impl Lookup {
             self.found_depth.get_or_insert(depth);
         }
         let named = matches!(route, Route::Replicas { .. });
-        for peer in route.contacts().iter().take(self.config.width) {
-            self.learn(path, *peer, depth.saturating_add(1), named);
+        for (place, peer) in route.contacts().iter().take(self.config.width).enumerate() {
+            self.learn(path, place, *peer, depth.saturating_add(1), named);
         }
         if route.includes_self() {
             self.raise(path, from);
@@ -315,7 +319,7 @@ impl Lookup {
     /// honest peer near the key is enough.
     pub fn resume(&mut self, seeds: &[Contact]) {
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
-            self.learn(i % self.config.paths, *seed, 1, false);
+            self.learn(i % self.config.paths, i / self.config.paths, *seed, 1, false);
         }
         self.beyond = true;
         self.finished = false;
@@ -452,8 +456,8 @@ impl Lookup {
         }
     }
 
-    /// A path hears of a peer.
-    fn learn(&mut self, path: usize, contact: Contact, depth: u8, named: bool) {
+    /// A path hears of a peer, named in this place of an answer.
+    fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, named: bool) {
         if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
             return;
         }
@@ -464,7 +468,11 @@ impl Lookup {
             }
             return;
         }
-        let order = self.order(&contact.id, named);
+        let mut order = self.order(&contact.id, named);
+        if self.config.exhaustive {
+            // Whoever named it first knows nobody better; and a walk goes on rather than back.
+            order.1.0[..2].copy_from_slice(&[u8::try_from(place).unwrap_or(u8::MAX), u8::MAX - depth]);
+        }
         self.insert(path, Candidate { contact, order, state: State::Waiting, depth });
     }
 

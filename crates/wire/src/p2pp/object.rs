@@ -13,8 +13,8 @@ use super::field::{Cursor, Field};
 use super::record::{RecordRef, RecordSummary};
 use super::tlv::{self, IGNORABLE, MANDATORY, Tlv};
 use super::{
-    AddressInfo, Code, Connections, Diagnostic, MessageCounts, P2pOptions, PLookup, ParseError, PeerInfo,
-    PeerList, RLookup, RequestOptions, RouteHop, Utilization,
+    AddressInfo, Code, Connections, Diagnostic, LinkState, MessageCounts, P2pOptions, PLookup, ParseError,
+    PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, Utilization,
 };
 use crate::identity::{KeyPair, PublicKey};
 use crate::{NodeId, ResourceId};
@@ -170,6 +170,8 @@ objects! {
     75 CANDIDATES "Candidates" MANDATORY Candidates(bytes: &'a [u8]),
     /// Bytes without meaning, which make a request as long as its answer may be.
     76 PADDING "Padding" IGNORABLE Padding(bytes: &'a [u8]),
+    /// A link between neighbours by agreement.
+    77 LINK_STATE "Link-State" IGNORABLE LinkState(state: LinkState<'a>),
 }
 
 /// The name of the object with this number, as in the specification.
