@@ -15,7 +15,7 @@ use wire::{Contact, Key, KeyPair, NodeId, ResourceId, Time};
 
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
-use crate::node::{Alarm, Node};
+use crate::node::{Alarm, Node, Standing};
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
@@ -247,12 +247,16 @@ impl Node {
         if publication.stage != Stage::Idle {
             return;
         }
-        if publication.verified && publication.read_backs <= READ_BACK_AGAIN.len() {
+        let walks = self.standing.as_ref().and_then(Standing::walks);
+        // Who published while hardly anybody was there looks for more holders, since no holder will.
+        let lacks = walks.is_some_and(|walks| publication.holders.len() * 2 < walks.copies);
+        if publication.verified && publication.read_backs <= READ_BACK_AGAIN.len() && !lacks {
             return self.check_published(now, id);
         }
         let known = publication.verified && !publication.holders.is_empty();
-        let replace =
-            publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1 || publication.lost >= REPLACE_LOST;
+        let replace = lacks
+            || publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1
+            || publication.lost >= REPLACE_LOST;
         publication.refreshes += 1;
         if known && !replace && !self.addresses_changed(id) {
             return self.refresh(now, id);
