@@ -530,6 +530,8 @@ impl Node {
         let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
         if let (Some(walks), true) = (standing.walks(), places || search.want != Want::Peers) {
             config.exhaustive = true;
+            // Who has just come, or lost many, knows others besides its neighbours.
+            seeds.extend(standing.table.contacts().iter().map(|e| e.contact));
             if places {
                 config.questions = walks.questions;
             }
