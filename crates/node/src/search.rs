@@ -320,6 +320,10 @@ impl Node {
             return self.finish(now, id);
         }
         self.attempt(now, id);
+        // One walk may go astray, two seldom do.
+        if self.standing.as_ref().is_some_and(|s| s.walks().is_some()) {
+            self.send_copy(now, id);
+        }
     }
 
     /// Sends a copy of the question on a way not tried yet, or goes on iteratively.
