@@ -120,6 +120,9 @@ pub struct Config {
     pub budget_bytes_per_s: u32,
     /// Bytes that may be sent beyond the ceiling at once, for joining.
     pub budget_burst_bytes: u32,
+    /// What this peer takes on for others, in requests passed on a second. Gia gives the able more to do;
+    /// no other algorithm asks.
+    pub capacity: u32,
     /// How long a lookup may take per attempt.
     pub lookup_timeout: Duration,
     /// Keys of operators who may change log levels and, where the overlay allows it, load values.
@@ -149,6 +152,7 @@ impl Default for Config {
             refresh_interval: Duration::from_secs(1_800),
             budget_bytes_per_s: 500,
             budget_burst_bytes: 60_000,
+            capacity: overlay::gia::CAPACITY,
             // A person waits about three seconds for the first sign of life.
             lookup_timeout: Duration::from_millis(2_500),
             operators: Vec::new(),

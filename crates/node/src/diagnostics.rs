@@ -13,6 +13,7 @@ use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::directory::{ResolvedFor, canonical_aor};
 use crate::event::{OpId, Outcome};
+use crate::membership::{index_bytes, link_state};
 use crate::node::{Alarm, Node};
 use crate::publish::What;
 use crate::report::{
@@ -390,11 +391,25 @@ impl Node {
 
     pub(crate) fn answer_exchange(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let options = request_options(message);
+        // What is said of a link is heard from proven addresses only, and answered in kind.
+        let is_greeting = message.objects().any(|o| matches!(o, Object::LinkState(_)));
+        let greeter = message.header.source.filter(|_| is_greeting && message.header.from_peer);
+        if greeter.is_some() && !self.link.proofs.is_proven(now, remote) {
+            return self.demand_proof(now, remote, message);
+        }
+        if let Some(id) = greeter {
+            self.hear_greeting(now, Contact { id, address: remote }, message, false);
+        }
         // Who tells us something is told something.
         let gives = message.objects().any(|o| matches!(o, Object::NeighborTable(_)));
         let told = if gives { self.what_to_tell(now) } else { News::default() };
+        let greeting = greeter.and_then(|id| self.standing.as_mut().and_then(|s| s.table.greeting(now, &id)));
         let Some(standing) = &self.standing else { return };
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        if let Some(greeting) = greeting {
+            let index = index_bytes(&greeting);
+            builder.push(&Object::LinkState(link_state(&greeting, &index)));
+        }
         let neighbors = || if gives { told.arrived.clone() } else { standing.table.neighbors() };
         let routing = || standing.table.contacts().into_iter().map(|e| e.contact).collect();
         let tables: [(bool, Vec<Contact>); 2] = [

@@ -34,7 +34,7 @@ pub(crate) const MAX_ROUTE_LOG: usize = 16;
 const MARGIN: Duration = Duration::from_millis(20);
 
 /// Next hops that a request is sent to at most, one after the other.
-const MAX_WAYS: usize = 4;
+pub(crate) const MAX_WAYS: usize = 4;
 
 /// Bits of the way to a key that one hop leads on: three by the eight peers of a bucket. (The best of
 /// them leads on by about one more; but a hop also costs bytes, so progress is not to be had too cheaply.)
@@ -49,6 +49,7 @@ pub(crate) struct Forwarding {
     origin: Option<SocketAddr>,
     /// Next hops not tried yet, the best last.
     candidates: SmallVec<[Contact; MAX_WAYS]>,
+    target: Key,
     /// Copies that may still come to something.
     under_way: u8,
 }
@@ -75,6 +76,7 @@ impl Node {
         if Some(source) == self.node_id() {
             return self.refuse(now, remote, message, Code::LOOP_DETECTED, "");
         }
+        let walked = self.standing.as_mut().is_none_or(|s| s.table.handle_walk(now, remote));
         let Some(target) = target_of(message) else {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "this message is not routed");
         };
@@ -83,6 +85,9 @@ impl Node {
         }
         if header.ttl <= 1 {
             return self.refuse(now, remote, message, Code::TTL_EXCEEDED, "");
+        }
+        if !walked {
+            return self.refuse(now, remote, message, Code::BUSY, "");
         }
         // The answer to come will be longer than the request, and is repeated. One that goes straight to
         // the originator leaves the hop before with an acknowledgement, which is shorter.
@@ -185,6 +190,10 @@ impl Node {
             Some(client) => smallvec::smallvec![client],
             None => self.ways(now, target, |c| c.address == remote || c.id == key.0),
         };
+        // A walk that can go nowhere from here goes on from the hop before.
+        if candidates.is_empty() && self.standing.as_ref().is_some_and(|s| s.walks().is_some()) {
+            return self.refuse(now, remote, message, Code::BUSY, "");
+        }
         // Nobody is nearer: who does not have it says so and names the others.
         if candidates.is_empty() {
             let replicas = self.replicas();
@@ -208,6 +217,7 @@ impl Node {
             upstream: remote,
             origin: origin_of(message),
             candidates,
+            target: *target,
             under_way: 0,
         };
         self.forwards.insert(key, Box::new(forwarding));
@@ -259,7 +269,12 @@ impl Node {
     fn send_onwards(&mut self, now: Time, key: ServerKey, header: Header) -> bool {
         let Some(forwarding) = self.forwards.get_mut(&key) else { return false };
         let left = forwarding.deadline.since(now);
-        let Some(next) = forwarding.candidates.pop().filter(|_| left > MARGIN) else { return false };
+        if left <= MARGIN {
+            return false;
+        }
+        let Some(table) = self.standing.as_mut().map(|s| &mut s.table) else { return false };
+        let may = |next: &Contact| table.spend(now, &forwarding.target, &next.id);
+        let Some(next) = std::iter::from_fn(|| forwarding.candidates.pop()).find(may) else { return false };
         forwarding.under_way += 1;
         let deadline = forwarding.deadline;
         let mut bytes = forwarding.bytes.clone();

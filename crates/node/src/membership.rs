@@ -8,7 +8,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use overlay::{Attached, Evidence, MAX_ROUTE, News, Overlay, Upkeep};
+use overlay::{Attached, Evidence, Greeting, MAX_ROUTE, News, Overlay, Upkeep};
+use wire::p2pp::link_state::{Index, LinkState};
 use wire::p2pp::{
     AddressInfo, Builder, Code, Message, MessageType, Object, P2pOptions, PLookup, PeerInfo, PeerList,
     RequestOptions, known,
@@ -293,6 +294,7 @@ impl Node {
             Role::Client => Box::new(Attached::new(options.algorithm, id, seed)),
         };
         table.share(self.book.clone());
+        table.set_capacity(self.config.capacity);
         table
     }
 
@@ -521,7 +523,10 @@ impl Node {
                 continue;
             }
             self.ledger.spend_upkeep(match wish {
-                Upkeep::Ping(_) | Upkeep::Ask { .. } | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
+                Upkeep::Ping(_)
+                | Upkeep::Greet(_)
+                | Upkeep::Ask { .. }
+                | Upkeep::Exchange { give: false, .. } => REQUEST_COST,
                 Upkeep::Exchange { give: true, .. } => REQUEST_COST + TABLE_COST,
                 Upkeep::Lookup { width, .. } => REQUEST_COST * width,
             });
@@ -541,6 +546,17 @@ impl Node {
                         (key, NEAR),
                         Purpose::Near,
                     );
+                }
+                Upkeep::Greet(contact) => {
+                    let to = (contact.address, Some(contact.id));
+                    let greeting = self.standing.as_mut().and_then(|s| s.table.greeting(now, &contact.id));
+                    let Some(greeting) = greeting else { continue };
+                    let index = index_bytes(&greeting);
+                    let objects = [
+                        Object::RequestOptions(RequestOptions::default()),
+                        Object::LinkState(link_state(&greeting, &index)),
+                    ];
+                    self.ask(now, to, MessageType::ExchangeTable, &objects, Purpose::Exchange);
                 }
                 Upkeep::Exchange { with, give, rows } => {
                     let to = (with.address, Some(with.id));
@@ -632,6 +648,17 @@ impl Node {
             if let Some(standing) = &mut self.standing {
                 standing.table.handle_rumor(now, &id);
             }
+        }
+    }
+
+    /// Another peer says how it sees the link between us.
+    pub(crate) fn hear_greeting(&mut self, now: Time, from: Contact, message: &Message<'_>, answered: bool) {
+        let greeting = message.find(|o| match o {
+            Object::LinkState(link) => Some(greeting(&link)),
+            _ => None,
+        });
+        if let (Some(greeting), Some(standing)) = (greeting, &mut self.standing) {
+            standing.table.handle_greeting(now, from, &greeting, answered);
         }
     }
 
@@ -729,6 +756,24 @@ impl Node {
 /// Peers whom we want named around a key that is searched with one question: as many as the nearest that
 /// Kademlia keeps whole, since most are known and cost two bytes.
 pub(crate) const NEAR: usize = 16;
+
+/// The index of a greeting as its object has it.
+pub(crate) fn index_bytes(greeting: &Greeting) -> Vec<u8> {
+    greeting.index.iter().flatten().flat_map(|digest| digest.to_be_bytes()).collect()
+}
+
+/// A greeting as an object, with its index as bytes.
+pub(crate) fn link_state<'a>(greeting: &Greeting, index: &'a [u8]) -> LinkState<'a> {
+    let &Greeting { neighbor, fresh, degree, capacity, tokens, spent, known, .. } = greeting;
+    let index = greeting.index.as_ref().and_then(|_| Index::new(index));
+    LinkState { neighbor, fresh, degree, capacity, tokens, spent, known, index }
+}
+
+fn greeting(link: &LinkState<'_>) -> Greeting {
+    let &LinkState { neighbor, fresh, degree, capacity, tokens, spent, known, index } = link;
+    let index = index.map(|index| index.iter().take(overlay::gia::MAX_INDEX).collect());
+    Greeting { neighbor, fresh, degree, capacity, tokens, spent, known, index }
+}
 
 /// Bytes that a request for upkeep costs us, about, with its headers and one repetition in ten.
 const REQUEST_COST: usize = 150;

@@ -112,9 +112,18 @@ impl Standing {
         }
     }
 
+    /// The bounds of walks, where keys have no place.
+    pub(crate) fn walks(&self) -> Option<overlay::Walks> {
+        self.options.algorithm.walks()
+    }
+
     /// How much of the space is nearer to us than each of our neighbours, the nearest first. On a ring
-    /// with one direction those on the other side are as far as can be, and left out.
+    /// with one direction those on the other side are as far as can be, and left out. Where nobody is near
+    /// to anything, nothing.
     pub(crate) fn parts_around_us(&self) -> Vec<f64> {
+        if self.walks().is_some() {
+            return Vec::new();
+        }
         let neighbors = self.table.neighbors();
         let mut parts = self.metric().parts(self.id.key(), &neighbors);
         if self.table.len() > neighbors.len() {
@@ -137,6 +146,8 @@ pub struct Node {
     pub(crate) transactions: Transactions<Purpose>,
     pub(crate) timers: Timers<Alarm>,
     pub(crate) storage: Storage,
+    /// The storage's changes of which the table knows.
+    told_changes: u64,
     pub(crate) ledger: Ledger,
     pub(crate) membership: Membership,
     pub(crate) roles: Roles,
@@ -174,6 +185,7 @@ impl Node {
             transactions: Transactions::new(),
             timers: Timers::new(),
             storage: Storage::new(config.overlay.hash, identity.peer.signatures()),
+            told_changes: 0,
             ledger: Ledger::new(now, config.budget_bytes_per_s, config.budget_burst_bytes),
             membership: Membership::new(&config, &saved),
             roles: Roles::new(config.role, config.budget_bytes_per_s, now),
@@ -477,6 +489,7 @@ impl Node {
         self.update_pace(now);
         self.keep_hosts(now);
         self.hurry_refreshes(now);
+        self.tell_holdings(now);
         let next = self.jitter(Duration::from_secs(30), 0.75, 1.25);
         self.timers.set(Alarm::Housekeeping, now + next);
     }
@@ -487,7 +500,19 @@ impl Node {
             self.handle_silence(now, client, false);
         }
         self.drain_phones(now);
+        if self.storage.changes() != self.told_changes {
+            self.tell_holdings(now);
+        }
         self.drain_upkeep(now);
+    }
+
+    /// Tells the table which keys we hold, where neighbours want to know.
+    fn tell_holdings(&mut self, now: Time) {
+        self.told_changes = self.storage.changes();
+        let Some(standing) = self.standing.as_mut().filter(|s| s.walks().is_some()) else { return };
+        let live = self.storage.iter().filter(|s| !s.record.tombstone && s.expires > now);
+        let digests = live.map(|s| overlay::gia::digest(s.record.resource.key())).collect();
+        standing.table.set_holdings(now, digests);
     }
 
     /// Adds a user to those this peer serves and announces them.

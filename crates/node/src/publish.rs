@@ -15,7 +15,7 @@ use wire::{Contact, Key, KeyPair, NodeId, ResourceId, Time};
 
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
-use crate::node::{Alarm, Node};
+use crate::node::{Alarm, Node, Standing};
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
@@ -276,15 +276,19 @@ impl Node {
         if publication.stage != Stage::Idle {
             return;
         }
-        if publication.verified && size > publication.size * GROWTH {
+        let walks = self.standing.as_ref().and_then(Standing::walks);
+        if publication.verified && size > publication.size * GROWTH && walks.is_none() {
             return self.find_place(now, id);
         }
-        if publication.verified && publication.looks <= LOOK_AGAIN.len() {
+        // Who published while hardly anybody was there looks for more holders, since no holder will.
+        let lacks = walks.is_some_and(|walks| publication.holders.len() * 2 < walks.copies);
+        if publication.verified && publication.looks <= LOOK_AGAIN.len() && !lacks {
             return self.look_again(now, id);
         }
         let known = publication.verified && !publication.holders.is_empty();
-        let replace =
-            publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1 || publication.lost >= REPLACE_LOST;
+        let replace = lacks
+            || publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1
+            || publication.lost >= REPLACE_LOST;
         publication.refreshes += 1;
         if known && !replace && !self.addresses_changed(id) {
             return self.refresh(now, id);
@@ -392,7 +396,7 @@ impl Node {
         publication.stage = Stage::Searching;
         let place = record.resource.0;
         // Our own place we have just looked up to join, and go on looking up.
-        let here = self.standing.as_ref().filter(|s| *s.id.key() == place);
+        let here = self.standing.as_ref().filter(|s| *s.id.key() == place && s.walks().is_none());
         let nearest = here.map(|s| {
             let mut neighbors = s.table.neighbors();
             neighbors.sort_by_key(|c| s.table.rank(&place, &c.id));
@@ -406,7 +410,8 @@ impl Node {
                 let doubts = publication.failures.min(2);
                 let paths = [1, 4, 8][doubts as usize];
                 let width = if doubts == 0 { PLACE_WIDTH } else { WIDTH };
-                let options = LookupOptions { mode: Mode::Iterative, paths, width, ..LookupOptions::default() };
+                let options =
+                    LookupOptions { mode: Mode::Iterative, paths, width, ..LookupOptions::default() };
                 self.search(now, place, Want::Peers, For::Place(id), options);
             }
         }
@@ -464,11 +469,24 @@ impl Node {
         publication.size = size;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
-        let own = standing.table.rank(&place, &standing.id);
-        let nearer = closest.iter().filter(|c| standing.table.rank(&place, &c.id) < own).count();
-        let here = nearer < replicas && is_peer;
-        let others: Vec<Contact> =
-            closest.into_iter().take(replicas - usize::from(here).min(replicas)).collect();
+        let (here, others) = match standing.walks() {
+            Some(walks) => {
+                // Whoever holds it goes on, others fill what is lost; and our neighbours know of us.
+                let mut holders = std::mem::take(&mut publication.holders);
+                let further = closest.into_iter().filter(|c| holders.iter().all(|h| h.id != c.id));
+                let further: Vec<Contact> = further.collect();
+                holders.extend(further);
+                holders.truncate(walks.copies);
+                (is_peer, holders)
+            }
+            None => {
+                let own = standing.table.rank(&place, &standing.id);
+                let nearer = closest.iter().filter(|c| standing.table.rank(&place, &c.id) < own).count();
+                let here = nearer < replicas && is_peer;
+                let others = replicas - usize::from(here).min(replicas);
+                (here, closest.into_iter().take(others).collect())
+            }
+        };
         publication.stage = Stage::Storing;
         publication.pending = others.len();
         publication.accepted = 0;

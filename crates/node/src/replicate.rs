@@ -38,8 +38,12 @@ const REPAIR_SOON: Duration = Duration::from_secs(20);
 type Offer = (RecordSummary, Duration, Contact);
 
 /// The peers that hold what belongs at a place, as far as we see. On a ring those on the way to a place
-/// are not nearer to holding it, and are left out.
+/// are not nearer to holding it, and are left out. Where keys have no place nobody should hold anything:
+/// whoever was asked to does, and the owner replaces who is lost.
 fn holders_besides_us(standing: &Standing, place: &Key, count: usize) -> Vec<Contact> {
+    if standing.walks().is_some() {
+        return Vec::new();
+    }
     let route = standing.table.route(place, count);
     let own = standing.table.rank(place, &standing.id);
     let holds = |c: &&Contact| route.includes_self() || standing.table.rank(place, &c.id) < own;

@@ -345,7 +345,12 @@ impl Node {
             Purpose::Attach(peer) => self.handle_attach_answer(now, peer, message),
             Purpose::CallBack if message.header.code.is_ok() => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
-            Purpose::Exchange => self.learn_news(now, message),
+            Purpose::Exchange => {
+                self.learn_news(now, message);
+                if let Some(id) = message.header.responder {
+                    self.hear_greeting(now, Contact { id, address: remote }, message, true);
+                }
+            }
             Purpose::Near => {
                 let named = self.contacts_of_answer(message, NEAR);
                 named.iter().for_each(|c| self.mention(now, *c));

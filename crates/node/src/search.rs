@@ -346,6 +346,10 @@ impl Node {
             return self.finish(now, id);
         }
         self.attempt(now, id);
+        // One walk may go astray, two seldom do.
+        if self.standing.as_ref().is_some_and(|s| s.walks().is_some()) {
+            self.send_copy(now, id);
+        }
     }
 
     /// Sends a copy of the question on a way not tried yet, or goes on iteratively.
@@ -371,8 +375,12 @@ impl Node {
         if search.tried.len() >= MAX_COPIES {
             return false;
         }
-        let first = self.first_hops(now, &key).into_iter().find(|c| !search.tried.contains(&c.id));
-        let Some(first) = first else { return false };
+        let tried = search.tried.clone();
+        let hops = self.first_hops(now, &key);
+        let Some(table) = self.standing.as_mut().map(|s| &mut s.table) else { return false };
+        let mut untried = hops.into_iter().filter(|c| !tried.contains(&c.id));
+        let Some(first) = untried.find(|c| table.spend(now, &key, &c.id)) else { return false };
+        let Some(search) = self.searches.running.get(&id) else { return false };
         // A route log makes answers long, and the last copy shall come back where strangers are kept out.
         let may_be_direct = !trace && search.attempt + 1 < RECURSIVE_ATTEMPTS && !self.is_client();
         let direct = may_be_direct && self.searches.prefers_direct();
@@ -564,6 +572,15 @@ impl Node {
         } else if search.want != Want::Peers && !search.is_beside() {
             config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
         }
+        let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
+        if let (Some(walks), true) = (standing.walks(), places || search.want != Want::Peers) {
+            config.exhaustive = true;
+            // Who has just come, or lost many, knows others besides its neighbours.
+            seeds.extend(standing.table.contacts().iter().map(|e| e.contact));
+            if places {
+                config.questions = walks.questions;
+            }
+        }
         if search.want != Want::Peers {
             // An answer that is doubted is to be confirmed or outdone by others.
             let doubted = !search.records.is_empty();
@@ -631,7 +648,7 @@ impl Node {
     /// where that is suspicious. `false` if there is nothing more to do.
     fn persist(&mut self, now: Time, id: SearchId) -> bool {
         let sizes = [self.size_around_us(), self.size_estimate()];
-        let Some(standing) = &self.standing else { return false };
+        let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return false };
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let (beside, persistent) = (search.is_beside(), search.is_persistent());
         let Progress::Iterative(lookup) = &mut search.progress else { return false };
@@ -900,7 +917,8 @@ impl Node {
     fn search_done(&mut self, now: Time, purpose: For, key: Key, findings: Findings) {
         // Around our own place the table knows better.
         if matches!(purpose, For::Place(_) | For::ReadBefore(_)) && findings.closest.len() == WIDTH {
-            let parts = self.standing.as_ref().map(|s| s.metric().parts(&key, &findings.closest));
+            let standing = self.standing.as_ref().filter(|s| s.walks().is_none());
+            let parts = standing.map(|s| s.metric().parts(&key, &findings.closest));
             self.membership.size.sample(&parts.unwrap_or_default());
         }
         match purpose {
@@ -917,8 +935,12 @@ impl Node {
         }
     }
 
-    /// Hops a request may take: twice the logarithm of the overlay's size, and some slack.
+    /// Hops a request may take: twice the logarithm of the overlay's size, and some slack; of a walk, as
+    /// many as its algorithm says.
     pub(crate) fn initial_ttl(&self) -> u8 {
+        if let Some(walks) = self.standing.as_ref().and_then(Standing::walks) {
+            return walks.hops;
+        }
         (2 * self.size_estimate().max(2).ilog2() + 8).min(64) as u8
     }
 }

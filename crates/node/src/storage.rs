@@ -96,12 +96,14 @@ pub struct Storage {
     /// thousands finds and moves them quickly.
     records: Vec<Stored>,
     bytes: usize,
+    /// Grows with every record that comes or goes.
+    changes: u64,
 }
 
 impl Storage {
     /// Nothing is kept yet.
     pub fn new(hash: HashAlgorithm, signatures: Signatures) -> Self {
-        Storage { hash, signatures, book: Arc::new(OwnBook), records: Vec::new(), bytes: 0 }
+        Storage { hash, signatures, book: Arc::new(OwnBook), records: Vec::new(), bytes: 0, changes: 0 }
     }
 
     /// Takes records from this book from now on.
@@ -137,6 +139,7 @@ impl Storage {
             return Err(Code::FORBIDDEN);
         }
         let granted = grant(&record, lifetime);
+        self.changes += 1;
         self.bytes += record.value.len();
         let record = self.book.record(record);
         let stored =
@@ -228,6 +231,11 @@ impl Storage {
         self.records.iter()
     }
 
+    /// A number that is another one when other records are held.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// How many records are held.
     pub fn len(&self) -> usize {
         self.records.len()
@@ -246,7 +254,9 @@ impl Storage {
 
     /// Drops what has ended.
     pub fn expire(&mut self, now: Time) {
+        let before = self.records.len();
         self.records.retain(|s| s.expires > now);
+        self.changes += (before - self.records.len()) as u64;
         self.bytes = self.records.iter().map(|s| s.record.value.len()).sum();
     }
 

@@ -20,6 +20,7 @@ use std::time::Duration;
 use wire::p2pp::{Builder, Code, Message, MessageType, Object};
 use wire::{Contact, HashAlgorithm, KeyPair, NodeId, PublicKey, RngExt, Signatures, Time};
 
+use crate::forward::MAX_WAYS;
 use crate::node::{Alarm, Node, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::whereabouts::Whereabouts;
@@ -245,9 +246,15 @@ impl Node {
     fn send_piece(&mut self, now: Time, key: StreamKey, recursive: bool, content: u8, piece: &[u8]) -> bool {
         let carrier = self.tunnels.carriers.get(&key.0).and_then(|c| c.first()).copied();
         let direct = self.tunnels.contact(&key.0).filter(|_| !recursive && carrier.is_none());
-        let routed = || self.standing.as_ref()?.table.route(key.0.key(), 1).contacts().first().copied();
-        let through = || carrier.or_else(routed);
-        let Some(hop) = direct.or_else(through) else { return false };
+        let routed = || {
+            let standing = self.standing.as_mut()?;
+            // A walk may have to take another way than the best.
+            let count = standing.walks().map_or(1, |_| MAX_WAYS);
+            let table = &mut standing.table;
+            let ways = table.route(key.0.key(), count).contacts().to_vec();
+            ways.into_iter().find(|way| table.spend(now, key.0.key(), &way.id))
+        };
+        let Some(hop) = direct.or(carrier).or_else(routed) else { return false };
         let mut header = self.header(MessageType::Tunnel);
         header.deadline_ms = millis(ANSWER_TIMEOUT);
         if direct.is_none() {

@@ -44,6 +44,7 @@ pub mod bamboo;
 mod care;
 mod cell;
 pub mod chord;
+pub mod gia;
 pub mod kademlia;
 pub mod lookup;
 pub mod onehop;
@@ -62,7 +63,8 @@ pub use attached::Attached;
 pub use kademlia::{Kademlia, Params};
 pub use lookup::{Ask, Goal, Lookup, Outcome, next_hop};
 pub use overlay::{
-    Entry, Evidence, MAX_ROUTE, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm, Upkeep,
+    Entry, Evidence, Greeting, MAX_ROUTE, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm,
+    Upkeep, Walks,
 };
 pub use tuning::{Churn, Size};
 
@@ -127,6 +129,8 @@ algorithms! {
     Kademlia = 2 in kademlia,
     /// Leaf sets and prefix tables, kept by periods (Rhea et al., 2004).
     Bamboo = 4 in bamboo,
+    /// Neighbours by capacity, and walks among them (Chawathe et al., 2003).
+    Gia = 9 in gia,
     /// Everybody knows everybody, for up to about a thousand peers (Gupta et al., 2004).
     OneHop = 128 in onehop,
 }

@@ -75,6 +75,9 @@ pub struct Config {
     pub of_network: Option<usize>,
     /// Questions on all paths together, at most.
     pub questions: usize,
+    /// Whether everybody named is asked and not the nearest only: where keys have no place. Then those
+    /// named first in an answer go before those named second, and the farther step before the nearer.
+    pub exhaustive: bool,
     /// When to stop.
     pub goal: Goal,
     /// How the overlay measures nearness.
@@ -95,6 +98,7 @@ impl Config {
             paths: 1,
             of_network: None,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
+            exhaustive: false,
             goal: Goal::Nearest,
             metric,
             // Twice the round trip of most paths on earth.
@@ -210,10 +214,10 @@ impl Lookup {
             now: Time::ZERO,
             wake: None,
             finished: false,
-            beyond: false,
+            beyond: config.exhaustive,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
-            lookup.learn(i % config.paths, *seed, 1, false);
+            lookup.learn(i % config.paths, i / config.paths, *seed, 1, false);
         }
         lookup.settle();
         lookup
@@ -278,8 +282,8 @@ impl Lookup {
             self.found_depth.get_or_insert(depth);
         }
         let named = matches!(route, Route::Replicas { .. });
-        for peer in route.contacts().iter().take(self.heeded()) {
-            self.learn(path, *peer, depth.saturating_add(1), named);
+        for (place, peer) in route.contacts().iter().take(self.heeded()).enumerate() {
+            self.learn(path, place, *peer, depth.saturating_add(1), named);
         }
         if route.includes_self() {
             self.raise(path, from);
@@ -358,7 +362,7 @@ impl Lookup {
             let of_level = &mut taken[self.order(&seed.id, false).1.leading_zeros() as usize];
             *of_level += 1;
             if *of_level <= SEEDS_OF_LEVEL {
-                self.learn(0, *seed, 1, false);
+                self.learn(0, 0, *seed, 1, false);
             }
         }
         self.beyond = true;
@@ -525,8 +529,8 @@ impl Lookup {
         }
     }
 
-    /// A path hears of a peer.
-    fn learn(&mut self, path: usize, contact: Contact, depth: u8, named: bool) {
+    /// A path hears of a peer, named in this place of an answer.
+    fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, named: bool) {
         if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
             return;
         }
@@ -540,7 +544,11 @@ impl Lookup {
         if !self.network_allows(path, &contact) {
             return;
         }
-        let order = self.order(&contact.id, named);
+        let mut order = self.order(&contact.id, named);
+        if self.config.exhaustive {
+            // Whoever named it first knows nobody better; and a walk goes on rather than back.
+            order.1.0[..2].copy_from_slice(&[u8::try_from(place).unwrap_or(u8::MAX), u8::MAX - depth]);
+        }
         self.insert(path, Candidate { contact, order, state: State::Waiting, depth });
     }
 

@@ -1,6 +1,7 @@
 //! The trait every overlay algorithm implements, and the words it speaks.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,32 @@ pub trait Overlay: Send {
 
     /// Somebody says that a peer is gone: a reason to ask it, and no more.
     fn handle_rumor(&mut self, _now: Time, _departed: &NodeId) {}
+
+    /// What this peer takes on, in requests of others passed on a second, where the algorithm asks.
+    fn set_capacity(&mut self, _capacity: u32) {}
+
+    /// Digests ([`crate::gia::digest`]) of the keys whose records are held here, whenever they change.
+    fn set_holdings(&mut self, _now: Time, _digests: Vec<u32>) {}
+
+    /// What shall be said to a peer in an exchange or its answer; `None` for an algorithm without
+    /// links that both sides agree on.
+    fn greeting(&mut self, _now: Time, _to: &NodeId) -> Option<Greeting> {
+        None
+    }
+
+    /// Another peer greets: `answered` if in an answer to us, else in a request of its own from an
+    /// address that is proven.
+    fn handle_greeting(&mut self, _now: Time, _from: Contact, _greeting: &Greeting, _answered: bool) {}
+
+    /// A request for `key` is to be passed to `to`; `false` if that peer must not be sent one now.
+    fn spend(&mut self, _now: Time, _key: &Key, _to: &NodeId) -> bool {
+        true
+    }
+
+    /// A routed request came from `from`; `false` if that peer was not to send one.
+    fn handle_walk(&mut self, _now: Time, _from: SocketAddr) -> bool {
+        true
+    }
 
     /// The moment named by [`poll_timeout`](Overlay::poll_timeout) has come.
     fn handle_timeout(&mut self, now: Time);
@@ -153,6 +180,38 @@ pub enum Evidence {
     Mentioned,
 }
 
+/// What two peers that are neighbours by agreement, or could be, say to each other.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Greeting {
+    /// The sender takes the receiver for a neighbour, or wants it as one.
+    pub neighbor: bool,
+    /// And did not until now: the link begins with this.
+    pub fresh: bool,
+    /// What the sender takes on, in requests a second.
+    pub capacity: u32,
+    /// How many neighbours it has.
+    pub degree: u8,
+    /// Requests that the receiver may have sent it in all since the link began.
+    pub tokens: u32,
+    /// Requests that the sender has sent the receiver in all since then.
+    pub spent: u32,
+    /// A mark of the receiver's index that the sender has; 0 for none.
+    pub known: u32,
+    /// Digests of the keys whose records the sender holds, where the receiver does not know.
+    pub index: Option<Vec<u32>>,
+}
+
+/// The bounds of an overlay in which keys have no place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walks {
+    /// Holders of a record besides its owner.
+    pub copies: usize,
+    /// Hops of one walk at most.
+    pub hops: u8,
+    /// Peers asked to find holders for a record.
+    pub questions: usize,
+}
+
 /// Who came and who went.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct News {
@@ -184,6 +243,8 @@ pub enum Upkeep {
         /// Whether its routing table is wanted, else its neighbours.
         rows: bool,
     },
+    /// Exchange greetings with this peer ([`Overlay::greeting`]), and no tables.
+    Greet(Contact),
     /// Search for this key, asking others even where we could answer ourselves: a search for our
     /// own place that we answer from our own table would teach us nothing.
     Lookup {
@@ -295,6 +356,15 @@ impl Metric {
 }
 
 impl Algorithm {
+    /// The bounds of walks where keys have no place: records are where walks of their owner ended, who
+    /// replaces what is lost. `None` where records are with the peers nearest to their keys.
+    pub fn walks(self) -> Option<Walks> {
+        match self {
+            Algorithm::Gia => Some(crate::gia::WALKS),
+            _ => None,
+        }
+    }
+
     /// The number of this algorithm in P2P-Options.
     pub fn number(self) -> u8 {
         self as u8

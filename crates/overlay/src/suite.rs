@@ -97,6 +97,9 @@ pub(crate) fn routes_end_at_replicas(algorithm: Algorithm) {
     let mut net = Net::new(algorithm, 1, 1);
     net.grow(300, Duration::from_millis(50));
     net.run_for(Duration::from_secs(90));
+    if algorithm.walks().is_some() {
+        return assert_walks_end_at_holders(&mut net);
+    }
     let mut hops = 0;
     for n in 0..200 {
         let key = key(n);
@@ -118,15 +121,42 @@ pub(crate) fn routes_end_at_replicas(algorithm: Algorithm) {
     assert!(hops < 200 * 8, "{hops} hops for 200 routes");
 }
 
+/// Where keys have no place: a walk that goes from peer to peer, to nobody twice, ends at a holder.
+fn assert_walks_end_at_holders(net: &mut Net) {
+    publish(net, 0, 200);
+    let (mut hops, mut ended) = (0, 0);
+    for n in 0..200 {
+        let key = key(n);
+        let mut at = net.pick();
+        let mut path = vec![contact(at).id];
+        while !net.holds(at, &key) && path.len() <= 30 {
+            let route = net.overlay(at).route(&key, REPLICAS);
+            let Some(next) = next_hop(route.contacts(), 0, |id| path.contains(id)) else { break };
+            at = net::index(&next);
+            path.push(next.id);
+        }
+        ended += usize::from(net.holds(at, &key));
+        hops += path.len() - 1;
+    }
+    assert!(ended >= 198, "{ended} of 200 walks ended at a holder");
+    assert!(hops < 200 * 8, "{hops} hops for 200 walks");
+}
+
 pub(crate) fn holders_agree_on_who_they_are(algorithm: Algorithm) {
     let mut net = Net::new(algorithm, 1, 2);
     net.grow(300, Duration::from_millis(50));
     net.run_for(Duration::from_secs(90));
-    assert_holders_agree(&net);
+    assert_holders_agree(&mut net);
 }
 
-/// Every holder of a key, and nobody else, knows that it is one; nearly all know all the others.
-fn assert_holders_agree(net: &Net) {
+/// Every holder of a key, and nobody else, knows that it is one; nearly all know all the others. Where
+/// keys have no place, what is published anywhere now is found from anywhere.
+fn assert_holders_agree(net: &mut Net) {
+    if net.any_living().algorithm().walks().is_some() {
+        let found = found(net, 5_000, 200);
+        assert!(found >= 198, "{found} of 200 found");
+        return;
+    }
     let mut told = 0;
     for n in 0..60 {
         let key = key(n);
@@ -149,7 +179,7 @@ pub(crate) fn peers_that_join_all_at_once_agree_on_holders(algorithm: Algorithm)
     let mut net = Net::new(algorithm, 1, 8);
     net.grow(200, Duration::ZERO);
     net.run_for(Duration::from_secs(300));
-    assert_holders_agree(&net);
+    assert_holders_agree(&mut net);
 }
 
 pub(crate) fn holders_are_right_again_after_a_third_died_at_once(algorithm: Algorithm) {
@@ -159,7 +189,7 @@ pub(crate) fn holders_are_right_again_after_a_third_died_at_once(algorithm: Algo
     net.kill_share(1.0 / 3.0);
     // OneHop bears ten minutes of silence from somebody of whose death no news has come.
     net.run_for(Duration::from_secs(900));
-    assert_holders_agree(&net);
+    assert_holders_agree(&mut net);
 }
 
 pub(crate) fn a_broken_network_grows_together_again(algorithm: Algorithm) {
@@ -170,11 +200,14 @@ pub(crate) fn a_broken_network_grows_together_again(algorithm: Algorithm) {
     net.run_for(Duration::from_secs(600));
     net.divided = false;
     net.run_for(Duration::from_secs(900));
-    assert_holders_agree(&net);
+    assert_holders_agree(&mut net);
 }
 
 /// No network here: forty peers that have all heard each other, under each hash's width of keys.
 pub(crate) fn keys_of_every_hash_lead_to_their_holders(algorithm: Algorithm) {
+    if algorithm.walks().is_some() {
+        return assert_indexes_lead_to_holders(algorithm);
+    }
     for hash in HashAlgorithm::ALL {
         let peers: Vec<Contact> =
             (0..40u32).map(|n| Contact { id: NodeId(hash.digest(&n.to_be_bytes())), ..contact(n) }).collect();
@@ -206,10 +239,50 @@ pub(crate) fn keys_of_every_hash_lead_to_their_holders(algorithm: Algorithm) {
     }
 }
 
+/// Where keys have no place: two that agree to be neighbours know what the other holds, whatever the
+/// width of the keys.
+fn assert_indexes_lead_to_holders(algorithm: Algorithm) {
+    for hash in HashAlgorithm::ALL {
+        let peer = |n: u32| Contact { id: NodeId(hash.digest(&n.to_be_bytes())), ..contact(n) };
+        let mut pair =
+            [1, 2].map(|n| build(algorithm, peer(n).id, 1, Seed::from_number(n.into()), Time::ZERO));
+        let keys: Vec<Key> = (100..120u32).map(|n| hash.digest(&n.to_be_bytes())).collect();
+        pair[1].set_holdings(Time::ZERO, keys.iter().map(crate::gia::digest).collect());
+        let mut now = Time::ZERO;
+        pair[0].handle_peer(now, peer(2), Evidence::Alive { rtt: None });
+        for _ in 0..100 {
+            now += Duration::from_millis(500);
+            for n in 0..2 {
+                pair[n].handle_timeout(now);
+                while let Some(wish) = pair[n].poll_upkeep() {
+                    let Upkeep::Greet(to) = wish else { continue };
+                    let other = 1 - n;
+                    assert_eq!(to.id, peer(other as u32 + 1).id, "{hash}");
+                    let from = peer(n as u32 + 1);
+                    let greeting = pair[n].greeting(now, &to.id).expect("a greeting");
+                    pair[other].handle_greeting(now, from, &greeting, false);
+                    let answer = pair[other].greeting(now, &from.id).expect("an answer");
+                    pair[n].handle_peer(now, to, Evidence::Alive { rtt: None });
+                    pair[n].handle_greeting(now, to, &answer, true);
+                }
+            }
+        }
+        for key in &keys {
+            let named = Route::Replicas { contacts: vec![peer(2)], includes_self: false };
+            assert_eq!(pair[0].route(key, REPLICAS), named, "{hash}");
+        }
+        let other = hash.digest(b"held by nobody");
+        assert_eq!(pair[0].route(&other, REPLICAS), Route::Toward(vec![peer(2)]), "{hash}");
+    }
+}
+
 pub(crate) fn how_neighbors_stand_tells_how_many_there_are(algorithm: Algorithm) {
     let mut net = Net::new(algorithm, 1, 2);
     net.grow(300, Duration::from_millis(50));
     net.run_for(Duration::from_secs(90));
+    if algorithm.walks().is_some() {
+        return assert_degrees_keep_their_bounds(&net);
+    }
     let part_per_peer = |i: u32| {
         let mut parts = algorithm.metric().parts(contact(i).id.key(), &net.overlay(i).neighbors());
         // Of a ring with one direction one side counts.
@@ -219,6 +292,14 @@ pub(crate) fn how_neighbors_stand_tells_how_many_there_are(algorithm: Algorithm)
     let mean = net.living().map(part_per_peer).sum::<f64>() / 300.0;
     let told = 1.0 / mean;
     assert!((225.0..400.0).contains(&told), "{told:.0} of 300");
+}
+
+/// Where keys have no place, neighbours tell nothing of the size; but nobody is without, and nobody
+/// has more than it may.
+fn assert_degrees_keep_their_bounds(net: &Net) {
+    let degrees: Vec<usize> = net.living().map(|i| net.overlay(i).len()).collect();
+    let (least, most) = (degrees.iter().min().unwrap(), degrees.iter().max().unwrap());
+    assert!(*least >= 3 && *most <= 64, "degrees from {least} to {most}");
 }
 
 pub(crate) fn failed_peers_leave_every_table(algorithm: Algorithm) {

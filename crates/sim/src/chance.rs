@@ -24,6 +24,7 @@ pub(crate) enum Use {
     Population,
     Grinding,
     Warmth,
+    Capacity,
 }
 
 /// The seed of the stream for `use_of`, `number`.
@@ -52,6 +53,18 @@ pub(crate) fn unit(bits: u64) -> f64 {
 /// A waiting time of a Poisson process with this mean, in the mean's unit.
 pub(crate) fn exponential(rng: &mut Rng, mean: f64) -> f64 {
     -mean * unit(rng.random()).ln()
+}
+
+/// What peer `number` takes on for others, in requests a second, as was measured among the peers of
+/// Gnutella (Saroiu et al., 2002) and played by the makers of Gia.
+pub(crate) fn capacity(scenario: u64, number: u64) -> u32 {
+    match seed(scenario, Use::Capacity, number).rng().random_range(0..1_000) {
+        0..200 => 1,
+        200..650 => 10,
+        650..950 => 100,
+        950..999 => 1_000,
+        _ => 10_000,
+    }
 }
 
 /// A number of the normal law, from 64 random bits: the method of Box and Muller, of which the second

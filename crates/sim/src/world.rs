@@ -319,6 +319,7 @@ impl<'a> World<'a> {
                 // Who is behind a box becomes one by itself.
                 false => RolePolicy::Auto,
             },
+            capacity: crate::chance::capacity(self.scenario.seed, number as u64),
             ..self.scenario.peer.config()
         };
         let models = users.iter().map(|u| UserModel { aor: u.aor.clone(), ..UserModel::default() }).collect();

@@ -11,6 +11,8 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use super::*;
+use crate::Greeting;
+use crate::gia;
 use crate::lookup::{Config, Goal, Lookup};
 use wire::Rng;
 
@@ -19,11 +21,15 @@ const PONG: u64 = 130;
 const FIND: u64 = 100;
 const REPLY: u64 = 100;
 const PER_CONTACT: u64 = 50;
+const GREETING: u64 = 19;
+const PER_DIGEST: u64 = 4;
 /// When a question is sent again.
 const SENDS: [Duration; 3] = [Duration::ZERO, Duration::from_millis(500), Duration::from_millis(1_500)];
 const FAILED_AFTER: Duration = Duration::from_secs(3);
 /// Peers that must have spoken before a search ends.
 const WIDTH: usize = 8;
+/// Questions of a get where keys have no place.
+const QUESTIONS: usize = 30;
 /// How often a peer asks one of those it lost whether it is back, and how many it remembers.
 const LOOK_FOR_LOST: Duration = Duration::from_secs(60);
 const MAX_LOST: usize = 32;
@@ -56,6 +62,7 @@ enum Body {
     Find { key: Key, count: usize },
     Store(Key),
     Exchange { give: bool, rows: bool },
+    Greet,
 }
 
 struct Exchange {
@@ -68,7 +75,7 @@ struct Exchange {
 
 enum Event {
     Arrive(u64),
-    Reply(u64, Option<Route>, bool),
+    Reply(u64, Option<Route>, bool, Option<Greeting>),
     Fail(u64),
     Wake(u32),
     Join(u32),
@@ -90,6 +97,13 @@ struct Peer {
     wake: Option<Time>,
     /// Who fell out of its table, the latest first.
     lost: VecDeque<Contact>,
+}
+
+impl Peer {
+    fn keep(&mut self, now: Time, key: Key) {
+        self.store.insert(key);
+        self.overlay.set_holdings(now, self.store.iter().map(gia::digest).collect());
+    }
 }
 
 /// Orders events by time, and by their making where times are equal.
@@ -120,6 +134,24 @@ fn told(now: Time, overlay: &mut dyn Overlay) -> News {
 fn hear_news(now: Time, overlay: &mut dyn Overlay, news: &News) {
     news.arrived.iter().for_each(|c| overlay.handle_peer(now, *c, Evidence::Mentioned));
     news.departed.iter().for_each(|id| overlay.handle_rumor(now, id));
+}
+
+/// What a peer takes on, where an algorithm asks: as measured among the peers of Gnutella (Saroiu et
+/// al., 2002) and played by Chawathe et al.
+fn capacity(rng: &mut Rng) -> u32 {
+    match rng.random_range(0..1_000) {
+        0..200 => 1,
+        200..650 => 10,
+        650..950 => 100,
+        950..999 => 1_000,
+        _ => 10_000,
+    }
+}
+
+/// The bytes of a greeting, if there is one.
+fn greeting_size(greeting: &Option<Greeting>) -> u64 {
+    let index = |g: &Greeting| g.index.as_ref().map_or(0, |i| i.len() as u64 * PER_DIGEST);
+    greeting.as_ref().map_or(0, |g| GREETING + index(g))
 }
 
 /// The network.
@@ -204,6 +236,10 @@ impl Net {
         self.peers[i as usize].is_some()
     }
 
+    pub(crate) fn holds(&self, i: u32, key: &Key) -> bool {
+        self.peers[i as usize].as_ref().is_some_and(|p| p.store.contains(key))
+    }
+
     pub(crate) fn living(&self) -> impl Iterator<Item = u32> {
         (0..self.peers.len() as u32).filter(|&i| self.lives(i))
     }
@@ -231,7 +267,13 @@ impl Net {
     }
 
     pub(crate) fn publish(&mut self, from: u32, key: Key, replicas: usize) {
-        self.search(from, key, Purpose::Publish(replicas), WIDTH);
+        // Where keys have no place, the owner keeps a copy itself.
+        let (now, walks) = (self.now, self.algorithm.walks());
+        if let (Some(_), Some(peer)) = (walks, self.peer(from)) {
+            peer.keep(now, key);
+        }
+        let copies = walks.map_or(replicas, |w| w.copies);
+        self.search(from, key, Purpose::Publish(copies), WIDTH.max(copies));
         self.drain(from);
     }
 
@@ -287,14 +329,17 @@ impl Net {
             Event::Wake(i) => self.wake(i),
             Event::LookForLost(i) => self.look_for_lost(i),
             Event::Arrive(token) => self.arrive(token),
-            Event::Reply(token, route, found) => self.reply(token, route, found),
+            Event::Reply(token, route, found, greeting) => self.reply(token, route, found, greeting),
             Event::Fail(token) => self.fail(token),
         }
     }
 
     fn join(&mut self, i: u32) {
-        let overlay =
+        let mut overlay =
             build(self.algorithm, contact(i).id, self.base_bits, Seed::child_of(&mut self.rng), self.now);
+        if self.algorithm.walks().is_some() {
+            overlay.set_capacity(capacity(&mut self.rng));
+        }
         let known: Vec<_> = self.living().collect();
         let (store, lookups) = (BTreeSet::new(), BTreeMap::new());
         self.peers[i as usize] = Some(Peer { overlay, store, lookups, wake: None, lost: VecDeque::new() });
@@ -337,7 +382,7 @@ impl Net {
             Body::Find { .. } => (FIND, REPLY),
             Body::Store(_) => (400, PONG),
             // What they name is counted when it is known.
-            Body::Exchange { .. } => (FIND, REPLY),
+            Body::Exchange { .. } | Body::Greet => (FIND, REPLY),
         };
         self.exchanges.insert(token, Exchange { from, to, body, lookup, sent });
         self.note(1, from, index(&to));
@@ -366,18 +411,31 @@ impl Net {
             (Body::Exchange { give: true, .. }, Some(asker)) => told(now, &mut *asker.overlay),
             _ => News::default(),
         };
+        let greeting = match (body, self.peer(from)) {
+            (Body::Greet, Some(asker)) => asker.overlay.greeting(now, &to.id),
+            _ => None,
+        };
         let Some(peer) = self.peers[index(&to) as usize].as_mut() else {
             self.schedule(sent + FAILED_AFTER, Event::Fail(token));
             return;
         };
         self.bytes += PER_CONTACT * (given.arrived.len() + given.departed.len()) as u64;
+        self.bytes += greeting_size(&greeting);
         hear_news(now, &mut *peer.overlay, &given);
         peer.overlay.handle_peer(now, contact(from), Evidence::Mentioned);
+        let answer = greeting.and_then(|greeting| {
+            peer.overlay.handle_greeting(now, contact(from), &greeting, false);
+            peer.overlay.greeting(now, &contact(from).id)
+        });
+        self.bytes += greeting_size(&answer);
         let mut departed = Vec::new();
         let (route, found) = match body {
-            Body::Ping => (None, false),
+            Body::Ping | Body::Greet => (None, false),
             Body::Find { key, count } => (Some(peer.overlay.route(&key, count)), peer.store.contains(&key)),
-            Body::Store(key) => (None, peer.store.insert(key)),
+            Body::Store(key) => {
+                peer.keep(now, key);
+                (None, false)
+            }
             Body::Exchange { rows, .. } => {
                 let rows = rows.then(|| peer.overlay.contacts().iter().map(|e| e.contact).take(16).collect());
                 let page = rows.map(|arrived| News { arrived, ..News::default() });
@@ -393,11 +451,11 @@ impl Net {
             departed.iter().for_each(|id| asker.overlay.handle_rumor(now, id));
         }
         let back = Duration::from_millis(self.rng.random_range(10..60));
-        self.schedule(now + back, Event::Reply(token, route, found));
+        self.schedule(now + back, Event::Reply(token, route, found, answer));
         self.drain(index(&to));
     }
 
-    fn reply(&mut self, token: u64, route: Option<Route>, found: bool) {
+    fn reply(&mut self, token: u64, route: Option<Route>, found: bool, greeting: Option<Greeting>) {
         let now = self.now;
         let Some(Exchange { from, to, lookup, sent, .. }) = self.exchanges.remove(&token) else {
             return;
@@ -407,6 +465,9 @@ impl Net {
         let returned = peer.lost.iter().position(|c| c.id == to.id);
         returned.map(|at| peer.lost.remove(at));
         peer.overlay.handle_peer(now, to, Evidence::Alive { rtt: Some(now - sent) });
+        if let Some(greeting) = greeting {
+            peer.overlay.handle_greeting(now, to, &greeting, true);
+        }
         if let Some(route) = route {
             for other in route.contacts().iter().filter(|c| c.id != contact(from).id) {
                 peer.overlay.handle_peer(now, *other, Evidence::Mentioned);
@@ -464,6 +525,10 @@ impl Net {
         if purpose == Purpose::Get {
             config.goal = Goal::Found(1);
         }
+        if let (Some(walks), true) = (self.algorithm.walks(), purpose != Purpose::Upkeep) {
+            config.exhaustive = true;
+            config.questions = if purpose == Purpose::Get { QUESTIONS } else { walks.questions };
+        }
         let Some(peer) = self.peer(from) else { return };
         peer.overlay.handle_lookup(now, &key);
         let route = peer.overlay.route(&key, config.width + 1);
@@ -481,6 +546,7 @@ impl Net {
                 Upkeep::Exchange { with, give, rows } => {
                     self.ask(i, with, Body::Exchange { give, rows }, None);
                 }
+                Upkeep::Greet(with) => self.ask(i, with, Body::Greet, None),
                 Upkeep::Lookup { key, width } => self.search(i, key, Purpose::Upkeep, width),
             }
         }

@@ -8,8 +8,8 @@ use std::fmt::{self, Display, Formatter};
 
 use super::object::name_of;
 use super::{
-    AddressInfo, CandidateKind, Header, Message, Object, P2pOptions, PeerInfo, PeerList, RecordRef,
-    RequestOptions, TransportKind,
+    AddressInfo, CandidateKind, Header, LinkState, Message, Object, P2pOptions, PeerInfo, PeerList,
+    RecordRef, RequestOptions, TransportKind,
 };
 
 /// Bytes in hexadecimal.
@@ -134,6 +134,20 @@ impl Display for RecordRef<'_> {
     }
 }
 
+impl Display for LinkState<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "neighbor={} fresh={}", yes(self.neighbor), yes(self.fresh))?;
+        write!(f, " degree={} capacity={} tokens={}", self.degree, self.capacity, self.tokens)?;
+        write!(f, " spent={} known={:08x}", self.spent, self.known)?;
+        let Some(index) = self.index else { return Ok(()) };
+        f.write_str(" index=")?;
+        index
+            .iter()
+            .enumerate()
+            .try_for_each(|(i, digest)| write!(f, "{}{digest:08x}", if i == 0 { "" } else { "," }))
+    }
+}
+
 impl Display for Object<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{} ", name_of(self.number()).unwrap_or("unknown"))?;
@@ -185,6 +199,7 @@ impl Display for Object<'_> {
             Object::Diagnostic(d) | Object::Setting(d) => write!(f, "name={:?} value={:?}", d.name, d.value),
             Object::Cookie(cookie) => write!(f, "{}", Hex(cookie)),
             Object::ObservedAddress(address) => write!(f, "{address}"),
+            Object::LinkState(link) => write!(f, "{link}"),
             Object::SigningRequest(bytes)
             | Object::Certificate(bytes)
             | Object::ResourceList(bytes)

@@ -23,6 +23,7 @@ mod display;
 pub mod field;
 pub mod header;
 pub mod known;
+pub mod link_state;
 pub mod message;
 pub mod object;
 pub mod options;
@@ -33,6 +34,7 @@ pub mod tlv;
 
 pub use code::Code;
 pub use header::{Class, Header, MessageType, TransactionId, VERSION};
+pub use link_state::LinkState;
 pub use message::{Builder, Message};
 pub use object::Object;
 pub use options::{P2pOptions, PLookup, RLookup, RequestOptions};

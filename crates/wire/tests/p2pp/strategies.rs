@@ -8,9 +8,10 @@ use std::net::SocketAddr;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
+use wire::p2pp::link_state::Index;
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    AddressInfo, CandidateKind, Class, Code, Connections, Diagnostic, Header, Kind, MessageCounts,
+    AddressInfo, CandidateKind, Class, Code, Connections, Diagnostic, Header, Kind, LinkState, MessageCounts,
     MessageType, Object, P2pOptions, PLookup, PeerInfo, PeerList, RLookup, Record, RecordRef, RecordSummary,
     RequestOptions, RouteHop, TransactionId, TransportKind, Utilization,
 };
@@ -148,6 +149,7 @@ fn status_object() -> impl Strategy<Value = Object<'static>> {
         }),
         counts.prop_map(Object::MessagesReceived),
         hop.prop_map(Object::RouteHop),
+        link_state().prop_map(Object::LinkState),
         diagnostic().prop_map(Object::Diagnostic),
         diagnostic().prop_map(Object::Setting),
         any::<u64>().prop_map(Object::DiagnosticOptions),
@@ -157,6 +159,16 @@ fn status_object() -> impl Strategy<Value = Object<'static>> {
             reason
         }),
     ]
+}
+
+fn link_state() -> impl Strategy<Value = LinkState<'static>> {
+    let index = proptest::option::of(vec(any::<[u8; Index::DIGEST_LEN]>(), 0..30));
+    (any::<(bool, bool, u8, u32, u32, u32, u32)>(), index).prop_map(
+        |((neighbor, fresh, degree, capacity, tokens, spent, known), index)| {
+            let index = index.and_then(|i| Index::new(i.concat().leak()));
+            LinkState { neighbor, fresh, degree, capacity, tokens, spent, known, index }
+        },
+    )
 }
 
 fn peer_object() -> impl Strategy<Value = Object<'static>> {
@@ -244,7 +256,7 @@ pub(crate) fn header() -> impl Strategy<Value = Header> {
 
 /// Bytes that look like objects: numbers in use or not, flags, lengths that are mostly right.
 pub(crate) fn almost_objects() -> impl Strategy<Value = Vec<u8>> {
-    let number = prop_oneof![0..=24u8, 64..=75u8, any::<u8>()];
+    let number = prop_oneof![0..=24u8, 64..=77u8, any::<u8>()];
     let flags = select(&[0u8, 0x40, 0x80, 0xff]);
     let one = (number, flags, vec(any::<u8>(), 0..80), -1..=1i32, any::<bool>()).prop_map(
         |(number, flags, value, off, wrong)| {

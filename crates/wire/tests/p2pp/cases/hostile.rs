@@ -331,5 +331,12 @@ fn objects() -> Vec<Case> {
         bad("Diagnostic/name", "a name longer than the object", tlv(69, 0x40, &[5, b'a'])),
         bad("Cookie/width", "15 bytes", tlv(72, 0, &[1; 15])),
         bad("Observed-Address/width", "an address of 3 bytes", tlv(74, 0x40, &[0x1b, 0xa8, 192, 0, 2])),
+        bad(
+            "Link-State/digest",
+            "an index whose last digest is cut",
+            tlv(77, 0x40, &[&[5; 18][..], &[1; 7]].concat()),
+        ),
+        bad("Link-State/no index", "digests where none are said to follow", tlv(77, 0x40, &[1; 22])),
+        bad("Link-State/flags", "a flag without a meaning", tlv(77, 0x40, &[8; 18])),
     ]
 }

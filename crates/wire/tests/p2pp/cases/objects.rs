@@ -1,8 +1,9 @@
 //! Every object by itself, with its widest and narrowest forms.
 
+use wire::p2pp::link_state::Index;
 use wire::p2pp::{
-    AddressInfo, CandidateKind, Code, Connections, Diagnostic, MessageCounts, Object, P2pOptions, PLookup,
-    PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
+    AddressInfo, CandidateKind, Code, Connections, Diagnostic, LinkState, MessageCounts, Object, P2pOptions,
+    PLookup, PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
 };
 use wire::{Contact, Key, UnixTime};
 
@@ -171,5 +172,30 @@ pub(super) fn cases() -> Vec<Case> {
         object("object/Candidates", "opaque", &Object::Candidates(b"opaque")),
         object("object/Padding", "ignorable", &Object::Padding(&[0; 8])),
         object("object/Known", "ignorable; two peers", &Object::Known(&[0x12, 0x34, 0x56, 0x78])),
+        object(
+            "object/Link-State",
+            "an able neighbour that holds two keys; ignorable",
+            &Object::LinkState(LinkState {
+                neighbor: true,
+                fresh: false,
+                degree: 48,
+                capacity: 1_000,
+                tokens: 272,
+                spent: 35,
+                known: 0x811c_9dc5,
+                index: Index::new(&[0, 0, 0, 7, 0xff, 0xee, 0xdd, 0xcc]),
+            }),
+        ),
+        object(
+            "object/Link-State/narrow",
+            "a stranger asks for a link",
+            &Object::LinkState(LinkState {
+                neighbor: true,
+                fresh: true,
+                degree: 2,
+                capacity: 10,
+                ..LinkState::default()
+            }),
+        ),
     ]
 }
