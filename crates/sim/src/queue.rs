@@ -205,7 +205,9 @@ mod tests {
             queue.push(at, Happening::Wake(n));
             model.insert((at, n));
             while queue.len() > rng.random_range(1..200) {
-                let Some((at, Happening::Wake(which))) = queue.pop(Time::from_secs(1_000_000)) else { panic!() };
+                let Some((at, Happening::Wake(which))) = queue.pop(Time::from_secs(1_000_000)) else {
+                    panic!()
+                };
                 assert_eq!(model.pop_first(), Some((at, which)));
                 now = at;
             }
