@@ -36,8 +36,9 @@ struct Curve {
 /// A figure of a run: its name in the file, its words at an axis, and how it is read.
 type Figure = (&'static str, &'static str, fn(&Row) -> Option<f64>);
 
-const LATENCY: Figure =
-    ("latency", "mean time of a lookup, ms (failures count 10 s)", |row| Some(row.mean_ms));
+const LATENCY: Figure = ("latency", "mean time of a lookup, ms (failures count 10 s)", |row| {
+    (row.issued > 0).then_some(row.mean_ms)
+});
 const FAILURE: Figure = ("failure", "lookups that fail, %", |row| {
     (row.issued > 0).then(|| 100.0 - 100.0 * row.succeeded as f64 / row.issued as f64)
 });
@@ -201,5 +202,8 @@ mod tests {
         assert_eq!(curves[0].dots.len(), 3);
         let names: Vec<String> = of_rows(&rows).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["wire-bytes-latency.svg", "wire-bytes-failure.svg"]);
+        // A network in which nobody looked anybody up is not the quickest.
+        let idle = Row { issued: 0, succeeded: 0, ..at("4", 0.0, 5.0) };
+        assert!(of_rows(&[idle]).is_empty());
     }
 }
