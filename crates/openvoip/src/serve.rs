@@ -139,6 +139,8 @@ pub(crate) struct Service {
     told: Vec<Event>,
     online: Option<Box<dyn FnOnce()>>,
     dirty: bool,
+    /// Whether the last attempt to write it failed.
+    unsaved: bool,
     saved: Instant,
     swept: Time,
     is_leaving: bool,
@@ -182,6 +184,7 @@ impl Service {
             leaving: Vec::new(),
             told: Vec::new(),
             online: None,
+            unsaved: false,
             dirty: false,
             saved: Instant::now(),
             swept: now,
@@ -427,19 +430,23 @@ impl Service {
     // ---- what survives -------------------------------------------------------------------------
 
     fn save(&mut self) -> Result<(), String> {
-        self.dirty = false;
         self.saved = Instant::now();
         let saved = self.world.node(self.index).save();
-        self.admin.home.as_ref().map_or(Ok(()), |home| home.save(&saved))
+        let outcome = self.admin.home.as_ref().map_or(Ok(()), |home| home.save(&saved));
+        // What could not be written is tried again, until the disk has room.
+        self.dirty = outcome.is_err();
+        outcome
     }
 
     fn save_if_due(&mut self) {
         let due = self.dirty || self.saved.elapsed() > Duration::from_secs(300);
-        if due
-            && self.saved.elapsed() > SAVE_EVERY
-            && let Err(e) = self.save()
-        {
-            tracing::warn!("{e}");
+        if due && self.saved.elapsed() > SAVE_EVERY {
+            let outcome = self.save();
+            match (&outcome, std::mem::replace(&mut self.unsaved, outcome.is_err())) {
+                (Err(e), false) => tracing::warn!("{e}; it is tried again, and this peer goes on"),
+                (Ok(()), true) => tracing::info!("what this peer keeps is written again"),
+                _ => {}
+            }
         }
     }
 }

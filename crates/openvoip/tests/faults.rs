@@ -43,6 +43,25 @@ fn a_port_that_nobody_demanded_moves_when_taken_and_is_printed() {
     assert!(said.contains(&format!("peer      {listen}")) && said.contains(&format!("at {sip}")), "{said}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn with_the_disk_full_a_peer_goes_on_and_says_so_and_writes_what_it_keeps_once_there_is_room() {
+    let dir = tempdir().unwrap();
+    // Whatever is written there meets "no space left on device".
+    let beside = dir.path().join("state.new");
+    std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
+    let mut peer = Peer::ready(dir.path(), &["up"]);
+    peer.wait_until("it is online", 10, |p| p.status()["online"] == true);
+    assert_eq!(peer.ask(&["overlay", "put", "greeting", "hello"]).0, 0);
+    peer.wait_until("it says so", 15, |p| p.said().contains("No space left on device"));
+    assert_eq!(peer.get(&["overlay", "get", "greeting"])["value"], "hello");
+    assert!(!dir.path().join("state.json").exists());
+    fs::remove_file(&beside).unwrap();
+    let kept = dir.path().join("state.json");
+    peer.wait_until("it is kept", 15, |_| fs::read_to_string(&kept).is_ok_and(|s| s.contains("greeting")));
+    assert!(peer.said().contains("written again"), "{}", peer.said());
+}
+
 #[test]
 fn with_its_bootstrap_dead_a_peer_joins_through_the_host_cache() {
     let dirs = [tempdir().unwrap(), tempdir().unwrap()];

@@ -158,6 +158,10 @@ pub fn cells(
             }
             let named = |e: BadScenario| match e {
                 BadScenario::Syntax(problem) => BadScenario::Syntax(format!("in the sweep: {problem}")),
+                BadScenario::Value { field, problem, place: None } => {
+                    let place = crate::scenario::place_in_sweep(text, &field);
+                    BadScenario::Value { field, problem, place }
+                }
                 other => other,
             };
             let mut played = of(&table).map_err(named)?;
@@ -247,7 +251,8 @@ mod tests {
             ("nodes = 5", "list"),
             ("nodes = []", "between"),
             ("nodez = [5]", "nodez"),
-            ("loss = [2]", "loss"),
+            ("loss = [2]", "line 5, column 8: loss"),
+            ("'events[0].kill' = [2]", "line 5, column 20: events[0].kill"),
             ("'events[3].kill' = [1]", "no element 3"),
             ("'nodes.x' = [1]", "not in a table"),
         ] {

@@ -6,6 +6,7 @@
 //! | [`series`] | the course of the run, as rows |
 //! | [`html`] | the report as a page with plots |
 //! | [`table`] | many runs as one table |
+//! | [`plot`] | many runs as plots |
 //! | `model.rs` | bytes as papers count them |
 
 pub mod html;

@@ -36,8 +36,9 @@ struct Curve {
 /// A figure of a run: its name in the file, its words at an axis, and how it is read.
 type Figure = (&'static str, &'static str, fn(&Row) -> Option<f64>);
 
-const LATENCY: Figure =
-    ("latency", "mean time of a lookup, ms (failures count 10 s)", |row| Some(row.mean_ms));
+const LATENCY: Figure = ("latency", "mean time of a lookup, ms (failures count 10 s)", |row| {
+    (row.issued > 0).then_some(row.mean_ms)
+});
 const FAILURE: Figure = ("failure", "lookups that fail, %", |row| {
     (row.issued > 0).then(|| 100.0 - 100.0 * row.succeeded as f64 / row.issued as f64)
 });
@@ -116,6 +117,42 @@ fn curves(
     curves
 }
 
+/// The axis along the foot: from nothing to a round number, or by powers where the values span many.
+struct Axis {
+    span: (f64, f64),
+    by_powers: bool,
+    marks: Vec<f64>,
+}
+
+impl Axis {
+    /// The largest value through the smallest from which on an axis goes by powers.
+    const WIDE: f64 = 20.0;
+
+    fn of(values: impl Iterator<Item = f64>, right: f64) -> Axis {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        values.dedup();
+        let (least, most) = (values[0], values[values.len() - 1]);
+        if least > 0.0 && most >= least * Self::WIDE {
+            // A mark for each value, as far as their words have room.
+            let step = values.len().div_ceil(8);
+            let marks = values.into_iter().step_by(step).collect();
+            return Axis { span: (least, most), by_powers: true, marks };
+        }
+        let marks = (0..=4).map(|n| right * f64::from(n) / 4.0).collect();
+        Axis { span: (0.0, right), by_powers: false, marks }
+    }
+
+    /// How far along the axis a value stands, 0 to 1.
+    fn share(&self, value: f64) -> f64 {
+        let (from, to) = self.span;
+        match self.by_powers {
+            true => (value / from).ln() / (to / from).ln(),
+            false => value / to,
+        }
+    }
+}
+
 /// One plot; nothing where there is nothing to see.
 fn plot(name: &str, x_words: &str, curves: &[Curve], y_words: &str) -> Option<Plot> {
     let dots = || curves.iter().flat_map(|c| &c.dots);
@@ -124,7 +161,8 @@ fn plot(name: &str, x_words: &str, curves: &[Curve], y_words: &str) -> Option<Pl
     let (right, top) = (round_up(right), round_up(top));
     let ((width, height), (left, foot)) = (SIZE, MARGIN);
     let (end, floor) = (width - LEGEND, height - foot);
-    let at = |p: &(f64, f64)| (left + p.0 / right * (end - left), floor - p.1 / top * (floor - HEAD));
+    let across = Axis::of(dots().map(|p| p.0), right);
+    let at = |p: &(f64, f64)| (left + across.share(p.0) * (end - left), floor - p.1 / top * (floor - HEAD));
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" font-family=\"sans-serif\" \
          font-size=\"11\" fill=\"#444\"><rect width=\"{width}\" height=\"{height}\" fill=\"#fff\"/>\
@@ -135,18 +173,20 @@ fn plot(name: &str, x_words: &str, curves: &[Curve], y_words: &str) -> Option<Pl
         escape(x_words)
     );
     for n in 0..=4 {
-        let (across, up) = (right * f64::from(n) / 4.0, top * f64::from(n) / 4.0);
-        let ((x, _), (_, y)) = (at(&(across, 0.0)), at(&(0.0, up)));
+        let up = top * f64::from(n) / 4.0;
+        let (_, y) = at(&(right, up));
         let _ = writeln!(
             svg,
             "<path d=\"M{left} {y:.1}H{end}\" stroke=\"#e4e4e4\"/><text x=\"{}\" y=\"{:.1}\" \
-             text-anchor=\"end\">{}</text><text x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+             text-anchor=\"end\">{}</text>",
             left - 6.0,
             y + 4.0,
-            short(up),
-            floor + 16.0,
-            short(across)
+            short(up)
         );
+    }
+    for value in &across.marks {
+        let (x, y) = (at(&(*value, 0.0)).0, floor + 16.0);
+        let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", short(*value));
     }
     for (n, curve) in curves.iter().enumerate() {
         let colour = COLOURS[n % COLOURS.len()];
@@ -193,6 +233,14 @@ mod tests {
     }
 
     #[test]
+    fn values_that_span_many_powers_stand_by_powers() {
+        let axis = Axis::of([84.0, 840.0, 8_400.0].into_iter(), 10_000.0);
+        assert!((axis.share(840.0) - 0.5).abs() < 1e-9 && axis.marks.len() == 3);
+        let axis = Axis::of([0.0, 0.1, 0.5].into_iter(), 0.5);
+        assert_eq!((axis.share(0.1), axis.marks.len()), (0.2, 5));
+    }
+
+    #[test]
     fn of_several_the_line_goes_through_the_runs_that_no_other_beats() {
         let at = |b: &str, mean, bytes| row(&[("a", b), ("b", "1")], mean, bytes);
         let rows = [at("1", 300.0, 10.0), at("2", 400.0, 20.0), at("3", 200.0, 40.0)];
@@ -201,5 +249,8 @@ mod tests {
         assert_eq!(curves[0].dots.len(), 3);
         let names: Vec<String> = of_rows(&rows).into_iter().map(|(name, _)| name).collect();
         assert_eq!(names, ["wire-bytes-latency.svg", "wire-bytes-failure.svg"]);
+        // A network in which nobody looked anybody up is not the quickest.
+        let idle = Row { issued: 0, succeeded: 0, ..at("4", 0.0, 5.0) };
+        assert!(of_rows(&[idle]).is_empty());
     }
 }

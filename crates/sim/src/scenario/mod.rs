@@ -252,6 +252,11 @@ impl Scenario {
     }
 }
 
+/// Line and column of the values that a scenario sweeps a field over, if it does.
+pub(crate) fn place_in_sweep(text: &str, field: &str) -> Option<(usize, usize)> {
+    place::in_table(text, "sweep", field)
+}
+
 /// Memory of the program and of a small run.
 const BASE_MEMORY: u64 = 32 << 20;
 /// Memory of a peer of this build with what is under way to it, measured at a thousand peers.

@@ -18,6 +18,17 @@ pub(super) fn of(text: &str, path: &str) -> Option<(usize, usize)> {
         let Some(next) = next else { break };
         here = next;
     }
+    at(text, here)
+}
+
+/// The same for a value of a table under a key that is not taken apart, as in `[sweep]`.
+pub(super) fn in_table(text: &str, table: &str, key: &str) -> Option<(usize, usize)> {
+    let root = DeTable::parse(text).ok()?;
+    let DeValue::Table(table) = root.get_ref().get(table)?.get_ref() else { return None };
+    at(text, table.get(key)?)
+}
+
+fn at(text: &str, here: &Spanned<DeValue<'_>>) -> Option<(usize, usize)> {
     let before = text.get(..here.span().start)?;
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next()?.chars().count() + 1;
