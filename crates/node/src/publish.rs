@@ -475,8 +475,10 @@ impl Node {
                 let mut holders = std::mem::take(&mut publication.holders);
                 let further = closest.into_iter().filter(|c| holders.iter().all(|h| h.id != c.id));
                 let further: Vec<Contact> = further.collect();
-                holders.extend(further);
-                holders.truncate(walks.copies);
+                // The ablest stand first. Not all copies go to them: their neighbours are as easily found.
+                let wanted = walks.copies.saturating_sub(holders.len());
+                let stride = (further.len() / wanted.max(1)).max(1);
+                holders.extend(further.into_iter().step_by(stride).take(wanted));
                 (is_peer, holders)
             }
             None => {

@@ -43,6 +43,9 @@ pub(crate) const MAX_SEARCHES: usize = 1_024;
 /// has its answer back over the hops: a NAT may keep out what comes straight from a stranger.
 const RECURSIVE_ATTEMPTS: u8 = 3;
 
+/// As many where keys have no place.
+const WALK_ATTEMPTS: u8 = 6;
+
 /// Disjoint paths of a record's search that goes on iteratively, and of the one after it, should the
 /// answer still be missing or doubtful (S/Kademlia, Baumgart and Mies, 2007, recommend four to eight).
 const DISJOINT: [usize; 2] = [4, 8];
@@ -352,10 +355,17 @@ impl Node {
         }
     }
 
+    /// Recursive attempts before we ask ourselves. Walks cost us one question each and others the rest, and
+    /// go farther than we could ask.
+    fn recursive_attempts(&self) -> u8 {
+        let walks = self.standing.as_ref().is_some_and(|s| s.walks().is_some());
+        if walks { WALK_ATTEMPTS } else { RECURSIVE_ATTEMPTS }
+    }
+
     /// Sends a copy of the question on a way not tried yet, or goes on iteratively.
     fn attempt(&mut self, now: Time, id: SearchId) {
         let Some(search) = self.searches.running.get(&id) else { return };
-        if search.attempt >= RECURSIVE_ATTEMPTS || !self.send_copy(now, id) {
+        if search.attempt >= self.recursive_attempts() || !self.send_copy(now, id) {
             return self.go_iterative(now, id, &[]);
         }
         let third = self.config.lookup_timeout / (u32::from(RECURSIVE_ATTEMPTS) + 1);
@@ -382,7 +392,7 @@ impl Node {
         let Some(first) = untried.find(|c| table.spend(now, &key, &c.id)) else { return false };
         let Some(search) = self.searches.running.get(&id) else { return false };
         // A route log makes answers long, and the last copy shall come back where strangers are kept out.
-        let may_be_direct = !trace && search.attempt + 1 < RECURSIVE_ATTEMPTS && !self.is_client();
+        let may_be_direct = !trace && search.attempt + 1 < self.recursive_attempts() && !self.is_client();
         let direct = may_be_direct && self.searches.prefers_direct();
         let origin = self.own_addresses().first().copied().filter(|_| direct);
         let deadline = now + self.config.lookup_timeout;
@@ -415,8 +425,8 @@ impl Node {
 
     /// The first hop of a copy is silent: another one is tried beside it. `false` if there is none.
     pub(crate) fn hedge_search(&mut self, now: Time, id: SearchId) -> bool {
-        let is_recursive =
-            |s: &Search| matches!(s.progress, Progress::Recursive) && s.attempt < RECURSIVE_ATTEMPTS;
+        let most = self.recursive_attempts();
+        let is_recursive = |s: &Search| matches!(s.progress, Progress::Recursive) && s.attempt < most;
         // A search that ended or went on iteratively has no use for one.
         !self.searches.running.get(&id).is_some_and(|s| is_recursive(s)) || self.send_copy(now, id)
     }
@@ -578,7 +588,7 @@ impl Node {
             // Who has just come, or lost many, knows others besides its neighbours.
             seeds.extend(standing.table.contacts().iter().map(|e| e.contact));
             if places {
-                config.questions = walks.questions;
+                (config.questions, config.width) = (walks.questions, walks.questions);
             }
         }
         if search.want != Want::Peers {
