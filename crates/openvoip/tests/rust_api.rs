@@ -70,20 +70,27 @@ fn a_later_publish_takes_the_place_of_one_under_way_and_says_so() {
     let mut second = options();
     second.config.bootstrap = vec![founder.address()];
     let peer = block_on(Peer::start(second)).unwrap();
-    let (first, second) = block_on(async {
-        let mut first = std::pin::pin!(peer.publish("k", "1", HOUR));
-        let mut second = std::pin::pin!(peer.publish("k", "2", HOUR));
-        std::future::poll_fn(|cx| {
-            assert!(first.as_mut().poll(cx).is_pending() && second.as_mut().poll(cx).is_pending());
-            std::task::Poll::Ready(())
+    // Two peers need less than a millisecond to store a value: now and then the first is quicker than we.
+    let errors: Vec<_> = (0..20)
+        .filter_map(|n| {
+            let key = format!("k{n}");
+            let (first, second) = block_on(async {
+                let mut first = std::pin::pin!(peer.publish(key.clone(), "1", HOUR));
+                let mut second = std::pin::pin!(peer.publish(key.clone(), "2", HOUR));
+                std::future::poll_fn(|cx| {
+                    assert!(first.as_mut().poll(cx).is_pending() && second.as_mut().poll(cx).is_pending());
+                    std::task::Poll::Ready(())
+                })
+                .await;
+                (first.await, second.await)
+            });
+            assert!(second.is_ok());
+            assert_eq!(block_on(founder.lookup(&key)).unwrap().unwrap().value, b"2");
+            first.err()
         })
-        .await;
-        (first.await, second.await)
-    });
-    let error = first.unwrap_err();
-    assert!(error.to_string().contains("a later command took its place"), "{error}");
-    assert!(second.is_ok());
-    assert_eq!(block_on(founder.lookup("k")).unwrap().unwrap().value, b"2");
+        .collect();
+    assert!(!errors.is_empty());
+    assert!(errors.iter().all(|e| e.to_string().contains("a later command took its place")), "{errors:?}");
 }
 
 #[test]

@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_young_peer_believes_what_it_is_told_until_it_has_seen_for_itself() {
         let mut churn = Churn::default().told(2 * MINUTE);
-        assert_eq!(churn.session(), 2 * MINUTE);
+        assert!(churn.session().abs_diff(2 * MINUTE) < Duration::from_millis(1));
         watched(&mut churn, 40, 60 * MINUTE, 120);
         let ratio = churn.session().as_secs_f64() / 3_600.0;
         assert!((0.75..1.25).contains(&ratio), "{ratio}");
