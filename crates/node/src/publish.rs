@@ -96,6 +96,8 @@ pub(crate) struct Publication {
     /// How often it was looked at again, and how many peers there were when it was last read back.
     looks: usize,
     peers: u64,
+    /// When it was last placed or refreshed.
+    cared_for: Time,
     /// The size that the overlay seemed to have when it was placed.
     size: u64,
     /// It was placed a moment ago, and is read back for the first time since.
@@ -241,6 +243,7 @@ impl Node {
             lost: 0,
             looks: 0,
             peers: 0,
+            cared_for: now,
             size: 0,
             fresh: false,
             op,
@@ -271,7 +274,7 @@ impl Node {
 
     /// The time has come to publish, refresh or retry.
     pub(crate) fn handle_publication_due(&mut self, now: Time, id: u64) {
-        let size = self.size_around_us();
+        let (size, wait) = (self.size_around_us(), self.refresh_wait(id) * 2);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         if publication.stage != Stage::Idle {
             return;
@@ -282,7 +285,9 @@ impl Node {
         }
         // Who published while hardly anybody was there looks for more holders, since no holder will.
         let lacks = walks.is_some_and(|walks| publication.holders.len() * 2 < walks.copies);
-        if publication.verified && publication.looks <= LOOK_AGAIN.len() && !lacks {
+        // After a leap of the clock it may have ended everywhere, however young it is.
+        let overdue = now.since(publication.cared_for) > wait;
+        if publication.verified && publication.looks <= LOOK_AGAIN.len() && !lacks && !overdue {
             return self.look_again(now, id);
         }
         let known = publication.verified && !publication.holders.is_empty();
@@ -465,6 +470,7 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
         publication.lost = 0;
+        publication.cared_for = now;
         publication.fresh = true;
         publication.size = size;
         let place = record.resource.0;
@@ -715,13 +721,16 @@ impl Node {
 
     /// Extends the life of our record at its holders by naming it.
     fn refresh(&mut self, now: Time, id: u64) {
-        let Some(publication) = self.publications.all.get(&id) else { return };
+        let lifetime = self.lifetime_of(id);
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = &publication.record else { return };
-        let (summary, lifetime) = (record.as_ref().summary(), self.lifetime_of(id));
+        let summary = record.as_ref().summary();
+        publication.cared_for = now;
+        let holders = publication.holders.clone();
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         self.storage.refresh(now, &summary, lifetime);
         let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
-        for holder in publication.holders.clone() {
+        for holder in holders {
             let to = (holder.address, Some(holder.id));
             self.ask(now, to, MessageType::Refresh, &objects, Purpose::Refresh(id));
         }

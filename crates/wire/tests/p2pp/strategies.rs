@@ -256,7 +256,7 @@ pub(crate) fn header() -> impl Strategy<Value = Header> {
 
 /// Bytes that look like objects: numbers in use or not, flags, lengths that are mostly right.
 pub(crate) fn almost_objects() -> impl Strategy<Value = Vec<u8>> {
-    let number = prop_oneof![0..=24u8, 64..=77u8, any::<u8>()];
+    let number = prop_oneof![0..=24u8, 64..=78u8, any::<u8>()];
     let flags = select(&[0u8, 0x40, 0x80, 0xff]);
     let one = (number, flags, vec(any::<u8>(), 0..80), -1..=1i32, any::<bool>()).prop_map(
         |(number, flags, value, off, wrong)| {

@@ -334,9 +334,9 @@ fn objects() -> Vec<Case> {
         bad(
             "Link-State/digest",
             "an index whose last digest is cut",
-            tlv(77, 0x40, &[&[5; 18][..], &[1; 7]].concat()),
+            tlv(78, 0x40, &[&[5; 18][..], &[1; 7]].concat()),
         ),
-        bad("Link-State/no index", "digests where none are said to follow", tlv(77, 0x40, &[1; 22])),
-        bad("Link-State/flags", "a flag without a meaning", tlv(77, 0x40, &[8; 18])),
+        bad("Link-State/no index", "digests where none are said to follow", tlv(78, 0x40, &[1; 22])),
+        bad("Link-State/flags", "a flag without a meaning", tlv(78, 0x40, &[8; 18])),
     ]
 }
