@@ -11,7 +11,7 @@
 //! * **One-hop index.** Neighbours tell each other what they hold, by digests of the keys. A peer that
 //!   knows sixty others answers for sixty.
 //! * **Biased walks.** A walk goes to the ablest neighbour that it has not been passed to lately.
-//! * **Flow control.** And only to one that has granted a token for it: see [`tokens`].
+//! * **Flow control.** And only to one that has granted a token for it: see `gia/tokens.rs`.
 //!
 //! What is told between neighbours is a [`Greeting`]: it asks for a link, confirms or ends it, and
 //! brings capacity, degree, tokens and index up to date. The rule of all tables holds: only an answer
