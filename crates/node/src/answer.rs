@@ -9,7 +9,7 @@ use std::time::Duration;
 use overlay::{Evidence, MAX_ROUTE, Route};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    Builder, Code, Header, Kind, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
+    Builder, Code, Header, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
     RecordSummary, RouteHop, known,
 };
 use wire::{Contact, NodeId, Time};
@@ -22,7 +22,8 @@ use crate::search::{WIDTH, push_table};
 /// Shortest answer to an unproven address: the bare fixed header and a cookie.
 const PROOF_LEN: usize = 32 + 20;
 
-/// Most peers that a question may list as known: with more the answer takes longer to write than to send.
+/// Most peers that a question may list as known, three times what any table lists; a longer list is not
+/// looked at, since for each peer that we name it would be searched through.
 const MAX_KNOWN: usize = 64;
 
 /// Room a record takes in an answer at most, with its Expires.
@@ -251,9 +252,9 @@ impl Node {
         let mut objects = message.signed_objects().peekable();
         while let Some(object) = objects.next() {
             let Object::Resource(record) = object else { continue };
-            // What concerns a peer stands at its Node-ID.
-            let of_peer = matches!(record.kind, Kind::PEER | Kind::STUN | Kind::TURN);
-            if of_peer && self.too_cheap(&NodeId(record.resource.0)).is_some() {
+            if crate::storage::concerns_a_peer(record.kind)
+                && self.too_cheap(&NodeId(record.resource.0)).is_some()
+            {
                 outcome = Err(Code::FORBIDDEN);
                 continue;
             }

@@ -154,12 +154,11 @@ impl Node {
     pub(crate) fn answer_keep_alive(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
         let mut code = Code::OK;
-        let proven = self.link.proofs.is_proven(now, remote);
         for object in message.objects() {
             match object {
                 // Either makes us write to somebody else.
                 Object::RequestOptions(RequestOptions { call_back: true, .. }) | Object::AddressInfo(_)
-                    if !proven =>
+                    if !self.link.proofs.is_proven(now, remote) =>
                 {
                     return self.demand_proof(now, remote, message);
                 }

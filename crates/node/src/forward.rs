@@ -191,7 +191,7 @@ impl Node {
             None => self.ways(now, target, |c| c.address == remote || c.id == key.0),
         };
         // A walk that can go nowhere from here goes on from the hop before.
-        if candidates.is_empty() && self.standing.as_ref().is_some_and(|s| s.walks().is_some()) {
+        if candidates.is_empty() && self.walks().is_some() {
             return self.refuse(now, remote, message, Code::BUSY, "");
         }
         // Nobody is nearer: who does not have it says so and names the others.

@@ -489,7 +489,6 @@ impl Node {
         self.update_pace(now);
         self.keep_hosts(now);
         self.hurry_refreshes(now);
-        self.tell_holdings(now);
         let next = self.jitter(Duration::from_secs(30), 0.75, 1.25);
         self.timers.set(Alarm::Housekeeping, now + next);
     }
@@ -504,6 +503,11 @@ impl Node {
             self.tell_holdings(now);
         }
         self.drain_upkeep(now);
+    }
+
+    /// The bounds of walks, where keys have no place.
+    pub(crate) fn walks(&self) -> Option<overlay::Walks> {
+        self.standing.as_ref().and_then(Standing::walks)
     }
 
     /// Tells the table which keys we hold, where neighbours want to know.

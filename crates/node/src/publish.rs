@@ -45,12 +45,12 @@ const RETRY: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: [Duration; 3] =
     [Duration::from_secs(10), Duration::from_secs(40), Duration::from_secs(160)];
 
-/// An overlay has grown that has so many times the peers it had.
-const GROWN: f64 = 1.25;
+/// So many times the peers that there were when a record was last read back make it worth another look.
+const READ_AGAIN_AT: f64 = 1.25;
 
-/// A record is placed anew when the overlay seems so many times larger: its place has passed on many
-/// times then, and a liar need have been there only once.
-const GROWTH: u64 = 5;
+/// A record is placed anew when the overlay seems so many times as large as when it was placed: its place
+/// has passed on many times then, and a liar need have been there only once.
+const PLACE_AGAIN_AT: u64 = 5;
 
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -80,7 +80,8 @@ pub(crate) struct Publication {
     pub(crate) stage: Stage,
     pub(crate) verified: bool,
     pub(crate) taken: bool,
-    /// A holder has a newer version of it than ours, which we do not remember.
+    /// A holder has a newer version than ours, written by us before we lost our state or by another device:
+    /// it is to be read, and outdone.
     outdated: bool,
     value: Vec<u8>,
     /// How long holders may keep it unrefreshed, where its publisher said so.
@@ -93,13 +94,14 @@ pub(crate) struct Publication {
     failures: u32,
     /// Holders that fell silent since the record was placed.
     lost: usize,
-    /// How often it was looked at again, and how many peers there were when it was last read back.
+    /// How often it was looked at again.
     looks: usize,
-    peers: u64,
+    /// How many peers there were when it was last read back, by our searches and neighbours.
+    peers_when_read: u64,
+    /// How many there seemed to be when it was placed, by our neighbours alone.
+    peers_when_placed: u64,
     /// When it was last placed or refreshed.
     cared_for: Time,
-    /// The size that the overlay seemed to have when it was placed.
-    size: u64,
     /// It was placed a moment ago, and is read back for the first time since.
     fresh: bool,
     op: Option<OpId>,
@@ -242,9 +244,9 @@ impl Node {
             failures: 0,
             lost: 0,
             looks: 0,
-            peers: 0,
+            peers_when_read: 0,
+            peers_when_placed: 0,
             cared_for: now,
-            size: 0,
             fresh: false,
             op,
         };
@@ -280,7 +282,7 @@ impl Node {
             return;
         }
         let walks = self.standing.as_ref().and_then(Standing::walks);
-        if publication.verified && size > publication.size * GROWTH && walks.is_none() {
+        if publication.verified && size > publication.peers_when_placed * PLACE_AGAIN_AT && walks.is_none() {
             return self.find_place(now, id);
         }
         // Who published while hardly anybody was there looks for more holders, since no holder will.
@@ -298,14 +300,24 @@ impl Node {
         if known && !replace && !self.addresses_changed(id) {
             return self.refresh(now, id);
         }
-        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let Some(publication) = self.publications.all.get(&id) else { return };
         let what = publication.what.clone();
-        let Some((place, kind, _)) = self.place_of(&what) else { return };
-        // Only a user's name may be somebody else's, or have other devices: read before writing.
-        if let (What::User(_), None) = (&what, &self.publications.all[&id].record) {
+        let Some((place, kind, keys)) = self.place_of(&what) else { return };
+        let publication = &self.publications.all[&id];
+        let (is_user, is_made) = (matches!(what, What::User(_)), publication.record.is_some());
+        let outdated = publication.outdated;
+        // Only a user's name may be somebody else's, or have other devices: read before writing. And so is
+        // what we wrote and forgot.
+        if is_user && !is_made || outdated {
             self.set_stage(id, Stage::Reading);
-            let options = LookupOptions { mode: Mode::Iterative, width: PLACE_WIDTH, ..Default::default() };
-            let want = Want::Object(kind, None);
+            let options = LookupOptions {
+                mode: Mode::Iterative,
+                width: PLACE_WIDTH,
+                // What we keep ourselves is what was outdone.
+                fresh: outdated,
+                ..Default::default()
+            };
+            let want = Want::Object(kind, (!is_user).then(|| keys.public()));
             self.search(now, place.0, want, For::ReadBefore(id), options);
         } else {
             self.sign(now, id, None);
@@ -472,7 +484,7 @@ impl Node {
         publication.lost = 0;
         publication.cared_for = now;
         publication.fresh = true;
-        publication.size = size;
+        publication.peers_when_placed = size;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
         let (here, others) = match standing.walks() {
@@ -582,21 +594,11 @@ impl Node {
             self.publications.all.remove(&id);
         } else if accepted == 0 && refused == Some(Code::INSERT_ERROR) {
             self.name_is_taken(now, id);
-        } else if self.publications.all[&id].outdated {
-            self.read_anew(now, id);
-        } else if accepted == 0 {
+        } else if accepted == 0 || self.publications.all[&id].outdated {
             self.retry(now, id);
         } else {
             self.check_published(now, id);
         }
-    }
-
-    /// A newer version of our record than ours is about, written by us before we lost our state or by
-    /// another device: it is read, and outdone.
-    fn read_anew(&mut self, now: Time, id: u64) {
-        let Some(publication) = self.publications.all.get_mut(&id) else { return };
-        publication.record = None;
-        self.retry(now, id);
     }
 
     fn retry(&mut self, now: Time, id: u64) {
@@ -625,12 +627,12 @@ impl Node {
         let peers = self.size_estimate();
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.stage = Stage::Idle;
-        publication.peers = peers;
+        publication.peers_when_read = peers;
         let Some(ours) = publication.record.clone() else { return };
         if !findings.records.iter().any(|(r, _)| r.sequence == ours.sequence) {
             let older = |(r, _): &(Record, Duration)| r.owner == ours.owner && r.sequence < ours.sequence;
             if let (true, Some(holder)) = (findings.records.iter().any(older), findings.holder) {
-                self.correct(now, &ours, holder);
+                self.correct(now, id, &ours, holder);
             }
             return self.retry(now, id);
         }
@@ -653,8 +655,8 @@ impl Node {
 
     /// Reads a young record back again if the overlay has grown, or lets it be.
     fn look_again(&mut self, now: Time, id: u64) {
-        let had = self.publications.all.get(&id).map_or(0, |p| p.peers);
-        match self.size_estimate() as f64 > had as f64 * GROWN {
+        let had = self.publications.all.get(&id).map_or(0, |p| p.peers_when_read);
+        match self.size_estimate() as f64 > had as f64 * READ_AGAIN_AT {
             true => self.check_published(now, id),
             false => self.plan_next(now, id),
         }
@@ -672,9 +674,9 @@ impl Node {
 
     /// Whoever answers with an older version gets the one that outdid it: a peer that held the record once
     /// is found before those that hold it now, if it stands on the way.
-    fn correct(&mut self, now: Time, record: &Record, holder: Contact) {
+    fn correct(&mut self, now: Time, id: u64, record: &Record, holder: Contact) {
         let purpose = Purpose::Replicate(record.as_ref().summary());
-        let lifetime = self.record_lifetime();
+        let lifetime = self.lifetime_of(id);
         self.send_record(now, holder, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
     }
 

@@ -357,7 +357,7 @@ impl Node {
             }
             Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
             Purpose::Recursive(search) => {
-                self.handle_recursive_answer(now, search, message, sent);
+                self.handle_recursive_answer(now, search, (None, message), sent);
             }
             Purpose::Forward(key) => self.pass_answer_back(now, key, message),
             Purpose::Store(publication) => {

@@ -220,6 +220,11 @@ impl Search {
         self.toward != self.key
     }
 
+    /// Whether it looks for the place of a record to be published.
+    fn is_for_a_place(&self) -> bool {
+        matches!(self.purpose, For::Place(_) | For::ReadBefore(_))
+    }
+
     /// Whether a miss is doubted: where somebody waits for the record, or relies on its being found,
     /// and did not say how to search.
     fn is_persistent(&self) -> bool {
@@ -350,7 +355,7 @@ impl Node {
         }
         self.attempt(now, id);
         // One walk may go astray, two seldom do.
-        if self.standing.as_ref().is_some_and(|s| s.walks().is_some()) {
+        if self.walks().is_some() {
             self.send_copy(now, id);
         }
     }
@@ -358,8 +363,7 @@ impl Node {
     /// Recursive attempts before we ask ourselves. Walks cost us one question each and others the rest, and
     /// go farther than we could ask.
     fn recursive_attempts(&self) -> u8 {
-        let walks = self.standing.as_ref().is_some_and(|s| s.walks().is_some());
-        if walks { WALK_ATTEMPTS } else { RECURSIVE_ATTEMPTS }
+        if self.walks().is_some() { WALK_ATTEMPTS } else { RECURSIVE_ATTEMPTS }
     }
 
     /// Sends a copy of the question on a way not tried yet, or goes on iteratively.
@@ -442,11 +446,12 @@ impl Node {
     }
 
     /// Whether we hold what is sought ourselves, and belong to its holders: of a record that has moved on
-    /// there may be a newer version by now.
+    /// there may be a newer version by now. Where keys have no place none moves on.
     fn find_at_home(&mut self, now: Time, id: SearchId, kind: Kind, owner: Option<PublicKey>) -> bool {
         let replicas = self.replicas();
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
-        let belongs = |s: &Standing| s.table.route(&search.key, replicas).includes_self();
+        let belongs =
+            |s: &Standing| s.walks().is_some() || s.table.route(&search.key, replicas).includes_self();
         if !self.standing.as_ref().is_some_and(belongs) {
             return false;
         }
@@ -464,10 +469,10 @@ impl Node {
         &mut self,
         now: Time,
         id: SearchId,
-        message: &Message<'_>,
+        (holder, message): (Option<Contact>, &Message<'_>),
         sent: Time,
     ) {
-        self.collect(id, message);
+        self.collect(id, message, holder);
         let ttl = self.initial_ttl();
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if message.header.code.is_ok() && !search.records.is_empty() {
@@ -506,10 +511,8 @@ impl Node {
         if header.code == Code::PROOF_REQUIRED {
             return self.ask_with_cookie(now, id, remote, message);
         }
-        if let (Some(search), Some(from)) = (self.searches.running.get_mut(&id), header.responder) {
-            search.holder = Some(Contact { id: from, address: remote });
-        }
-        self.handle_recursive_answer(now, id, message, client.first_sent);
+        let holder = header.responder.map(|id| Contact { id, address: remote });
+        self.handle_recursive_answer(now, id, (holder, message), client.first_sent);
     }
 
     /// Whoever has the record wants our address proven first, for its answer is long.
@@ -574,7 +577,8 @@ impl Node {
             (0, _) => 1,
             (paths, _) => usize::from(paths),
         };
-        if matches!(search.purpose, For::Place(_) | For::ReadBefore(_)) {
+        let places = search.is_for_a_place();
+        if places {
             config.questions = MAX_QUESTIONS as usize * config.paths;
         } else if search.renewals > 0 {
             // Who is left by now is known: the nearest of them.
@@ -582,7 +586,6 @@ impl Node {
         } else if search.want != Want::Peers && !search.is_beside() {
             config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
         }
-        let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
         if let (Some(walks), true) = (standing.walks(), places || search.want != Want::Peers) {
             config.exhaustive = true;
             // Who has just come, or lost many, knows others besides its neighbours.
@@ -661,10 +664,9 @@ impl Node {
         let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return false };
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let (beside, persistent) = (search.is_beside(), search.is_persistent());
+        let places = search.is_for_a_place();
         let Progress::Iterative(lookup) = &mut search.progress else { return false };
         let ours = standing.parts_around_us();
-        // Where the nearest stand sparser than most, nearer ones may have been kept from us.
-        let places = matches!(search.purpose, For::Place(_) | For::ReadBefore(_));
         if !beside && search.crowd != Some(Crowd::Dense) {
             // Several paths share a width: more have answered than the outcome names. Around a place fewer
             // have, and who was named counts too.
@@ -672,6 +674,7 @@ impl Node {
             let nearest: Vec<Contact> = heard.map(|(contact, _)| contact).take(WIDTH).collect();
             search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
         }
+        // Where the nearest stand sparser than most, nearer ones may have been kept from us.
         let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
         if !search.records.is_empty() || !doubted {
             return false;
@@ -720,10 +723,7 @@ impl Node {
         rtt: Option<Duration>,
     ) {
         let Some(from) = message.header.responder else { return };
-        let found = self.collect(id, message);
-        if let Some(search) = self.searches.running.get_mut(&id).filter(|_| found) {
-            search.holder = Some(Contact { id: from, address: remote });
-        }
+        let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
         if self.is_around_us(id) {
             contacts.iter().for_each(|contact| self.mention(now, *contact));
@@ -806,8 +806,8 @@ impl Node {
 
     // ---- results -------------------------------------------------------------------------------
 
-    /// Keeps every valid record of an answer; `true` if there was one.
-    fn collect(&mut self, id: SearchId, message: &Message<'_>) -> bool {
+    /// Keeps every valid record of an answer, and who gave it where that is known; `true` if there was one.
+    fn collect(&mut self, id: SearchId, message: &Message<'_>, holder: Option<Contact>) -> bool {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
         let (hash, signatures) = (self.storage.hash(), self.identity.peer.signatures());
@@ -827,7 +827,7 @@ impl Node {
             if !asked_for || !record.verify_by(signatures) {
                 continue;
             }
-            found = true;
+            (found, search.holder) = (true, holder);
             let newer = |r: &Record| r.owner != record.owner || r.sequence < record.sequence;
             if search.records.iter().all(|(r, _)| newer(r)) {
                 search.records.retain(|(r, _)| r.owner != record.owner);
@@ -858,6 +858,7 @@ impl Node {
         self.timers.cancel(Alarm::Hedge(id));
         // Questions to single peers go on: their answers, or silence, still tell the table who lives.
         self.transactions.abandon(|p| *p == Purpose::Recursive(id));
+        let is_for_a_place = search.is_for_a_place();
         let mut findings = Findings {
             records: search.records,
             holder: search.holder,
@@ -889,10 +890,10 @@ impl Node {
                 }
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();
-                    findings.closest = outcome.closest;
-                    if matches!(search.purpose, For::Place(_) | For::ReadBefore(_)) {
-                        findings.closest = lookup.nearest(WIDTH).into_iter().map(|(c, _)| c).collect();
-                    }
+                    findings.closest = match is_for_a_place {
+                        true => lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect(),
+                        false => outcome.closest,
+                    };
                 }
             }
         }
@@ -948,7 +949,7 @@ impl Node {
     /// Hops a request may take: twice the logarithm of the overlay's size, and some slack; of a walk, as
     /// many as its algorithm says.
     pub(crate) fn initial_ttl(&self) -> u8 {
-        if let Some(walks) = self.standing.as_ref().and_then(Standing::walks) {
+        if let Some(walks) = self.walks() {
             return walks.hops;
         }
         (2 * self.size_estimate().max(2).ilog2() + 8).min(64) as u8

@@ -92,7 +92,7 @@ pub struct Storage {
     hash: HashAlgorithm,
     signatures: Signatures,
     book: Arc<dyn Book>,
-    /// Sorted by name. An entry has 40 bytes, so that a peer with a dozen takes little room, and one with
+    /// Sorted by name. An entry has 48 bytes, so that a peer with a dozen takes little room, and one with
     /// thousands finds and moves them quickly.
     records: Vec<Stored>,
     bytes: usize,
@@ -283,10 +283,13 @@ impl Storage {
                     .any(|s| s.record.owner != record.owner && s.expires > now && !s.record.tombstone);
                 if taken { Err(Code::INSERT_ERROR) } else { Ok(()) }
             }
-            Kind::PEER | Kind::STUN | Kind::TURN if !stands_where_it_may(self.hash, record) => {
-                Err(Code::FORBIDDEN)
+            kind if concerns_a_peer(kind) => {
+                if stands_where_it_may(self.hash, record) {
+                    Ok(())
+                } else {
+                    Err(Code::FORBIDDEN)
+                }
             }
-            Kind::PEER | Kind::STUN | Kind::TURN => Ok(()),
             Kind::DATA => Ok(()),
             _ => Err(Code::INSERT_ERROR),
         }
@@ -303,13 +306,15 @@ impl Storage {
     }
 }
 
+/// Whether records of a kind say something of a peer, and stand at its Node-ID.
+pub(crate) fn concerns_a_peer(kind: Kind) -> bool {
+    matches!(kind, Kind::PEER | Kind::STUN | Kind::TURN)
+}
+
 /// Whether the owner of a record may have one of its kind at its place at all: what concerns a peer
 /// stands at the hash of that peer's key. Holders check it, and so does whoever reads.
 pub(crate) fn stands_where_it_may(hash: HashAlgorithm, record: &RecordRef<'_>) -> bool {
-    match record.kind {
-        Kind::PEER | Kind::STUN | Kind::TURN => record.owner.node_id(hash).key() == record.resource.key(),
-        _ => true,
-    }
+    !concerns_a_peer(record.kind) || record.owner.node_id(hash).key() == record.resource.key()
 }
 
 /// The lifetime a holder grants: what is left of it, within what the owner signed and our bound. There is

@@ -56,6 +56,26 @@ fn a_new_version_is_found_by_all_though_those_who_held_the_old_one_are_many() {
 }
 
 #[test]
+fn a_peer_whose_calendar_went_back_outdoes_what_it_wrote_before() {
+    let mut world = World::new(12);
+    let store = |world: &mut World, text: &[u8]| {
+        let op = world.nodes[2].put(world.now, "weather", text, None);
+        world.wait(2, op)
+    };
+    world.run(Duration::from_secs(10));
+    assert!(matches!(store(&mut world, b"rain"), Outcome::Stored { .. }));
+    // It starts again without a battery for its clock, as if it were 1970.
+    world.epoch = 0;
+    world.restart(2);
+    world.run(Duration::from_secs(10));
+    store(&mut world, b"sun");
+    world.run(Duration::from_secs(60));
+    for seeker in 0..12 {
+        assert_eq!(value(&mut world, seeker, "weather").as_deref(), Some("sun"), "{seeker}");
+    }
+}
+
+#[test]
 fn the_record_of_a_peer_that_is_gone_for_good_ends_though_its_holders_come_and_go() {
     let mut world = World::new(16);
     world.run(Duration::from_secs(30));

@@ -243,16 +243,12 @@ impl Kademlia {
     // --- pings of mentioned peers ---------------------------------------------------------------
 
     fn mention(&mut self, now: Time, contact: Contact) {
-        let is_idle = self.care.verify_at() > now;
-        if is_idle && self.care.was_mentioned(now, &contact.id) {
-            return;
-        }
-        if self.table.has_place_for(&contact) {
+        if !self.care.was_mentioned(now, &contact.id) && self.table.has_place_for(&contact) {
             // Neighbours first: what they hold depends on knowing each other.
             let local = self.table.local();
             self.care.mention(now, contact, |id| xor(local.key(), id));
-            self.verify(now);
         }
+        self.verify(now);
     }
 
     fn verify(&mut self, now: Time) {

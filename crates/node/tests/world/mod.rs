@@ -32,6 +32,8 @@ pub struct World {
     pub sent: Vec<u64>,
     /// Whether the machines have no ports for sound left.
     pub no_ports: bool,
+    /// What the calendars of peers that start say when the world begins, in seconds since 1970.
+    pub epoch: u64,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -77,6 +79,7 @@ impl World {
             written: BTreeMap::new(),
             sent: Vec::new(),
             no_ports: false,
+            epoch: 1_800_000_000,
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -113,7 +116,7 @@ impl World {
         let keys = KeyPair::from_seed(Seed::from_number(9_000 + n as u64));
         let identity = Identity { peer, users: vec![User { aor: format!("user{n}@test"), keys }] };
         let seed = Seed::from_number(n as u64 + 100_000 * life);
-        let unix = UnixTime(1_800_000_000 + self.now.as_millis() / 1_000);
+        let unix = UnixTime(self.epoch + self.now.as_millis() / 1_000);
         Node::new(config, identity, Saved::default(), seed, self.now, unix)
     }
 
