@@ -158,9 +158,16 @@ impl State {
     }
 }
 
-/// Where a peer stands in the order of a search: named holders first where the metric needs them
-/// named, then by distance.
-type Order = (bool, Distance);
+/// Where a peer stands in the order of a search, the least first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Order {
+    /// It stands on the way: where the metric needs holders to be named, those that were come first.
+    on_the_way: bool,
+    /// Of an exhaustive search, its place in the answer that named it, and how near the step was: whoever
+    /// is named first is known best, and a walk goes on rather than back.
+    step: (u8, u8),
+    distance: Distance,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Candidate {
@@ -359,7 +366,7 @@ impl Lookup {
         }
         let mut taken = [0usize; 8 * Key::MAX_LEN + 1];
         for seed in seeds {
-            let of_level = &mut taken[self.order(&seed.id, false).1.leading_zeros() as usize];
+            let of_level = &mut taken[self.order(&seed.id, false).distance.leading_zeros() as usize];
             *of_level += 1;
             if *of_level <= SEEDS_OF_LEVEL {
                 self.learn(0, 0, *seed, 1, false);
@@ -451,7 +458,7 @@ impl Lookup {
     /// that knows its neighbours badly, or lies, does not end the search with its word.
     fn window(&self, path: usize) -> impl Iterator<Item = (usize, &Candidate)> {
         let candidates = &self.paths[path].candidates;
-        let is_named = |c: &Candidate| !c.order.0;
+        let is_named = |c: &Candidate| !c.order.on_the_way;
         let beside = if candidates.iter().any(is_named) { WITNESSES } else { self.config.width };
         let mut left = [self.config.width, beside];
         candidates.iter().enumerate().filter(move |(_, c)| {
@@ -460,7 +467,7 @@ impl Lookup {
                 State::Waiting => self.may_ask(path, &c.contact),
                 _ => true,
             };
-            let left = &mut left[usize::from(c.order.0)];
+            let left = &mut left[usize::from(c.order.on_the_way)];
             let inside = usable && *left > 0;
             if inside && !matches!(c.state, State::Slow { .. }) {
                 *left -= 1;
@@ -486,7 +493,7 @@ impl Lookup {
         let Path { candidates, asked } = &self.paths[path];
         let waiting = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
         let named = candidates.iter().position(|c| waiting(c) && c.depth > 1);
-        let level = |c: &Candidate| c.order.1.leading_zeros();
+        let level = |c: &Candidate| c.order.distance.leading_zeros();
         let heard =
             |at: u32| candidates.iter().filter(|c| c.state != State::Waiting && level(c) == at).count();
         let seeds = candidates.iter().enumerate().filter(|(_, c)| waiting(c) && c.depth == 1);
@@ -523,10 +530,11 @@ impl Lookup {
     }
 
     fn order(&self, id: &NodeId, named: bool) -> Order {
-        match self.config.metric.progress {
+        let (on_the_way, distance) = match self.config.metric.progress {
             Some(progress) if !named => (true, progress(&self.key, id)),
             _ => (false, (self.config.metric.rank)(&self.key, id)),
-        }
+        };
+        Order { on_the_way, step: (0, 0), distance }
     }
 
     /// A path hears of a peer, named in this place of an answer.
@@ -546,8 +554,7 @@ impl Lookup {
         }
         let mut order = self.order(&contact.id, named);
         if self.config.exhaustive {
-            // Whoever named it first knows nobody better; and a walk goes on rather than back.
-            order.1.0[..2].copy_from_slice(&[u8::try_from(place).unwrap_or(u8::MAX), u8::MAX - depth]);
+            order.step = (u8::try_from(place).unwrap_or(u8::MAX), u8::MAX - depth);
         }
         self.insert(path, Candidate { contact, order, state: State::Waiting, depth });
     }
