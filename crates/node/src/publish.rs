@@ -6,11 +6,13 @@
 //! holders are gone, and otherwise rarely, the nearest peers are looked for again. Between refreshes
 //! the holders see to it themselves that the right peers hold a record: see `replicate.rs`.
 
+mod keep;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Code, Kind, Message, MessageType, Object, Record};
+use wire::p2pp::{Code, Kind, Message, MessageType, Record};
 use wire::{Contact, Key, KeyPair, NodeId, ResourceId, Time};
 
 use crate::config::KeptValue;
@@ -608,170 +610,5 @@ impl Node {
         let pause = RETRY * (1 << publication.failures.min(7));
         let pause = self.jitter(pause, 0.75, 1.25);
         self.timers.set(Alarm::Publication(id), now + pause);
-    }
-
-    /// Reads our own record back, the way others will look for it.
-    fn check_published(&mut self, now: Time, id: u64) {
-        self.set_stage(id, Stage::Checking);
-        let Some(publication) = self.publications.all.get(&id) else { return };
-        let Some(record) = &publication.record else { return };
-        let want = Want::Object(record.kind, Some(record.owner));
-        let key: Key = record.resource.0;
-        // A lone peer holds everything itself; else the question is what others find.
-        let alone = publication.holders.is_empty();
-        let options = LookupOptions { fresh: !alone, ..LookupOptions::default() };
-        self.search(now, key, want, For::ReadBack(id), options);
-    }
-
-    pub(crate) fn handle_read_back(&mut self, now: Time, id: u64, findings: &Findings) {
-        let peers = self.size_estimate();
-        let Some(publication) = self.publications.all.get_mut(&id) else { return };
-        publication.stage = Stage::Idle;
-        publication.peers_when_read = peers;
-        let Some(ours) = publication.record.clone() else { return };
-        if !findings.records.iter().any(|(r, _)| r.sequence == ours.sequence) {
-            let older = |(r, _): &(Record, Duration)| r.owner == ours.owner && r.sequence < ours.sequence;
-            if let (true, Some(holder)) = (findings.records.iter().any(older), findings.holder) {
-                self.correct(now, id, &ours, holder);
-            }
-            return self.retry(now, id);
-        }
-        // Found only by asking peer after peer: its place may have passed to liars, who were given it and
-        // keep it from those that came to stand nearer. So it is placed anew, once each time.
-        let fresh = std::mem::take(&mut publication.fresh);
-        if findings.mode == Mode::Iterative && !fresh {
-            publication.failures = 1;
-            return self.find_place(now, id);
-        }
-        let first = !std::mem::replace(&mut publication.verified, true);
-        publication.taken = false;
-        publication.failures = 0;
-        let what = publication.what.clone();
-        self.plan_next(now, id);
-        if let (true, What::User(aor)) = (first, what) {
-            self.emit(Event::Published { aor });
-        }
-    }
-
-    /// Reads a young record back again if the overlay has grown, or lets it be.
-    fn look_again(&mut self, now: Time, id: u64) {
-        let had = self.publications.all.get(&id).map_or(0, |p| p.peers_when_read);
-        match self.size_estimate() as f64 > had as f64 * READ_AGAIN_AT {
-            true => self.check_published(now, id),
-            false => self.plan_next(now, id),
-        }
-    }
-
-    /// A record that is found is looked at again while it is young, and refreshed from then on.
-    fn plan_next(&mut self, now: Time, id: u64) {
-        let refresh = self.refresh_wait(id);
-        let Some(publication) = self.publications.all.get_mut(&id) else { return };
-        let wait = LOOK_AGAIN.get(publication.looks).copied().unwrap_or(refresh).min(refresh);
-        publication.looks += 1;
-        let wait = self.jitter(wait, 0.8, 1.2);
-        self.timers.set(Alarm::Publication(id), now + wait);
-    }
-
-    /// Whoever answers with an older version gets the one that outdid it: a peer that held the record once
-    /// is found before those that hold it now, if it stands on the way.
-    fn correct(&mut self, now: Time, id: u64, record: &Record, holder: Contact) {
-        let purpose = Purpose::Replicate(record.as_ref().summary());
-        let lifetime = self.lifetime_of(id);
-        self.send_record(now, holder, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
-    }
-
-    /// How often records of ours are refreshed, as the churn asks.
-    pub(crate) fn refresh_interval(&self) -> Duration {
-        let longest = self.config.refresh_interval;
-        self.churn().tuned(REFRESH.0, REFRESH.1.min(longest), longest)
-    }
-
-    /// Where sessions have become much shorter since the next refreshes were planned, these come sooner, and
-    /// so does the care for records of others: their holders go faster than we thought.
-    pub(crate) fn hurry_refreshes(&mut self, now: Time) {
-        let (interval, planned_for) = (self.refresh_interval(), self.publications.planned_for);
-        if interval < planned_for && interval * 2 > planned_for {
-            return;
-        }
-        self.publications.planned_for = interval;
-        if interval >= planned_for {
-            return;
-        }
-        let repair = self.jitter(self.repair_interval(), 0.2, 1.0);
-        self.timers.set_by(Alarm::Repair, now + repair);
-        let ids: Vec<u64> = self.publications.all.keys().copied().collect();
-        for id in ids {
-            let soon = self.jitter(self.refresh_wait(id), 0.2, 1.0);
-            self.timers.set_by(Alarm::Publication(id), now + soon);
-        }
-    }
-
-    /// How long holders may keep a record of ours unrefreshed.
-    fn lifetime_of(&self, id: u64) -> Duration {
-        let ttl = self.publications.all.get(&id).and_then(|p| p.ttl);
-        ttl.unwrap_or(self.record_lifetime())
-    }
-
-    /// How long records live that have no time of their own.
-    pub(crate) fn record_lifetime(&self) -> Duration {
-        (self.refresh_interval() * REFRESHES_OF_A_LIFE).min(self.config.record_lifetime)
-    }
-
-    fn refresh_wait(&self, id: u64) -> Duration {
-        self.refresh_interval().min(self.lifetime_of(id) / 2)
-    }
-
-    /// Extends the life of our record at its holders by naming it.
-    fn refresh(&mut self, now: Time, id: u64) {
-        let lifetime = self.lifetime_of(id);
-        let Some(publication) = self.publications.all.get_mut(&id) else { return };
-        let Some(record) = &publication.record else { return };
-        let summary = record.as_ref().summary();
-        publication.cared_for = now;
-        let holders = publication.holders.clone();
-        let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        self.storage.refresh(now, &summary, lifetime);
-        let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
-        for holder in holders {
-            let to = (holder.address, Some(holder.id));
-            self.ask(now, to, MessageType::Refresh, &objects, Purpose::Refresh(id));
-        }
-        let next = self.jitter(self.refresh_wait(id), 0.8, 1.2);
-        self.timers.set(Alarm::Publication(id), now + next);
-    }
-
-    /// Peers fell together: the holders of our records may all be among them, and nobody else would ever
-    /// notice. They are asked now and not when the next refresh is due; as often as the shortest refresh.
-    pub(crate) fn look_after_holders(&mut self, now: Time) {
-        if self.publications.looked_after.is_some_and(|at| now.since(at) < REFRESH.1) {
-            return;
-        }
-        self.publications.looked_after = Some(now);
-        let rests = |p: &Publication| p.verified && p.stage == Stage::Idle;
-        let ids: Vec<u64> =
-            self.publications.all.iter().filter(|(_, p)| rests(p)).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.refresh(now, id));
-    }
-
-    /// A holder kept our record, or lost it and gets it anew.
-    pub(crate) fn handle_refresh_answer(
-        &mut self,
-        now: Time,
-        id: u64,
-        remote: SocketAddr,
-        message: &Message<'_>,
-    ) {
-        if message.header.code.is_ok() {
-            return;
-        }
-        let Some(publication) = self.publications.all.get(&id) else { return };
-        let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
-            return;
-        };
-        let lifetime = self.lifetime_of(id);
-        let contact = Contact { id: holder, address: remote };
-        // Not counted as a new holder: it is one.
-        let purpose = Purpose::Replicate(record.as_ref().summary());
-        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
     }
 }

@@ -1,0 +1,269 @@
+//! The iterative way: peer after peer is asked by us, along disjoint paths where an answer is in doubt, and the
+//! region around a crowded key.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use overlay::{Evidence, Lookup, Route};
+use wire::p2pp::{Code, Message, MessageType, Object, PLookup, RLookup};
+use wire::{Contact, Key, NodeId, ResourceId, Time};
+
+use super::{DISJOINT, MAX_QUESTIONS, Mode, OF_NETWORK, Progress, SearchId, WIDTH, Want, hop};
+use crate::node::{Alarm, Node};
+use crate::region;
+use crate::region::Crowd;
+use crate::request::Purpose;
+
+impl Node {
+    pub(super) fn go_iterative(&mut self, now: Time, id: SearchId, extra: &[Contact]) {
+        let Some(standing) = &mut self.standing else { return };
+        let Some(search) = self.searches.running.get_mut(&id) else { return };
+        let mut seeds: Vec<Contact> = standing.table.route(&search.toward, WIDTH).contacts().to_vec();
+        seeds.extend(extra.iter().filter(|c| c.id != standing.id));
+        standing.table.handle_lookup(now, &search.toward);
+        let mut config = overlay::lookup::Config::new(standing.metric());
+        config.of_network = standing.is_diverse().then_some(OF_NETWORK);
+        config.width = search.options.width;
+        config.paths = match (search.options.paths, search.options.mode) {
+            (0, Mode::Parallel) => DISJOINT[0],
+            // Where the region around the key is searched, one path for each part.
+            (0, Mode::Recursive)
+                if search.want != Want::Peers && !search.is_beside() && search.renewals == 0 =>
+            {
+                let paths = DISJOINT[search.rounds.min(1)];
+                search.rounds += 1;
+                // Together the paths hear more than a width of the nearest, each peer on one path only.
+                config.width = (WIDTH / paths).max(2);
+                config.parallelism = 1;
+                paths
+            }
+            (0, _) => 1,
+            (paths, _) => usize::from(paths),
+        };
+        let places = search.is_for_a_place();
+        if places {
+            config.questions = MAX_QUESTIONS as usize * config.paths;
+        } else if search.renewals > 0 {
+            // Who is left by now is known: the nearest of them.
+            config.questions = 2 * WIDTH;
+        } else if search.want != Want::Peers && !search.is_beside() {
+            config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
+        }
+        if let (Some(walks), true) = (standing.walks(), places || search.want != Want::Peers) {
+            config.exhaustive = true;
+            // Who has just come, or lost many, knows others besides its neighbours.
+            seeds.extend(standing.table.contacts().iter().map(|e| e.contact));
+            if places {
+                (config.questions, config.width) = (walks.questions, walks.questions);
+            }
+        }
+        if search.want != Want::Peers {
+            // An answer that is doubted is to be confirmed or outdone by others.
+            let doubted = !search.records.is_empty();
+            config.goal = overlay::Goal::Found(if doubted { config.paths } else { 1 });
+        }
+        let lookup = Lookup::new(search.toward, standing.id, &seeds, config);
+        search.progress = Progress::Iterative(Box::new(lookup));
+        // Two timeouts: dead entries cost time, and a person waits for at most three seconds.
+        let deadline = search.started + self.config.lookup_timeout + Duration::from_millis(400);
+        let patience = match search.want {
+            Want::Peers => Duration::from_secs(15),
+            // Whoever is kept from a record would rather wait than be told that nobody has that name.
+            Want::Object(..) if search.is_persistent() => self.config.lookup_timeout,
+            Want::Object(..) => Duration::ZERO,
+        };
+        let deadline = match search.is_beside() {
+            true => now + self.config.lookup_timeout,
+            false => deadline.max(now + Duration::from_millis(800)) + patience,
+        };
+        self.timers.set(Alarm::Search(id), deadline);
+        if let Want::Object(kind, owner) = search.want
+            && !search.options.fresh
+            && search.records.is_empty()
+            && self.find_at_home(now, id, kind, owner)
+        {
+            return self.finish(now, id);
+        }
+        self.advance(now, id);
+    }
+
+    /// Asks whoever the search wants to ask now, or ends it.
+    fn advance(&mut self, now: Time, id: SearchId) {
+        loop {
+            let Some(search) = self.searches.running.get_mut(&id) else { return };
+            let Progress::Iterative(lookup) = &mut search.progress else { return };
+            let Some(ask) = lookup.poll_ask(now) else {
+                if lookup.is_finished() && !self.persist(now, id) {
+                    self.finish(now, id);
+                }
+                return;
+            };
+            let (key, want, toward) = (search.key, search.want, search.toward);
+            search.messages += 1;
+            let address = ask.contact.address;
+            lookup.expect_by(&ask.contact.id, now + self.link.round_trips.patience(address));
+            let to = (address, Some(ask.contact.id));
+            let purpose = Purpose::Step(id);
+            match want {
+                Want::Peers => {
+                    let objects = [Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key })];
+                    self.ask(now, to, MessageType::LookupPeer, &objects, purpose);
+                }
+                Want::Object(kind, owner) => {
+                    let lookup = Object::RLookup(RLookup { resource: ResourceId(key), kind, owner });
+                    let way = Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key: toward });
+                    let objects = [lookup, way];
+                    let objects = &objects[..1 + usize::from(toward != key)];
+                    self.ask(now, to, MessageType::LookupObject, objects, purpose);
+                }
+            }
+        }
+    }
+
+    /// A search has heard all the nearest peers and found nothing: looks at how they stand, and goes on
+    /// where that is suspicious. `false` if there is nothing more to do.
+    fn persist(&mut self, now: Time, id: SearchId) -> bool {
+        let sizes = [self.size_around_us(), self.size_estimate()];
+        let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return false };
+        let Some(search) = self.searches.running.get_mut(&id) else { return false };
+        let (beside, persistent) = (search.is_beside(), search.is_persistent());
+        let places = search.is_for_a_place();
+        let Progress::Iterative(lookup) = &mut search.progress else { return false };
+        let ours = standing.parts_around_us();
+        if !beside && search.crowd != Some(Crowd::Dense) {
+            // Several paths share a width: more have answered than the outcome names. Around a place fewer
+            // have, and who was named counts too.
+            let heard = lookup.nearest(usize::MAX).into_iter().filter(|(_, answered)| *answered || places);
+            let nearest: Vec<Contact> = heard.map(|(contact, _)| contact).take(WIDTH).collect();
+            search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
+        }
+        // Where the nearest stand sparser than most, nearer ones may have been kept from us.
+        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
+        if !search.records.is_empty() || !doubted {
+            return false;
+        }
+        if std::mem::replace(&mut search.resumed, true) {
+            // Nobody else knows it either: where strangers crowd it is kept around them.
+            if search.crowd != Some(Crowd::Dense) {
+                return false;
+            }
+            if !std::mem::replace(&mut search.widened, true) {
+                // Whoever stands beside the crowd has a crowd for neighbours, and takes the overlay for
+                // larger than it is; what its searches say of the size is looked at too.
+                let mut parts: Vec<Key> = Vec::new();
+                for part in sizes.iter().flat_map(|size| region::around(&search.key, *size)) {
+                    if !parts.contains(&part) {
+                        parts.push(part);
+                    }
+                }
+                search.regions = parts.into_iter().rev().collect();
+            }
+            let Some(part) = search.regions.pop() else { return false };
+            search.toward = part;
+            self.go_iterative(now, id, &[]);
+            return true;
+        }
+        // Our whole table: liars may be all that stands near the key in it.
+        let mut seeds: Vec<Contact> = standing
+            .table
+            .contacts()
+            .into_iter()
+            .filter(|e| e.standing == overlay::Standing::Good)
+            .map(|e| e.contact)
+            .collect();
+        seeds.sort_by_key(|c| standing.table.rank(&search.key, &c.id));
+        lookup.resume(&seeds);
+        self.advance(now, id);
+        true
+    }
+
+    pub(crate) fn handle_step_answer(
+        &mut self,
+        now: Time,
+        id: SearchId,
+        remote: SocketAddr,
+        message: &Message<'_>,
+        rtt: Option<Duration>,
+    ) {
+        let Some(from) = message.header.responder else { return };
+        let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
+        let contacts = self.contacts_of_answer(message, WIDTH);
+        if self.is_around_us(id) {
+            contacts.iter().for_each(|contact| self.mention(now, *contact));
+        }
+        let route = match message.header.code {
+            Code::OK | Code::NOT_FOUND => Route::Replicas { contacts, includes_self: true },
+            _ => Route::Toward(contacts),
+        };
+        let Some(search) = self.searches.running.get_mut(&id) else { return };
+        if search.options.trace {
+            let decision = if found { "answered" } else { "nearer" };
+            search.path.push(hop(from, remote, rtt.unwrap_or_default(), decision));
+        }
+        if let Progress::Iterative(lookup) = &mut search.progress {
+            lookup.handle_reply(now, &from, &route, found);
+        }
+        self.advance(now, id);
+    }
+
+    /// What a search that has ended teaches our table: the nearest of all that were named. Liars name only
+    /// each other, and would fill the bucket around a key with whoever they named on the way; nearer to
+    /// it than honest peers stand only as many of them as their share. Of a search that went on since
+    /// only liars seemed to be near nothing is learnt.
+    pub(super) fn learn_nearest(&mut self, now: Time, lookup: &Lookup) {
+        for (contact, answered) in lookup.nearest(WIDTH) {
+            let alive = Evidence::Alive { rtt: None };
+            self.learn(now, contact, if answered { alive } else { Evidence::Mentioned });
+        }
+    }
+
+    /// Whether a search is for our own place. All that it hears of may be neighbours; of others only the
+    /// nearest are worth knowing, see [`learn_nearest`](Self::learn_nearest).
+    pub(crate) fn is_around_us(&self, id: SearchId) -> bool {
+        let own = self.standing.as_ref().map(|s| s.id.key());
+        self.searches.running.get(&id).is_some_and(|s| Some(&s.toward) == own)
+    }
+
+    pub(crate) fn handle_step_silence(&mut self, now: Time, id: SearchId, asked: Option<NodeId>) {
+        let (Some(search), Some(asked)) = (self.searches.running.get_mut(&id), asked) else { return };
+        if let Progress::Iterative(lookup) = &mut search.progress {
+            lookup.handle_failure(now, &asked);
+        }
+        self.advance(now, id);
+    }
+
+    /// Lets iterative searches lose patience with slow peers.
+    pub(crate) fn handle_search_timeouts(&mut self, now: Time) {
+        let mut due = Vec::new();
+        for (id, search) in &mut self.searches.running {
+            if let Progress::Iterative(lookup) = &mut search.progress
+                && lookup.poll_timeout().is_some_and(|(at, _)| at <= now)
+            {
+                lookup.handle_timeout(now);
+                due.push(*id);
+            }
+        }
+        due.into_iter().for_each(|id| self.advance(now, id));
+    }
+
+    /// The peers that an answer to a question of a search names: no more than were asked for.
+    pub(crate) fn contacts_of_answer(&mut self, message: &Message<'_>, asked: usize) -> Vec<Contact> {
+        let mut contacts = crate::membership::contacts_in(message);
+        if contacts.len() > asked {
+            self.link.count_drop("more peers than asked for");
+            contacts.truncate(asked);
+        }
+        contacts.retain(|c| self.standing.as_ref().is_some_and(|s| s.admits(&c.id)));
+        contacts
+    }
+
+    /// The person has waited long enough: what was found so far is the result.
+    pub(crate) fn handle_search_deadline(&mut self, now: Time, id: SearchId) {
+        if self.pause_before_renewal(id).is_some() {
+            let Some(search) = self.searches.running.get_mut(&id) else { return };
+            search.renewals += 1;
+            return self.go_iterative(now, id, &[]);
+        }
+        self.finish(now, id);
+    }
+}
