@@ -197,8 +197,14 @@ pub(super) fn round_up(value: f64) -> f64 {
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * power).find(|v| *v >= value * 0.999).unwrap_or(value)
 }
 
+/// A number with as many places as tell it from its neighbours on an axis of four parts.
 pub(super) fn short(value: f64) -> String {
-    if value >= 10.0 || value == 0.0 { format!("{value:.0}") } else { format!("{value:.2}") }
+    if value >= 10.0 {
+        return format!("{value:.0}");
+    }
+    let places = if value < 0.1 { 4 } else { 3 };
+    let digits = format!("{value:.places$}");
+    digits.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 pub(super) fn escape(text: &str) -> String {
@@ -208,6 +214,15 @@ pub(super) fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_marks_of_an_axis_differ() {
+        let marks = |top: f64| [0.25, 0.5, 0.75, 1.0].map(|part| short(top * part));
+        assert_eq!(marks(0.05), ["0.0125", "0.025", "0.0375", "0.05"]);
+        assert_eq!(marks(0.5), ["0.125", "0.25", "0.375", "0.5"]);
+        assert_eq!(marks(400.0), ["100", "200", "300", "400"]);
+        assert_eq!(short(0.0), "0");
+    }
 
     #[test]
     fn a_page_stands_alone_and_says_what_happened() {
