@@ -17,7 +17,7 @@ use wire::{Contact, Key, KeyPair, NodeId, ResourceId, Time};
 
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
-use crate::node::{Alarm, Node, Standing};
+use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
@@ -279,21 +279,27 @@ impl Node {
     /// The time has come to publish, refresh or retry.
     pub(crate) fn handle_publication_due(&mut self, now: Time, id: u64) {
         let (size, wait) = (self.size_around_us(), self.refresh_wait(id) * 2);
-        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let Some(publication) = self.publications.all.get(&id) else { return };
         if publication.stage != Stage::Idle {
             return;
         }
-        let walks = self.standing.as_ref().and_then(Standing::walks);
-        if publication.verified && size > publication.peers_when_placed * PLACE_AGAIN_AT && walks.is_none() {
+        let has_grown = size > publication.peers_when_placed * PLACE_AGAIN_AT;
+        if publication.verified && has_grown && self.walks().is_none() {
             return self.find_place(now, id);
         }
-        // Who published while hardly anybody was there looks for more holders, since no holder will.
-        let lacks = walks.is_some_and(|walks| publication.holders.len() * 2 < walks.copies);
         // After a leap of the clock it may have ended everywhere, however young it is.
         let overdue = now.since(publication.cared_for) > wait;
-        if publication.verified && publication.looks <= LOOK_AGAIN.len() && !lacks && !overdue {
+        let is_young = publication.verified && publication.looks <= LOOK_AGAIN.len();
+        if is_young && !overdue && !self.lacks_holders(id) {
             return self.look_again(now, id);
         }
+        self.care_for(now, id);
+    }
+
+    /// Refreshes a record, or places it anew where its holders are lost or nobody has it yet.
+    fn care_for(&mut self, now: Time, id: u64) {
+        let lacks = self.lacks_holders(id);
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let known = publication.verified && !publication.holders.is_empty();
         let replace = lacks
             || publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1
@@ -305,7 +311,6 @@ impl Node {
         let Some(publication) = self.publications.all.get(&id) else { return };
         let what = publication.what.clone();
         let Some((place, kind, keys)) = self.place_of(&what) else { return };
-        let publication = &self.publications.all[&id];
         let (is_user, is_made) = (matches!(what, What::User(_)), publication.record.is_some());
         let outdated = publication.outdated;
         // Only a user's name may be somebody else's, or have other devices: read before writing. And so is
@@ -325,6 +330,12 @@ impl Node {
             self.sign(now, id, None);
             self.find_place(now, id);
         }
+    }
+
+    /// Who published while hardly anybody was there looks for more holders where no holder will.
+    fn lacks_holders(&self, id: u64) -> bool {
+        let holders = self.publications.all.get(&id).map_or(0, |p| p.holders.len());
+        self.walks().is_some_and(|walks| holders * 2 < walks.copies)
     }
 
     fn addresses_changed(&self, id: u64) -> bool {

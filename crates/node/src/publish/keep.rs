@@ -153,7 +153,7 @@ impl Node {
         let rests = |p: &Publication| p.verified && p.stage == Stage::Idle;
         let ids: Vec<u64> =
             self.publications.all.iter().filter(|(_, p)| rests(p)).map(|(id, _)| *id).collect();
-        ids.into_iter().for_each(|id| self.refresh(now, id));
+        ids.into_iter().for_each(|id| self.care_for(now, id));
     }
 
     /// A holder kept our record, or lost it and gets it anew.
