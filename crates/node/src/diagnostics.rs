@@ -13,7 +13,6 @@ use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::directory::{ResolvedFor, canonical_aor};
 use crate::event::{OpId, Outcome};
-use crate::membership::{index_bytes, link_state};
 use crate::node::{Alarm, Node};
 use crate::publish::What;
 use crate::report::{
@@ -22,6 +21,7 @@ use crate::report::{
 };
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
+use crate::upkeep::{index_bytes, link_state};
 
 /// Answers about ourselves per second, all askers together.
 const ANSWERS_PER_S: u32 = 50;

@@ -58,6 +58,7 @@ pub mod storage;
 mod timers;
 mod transaction;
 mod tunnel;
+mod upkeep;
 mod whereabouts;
 
 pub use config::{Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};

@@ -13,11 +13,11 @@ use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::event::OpId;
 use crate::ledger::Function;
-use crate::membership::NEAR;
 use crate::node::{Node, millis};
 use crate::search::SearchId;
 use crate::transaction::{Client, ClientKey, Due, ServerKey};
 use crate::tunnel::StreamKey;
+use crate::upkeep::NEAR;
 
 /// How long a peer may take over one direct question.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
