@@ -155,6 +155,8 @@ fn a_model_of_implicit_tables_finds_everybody_and_feels_what_is_stale() {
     assert!(share(&stale) > 0.99, "{:?}", stale.lookups);
     assert_eq!(fresh.log_hash, model(0.0).log_hash);
     assert!(fresh.lookups.time_ms.p95 < stale.lookups.time_ms.p95);
+    let mean = fresh.lookups.time_mean_ms;
+    assert!((fresh.lookups.time_ms.p50 / 2.0..fresh.lookups.time_ms.p95).contains(&mean), "{mean}");
     // Two hundred thousand peers, five holders, buckets of eight: between three and seven hops.
     assert!((3.0..7.0).contains(&fresh.lookups.hops_mean), "{}", fresh.lookups.hops_mean);
 }

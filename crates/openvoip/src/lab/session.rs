@@ -22,6 +22,9 @@ use crate::control::{self, exit};
 /// How long the peers work before it is looked whether a line has come.
 const PAUSE: Duration = Duration::from_millis(20);
 
+/// Peers that are named one by one; the rest are counted.
+const NAMED: usize = 16;
+
 /// What a line came to.
 #[derive(Clone, Debug)]
 pub struct Said {
@@ -223,7 +226,10 @@ impl<'a> Session<'a> {
 
     fn ended(&self, thing: &str, peers: Vec<usize>, how: &str, silently: bool) -> Said {
         let living = self.living.len();
-        let names: Vec<String> = peers.iter().map(ToString::to_string).collect();
+        let mut names: Vec<String> = peers.iter().take(NAMED).map(ToString::to_string).collect();
+        if peers.len() > NAMED {
+            names.push(format!("and {} more", peers.len() - NAMED));
+        }
         let text = format!("peers that {how}: {}; {living} live", names.join(", "));
         let body = json!({ "peers": peers, "silent": silently, "living": living });
         Said { value: control::answer(thing, exit::OK, body), text: Some(text) }

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub(crate) use model::ModelBytes;
+pub(crate) use summary::mean_ms;
 
 use crate::scenario::SignatureKind;
 

@@ -13,6 +13,12 @@ const FAILURE_MS: f64 = 10_000.0;
 /// How long after an event lookups are the first ones.
 const FIRST_S: f64 = 10.0;
 
+/// Mean time of lookups of which these succeeded; the others count ten seconds each.
+pub(crate) fn mean_ms(succeeded: &[f64], issued: u64) -> f64 {
+    let failed = issued.saturating_sub(succeeded.len() as u64) as f64;
+    (succeeded.iter().sum::<f64>() + failed * FAILURE_MS) / issued.max(1) as f64
+}
+
 impl World<'_> {
     /// The report.
     pub(crate) fn finish(mut self) -> Report {
@@ -34,9 +40,7 @@ impl World<'_> {
         lookups.hops_mean = self.times.hops as f64 / found;
         lookups.messages_mean = self.times.messages as f64 / found;
         lookups.time_ms = Percentiles::of(&mut self.times.lookup);
-        let failed = lookups.issued.saturating_sub(lookups.succeeded) as f64;
-        let total = self.times.lookup.iter().sum::<f64>() + failed * FAILURE_MS;
-        lookups.time_mean_ms = total / lookups.issued.max(1) as f64;
+        lookups.time_mean_ms = mean_ms(&self.times.lookup, lookups.issued);
         self.report.workload.registrations.time_ms = Percentiles::of(&mut self.times.published);
         self.report.workload.calls.time_ms = Percentiles::of(&mut self.times.calls);
         self.report.workload.messages.time_ms = Percentiles::of(&mut self.times.chats);
