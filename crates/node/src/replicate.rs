@@ -68,8 +68,12 @@ impl Node {
     /// What is to be offered of a record, and to whom.
     fn offers_of(&self, now: Time, stored: &Stored) -> Vec<Offer> {
         let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return Vec::new() };
+        let lacking = self.lacking(now, stored);
+        if lacking.is_empty() {
+            return Vec::new(); // The summary costs a hash.
+        }
         let summary = (*stored.record).as_ref().summary();
-        self.lacking(now, stored).into_iter().map(|c| (summary, left, c)).collect()
+        lacking.into_iter().map(|c| (summary, left, c)).collect()
     }
 
     /// The time between two comparisons, as the churn asks.
@@ -100,7 +104,9 @@ impl Node {
 
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
-        let offers = self.storage.iter().flat_map(|s| self.offers_of(now, s));
+        let since = now.saturating_sub(self.holder_trust());
+        let unaware = self.storage.iter().filter(|s| !s.is_held_by(since, &newcomer.id));
+        let offers = unaware.flat_map(|s| self.offers_of(now, s));
         let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();
         offers.into_iter().for_each(|offer| self.offer(now, offer));
     }
