@@ -8,7 +8,7 @@
 //! Around ourselves we keep more: the nearest peers stay even where their bucket is full. With that
 //! a peer knows *all* its neighbours, and can tell exactly which keys it holds and who else does.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +71,8 @@ pub struct Peer {
     rtt: u32,
     /// Questions it left unanswered since it was heard.
     pub failures: u8,
+    /// Whether it has us in its table, as it last said.
+    pub mutual: bool,
 }
 
 impl Peer {
@@ -82,7 +84,16 @@ impl Peer {
     }
 
     fn new(contact: Arc<Contact>, heard: Tenths, asked: Tenths) -> Self {
-        Peer { head: head(contact.id.key()), contact, heard, asked, rtt: 0, failures: 0, silence: 0 }
+        Peer {
+            head: head(contact.id.key()),
+            contact,
+            heard,
+            asked,
+            rtt: 0,
+            failures: 0,
+            silence: 0,
+            mutual: false,
+        }
     }
 
     /// Whether it is this one; the head tells nearly always.
@@ -95,9 +106,19 @@ impl Peer {
         *self.contact
     }
 
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.contact.address
+    }
+
     /// Its identity.
     pub fn id(&self) -> &NodeId {
         &self.contact.id
+    }
+
+    /// The first 64 bits of its identity.
+    pub fn head(&self) -> u64 {
+        self.head
     }
 
     /// When it last answered, to a tenth of a second.
@@ -123,6 +144,7 @@ impl Peer {
     /// It was seen elsewhere.
     pub(crate) fn moved(&mut self, contact: Arc<Contact>) {
         self.contact = contact;
+        self.mutual = false;
     }
 
     /// The longest silence after which it still answered.
@@ -314,13 +336,13 @@ impl Table {
         self.buckets[behind..].iter().map(count).sum()
     }
 
-    /// Whether an answer of this stranger would bring it into the table now.
-    pub fn has_place_for(&self, contact: &Contact) -> bool {
+    /// Whether an answer of this stranger would bring it into the table now, if a bucket is to have so many.
+    pub fn has_place_for(&self, contact: &Contact, enough: usize) -> bool {
         if contact.id == self.local || self.get(&contact.id).is_some() {
             return false;
         }
         let index = self.index_of(contact.id.key());
-        let full = self.bucket(index).is_some_and(|b| self.is_full(b));
+        let full = self.bucket(index).is_some_and(|b| has_enough(b, enough));
         (!full || self.nearer_than(&contact.id) < self.shape.near) && self.prefix_allows(index, contact)
     }
 
@@ -388,7 +410,7 @@ impl Table {
         let moved = (known != contact).then(|| self.book.contact(contact));
         let peer = self.get_mut(&contact.id)?;
         if let Some(contact) = moved {
-            peer.contact = contact;
+            peer.moved(contact);
         }
         peer.hear(now, rtt);
         Some(Admission::Known)
@@ -469,12 +491,12 @@ impl Table {
         }
     }
 
-    /// Whether a search in this bucket could find somebody worth knowing. Not so in a bucket full of
+    /// Whether a search in this bucket could find somebody worth knowing. Not so in a bucket with enough
     /// peers in good standing, nor among our neighbours, all of whom a search for ourselves finds.
-    pub fn wants_refresh(&self, index: u16) -> bool {
+    pub fn wants_refresh(&self, index: u16, enough: usize) -> bool {
         let (row, _) = self.row_and_column(index);
         self.near_row().is_some_and(|near| row <= near)
-            && self.bucket(index).is_some_and(|b| !self.is_full(b))
+            && self.bucket(index).is_some_and(|b| !has_enough(b, enough))
     }
 
     /// Bits of a digit.
@@ -543,10 +565,6 @@ impl Table {
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
         let index = self.index_of(id.key());
         self.bucket_mut(index)?.peers.iter_mut().find(|p| p.is(id))
-    }
-
-    fn is_full(&self, bucket: &Bucket) -> bool {
-        bucket.peers.iter().filter(|p| p.failures == 0).count() >= self.shape.bucket
     }
 
     /// Gives a free place to the peer heard last, if that was after `fresh`.
@@ -635,9 +653,12 @@ fn coarse(key: &Key, id: &NodeId) -> u64 {
     head(key) ^ head(id.key())
 }
 
-/// The first 64 bits of a key.
+fn has_enough(bucket: &Bucket, enough: usize) -> bool {
+    bucket.peers.iter().filter(|p| p.failures == 0).count() >= enough
+}
+
 fn head(key: &Key) -> u64 {
-    key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes))
+    key.head()
 }
 
 /// Whether `a` is nearer to `key` than `b`.
