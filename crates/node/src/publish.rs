@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Kind, Message, MessageType, Record};
-use wire::{Contact, Key, KeyPair, NodeId, ResourceId, Time};
+use wire::{Contact, Key, KeyPair, NodeId, PublicKey, ResourceId, Time};
 
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
@@ -123,6 +123,11 @@ pub(crate) struct Publications {
 impl Publications {
     pub(crate) fn find(&self, what: &What) -> Option<&Publication> {
         self.all.values().map(|p| &**p).find(|p| p.what == *what)
+    }
+
+    /// Who signs what we publish.
+    pub(crate) fn owners(&self) -> Vec<PublicKey> {
+        self.all.values().filter_map(|p| p.record.as_ref()).map(|r| r.owner).collect()
     }
 
     /// The values of console and applications, to be published again after a restart.
@@ -555,6 +560,9 @@ impl Node {
         if let (true, Some(holder)) = (message.header.code.is_ok(), message.header.responder) {
             publication.holders.push(Contact { id: holder, address: remote });
             publication.accepted += 1;
+            if let Some(record) = &publication.record {
+                self.storage.held_also_by(now, &record.as_ref().summary(), holder.key().head());
+            }
         } else if publication.refused != Some(Code::INSERT_ERROR) {
             publication.outdated |= message.header.code == Code::TOO_OLD;
             publication.refused = Some(message.header.code);

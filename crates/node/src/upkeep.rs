@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use overlay::{Greeting, MAX_ROUTE, News, Upkeep};
 use wire::p2pp::link_state::{Index, LinkState};
-use wire::p2pp::{Message, MessageType, Object, PLookup, PeerList, RequestOptions, known};
+use wire::p2pp::{
+    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, known,
+};
 use wire::{Contact, Key, NodeId, Time};
 
 use crate::node::{Alarm, Node};
@@ -57,8 +59,7 @@ impl Node {
     fn fulfil(&mut self, now: Time, wish: Upkeep) {
         match wish {
             Upkeep::Ping(contact) => {
-                let to = (contact.address, Some(contact.id));
-                self.ask(now, to, MessageType::KeepAlive, &[], Purpose::KeepAlive);
+                self.ask_whether_it_lives(now, (contact.address, Some(contact.id)));
             }
             Upkeep::Ask { with, key } => {
                 let to = (with.address, Some(with.id));
@@ -127,13 +128,41 @@ impl Node {
         purpose: Purpose,
     ) {
         let known = self.standing.as_ref().map(|s| s.table.around(&key, count)).unwrap_or_default();
+        self.ask_knowing(now, to, message, objects, &known, purpose);
+    }
+
+    /// Asks for peers other than those known.
+    pub(crate) fn ask_knowing(
+        &mut self,
+        now: Time,
+        to: (SocketAddr, Option<NodeId>),
+        message: MessageType,
+        objects: &[Object<'_>],
+        known: &[Contact],
+        purpose: Purpose,
+    ) {
+        let (transaction, question) = match purpose {
+            Purpose::Near => self.brief_question(message, objects, known, to.1),
+            _ => self.knowing_question(message, objects, known, to.1),
+        };
+        self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
+    }
+
+    /// A question that lists whom we know, but whoever is asked.
+    fn knowing_question(
+        &mut self,
+        message: MessageType,
+        objects: &[Object<'_>],
+        known: &[Contact],
+        to: Option<NodeId>,
+    ) -> (TransactionId, Builder) {
         let (transaction, mut question) = self.question(message, objects);
-        let ids = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to.1);
+        let ids = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
         let tags = known::list(transaction, ids);
         if !tags.is_empty() {
             question.push(&Object::Known(&tags));
         }
-        self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
+        (transaction, question)
     }
 
     /// What we tell a peer with whom we exchange tables: our news, or else our neighbours.

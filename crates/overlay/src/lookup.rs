@@ -235,6 +235,11 @@ impl Lookup {
         &self.key
     }
 
+    /// Disjoint paths that the search runs on by now.
+    pub fn paths(&self) -> usize {
+        self.paths.len()
+    }
+
     /// The next peer to ask, if anybody shall be asked now.
     pub fn poll_ask(&mut self, now: Time) -> Option<Ask> {
         if self.finished {

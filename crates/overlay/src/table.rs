@@ -8,7 +8,7 @@
 //! Around ourselves we keep more: the nearest peers stay even where their bucket is full. With that
 //! a peer knows *all* its neighbours, and can tell exactly which keys it holds and who else does.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +73,8 @@ pub struct Peer {
     rtt: u32,
     /// Questions it left unanswered since it was heard.
     pub failures: u8,
+    /// Whether it has us in its table, as it last said.
+    pub mutual: bool,
 }
 
 impl Peer {
@@ -85,7 +87,7 @@ impl Peer {
 
     fn new(contact: Arc<Contact>, heard: Tenths, asked: Tenths) -> Self {
         let (head, v4) = (head(contact.id.key()), V4::of(contact.address.ip()));
-        Peer { contact, head, v4, heard, asked, rtt: 0, failures: 0, silence: 0 }
+        Peer { contact, head, v4, heard, asked, rtt: 0, failures: 0, silence: 0, mutual: false }
     }
 
     /// Whether it is this one; the head tells nearly always.
@@ -98,9 +100,19 @@ impl Peer {
         *self.contact
     }
 
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.contact.address
+    }
+
     /// Its identity.
     pub fn id(&self) -> &NodeId {
         &self.contact.id
+    }
+
+    /// Whether these are the first 64 bits of its identity.
+    pub fn has_head(&self, head: u64) -> bool {
+        u64::from(self.head) == head >> 32 && self.id().key().head() == head
     }
 
     /// When it last answered, to a tenth of a second.
@@ -127,6 +139,7 @@ impl Peer {
     pub(crate) fn moved(&mut self, contact: Arc<Contact>) {
         self.v4 = V4::of(contact.address.ip());
         self.contact = contact;
+        self.mutual = false;
     }
 
     /// The networks it belongs to.
@@ -323,13 +336,13 @@ impl Table {
         self.buckets[behind..].iter().map(count).sum()
     }
 
-    /// Whether an answer of this stranger would bring it into the table now.
-    pub fn has_place_for(&self, contact: &Contact) -> bool {
+    /// Whether an answer of this stranger would bring it into the table now, if a bucket is to have so many.
+    pub fn has_place_for(&self, contact: &Contact, enough: usize) -> bool {
         if contact.id == self.local || self.get(&contact.id).is_some() {
             return false;
         }
         let index = self.index_of(contact.id.key());
-        let full = self.bucket(index).is_some_and(|b| self.is_full(b));
+        let full = self.bucket(index).is_some_and(|b| has_enough(b, enough));
         (!full || self.nearer_than(&contact.id) < self.shape.near) && self.prefix_allows(index, contact)
     }
 
@@ -478,12 +491,12 @@ impl Table {
         }
     }
 
-    /// Whether a search in this bucket could find somebody worth knowing. Not so in a bucket full of
+    /// Whether a search in this bucket could find somebody worth knowing. Not so in a bucket with enough
     /// peers in good standing, nor among our neighbours, all of whom a search for ourselves finds.
-    pub fn wants_refresh(&self, index: u16) -> bool {
+    pub fn wants_refresh(&self, index: u16, enough: usize) -> bool {
         let (row, _) = self.row_and_column(index);
         self.near_row().is_some_and(|near| row <= near)
-            && self.bucket(index).is_some_and(|b| !self.is_full(b))
+            && self.bucket(index).is_some_and(|b| !has_enough(b, enough))
     }
 
     /// Bits of a digit.
@@ -552,10 +565,6 @@ impl Table {
     pub fn get_mut(&mut self, id: &NodeId) -> Option<&mut Peer> {
         let index = self.index_of(id.key());
         self.bucket_mut(index)?.peers.iter_mut().find(|p| p.is(id))
-    }
-
-    fn is_full(&self, bucket: &Bucket) -> bool {
-        bucket.peers.iter().filter(|p| p.failures == 0).count() >= self.shape.bucket
     }
 
     /// Gives a free place to the peer heard last, if that was after `fresh`.
@@ -644,6 +653,10 @@ impl Table {
 /// The first 32 bits of a distance: enough to tell nearly all peers of a table apart that hash by chance.
 fn coarse(key: &Key, id: &NodeId) -> u32 {
     head(key) ^ head(id.key())
+}
+
+fn has_enough(bucket: &Bucket, enough: usize) -> bool {
+    bucket.peers.iter().filter(|p| p.failures == 0).count() >= enough
 }
 
 /// The first 32 bits of a key.

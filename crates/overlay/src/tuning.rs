@@ -38,6 +38,10 @@ pub const SHORTEST_STRETCH: f64 = 0.1;
 /// Timers are never longer than this: see `MEMORY_HOURS`.
 pub const LONGEST_STRETCH: f64 = MEMORY_HOURS / PRIOR_HOURS;
 
+/// Sessions shorter than this part of an hour, nine minutes, are a storm: half of what is cared for now will
+/// be gone before the care has paid.
+const STORM: f64 = 0.15;
+
 const HOUR: f64 = 3_600.0;
 
 /// How fast peers leave, as one peer sees it.
@@ -97,6 +101,11 @@ impl Churn {
     /// By how much timers made for sessions of an hour are to be multiplied.
     pub fn stretch(&self) -> f64 {
         (1.0 / self.per_hour()).clamp(SHORTEST_STRETCH, LONGEST_STRETCH)
+    }
+
+    /// Whether peers go so fast that less care is better.
+    pub fn is_storm(&self) -> bool {
+        self.stretch() < STORM
     }
 
     /// A timer made for sessions of an hour, as it is to be here, within bounds of its own.

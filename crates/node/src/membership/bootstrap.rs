@@ -134,6 +134,7 @@ impl Node {
             _ => {}
         }
         self.membership.remember_host(remote);
+        self.learn_sessions(message);
         self.learn_alive_responder(now, remote, message);
         self.learn_mentioned(now, message);
         if self.membership.online || self.membership.self_lookup {
@@ -182,6 +183,7 @@ impl Node {
             return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
         };
         let mut entries = standing.table.contacts();
+        entries.retain(|e| e.standing != overlay::Standing::Suspect);
         entries.sort_by_key(|e| std::cmp::Reverse(e.last_seen));
         let half = BOOTSTRAP_PEERS / 2;
         let mut peers: Vec<Contact> = entries.iter().take(half).map(|e| e.contact).collect();
@@ -195,6 +197,7 @@ impl Node {
         let options = options_to_wire(&standing.options);
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
         builder.push(&Object::P2pOptions(options)).push(&Object::ObservedAddress(remote));
+        builder.push(&Object::Expires(self.record_lifetime().as_secs() as u32));
         let fits = peers.len().min(builder.room().saturating_sub(8) / SHORT_LEN);
         builder.push(&Object::RoutingTable(PeerList::Contacts(&peers[..fits])));
         self.respond(now, remote, message, builder);

@@ -78,7 +78,7 @@ impl Node {
     /// Whoever answers with an older version gets the one that outdid it: a peer that held the record once
     /// is found before those that hold it now, if it stands on the way.
     pub(super) fn correct(&mut self, now: Time, id: u64, record: &Record, holder: Contact) {
-        let purpose = Purpose::Replicate(record.as_ref().summary());
+        let purpose = Purpose::Replicate([record.as_ref().summary()].into());
         let lifetime = self.lifetime_of(id);
         self.send_record(now, holder, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
     }
@@ -164,17 +164,20 @@ impl Node {
         remote: SocketAddr,
         message: &Message<'_>,
     ) {
-        if message.header.code.is_ok() {
-            return;
-        }
         let Some(publication) = self.publications.all.get(&id) else { return };
+        if let (true, Some(record), Some(holder)) =
+            (message.header.code.is_ok(), &publication.record, message.header.responder)
+        {
+            let summary = record.as_ref().summary();
+            return self.storage.held_also_by(now, &summary, holder.key().head());
+        }
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
             return;
         };
         let lifetime = self.lifetime_of(id);
         let contact = Contact { id: holder, address: remote };
         // Not counted as a new holder: it is one.
-        let purpose = Purpose::Replicate(record.as_ref().summary());
+        let purpose = Purpose::Replicate([record.as_ref().summary()].into());
         self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
     }
 }

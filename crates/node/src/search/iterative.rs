@@ -89,6 +89,8 @@ impl Node {
 
     /// Asks whoever the search wants to ask now, or ends it.
     fn advance(&mut self, now: Time, id: SearchId) {
+        // Where nearness is all that counts, and on one path, nobody need be named to us twice.
+        let by_nearness = self.standing.as_ref().is_some_and(|s| s.metric().progress.is_none());
         loop {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             let Progress::Iterative(lookup) = &mut search.progress else { return };
@@ -99,22 +101,25 @@ impl Node {
                 return;
             };
             let (key, want, toward) = (search.key, search.want, search.toward);
+            let names_once = by_nearness && lookup.paths() == 1;
             search.messages += 1;
             let address = ask.contact.address;
             lookup.expect_by(&ask.contact.id, now + self.link.round_trips.patience(address));
+            let known = if names_once { lookup.nearest(2 * WIDTH) } else { Vec::new() };
+            let known: Vec<Contact> = known.into_iter().map(|(contact, _)| contact).collect();
             let to = (address, Some(ask.contact.id));
             let purpose = Purpose::Step(id);
             match want {
                 Want::Peers => {
                     let objects = [Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key })];
-                    self.ask(now, to, MessageType::LookupPeer, &objects, purpose);
+                    self.ask_knowing(now, to, MessageType::LookupPeer, &objects, &known, purpose);
                 }
                 Want::Object(kind, owner) => {
                     let lookup = Object::RLookup(RLookup { resource: ResourceId(key), kind, owner });
                     let way = Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key: toward });
                     let objects = [lookup, way];
                     let objects = &objects[..1 + usize::from(toward != key)];
-                    self.ask(now, to, MessageType::LookupObject, objects, purpose);
+                    self.ask_knowing(now, to, MessageType::LookupObject, objects, &known, purpose);
                 }
             }
         }
@@ -124,6 +129,7 @@ impl Node {
     /// where that is suspicious. `false` if there is nothing more to do.
     fn persist(&mut self, now: Time, id: SearchId) -> bool {
         let sizes = [self.size_around_us(), self.size_estimate()];
+        let is_storm = self.churn().is_storm();
         let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return false };
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let (beside, persistent) = (search.is_beside(), search.is_persistent());
@@ -138,7 +144,8 @@ impl Node {
             search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
         }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
-        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
+        // Where peers last for minutes a place passes on before it could be lied about for long.
+        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse) && !is_storm;
         if !search.records.is_empty() || !doubted {
             return false;
         }
@@ -181,11 +188,11 @@ impl Node {
         &mut self,
         now: Time,
         id: SearchId,
-        remote: SocketAddr,
+        (remote, from): (SocketAddr, Option<NodeId>),
         message: &Message<'_>,
         rtt: Option<Duration>,
     ) {
-        let Some(from) = message.header.responder else { return };
+        let Some(from) = from else { return };
         let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
         if self.is_around_us(id) {

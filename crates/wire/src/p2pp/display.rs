@@ -206,7 +206,9 @@ impl Display for Object<'_> {
             | Object::Admission(bytes)
             | Object::Candidates(bytes)
             | Object::Padding(bytes)
-            | Object::Known(bytes) => write!(f, "{}", Hex(bytes)),
+            | Object::Known(bytes)
+            | Object::Holders(bytes)
+            | Object::Missing(bytes) => write!(f, "{}", Hex(bytes)),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod code;
 mod display;
 pub mod field;
 pub mod header;
+pub mod holders;
 pub mod known;
 pub mod link_state;
 pub mod message;

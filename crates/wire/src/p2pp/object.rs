@@ -174,6 +174,10 @@ objects! {
     77 KNOWN "Known" IGNORABLE Known(tags: &'a [u8]),
     /// A link between neighbours by agreement.
     78 LINK_STATE "Link-State" IGNORABLE LinkState(state: LinkState<'a>),
+    /// Peers that hold the record before it, or get it at the same time; see [`holders`](super::holders).
+    79 HOLDERS "Holders" IGNORABLE Holders(heads: &'a [u8]),
+    /// Which of the records named in the request are not held: their places among those, from 0.
+    80 MISSING "Missing" IGNORABLE Missing(places: &'a [u8]),
 }
 
 /// The name of the object with this number, as in the specification.

@@ -214,6 +214,8 @@ fn data_object() -> impl Strategy<Value = Object<'static>> {
         bytes(100).prop_map(Object::Candidates),
         bytes(100).prop_map(Object::Padding),
         bytes(100).prop_map(Object::Known),
+        bytes(64).prop_map(Object::Holders),
+        bytes(16).prop_map(Object::Missing),
     ]
 }
 

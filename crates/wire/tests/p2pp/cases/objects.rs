@@ -173,6 +173,12 @@ pub(super) fn cases() -> Vec<Case> {
         object("object/Padding", "ignorable", &Object::Padding(&[0; 8])),
         object("object/Known", "ignorable; two peers", &Object::Known(&[0x12, 0x34, 0x56, 0x78])),
         object(
+            "object/Holders",
+            "ignorable; two peers",
+            &Object::Holders(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
+        ),
+        object("object/Missing", "ignorable; the first and the third record", &Object::Missing(&[0, 2])),
+        object(
             "object/Link-State",
             "an able neighbour that holds two keys; ignorable",
             &Object::LinkState(LinkState {
