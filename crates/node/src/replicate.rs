@@ -17,6 +17,7 @@ use std::time::Duration;
 use wire::p2pp::{Message, MessageType, Object, RecordSummary};
 use wire::{Contact, Key, NodeId, Time};
 
+use crate::answer::Beside;
 use crate::node::{Alarm, Node, Standing};
 use crate::request::Purpose;
 use crate::storage::Stored;
@@ -158,7 +159,8 @@ impl Node {
         let record = (*stored.record).as_ref();
         let contact = Contact { id, address: remote };
         let purpose = Purpose::Replicate(*summary);
-        self.send_record(now, contact, MessageType::Replicate, record, left, &holders, purpose);
+        let beside = Beside { holders: &holders, told: stored.told };
+        self.send_record(now, contact, MessageType::Replicate, record, left, beside, purpose);
     }
 
     /// Hands what we hold to the next holders before we leave.
@@ -173,12 +175,13 @@ impl Node {
             let known = |c: &Contact| stored.is_held_by(since, &c.id);
             // The one peer that takes our place among the holders.
             if let Some(heir) = others.iter().take(replicas).find(|c| !known(c)) {
-                transfers.push((stored.record.clone(), left, *heir));
+                transfers.push((stored.record.clone(), stored.told, left, *heir));
             }
         }
-        for (record, left, heir) in transfers {
+        for (record, told, left, heir) in transfers {
             let purpose = Purpose::Replicate((*record).as_ref().summary());
-            self.send_record(now, heir, MessageType::Transfer, (*record).as_ref(), left, &[], purpose);
+            let beside = Beside { told, ..Beside::default() };
+            self.send_record(now, heir, MessageType::Transfer, (*record).as_ref(), left, beside, purpose);
         }
     }
 }
