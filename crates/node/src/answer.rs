@@ -7,10 +7,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::{Evidence, MAX_ROUTE, Route};
+use smallvec::SmallVec;
 use wire::p2pp::holders::{self, HEAD_LEN};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    Builder, Code, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RecordSummary,
+    Builder, Code, Density, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RecordSummary,
     RouteHop, known,
 };
 use wire::{Contact, NodeId, Time};
@@ -28,6 +29,15 @@ const MAX_KNOWN: usize = 64;
 
 /// Room a record takes in an answer at most, with its Expires.
 const RECORD_LEN: usize = 4 + 120 + 32 + MAX_VALUE + 8;
+
+/// What is said to a holder beside the record.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Beside<'a> {
+    /// Others that hold it, or get it at the same time.
+    pub(crate) holders: &'a [Contact],
+    /// How close together strangers crowd around its place; nothing where nobody does.
+    pub(crate) told: Density,
+}
 
 impl Node {
     /// A request arrived: it is for us to answer, or for us to pass on.
@@ -230,6 +240,10 @@ impl Node {
         }
         held.sort_by_key(|s| std::cmp::Reverse(s.record.sequence));
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        if let Some(standing) = &self.standing {
+            let told = held.iter().fold(Density::default(), |all, stored| all.closer(stored.told));
+            builder.push(&Object::Density(standing.density_at(lookup.resource.key()).closer(told)));
+        }
         for stored in held {
             if builder.room() < RECORD_LEN - MAX_VALUE + stored.record.value.len() {
                 break;
@@ -299,6 +313,10 @@ impl Node {
                 Some(Object::Expires(seconds)) => seconds,
                 _ => record.lifetime,
             };
+            let told = match objects.next_if(|o| matches!(o, Object::Density(_))) {
+                Some(Object::Density(density)) => Some(density),
+                _ => None,
+            };
             let others = match objects.next_if(|o| matches!(o, Object::Holders(_))) {
                 Some(Object::Holders(heads)) => heads,
                 _ => &[],
@@ -310,6 +328,10 @@ impl Node {
             if let Err(code) = outcome {
                 refused.get_or_insert(code);
                 continue;
+            }
+            // The owner has looked, and what it says is the latest; others repeat it.
+            if told.is_some() || !from_holder {
+                self.storage.told(&summary, told.unwrap_or_default());
             }
             if let Some(sender) = sender {
                 self.storage.held_also_by(now, &summary, sender.key().head());
@@ -382,7 +404,7 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
-    /// Carries a record to another peer; `holders` get it at the same time.
+    /// Carries a record to another peer.
     #[expect(clippy::too_many_arguments, reason = "a record, its way and its purpose")]
     pub(crate) fn send_record(
         &mut self,
@@ -391,15 +413,21 @@ impl Node {
         message: MessageType,
         record: RecordRef<'_>,
         lifetime: Duration,
-        holders: &[Contact],
+        beside: Beside<'_>,
         purpose: Purpose,
     ) {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        let fits = holders.len().min((MAX_VALUE - record.value.len()) / HEAD_LEN);
-        let others = holders::list(holders[..fits].iter().map(|c| c.id.key().head()));
-        let objects = [Object::Resource(record), Object::Expires(seconds), Object::Holders(&others)];
-        let objects = &objects[..2 + usize::from(fits > 0)];
-        self.ask_signed(now, (to.address, Some(to.id)), message, objects, purpose);
+        let fits = beside.holders.len().min((MAX_VALUE - record.value.len()) / HEAD_LEN);
+        let others = holders::list(beside.holders[..fits].iter().map(|c| c.id.key().head()));
+        let mut objects: SmallVec<[Object<'_>; 4]> =
+            smallvec::smallvec![Object::Resource(record), Object::Expires(seconds)];
+        if beside.told != Density::default() {
+            objects.push(Object::Density(beside.told));
+        }
+        if fits > 0 {
+            objects.push(Object::Holders(&others));
+        }
+        self.ask_signed(now, (to.address, Some(to.id)), message, &objects, purpose);
     }
 }
 

@@ -111,7 +111,7 @@ impl Node {
             public_key: self.public_key().to_string(),
             listen: self.config.listen.to_string(),
             sip: self.config.sip.to_string(),
-            overlay: self.overlay_status(),
+            overlay: self.overlay_status(now),
             users: self.identity.users.iter().map(|u| self.user_status(u)).collect(),
             phones: self.phones.registered(),
             routing_entries: self.standing.as_ref().map_or(0, |s| s.table.len()),
@@ -162,14 +162,14 @@ impl Node {
         counted.chain([strays]).filter(|(_, n)| *n > 0).map(|(why, n)| (why.to_owned(), n)).collect()
     }
 
-    fn overlay_status(&self) -> OverlayStatus {
+    fn overlay_status(&self, now: Time) -> OverlayStatus {
         let options = self.standing.as_ref().map_or(&self.config.overlay, |s| &s.options);
         OverlayStatus {
             name: options.name.clone(),
             algorithm: options.algorithm.name().into(),
             hash: options.hash.name().into(),
             base: options.base,
-            size_estimate: self.size_estimate(),
+            size_estimate: self.size_estimate(now),
         }
     }
 
@@ -246,15 +246,21 @@ impl Node {
 
     /// How many peers the overlay has, judged by how close our neighbours stand to us, and those found
     /// nearest in searches of ours to other places.
-    pub fn size_estimate(&self) -> u64 {
+    pub fn size_estimate(&self, now: Time) -> u64 {
         let Some(standing) = &self.standing else { return 0 };
-        self.membership.size.estimate(&standing.parts_around_us(), standing.table.len())
+        self.membership.size.estimate(now, &standing.parts_around_us(), standing.table.len())
+    }
+
+    /// How many there are at most, for whoever judges whether peers stand too close to each other.
+    pub(crate) fn size_at_most(&self, now: Time) -> u64 {
+        let Some(standing) = &self.standing else { return 0 };
+        self.membership.size.at_most(now, &standing.parts_around_us(), standing.table.len())
     }
 
     /// The same by our neighbours alone: less exact, and never late where the overlay grows.
     pub(crate) fn size_around_us(&self) -> u64 {
         let Some(standing) = &self.standing else { return 0 };
-        overlay::Size::default().estimate(&standing.parts_around_us(), standing.table.len())
+        overlay::Size::default().estimate(Time::ZERO, &standing.parts_around_us(), standing.table.len())
     }
 
     // ---- questions to others -------------------------------------------------------------------
@@ -470,7 +476,7 @@ impl Node {
             ("bytes_per_s.in", format!("{:.1}", rates.received)),
             ("bytes_per_s.out", format!("{:.1}", rates.sent)),
             ("maintenance_bytes_per_s", format!("{maintenance:.1}")),
-            ("size_estimate", self.size_estimate().to_string()),
+            ("size_estimate", self.size_estimate(now).to_string()),
         ];
         for name in crate::operator::LOAD_NAMES {
             if let Some(value) = self.diagnostics.load.get(name) {

@@ -251,7 +251,7 @@ impl Node {
         }
         let wide = table.route(target, overlay::overlay::MAX_ROUTE);
         let typical = self.link.round_trips.typical().unwrap_or(Duration::from_millis(100));
-        let holders_at = (self.size_estimate() as f64 / replicas as f64).max(1.0).log2();
+        let holders_at = (self.size_estimate(now) as f64 / replicas as f64).max(1.0).log2();
         let cost = |c: &Contact| -> u64 {
             let near = f64::from(table.rank(target, &c.id).leading_zeros());
             let hops_left = (holders_at - near).max(0.0) / BITS_PER_HOP;

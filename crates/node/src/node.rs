@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use link::{Endpoint, Received};
 use overlay::{Evidence, Overlay};
-use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError};
+use wire::p2pp::{Builder, Class, Code, Density, Header, Message, MessageType, Object, ParseError};
 use wire::{
-    Book, ConnectionId, Contact, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time,
-    Transmit, UnixTime,
+    Book, ConnectionId, Contact, Key, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket,
+    Time, Transmit, UnixTime,
 };
 
 use crate::attachment::Attachments;
@@ -31,7 +31,7 @@ use crate::phones::LazyPhones;
 use crate::publish::Publications;
 use crate::request::{Doubts, Purpose};
 use crate::role::Roles;
-use crate::search::{SearchId, Searches};
+use crate::search::{SearchId, Searches, WIDTH};
 use crate::storage::Storage;
 use crate::timers::Timers;
 use crate::transaction::{ServerKey, Transactions};
@@ -115,6 +115,28 @@ impl Standing {
     /// The bounds of walks, where keys have no place.
     pub(crate) fn walks(&self) -> Option<overlay::Walks> {
         self.options.algorithm.walks()
+    }
+
+    /// Every peer of our table that is in good standing, the nearest to a key first.
+    pub(crate) fn good_contacts(&self, key: &Key) -> Vec<Contact> {
+        let entries = self.table.contacts().into_iter();
+        let good = entries.filter(|e| e.standing == overlay::Standing::Good);
+        let mut contacts: Vec<Contact> = good.map(|e| e.contact).collect();
+        contacts.sort_by_key(|c| self.table.rank(key, &c.id));
+        contacts
+    }
+
+    /// How close to a key the peers nearest to it stand that we know, ourselves among them; nothing where
+    /// nobody is near to anything.
+    pub(crate) fn density_at(&self, key: &Key) -> Density {
+        if self.walks().is_some() {
+            return Density::default();
+        }
+        let mut near = self.table.around(key, WIDTH);
+        // Only the identity counts.
+        let address = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0));
+        near.push(Contact { id: self.id, address });
+        Density::of(&self.metric().parts(key, &near))
     }
 
     /// How much of the space is nearer to us than each of our neighbours, the nearest first. On a ring

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Code, Kind, Message, MessageType, Record};
+use wire::p2pp::{Code, Density, Kind, Message, MessageType, Record};
 use wire::{Contact, Key, KeyPair, NodeId, PublicKey, ResourceId, Time};
 
+use crate::answer::Beside;
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
 use crate::node::{Alarm, Node};
@@ -85,6 +86,8 @@ pub(crate) struct Publication {
     /// A holder has a newer version than ours, written by us before we lost our state or by another device:
     /// it is to be read, and outdone.
     outdated: bool,
+    /// How close together strangers crowd around its place; nothing where nobody does.
+    told: Density,
     value: Vec<u8>,
     /// How long holders may keep it unrefreshed, where its publisher said so.
     ttl: Option<Duration>,
@@ -128,6 +131,11 @@ impl Publications {
     /// Who signs what we publish.
     pub(crate) fn owners(&self) -> Vec<PublicKey> {
         self.all.values().filter_map(|p| p.record.as_ref()).map(|r| r.owner).collect()
+    }
+
+    /// Where a publication stands, once it has a record.
+    pub(crate) fn place(&self, id: u64) -> Option<Key> {
+        Some(self.all.get(&id)?.record.as_ref()?.resource.0)
     }
 
     /// The values of console and applications, to be published again after a restart.
@@ -241,6 +249,7 @@ impl Node {
             verified: false,
             taken: false,
             outdated: false,
+            told: Density::default(),
             value,
             ttl,
             remove: false,
@@ -455,9 +464,11 @@ impl Node {
     /// A search for the nearest peers has ended. Where they crowd, the record is also kept in the region
     /// around.
     pub(crate) fn handle_place_heard(&mut self, now: Time, id: u64, findings: Findings) {
-        let Some(publication) = self.publications.all.get(&id) else { return };
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(place) = publication.record.as_ref().map(|r| r.resource.0) else { return };
-        if findings.crowd == Some(Crowd::Dense) {
+        let crowded = findings.crowd == Some(Crowd::Dense);
+        publication.told = if crowded { findings.density } else { Density::default() };
+        if crowded {
             self.keep_in_region(now, id, place);
         }
         self.handle_place_found(now, id, findings.closest);
@@ -470,8 +481,8 @@ impl Node {
             Some(What::Data(key)) => key.clone(),
             _ => place.to_string(),
         };
-        self.emit(Event::Crowded { name });
-        let parts = region::around(&place, self.size_around_us());
+        self.emit(Event::Crowded { name, ours: true });
+        let parts = region::around(&place, self.size_estimate(now));
         for part in parts {
             self.search(now, part, Want::Peers, For::Region(id), LookupOptions::default());
         }
@@ -486,10 +497,11 @@ impl Node {
         let others: Vec<Contact> =
             closest.iter().copied().filter(|c| !known.contains(&c.id)).take(region::COPIES).collect();
         publication.pending += others.len();
+        let beside = Beside { told: publication.told, ..Beside::default() };
         let message = if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
         for contact in others {
             let purpose = Purpose::Store(id);
-            self.send_record(now, contact, message, record.as_ref(), lifetime, &[], purpose);
+            self.send_record(now, contact, message, record.as_ref(), lifetime, beside, purpose);
         }
     }
 
@@ -503,6 +515,7 @@ impl Node {
         publication.cared_for = now;
         publication.fresh = true;
         publication.peers_when_placed = size;
+        let told = publication.told;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
         let (here, others) = match standing.walks() {
@@ -542,7 +555,8 @@ impl Node {
         for contact in &others {
             let rest: Vec<Contact> = holders.iter().copied().filter(|c| c != contact).collect();
             let purpose = Purpose::Store(id);
-            self.send_record(now, *contact, message, record.as_ref(), lifetime, &rest, purpose);
+            let beside = Beside { holders: &rest, told };
+            self.send_record(now, *contact, message, record.as_ref(), lifetime, beside, purpose);
         }
         if others.is_empty() {
             self.storing_ended(now, id);

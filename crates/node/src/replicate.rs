@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::object::COOKIE_LEN;
-use wire::p2pp::{Message, MessageType, Object, RecordSummary, holders};
+use wire::p2pp::{Density, Message, MessageType, Object, RecordSummary, holders};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::node::{Alarm, Node, Standing};
@@ -39,8 +39,9 @@ const REPAIR_SOON: Duration = Duration::from_secs(20);
 /// Records named in one offer, as many as fit a datagram with room for a cookie.
 const OFFERED_AT_ONCE: usize = 16;
 
-/// What a record takes in a message beside its value and the heads of its holders.
-const RECORD_OVERHEAD: usize = (4 + 120 + Key::MAX_LEN) + (4 + 4) + 4;
+/// What a record takes in a message beside its value and the heads of its holders: itself, Expires, Density and
+/// the head of Holders.
+const RECORD_OVERHEAD: usize = (4 + 120 + Key::MAX_LEN) + (4 + 4) + (4 + 4) + 4;
 
 /// What a request leaves free for a cookie.
 const RESERVE: usize = 4 + COOKIE_LEN;
@@ -213,6 +214,9 @@ impl Node {
                         break;
                     }
                     copies.push(&Object::Resource(record)).push(&Object::Expires(left.as_secs() as u32));
+                    if stored.told != Density::default() {
+                        copies.push(&Object::Density(stored.told));
+                    }
                     if !others.is_empty() && needed <= room {
                         copies.push(&Object::Holders(&others));
                     }

@@ -232,6 +232,9 @@ pub struct Value {
     pub owner: Option<String>,
     /// Until it ends, unless refreshed.
     pub expires_ms: u64,
+    /// Whether the peers around the key stand denser than chance allows.
+    #[serde(default)]
+    pub alarm: bool,
 }
 
 /// How a ping went.

@@ -73,6 +73,9 @@ pub struct Config {
     /// than there are peers, and would be all that a search hears of. No limit where a search
     /// knows too few networks to tell.
     pub of_network: Option<usize>,
+    /// A key and a number of bits: who shares more of its first bits with that key is passed over. Strangers
+    /// crowd there, and honest peers name them.
+    pub avoid: Option<(Key, u32)>,
     /// Questions on all paths together, at most.
     pub questions: usize,
     /// Whether everybody named is asked and not the nearest only: where keys have no place. Then those
@@ -97,6 +100,7 @@ impl Config {
             named: 8,
             paths: 1,
             of_network: None,
+            avoid: None,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             exhaustive: false,
             goal: Goal::Nearest,
@@ -545,6 +549,9 @@ impl Lookup {
     /// A path hears of a peer, named in this place of an answer.
     fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, named: bool) {
         if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
+            return;
+        }
+        if self.config.avoid.is_some_and(|(key, bits)| contact.id.key().common_prefix(&key) > bits) {
             return;
         }
         let candidates = &self.paths[path].candidates;

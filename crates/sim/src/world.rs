@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, RolePolicy, Saved, User};
-use wire::signatures::StandIn;
 use wire::{Contact, HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime, puzzle};
 
 use crate::attack::{Attack, Twist, is_puppet};
@@ -24,7 +23,6 @@ use crate::net::{Fate, HEADERS, Net, PEER_PORT, SIP_PORT};
 use crate::phone::{Phone, lan};
 use crate::queue::{Happening, Queue};
 use crate::report::{LogHash, ModelBytes, Report};
-use crate::scenario::SignatureKind;
 use crate::watch::Watch;
 use crate::workload::{Pending, Warmth, Work};
 use crate::{Observer, Progress, Scenario, Sent};
@@ -256,12 +254,8 @@ impl<'a> World<'a> {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a world in which nobody can be robbed")]
     pub(crate) fn key_pair(&self, seed: wire::Seed) -> KeyPair {
-        match self.scenario.signatures {
-            SignatureKind::Real => KeyPair::from_seed(seed),
-            SignatureKind::StandIn => KeyPair::stand_in(seed, StandIn::in_a_simulation()),
-        }
+        self.scenario.signatures.key_pair(seed)
     }
 
     /// Starts the next peer.
@@ -571,7 +565,7 @@ impl<'a> World<'a> {
                         .push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
                 }
             }
-            Event::Crowded { name } => {
+            Event::Crowded { name, ours: true } => {
                 let victim = self.attack.is_victim(peer, &name);
                 let tally = &mut self.attack.tally;
                 let alarms = if victim { &mut tally.victim } else { &mut tally.others };

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wire::signatures::StandIn;
+use wire::{KeyPair, Seed};
 
 /// Which model says how long the path between two peers is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -44,6 +46,17 @@ pub enum SignatureKind {
     Real,
     /// A hash of equal length stands in, which saves most of the computing and stops no forger.
     StandIn,
+}
+
+impl SignatureKind {
+    /// The keys that follow from a seed, of a peer that signs so.
+    #[expect(clippy::disallowed_methods, reason = "a world in which nobody can be robbed")]
+    pub(crate) fn key_pair(self, seed: Seed) -> KeyPair {
+        match self {
+            SignatureKind::Real => KeyPair::from_seed(seed),
+            SignatureKind::StandIn => KeyPair::stand_in(seed, StandIn::in_a_simulation()),
+        }
+    }
 }
 
 /// How long datagrams travel.
