@@ -14,9 +14,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Message, MessageType, Object, RecordSummary};
+use wire::p2pp::{Code, Message, MessageType, Object, RecordSummary};
 use wire::{Contact, Key, NodeId, Time};
 
+use crate::budget::Work;
 use crate::node::{Alarm, Node, Standing};
 use crate::request::Purpose;
 use crate::storage::Stored;
@@ -33,6 +34,9 @@ const TRUST: [Duration; 3] =
 /// How soon after the loss of a holder its place is filled: long enough for others that fell with it
 /// to be missed too.
 const REPAIR_SOON: Duration = Duration::from_secs(20);
+
+/// Bytes that an offer costs us, about: half of them are followed by the record.
+const OFFER_COST: usize = 350;
 
 /// A record to be offered to a peer, and how long it lives yet.
 type Offer = (RecordSummary, Duration, Contact);
@@ -92,23 +96,23 @@ impl Node {
 
     /// Offers everything we hold to whom it should be with too.
     pub(crate) fn repair(&mut self, now: Time) {
-        let offers: Vec<Offer> = self.storage.iter().flat_map(|s| self.offers_of(now, s)).collect();
-        offers.into_iter().for_each(|offer| self.offer(now, offer));
         let next = self.jitter(self.repair_interval(), 0.75, 1.25);
         self.timers.set(Alarm::Repair, now + next);
+        let offers: Vec<Offer> = self.storage.iter().flat_map(|s| self.offers_of(now, s)).collect();
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
         let offers = self.storage.iter().flat_map(|s| self.offers_of(now, s));
         let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();
-        offers.into_iter().for_each(|offer| self.offer(now, offer));
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// A record is new here: peers that came while it was on its way are offered it.
     pub(crate) fn spread(&mut self, now: Time, summary: &RecordSummary) {
         let offers = self.storage.find(summary).map(|s| self.offers_of(now, s)).unwrap_or_default();
-        offers.into_iter().for_each(|offer| self.offer(now, offer));
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// A newer version has come: those that hold the older one are offered it, by the nearest of the
@@ -130,6 +134,25 @@ impl Node {
         offers.into_iter().for_each(|offer| self.offer(now, offer));
     }
 
+    /// Offers records, or puts that off: the next comparison, which comes sooner for it, finds what is
+    /// lacking then.
+    fn offer_as_budget_allows(&mut self, now: Time, offers: Vec<Offer>) {
+        let mut put_off = false;
+        for offer in offers {
+            if self.ledger.budget.may(now, Work::Replication) {
+                self.ledger.budget.begin(now, Work::Replication, OFFER_COST);
+                self.offer(now, offer);
+            } else {
+                put_off = true;
+            }
+        }
+        if put_off {
+            self.ledger.budget.shed(Work::Replication);
+            let soon = now + self.jitter(REPAIR_SOON, 0.5, 1.5);
+            self.timers.set_by(Alarm::Repair, soon.max(self.ledger.budget.may_at(now, Work::Replication)));
+        }
+    }
+
     fn offer(&mut self, now: Time, (summary, left, contact): Offer) {
         let objects = [Object::RecordSummary(summary), Object::Expires(left.as_secs() as u32)];
         let to = (contact.address, Some(contact.id));
@@ -147,6 +170,9 @@ impl Node {
         let Some(id) = message.header.responder else { return };
         if message.header.code.is_ok() {
             return self.storage.held_also_by(now, summary, id);
+        }
+        if message.header.code == Code::BUSY {
+            return; // It is offered again at the next comparison.
         }
         let Some(stored) = self.storage.find(summary).cloned() else { return };
         let Some(standing) = &self.standing else { return };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Message, MessageType, Object, Record};
+use wire::p2pp::{Code, Message, MessageType, Object, Record};
 use wire::{Contact, Key, Time};
 
 use super::{LOOK_AGAIN, Publication, READ_AGAIN_AT, REFRESH, REFRESHES_OF_A_LIFE, Stage, What};
@@ -166,6 +166,9 @@ impl Node {
     ) {
         if message.header.code.is_ok() {
             return;
+        }
+        if message.header.code == Code::BUSY {
+            return self.handle_holder_silence(now, id, remote); // It lost the record and will not have it.
         }
         let Some(publication) = self.publications.all.get(&id) else { return };
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
