@@ -125,7 +125,7 @@ fn lookups_go_round_peers_whose_allowance_for_others_is_spent() {
 #[test]
 fn offers_that_are_put_off_are_made_once_there_is_budget() {
     let mut world = World::with(8, |_, config| {
-        config.budget_bytes_per_s = 20;
+        config.budget_bytes_per_s = 60;
         config.budget_burst_bytes = 1_500;
         config.role = RolePolicy::Peer;
     });
