@@ -74,8 +74,8 @@ impl std::str::FromStr for RolePolicy {
 }
 
 /// With a ceiling below this, in bytes per second, a node is a client. Overlays of three hundred peers with
-/// sessions of an hour were seen to work when all of them had half of it, by shedding; but then joining lives
-/// on the burst alone.
+/// sessions of an hour were seen to find everything with half of it, by shedding work; but that leaves
+/// nothing for others.
 pub const LEAST_CAPACITY: u32 = 50;
 
 /// So many verdicts in a row count.

@@ -135,15 +135,25 @@ fn offers_that_are_put_off_are_made_once_there_is_budget() {
     }
     // As many again come at once, and to some of them the records fall.
     world.grow(8);
-    world.run(Duration::from_secs(10));
-    assert!(shed_in_all(&world, Work::Replication) > 0);
-    world.run(Duration::from_secs(3_600));
-    for key in 0..10 {
-        let place = place(&format!("key {key}"));
-        let mut peers: Vec<usize> = (0..16).collect();
-        peers.sort_by_key(|n| place.key().xor(world.nodes[*n].node_id().unwrap().key()));
-        assert!(peers[..3].iter().all(|n| world.nodes[*n].holds(&place)), "{key}: {:?}", &peers[..5]);
+    for _ in 0..6 {
+        (0..8).for_each(|n| impoverish(&mut world, n));
+        world.run(Duration::from_secs(10));
     }
+    assert!(shed_in_all(&world, Work::Replication) > 0);
+    world.run(Duration::from_secs(600));
+    let shed = shed_in_all(&world, Work::Replication);
+    world.run(Duration::from_secs(3_600));
+    assert_eq!(shed_in_all(&world, Work::Replication), shed);
+    for key in 0..10 {
+        let key = format!("key {key}");
+        let holders: Vec<usize> = (0..16).filter(|n| world.nodes[*n].holds(&place(&key))).collect();
+        assert!(holders.len() >= 3, "{key}: {holders:?}");
+        assert!((0..16).all(|seeker| finds(&mut world, seeker, &key)), "{key}");
+    }
+    let newcomers = 8..16;
+    let passed_on =
+        newcomers.filter(|n| (0..10).any(|key| world.nodes[*n].holds(&place(&format!("key {key}")))));
+    assert!(passed_on.count() >= 6);
 }
 
 #[test]
