@@ -16,6 +16,8 @@ use wire::p2pp::{
 };
 use wire::{Contact, NodeId, Time};
 
+use crate::budget::Work;
+use crate::ledger::Function;
 use crate::node::Node;
 use crate::request::Purpose;
 use crate::search::{WIDTH, push_table};
@@ -192,6 +194,28 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
+    /// Whether the budget lets us do work of this sort for others; if not, who asked is told BUSY, so that it
+    /// asks somebody else at once.
+    pub(crate) fn takes_on(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        message: &Message<'_>,
+        work: Work,
+    ) -> bool {
+        if self.ledger.budget.may(now, work) {
+            return true;
+        }
+        self.ledger.budget.shed(work);
+        let bytes = Builder::new(&self.answer_header(message, Code::BUSY)).finish();
+        if bytes.len() <= message.bytes().len() || self.link.proofs.is_proven(now, remote) {
+            self.ledger.refused(now, Function::of(message.header.message), &remote, bytes.len());
+            self.roles.wrote(now, remote);
+            self.link.send_to(remote, bytes);
+        }
+        false
+    }
+
     /// The peers nearest to a key.
     fn answer_peer_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let Some(PLookup { key, count, .. }) = message.find(|o| match o {
@@ -200,6 +224,9 @@ impl Node {
         }) else {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "no PLookup");
         };
+        if !self.takes_on(now, remote, message, Work::Naming) {
+            return;
+        }
         let width = usize::from(count).min(MAX_ROUTE);
         self.answer_with_route(now, remote, message, (&key, width), Code::OK);
     }
@@ -211,6 +238,7 @@ impl Node {
         };
         match self.records_answer(now, message, &lookup) {
             Some(builder) => self.respond(now, remote, message, builder),
+            None if !self.takes_on(now, remote, message, Work::Lookups) => {}
             None => {
                 // Who looks for a record in the region around its place says where it wants to be led.
                 let way = message.find(|o| match o {
@@ -278,7 +306,7 @@ impl Node {
         here: Code,
     ) {
         // Half as many peers lead on almost as well, and a peer that many ask must be brief.
-        let width = if self.ledger.is_short() { width.min(WIDTH / 2) } else { width };
+        let width = if self.ledger.budget.is_short(now) { width.min(WIDTH / 2) } else { width };
         let Some(standing) = &self.standing else { return };
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
@@ -288,11 +316,29 @@ impl Node {
         leave_out_known(message, &mut contacts);
         let mut builder = Builder::new(&self.brief_header(remote, message, code));
         push_table(&mut builder, near, &contacts);
+        if message.header.message == MessageType::LookupObject {
+            self.ledger.forwarded(now, &remote, builder.len());
+        }
         self.respond(now, remote, message, builder);
+    }
+
+    /// Whether a message brings only records for places where we hold nothing so far, from somebody who can as
+    /// well take them elsewhere. Of what we hold we want the newest version, and what is withdrawn, or
+    /// handed over by a peer that leaves, comes but once.
+    fn may_be_taken_elsewhere(&self, message: &Message<'_>) -> bool {
+        let is_new = |object: Object<'_>| match object {
+            Object::Resource(record) => !self.storage.holds(&record.resource),
+            _ => true,
+        };
+        matches!(message.header.message, MessageType::Publish | MessageType::Replicate)
+            && message.objects().all(is_new)
     }
 
     /// Publish, RemoveObject, Replicate, Transfer: all bring signed records to keep.
     fn answer_store(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if self.may_be_taken_elsewhere(message) && !self.takes_on(now, remote, message, Work::Storing) {
+            return;
+        }
         if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
@@ -382,6 +428,8 @@ impl Node {
         }
         match granted {
             Some(granted) if missing.is_empty() => self.answer_granted(now, remote, message, granted),
+            // "Not found" would have it brought to us.
+            None if !self.takes_on(now, remote, message, Work::Storing) => {}
             None => self.refuse(now, remote, message, Code::NOT_FOUND, ""),
             Some(_) => {
                 let mut builder = Builder::new(&self.answer_header(message, Code::NOT_FOUND));

@@ -11,6 +11,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, NodeId, RngExt, Time};
 
+use crate::budget::Work;
 use crate::directory::{ResolvedFor, canonical_aor};
 use crate::event::{OpId, Outcome};
 use crate::node::{Alarm, Node};
@@ -123,7 +124,8 @@ impl Node {
             budget: Budget {
                 used_bytes_per_s: maintenance,
                 ceiling_bytes_per_s: self.config.budget_bytes_per_s.into(),
-                shedding: self.ledger.is_shedding(now),
+                shedding: !self.ledger.budget.may(now, Work::Upkeep),
+                shed: self.ledger.budget.named_counts(),
             },
             upkeep: Upkeep {
                 session_s: self.churn().session().as_secs_f64(),
@@ -405,6 +407,12 @@ impl Node {
         }
         if let Some(id) = greeter {
             self.hear_greeting(now, Contact { id, address: remote }, message, false);
+        }
+        if greeter.is_none() && !self.takes_on(now, remote, message, Work::Naming) {
+            if message.header.from_peer {
+                self.learn_news(now, message);
+            }
+            return;
         }
         // Who tells us something is told something.
         let gives = message.objects().any(|o| matches!(o, Object::NeighborTable(_)));

@@ -208,7 +208,7 @@ impl Node {
             timers: Timers::new(),
             storage: Storage::new(config.overlay.hash, identity.peer.signatures()),
             told_changes: 0,
-            ledger: Ledger::new(now, config.budget_bytes_per_s, config.budget_burst_bytes),
+            ledger: Ledger::new(now, config.limits()),
             membership: Membership::new(&config, &saved),
             roles: Roles::new(config.role, config.budget_bytes_per_s, now),
             attachments: Attachments::default(),

@@ -438,7 +438,9 @@ impl Node {
                 }
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();
-                    findings.closest = match is_for_a_place {
+                    // Where all who could lead us in were busy, a Join they will answer.
+                    let named = is_for_a_place || search.purpose == For::Join && outcome.closest.is_empty();
+                    findings.closest = match named {
                         true => lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect(),
                         false => outcome.closest,
                     };

@@ -63,6 +63,8 @@ pub(crate) struct Books {
     /// As the peer booked it.
     pub(crate) maintenance: u64,
     pub(crate) by_function: Vec<(&'static str, u64)>,
+    /// How often it put work off or refused it, in the order of [`Work::ALL`](node::budget::Work::ALL).
+    pub(crate) shed: [u32; node::budget::Work::ALL.len()],
 }
 
 /// An earlier life of a peer that came back.
@@ -311,7 +313,7 @@ impl<'a> World<'a> {
             role: match self.net.faults.is_client(number) {
                 true => RolePolicy::Client,
                 // Who is behind a box becomes one by itself.
-                false => RolePolicy::Auto,
+                false => self.scenario.peer.role.policy(),
             },
             capacity: crate::chance::capacity(self.scenario.seed, number as u64),
             ..self.scenario.peer.config()
@@ -370,6 +372,7 @@ impl<'a> World<'a> {
         let Peer { node: Some(node), books, .. } = &mut self.peers[peer] else { return };
         books.maintenance = node.maintenance_bytes_sent();
         books.by_function = node.ledger().totals().map(|(f, _, sent)| (f.name(), sent)).collect();
+        books.shed = node.ledger().budget().counts();
         let booked: u64 = books.by_function.iter().map(|(_, sent)| sent).sum();
         let sent = books.sent;
         if booked != sent {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Density, Message, MessageType, Object, Record};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, Record};
 use wire::{Contact, Key, Time};
 
 use super::{LOOK_AGAIN, Publication, READ_AGAIN_AT, REFRESH, REFRESHES_OF_A_LIFE, Stage, What};
@@ -174,6 +174,9 @@ impl Node {
         remote: SocketAddr,
         message: &Message<'_>,
     ) {
+        if message.header.code == Code::BUSY {
+            return self.handle_holder_silence(now, id, remote); // It lost the record and will not have it.
+        }
         let Some(publication) = self.publications.all.get(&id) else { return };
         if let (true, Some(record), Some(holder)) =
             (message.header.code.is_ok(), &publication.record, message.header.responder)

@@ -198,6 +198,13 @@ impl Node {
         rtt: Option<Duration>,
     ) {
         let Some(from) = from else { return };
+        if message.header.code == Code::BUSY {
+            let Some(search) = self.searches.running.get_mut(&id) else { return };
+            if let Progress::Iterative(lookup) = &mut search.progress {
+                lookup.handle_busy(now, &from);
+            }
+            return self.advance(now, id);
+        }
         let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
         if self.is_around_us(id) {
