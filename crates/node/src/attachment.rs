@@ -171,7 +171,10 @@ impl Node {
                     let asked = self.have_called_back(now, remote, &header);
                     code = if asked { Code::OK } else { Code::NOT_FOUND };
                 }
-                Object::AddressInfo(info) => self.call_back(now, &header, info.address),
+                Object::AddressInfo(info) => {
+                    let wrote = header.from_peer && self.call_back(now, header.transaction, info.address);
+                    code = if wrote { Code::OK } else { Code::NOT_FOUND };
+                }
                 _ => {}
             }
         }
@@ -217,19 +220,30 @@ impl Node {
         let bytes = Builder::new(&question).with(&object).finish();
         let to = (third.address, Some(third.id));
         let deadline = now + ANSWER_TIMEOUT;
-        let (id, purpose) = (header.transaction, Purpose::KeepAlive);
+        let (id, purpose) = (header.transaction, Purpose::Third(remote, header.transaction));
         self.request(now, to, MessageType::KeepAlive, id, bytes, deadline, purpose);
         true
     }
 
-    /// Another peer asks us to write to an address: one KeepAlive, shorter than the question.
-    fn call_back(&mut self, now: Time, header: &Header, address: SocketAddr) {
-        if !header.from_peer || !self.may_call_back(now) {
-            return;
+    /// Another peer asks us to write to an address. `false` if we were asked just now.
+    fn call_back(&mut self, now: Time, transaction: TransactionId, address: SocketAddr) -> bool {
+        let may = self.may_call_back(now);
+        if may {
+            self.attachments.called_back = Some(now);
+            self.write_back(now, transaction, address);
         }
-        self.attachments.called_back = Some(now);
-        let word = self.header(MessageType::KeepAlive);
-        let word = Header { transaction: header.transaction, ..word };
+        may
+    }
+
+    /// The third peer will not write, or is gone: that says nothing about whom it should have written to.
+    /// We write ourselves, which tells it so, since it wrote to us.
+    pub(crate) fn prove_nothing(&mut self, now: Time, tested: SocketAddr, transaction: TransactionId) {
+        self.write_back(now, transaction, tested);
+    }
+
+    /// One KeepAlive, shorter than the question that asks for it.
+    fn write_back(&mut self, now: Time, transaction: TransactionId, address: SocketAddr) {
+        let word = Header { transaction, ..self.header(MessageType::KeepAlive) };
         self.send_peer(now, MessageType::KeepAlive, address, Builder::new(&word).finish());
     }
 
@@ -306,7 +320,9 @@ impl Node {
             self.take_role(now, role);
         }
         if let Some(at) = self.roles.next() {
-            self.timers.set(Alarm::Role, at.max(now + Duration::from_secs(1)));
+            // Peers that began together shall not all ask at once.
+            let apart = self.jitter(Duration::from_secs(4), 0.25, 1.75);
+            self.timers.set(Alarm::Role, at.max(now) + apart);
         }
     }
 

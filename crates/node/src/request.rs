@@ -48,6 +48,8 @@ pub(crate) enum Purpose {
     Warm(NodeId),
     Attach(NodeId),
     CallBack,
+    /// A third peer is to write to whom this purpose names, in this transaction.
+    Third(SocketAddr, TransactionId),
     Ping(OpId),
     Tables(OpId),
     Greet(OpId),
@@ -422,7 +424,8 @@ impl Node {
             Purpose::KeepAlive => self.handle_keep_alive_answer(now, remote, message),
             Purpose::Alive(_) | Purpose::Warm(_) => {}
             Purpose::Attach(peer) => self.handle_attach_answer(now, peer, message),
-            Purpose::CallBack if message.header.code.is_ok() => {}
+            Purpose::CallBack | Purpose::Third(..) if message.header.code.is_ok() => {}
+            Purpose::Third(tested, id) => self.prove_nothing(now, tested, id),
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Exchange => {
                 self.learn_news(now, message);
@@ -479,6 +482,7 @@ impl Node {
             Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
             Purpose::Exchange | Purpose::Near | Purpose::Attach(_) => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
+            Purpose::Third(tested, id) => self.prove_nothing(now, tested, id),
             Purpose::Warm(peer) => self.let_cool(&peer),
             Purpose::Offer(_) | Purpose::Replicate(_) => {}
             Purpose::Step(search) => self.handle_step_silence(now, search, client.id),

@@ -132,6 +132,19 @@ fn a_peer_that_strangers_cannot_reach_becomes_a_client_and_is_still_written_to()
 }
 
 #[test]
+fn where_everybody_knows_everybody_and_nothing_is_in_the_way_all_stay_peers_for_hours() {
+    let mut world = World::new(8);
+    world.run(MINUTE);
+    world.grow(8);
+    for minute in 0..15 {
+        world.run(10 * MINUTE);
+        let is_client = |n: &usize| world.nodes[*n].status(world.now).role == "client";
+        let clients: Vec<usize> = (0..16).filter(is_client).collect();
+        assert!(clients.is_empty(), "after {minute} times ten minutes: {clients:?}");
+    }
+}
+
+#[test]
 fn a_client_whose_nat_opens_becomes_a_peer_again() {
     // So many that there are strangers: whom we wrote to lately proves nothing.
     let mut world = World::behind_nats(100, &[7], |_, _| {});
