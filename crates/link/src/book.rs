@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use wire::Time;
 
-/// Places a full vector grows by: an eighth of its length and these.
-const GROWTH: usize = 8;
+/// Places a full vector grows by: a sixteenth of its length and these.
+const GROWTH: usize = 4;
 
 /// A moment in tenths of a second, rounded down: four bytes last for thirteen years.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -113,7 +113,7 @@ impl<V: Copy> AddressBook<V> {
             SocketAddr::V4(v4) => {
                 if self.v4.len() == self.v4.capacity() {
                     self.retain(fresh);
-                    let room = self.v4.len() / 8 + GROWTH;
+                    let room = self.v4.len() / 16 + GROWTH;
                     self.v4.reserve_exact(room);
                     self.values.reserve_exact(room);
                 }

@@ -582,6 +582,7 @@ impl Node {
     ) {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         if let (true, Some(holder)) = (message.header.code.is_ok(), message.header.responder) {
+            publication.holders.reserve_exact(1); // Five at most, for as long as the record is ours.
             publication.holders.push(Contact { id: holder, address: remote });
             publication.accepted += 1;
             if let Some(record) = &publication.record {

@@ -28,6 +28,9 @@ const MAX_NEWCOMERS: usize = 32;
 /// mentioned again.
 pub(crate) const MAX_TO_VERIFY: usize = 16;
 
+/// Places their full queue grows by.
+const ROOM: usize = 4;
+
 /// A peer asked is not asked again within this time, however often it is mentioned.
 pub(crate) const ASKED_SPAN: Duration = Duration::from_secs(60);
 
@@ -188,8 +191,15 @@ impl Care {
         }
         let own = urgency(&contact.id);
         let place = self.to_verify.partition_point(|c| urgency(&c.id) < own);
+        if place >= MAX_TO_VERIFY {
+            return;
+        }
+        // Before there is one more, or the queue would take room for twice as many.
+        self.to_verify.truncate(MAX_TO_VERIFY - 1);
+        if self.to_verify.len() == self.to_verify.capacity() {
+            self.to_verify.reserve_exact(ROOM);
+        }
         self.to_verify.insert(place, contact);
-        self.to_verify.truncate(MAX_TO_VERIFY);
     }
 
     /// The time between two pings of mentioned peers. Quiet does not stretch it: newcomers are few then,

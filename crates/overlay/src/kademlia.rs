@@ -576,7 +576,7 @@ impl Overlay for Kademlia {
     }
 
     fn at(&self, address: SocketAddr) -> Option<NodeId> {
-        self.table.peers().find(|p| p.failures == 0 && p.address() == address).map(|p| *p.id())
+        self.table.at(address).map(|p| *p.id())
     }
 
     fn is_mutual(&self, id: &NodeId) -> bool {
@@ -590,7 +590,7 @@ impl Overlay for Kademlia {
     }
 
     fn beginning_with(&self, head: u64) -> Option<Contact> {
-        self.table.peers().find(|p| p.failures == 0 && p.has_head(head)).map(Peer::contact)
+        self.table.beginning_with(head).filter(|p| p.failures == 0).map(Peer::contact)
     }
 }
 

@@ -28,6 +28,9 @@ pub const MAX_PATHS: usize = 8;
 /// Peers a path remembers: several times what it can use, few enough to search by walking.
 pub const MAX_SHORTLIST: usize = 64;
 
+/// Places a full path grows by: one answer's worth. Doubling would leave half of them empty.
+const ROOM: usize = 8;
+
 /// Peers a path asks at most. A million peers in base 2 need about 20 steps when tables are poor;
 /// whoever lures us on with ever nearer inventions is left after this many.
 pub const MAX_ASKS_PER_PATH: usize = 48;
@@ -621,6 +624,9 @@ impl Lookup {
                 }
                 _ => return,
             }
+        }
+        if candidates.len() == candidates.capacity() {
+            candidates.reserve_exact(ROOM);
         }
         let place = candidates.partition_point(|c| c.order <= candidate.order);
         candidates.insert(place, candidate);

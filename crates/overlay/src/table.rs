@@ -253,6 +253,20 @@ impl Table {
         self.bucket(self.index_of(id.key()))?.peers.iter().find(|p| p.is(id))
     }
 
+    /// The peer whose identity begins with these 64 bits, which nearly always tell its bucket too.
+    pub fn beginning_with(&self, head: u64) -> Option<&Peer> {
+        let mut bytes = [0; Key::MAX_LEN];
+        bytes[..8].copy_from_slice(&head.to_be_bytes());
+        let key = Key::from_slice(&bytes[..self.local.key().as_bytes().len()])?;
+        self.bucket(self.index_of(&key))?.peers.iter().find(|p| p.has_head(head))
+    }
+
+    /// The peer in good standing at an address.
+    pub fn at(&self, address: SocketAddr) -> Option<&Peer> {
+        let v4 = V4::of(address.ip());
+        self.peers().find(|p| p.failures == 0 && p.v4 == v4 && p.contact.address == address)
+    }
+
     /// Everything in the table, for people.
     pub fn entries(&self) -> Vec<Entry> {
         let mut all = Vec::new();

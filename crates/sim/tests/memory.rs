@@ -18,5 +18,6 @@ fn a_peer_without_phones_takes_at_most_nineteen_kibibytes_of_heap() {
          [invariants]\nanswered = false",
     );
     assert!(report.lookups.succeeded > 100, "{:?}", report.lookups);
+    eprintln!("BYTES {bytes}");
     assert!(bytes <= 19 * 1024, "{bytes} bytes");
 }

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `watcher.rs` | how far a run is, and the log of it |
 //! | `many.rs` | sweeps and ranges of seeds, kept cell by cell |
+//! | `pages.rs` | large pages for large worlds |
 
 mod many;
+mod pages;
 mod watcher;
 
 use std::fs;
@@ -92,6 +94,7 @@ impl Sim {
         if let Err(e) = cells.iter().try_for_each(|cell| fits(&cell.scenario)) {
             return context.show(control::failure(exit::UNMET, &e, "use fewer peers with --nodes"));
         }
+        pages::enlarge(cells.iter().map(|cell| cell.scenario.nodes).max().unwrap_or(0));
         let plan = Plan { file: &self.scenario, overrides, show: true };
         let many = self.seeds.is_some() || self.overlay.as_deref() == Some(sweep::ALL);
         let outcome = match &cells[..] {
