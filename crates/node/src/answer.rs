@@ -7,14 +7,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::{Evidence, MAX_ROUTE, Route};
+use smallvec::SmallVec;
 use wire::p2pp::holders::{self, HEAD_LEN};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    Builder, Code, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RecordSummary,
+    Builder, Code, Density, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RecordSummary,
     RouteHop, known,
 };
 use wire::{Contact, NodeId, Time};
 
+use crate::budget::Work;
+use crate::ledger::Function;
 use crate::node::Node;
 use crate::request::Purpose;
 use crate::search::{WIDTH, push_table};
@@ -28,6 +31,15 @@ const MAX_KNOWN: usize = 64;
 
 /// Room a record takes in an answer at most, with its Expires.
 const RECORD_LEN: usize = 4 + 120 + 32 + MAX_VALUE + 8;
+
+/// What is said to a holder beside the record.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Beside<'a> {
+    /// Others that hold it, or get it at the same time.
+    pub(crate) holders: &'a [Contact],
+    /// How close together strangers crowd around its place; nothing where nobody does.
+    pub(crate) told: Density,
+}
 
 impl Node {
     /// A request arrived: it is for us to answer, or for us to pass on.
@@ -184,6 +196,28 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
+    /// Whether the budget lets us do work of this sort for others; if not, who asked is told BUSY, so that it
+    /// asks somebody else at once.
+    pub(crate) fn takes_on(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        message: &Message<'_>,
+        work: Work,
+    ) -> bool {
+        if self.ledger.budget.may(now, work) {
+            return true;
+        }
+        self.ledger.budget.shed(work);
+        let bytes = Builder::new(&self.answer_header(message, Code::BUSY)).finish();
+        if bytes.len() <= message.bytes().len() || self.link.proofs.is_proven(now, remote) {
+            self.ledger.refused(now, Function::of(message.header.message), &remote, bytes.len());
+            self.roles.wrote(now, remote);
+            self.link.send_to(remote, bytes);
+        }
+        false
+    }
+
     /// The peers nearest to a key.
     fn answer_peer_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let Some(PLookup { key, count, .. }) = message.find(|o| match o {
@@ -192,6 +226,9 @@ impl Node {
         }) else {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "no PLookup");
         };
+        if !self.takes_on(now, remote, message, Work::Naming) {
+            return;
+        }
         let width = usize::from(count).min(MAX_ROUTE);
         self.answer_with_route(now, remote, message, (&key, width), Code::OK);
     }
@@ -203,6 +240,7 @@ impl Node {
         };
         match self.records_answer(now, message, &lookup) {
             Some(builder) => self.respond(now, remote, message, builder),
+            None if !self.takes_on(now, remote, message, Work::Lookups) => {}
             None => {
                 // Who looks for a record in the region around its place says where it wants to be led.
                 let way = message.find(|o| match o {
@@ -232,6 +270,10 @@ impl Node {
         }
         held.sort_by_key(|s| std::cmp::Reverse(s.record.sequence));
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        if let Some(standing) = &self.standing {
+            let told = held.iter().fold(Density::default(), |all, stored| all.closer(stored.told));
+            builder.push(&Object::Density(standing.density_at(lookup.resource.key()).closer(told)));
+        }
         for stored in held {
             if builder.room() < RECORD_LEN - MAX_VALUE + stored.record.value.len() {
                 break;
@@ -266,7 +308,7 @@ impl Node {
         here: Code,
     ) {
         // Half as many peers lead on almost as well, and a peer that many ask must be brief.
-        let width = if self.ledger.is_short() { width.min(WIDTH / 2) } else { width };
+        let width = if self.ledger.budget.is_short(now) { width.min(WIDTH / 2) } else { width };
         let Some(standing) = &self.standing else { return };
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
@@ -276,11 +318,29 @@ impl Node {
         leave_out_known(message, &mut contacts);
         let mut builder = Builder::new(&self.brief_header(remote, message, code));
         push_table(&mut builder, near, &contacts);
+        if message.header.message == MessageType::LookupObject {
+            self.ledger.forwarded(now, &remote, builder.len());
+        }
         self.respond(now, remote, message, builder);
+    }
+
+    /// Whether a message brings only records for places where we hold nothing so far, from somebody who can as
+    /// well take them elsewhere. Of what we hold we want the newest version, and what is withdrawn, or
+    /// handed over by a peer that leaves, comes but once.
+    fn may_be_taken_elsewhere(&self, message: &Message<'_>) -> bool {
+        let is_new = |object: Object<'_>| match object {
+            Object::Resource(record) => !self.storage.holds(&record.resource),
+            _ => true,
+        };
+        matches!(message.header.message, MessageType::Publish | MessageType::Replicate)
+            && message.objects().all(is_new)
     }
 
     /// Publish, RemoveObject, Replicate, Transfer: all bring signed records to keep.
     fn answer_store(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if self.may_be_taken_elsewhere(message) && !self.takes_on(now, remote, message, Work::Storing) {
+            return;
+        }
         if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
@@ -301,6 +361,10 @@ impl Node {
                 Some(Object::Expires(seconds)) => seconds,
                 _ => record.lifetime,
             };
+            let told = match objects.next_if(|o| matches!(o, Object::Density(_))) {
+                Some(Object::Density(density)) => Some(density),
+                _ => None,
+            };
             let others = match objects.next_if(|o| matches!(o, Object::Holders(_))) {
                 Some(Object::Holders(heads)) => heads,
                 _ => &[],
@@ -312,6 +376,10 @@ impl Node {
             if let Err(code) = outcome {
                 refused.get_or_insert(code);
                 continue;
+            }
+            // The owner has looked, and what it says is the latest; others repeat it.
+            if told.is_some() || !from_holder {
+                self.storage.told(&summary, told.unwrap_or_default());
             }
             if let Some(sender) = sender {
                 self.storage.held_also_by(now, &summary, sender.key().head());
@@ -363,6 +431,8 @@ impl Node {
         }
         match granted {
             Some(granted) if missing.is_empty() => self.answer_granted(now, remote, message, granted),
+            // "Not found" would have it brought to us.
+            None if !self.takes_on(now, remote, message, Work::Storing) => {}
             _ => {
                 let mut builder = Builder::new(&self.brief_header(remote, message, Code::NOT_FOUND));
                 if granted.is_some() {
@@ -386,7 +456,7 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
-    /// Carries a record to another peer; `holders` get it at the same time.
+    /// Carries a record to another peer.
     #[expect(clippy::too_many_arguments, reason = "a record, its way and its purpose")]
     pub(crate) fn send_record(
         &mut self,
@@ -395,15 +465,21 @@ impl Node {
         message: MessageType,
         record: RecordRef<'_>,
         lifetime: Duration,
-        holders: &[Contact],
+        beside: Beside<'_>,
         purpose: Purpose,
     ) {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        let fits = holders.len().min((MAX_VALUE - record.value.len()) / HEAD_LEN);
-        let others = holders::list(holders[..fits].iter().map(|c| c.id.key().head()));
-        let objects = [Object::Resource(record), Object::Expires(seconds), Object::Holders(&others)];
-        let objects = &objects[..2 + usize::from(fits > 0)];
-        self.ask_signed(now, (to.address, Some(to.id)), message, objects, purpose);
+        let fits = beside.holders.len().min((MAX_VALUE - record.value.len()) / HEAD_LEN);
+        let others = holders::list(beside.holders[..fits].iter().map(|c| c.id.key().head()));
+        let mut objects: SmallVec<[Object<'_>; 4]> =
+            smallvec::smallvec![Object::Resource(record), Object::Expires(seconds)];
+        if beside.told != Density::default() {
+            objects.push(Object::Density(beside.told));
+        }
+        if fits > 0 {
+            objects.push(Object::Holders(&others));
+        }
+        self.ask_signed(now, (to.address, Some(to.id)), message, &objects, purpose);
     }
 }
 

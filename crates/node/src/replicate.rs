@@ -16,9 +16,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::object::COOKIE_LEN;
-use wire::p2pp::{Message, MessageType, Object, RecordSummary, holders, known};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
+use crate::budget::Work;
 use crate::node::{Alarm, Node, Standing};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::storage::Stored;
@@ -39,11 +40,15 @@ const REPAIR_SOON: Duration = Duration::from_secs(20);
 /// Records named in one offer, as many as fit a datagram with room for a cookie.
 const OFFERED_AT_ONCE: usize = 16;
 
-/// What a record takes in a message beside its value and the heads of its holders.
-const RECORD_OVERHEAD: usize = (4 + 120 + Key::MAX_LEN) + (4 + 4) + 4;
+/// What a record takes in a message beside its value and the heads of its holders: itself, Expires, Density and
+/// the head of Holders.
+const RECORD_OVERHEAD: usize = (4 + 120 + Key::MAX_LEN) + (4 + 4) + (4 + 4) + 4;
 
 /// What a request leaves free for a cookie, and for the mark of whom it is meant for.
 const RESERVE: usize = 4 + COOKIE_LEN + 4 + known::TAG_LEN;
+
+/// Bytes that an offer costs us, about: half of them are followed by the record.
+const OFFER_COST: usize = 350;
 
 /// A record to be offered to a peer, and how long it lives yet.
 type Offer = (RecordSummary, Duration, Contact);
@@ -80,8 +85,12 @@ impl Node {
     /// What is to be offered of a record, and to whom.
     fn offers_of(&self, now: Time, stored: &Stored) -> Vec<Offer> {
         let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return Vec::new() };
+        let lacking = self.lacking(now, stored);
+        if lacking.is_empty() {
+            return Vec::new(); // The summary costs a hash.
+        }
         let summary = (*stored.record).as_ref().summary();
-        self.lacking(now, stored).into_iter().map(|c| (summary, left, c)).collect()
+        lacking.into_iter().map(|c| (summary, left, c)).collect()
     }
 
     /// The time between two comparisons, as the churn asks.
@@ -104,24 +113,26 @@ impl Node {
 
     /// Offers everything we hold to whom it should be with too.
     pub(crate) fn repair(&mut self, now: Time) {
-        let offers: Vec<Offer> = self.storage.iter().flat_map(|s| self.offers_of(now, s)).collect();
-        self.offer(now, offers);
         let next = self.jitter(self.repair_interval(), 0.75, 1.25);
         self.timers.set(Alarm::Repair, now + next);
+        let offers: Vec<Offer> = self.storage.iter().flat_map(|s| self.offers_of(now, s)).collect();
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
-        let offers = self.storage.iter().flat_map(|s| self.offers_of(now, s));
+        let since = now.saturating_sub(self.holder_trust());
+        let unaware = self.storage.iter().filter(|s| !s.is_held_by(since, &newcomer.id));
+        let offers = unaware.flat_map(|s| self.offers_of(now, s));
         let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();
-        self.offer(now, offers);
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// Records are new here: peers that came while they were on their way are offered them.
     pub(crate) fn spread(&mut self, now: Time, news: &[RecordSummary]) {
         let stored = news.iter().filter_map(|summary| self.storage.find(summary));
         let offers: Vec<Offer> = stored.flat_map(|s| self.offers_of(now, s)).collect();
-        self.offer(now, offers);
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// A newer version has come: those that hold the older one are offered it, by the nearest of the
@@ -139,6 +150,25 @@ impl Node {
         let unaware = behind.iter().filter_map(|head| contact_of(*head));
         let unaware = unaware.filter(|c| !stored.is_held_by(Time::ZERO, &c.id));
         let offers: Vec<Offer> = unaware.map(|c| (*summary, left, c)).collect();
+        self.offer(now, offers);
+    }
+
+    /// Offers records, or puts that off: the next comparison, which comes sooner for it, finds what is
+    /// lacking then.
+    fn offer_as_budget_allows(&mut self, now: Time, mut offers: Vec<Offer>) {
+        let all = offers.len();
+        offers.retain(|_| {
+            let may = self.ledger.budget.may(now, Work::Replication);
+            if may {
+                self.ledger.budget.begin(now, Work::Replication, OFFER_COST);
+            }
+            may
+        });
+        if offers.len() < all {
+            self.ledger.budget.shed(Work::Replication);
+            let soon = now + self.jitter(REPAIR_SOON, 0.5, 1.5);
+            self.timers.set_by(Alarm::Repair, soon.max(self.ledger.budget.may_at(now, Work::Replication)));
+        }
         self.offer(now, offers);
     }
 
@@ -170,6 +200,9 @@ impl Node {
         message: &Message<'_>,
     ) {
         let Some(id) = message.header.responder else { return };
+        if message.header.code == Code::BUSY {
+            return; // They are offered again at the next comparison.
+        }
         let missing = message.find(|o| match o {
             Object::Missing(places) => Some(places),
             _ => None,
@@ -207,6 +240,9 @@ impl Node {
                         break;
                     }
                     copies.push(&Object::Resource(record)).push(&Object::Expires(left.as_secs() as u32));
+                    if stored.told != Density::default() {
+                        copies.push(&Object::Density(stored.told));
+                    }
                     if !others.is_empty() && needed <= room {
                         copies.push(&Object::Holders(&others));
                     }

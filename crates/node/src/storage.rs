@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::p2pp::{Code, Kind, Record, RecordRef, RecordSummary};
+use wire::p2pp::{Code, Density, Kind, Record, RecordRef, RecordSummary};
 use wire::{Book, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Time};
 
 /// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
@@ -39,6 +39,9 @@ pub struct Stored {
     pub expires: Time,
     /// For how many seconds it was kept when last brought or refreshed.
     granted: u32,
+    /// How close together its publisher, or who passed it on, saw the peers around its place stand; nothing
+    /// where that was as chance would have it.
+    pub told: Density,
     /// Other holders by the first 64 bits of their Node-IDs, and the second in which each was known to hold
     /// it.
     holders: Vec<(u64, u32)>,
@@ -143,8 +146,13 @@ impl Storage {
         self.changes += 1;
         self.bytes += record.value.len();
         let record = self.book.record(record);
-        let stored =
-            Stored { record, expires: now + granted, granted: seconds(granted), holders: Vec::new() };
+        let stored = Stored {
+            record,
+            expires: now + granted,
+            granted: seconds(granted),
+            told: Density::default(),
+            holders: Vec::new(),
+        };
         match self.place(&name) {
             Ok(place) => {
                 self.bytes -= self.records[place].record.value.len();
@@ -184,6 +192,13 @@ impl Storage {
         let name = self.find(summary)?.name();
         let place = self.place(&name).ok()?;
         Some(&mut self.records[place])
+    }
+
+    /// Notes what was told of the peers around the place of this version.
+    pub fn told(&mut self, summary: &RecordSummary, density: Density) {
+        if let Some(stored) = self.find_mut(summary) {
+            stored.told = density;
+        }
     }
 
     /// Notes that another peer holds this version too: whose Node-ID begins so.

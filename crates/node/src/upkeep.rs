@@ -9,6 +9,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, Key, NodeId, Time};
 
+use crate::budget::Work;
 use crate::node::{Alarm, Node};
 use crate::request::{ANSWER_TIMEOUT, FEW_SENDS, Purpose, is_brief};
 use crate::search::{For, LookupOptions, Want};
@@ -44,15 +45,24 @@ impl Node {
                 self.ask_bootstrap(now, newcomer.address);
             }
         }
-        while self.ledger.may_maintain(now) {
-            let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
+        loop {
+            let put_off = self.membership.put_off.take();
+            let is_new = put_off.is_none();
+            let poll = || self.standing.as_mut().and_then(|s| s.table.poll_upkeep());
+            let Some(wish) = put_off.or_else(poll) else { return };
             if self.is_under_way(&wish) {
                 continue;
             }
-            self.ledger.spend_upkeep(cost_of(&wish));
+            if !self.ledger.budget.may(now, Work::Upkeep) {
+                if is_new {
+                    self.ledger.budget.shed(Work::Upkeep);
+                }
+                self.membership.put_off = Some(wish);
+                return self.timers.set(Alarm::Upkeep, self.ledger.budget.may_at(now, Work::Upkeep));
+            }
+            self.ledger.budget.begin(now, Work::Upkeep, cost_of(&wish));
             self.fulfil(now, wish);
         }
-        self.timers.set(Alarm::Upkeep, self.ledger.may_maintain_at(now));
     }
 
     /// Asks what the algorithm wishes to know.

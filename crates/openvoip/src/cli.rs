@@ -7,7 +7,7 @@
 //! | `overlay.rs` | `lookup`, `overlay`, `probe` |
 //! | `config.rs` | `config` |
 //! | `operate.rs` | `log`, `operator` |
-//! | `laboratory.rs` | `demo`, `lab` |
+//! | `laboratory.rs` | `demo`, `lab`; `lesson.rs` the one that is typed into |
 //! | `simulate.rs` | `sim` |
 //! | `console.rs` | `console` |
 //!
@@ -18,6 +18,7 @@ mod answer;
 mod config;
 mod console;
 mod laboratory;
+mod lesson;
 mod operate;
 mod overlay;
 mod peer;

@@ -4,22 +4,32 @@
 //! up, each by a peer that holds no copy of the record. On request a share of the peers is then killed at
 //! once, and the survivors look each other up again, at once. At last nobody does anything for a while, and
 //! what the peers send for their own upkeep is counted: once by their ledgers and once by the kernel.
+//!
+//! `lab/session.rs` is the other use of it: to teach, line by line, with peers in this process or as
+//! processes in network namespaces (`lab/namespaces.rs`).
+
+mod bench;
+mod namespaces;
+mod order;
+mod peers;
+mod report;
+mod session;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use node::report::LookupReport;
-use node::{
-    Algorithm, Config, Event, Identity, LookupOptions, Node, OpId, Outcome, OverlayOptions, Saved, User,
-};
-use serde::Serialize;
+use node::{Algorithm, LookupOptions, Outcome};
 use sim::report::Percentiles;
-use wire::{HashAlgorithm, KeyPair, ResourceId, Rng, RngExt, Seed};
+use wire::{HashAlgorithm, ResourceId, RngExt};
 
-use crate::run::{Bound, World};
-use crate::serve::unix_now;
 use crate::system;
+use peers::{Peers, user};
+
+pub use bench::{Bench, InProcess};
+pub use namespaces::{Cable, DIR_VARIABLE, MAX_PROCESSES, Namespaces, enclose};
+pub use report::{AfterKill, Bytes, Cost, Lookups, Report, Stores};
+pub use session::{Audience, Said, Session};
 
 /// Most peers: their ports are drawn from about 28,000 that a system gives out.
 pub const MAX_PEERS: usize = 5_000;
@@ -27,11 +37,8 @@ pub const MAX_PEERS: usize = 5_000;
 /// Most lookups of one run.
 pub const MAX_LOOKUPS: usize = 1_000_000;
 
-/// Peers that join at once; more would measure the queue in front of the first peer.
-const JOINING_AT_ONCE: usize = 32;
-
-/// Sockets of a peer: peer port, and UDP and TCP for phones.
-const SOCKETS: u64 = 3;
+/// How long an operation may take.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Failures spelt out; the rest are counted.
 const MAX_FAILURES: usize = 20;
@@ -60,79 +67,6 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// What was measured, with the field names of `openvoip lab --json`.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Report {
-    /// Peers that were started.
-    pub peers: usize,
-    /// The overlay algorithm.
-    pub overlay: String,
-    /// The seed.
-    pub seed: u64,
-    /// From the start until every peer was in the overlay and every user published and read back.
-    pub joined_ms: f64,
-    /// Lookups.
-    pub lookups: Lookups,
-    /// Values stored.
-    pub stores: Stores,
-    /// The same after some were killed; absent if nobody was.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after_kill: Option<AfterKill>,
-    /// Bytes that a peer sent per second while nobody did anything, mean over all, with IP and UDP headers.
-    pub bytes_per_peer_per_s: Bytes,
-    /// How long that was.
-    pub idle_s: f64,
-    /// Processor time of all peers in that while.
-    pub idle_cpu_s: f64,
-    /// Memory of the process at the end.
-    pub rss_bytes: u64,
-    /// Processor time of the process.
-    pub cpu_s: f64,
-    /// Time that everything took.
-    pub wall_s: f64,
-    /// What ought not to have happened.
-    pub failures: Vec<String>,
-}
-
-/// Lookups of live users.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Lookups {
-    /// Begun.
-    pub issued: usize,
-    /// Found the user at the right peer.
-    pub succeeded: usize,
-    /// How long those took that succeeded.
-    pub time_ms: Percentiles,
-    /// Peers on the way, mean of those that succeeded.
-    pub hops_mean: f64,
-    /// What one took.
-    pub each: Cost,
-}
-
-/// Values stored at live peers.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Stores {
-    /// Begun.
-    pub issued: usize,
-    /// Held by at least one peer.
-    pub succeeded: usize,
-    /// How long those took that succeeded.
-    pub time_ms: Percentiles,
-    /// What one took.
-    pub each: Cost,
-}
-
-/// What one operation took of the whole laboratory, mean, the upkeep of all peers in that while included.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Cost {
-    /// Bytes sent, with IP and UDP headers, by the peers' ledgers.
-    pub ledger_bytes: f64,
-    /// The same as the kernel counts them for the whole network namespace.
-    pub kernel_bytes: Option<f64>,
-    /// Processor time of all peers.
-    pub cpu_ms: f64,
-}
-
 /// The books of the whole laboratory at one moment.
 struct Books {
     /// By function.
@@ -147,41 +81,8 @@ impl Books {
     }
 }
 
-/// Lookups of survivors by survivors, begun the moment the others were killed.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct AfterKill {
-    /// Peers that were killed.
-    pub killed: usize,
-    /// Whether their sockets stayed open and unread.
-    pub silently: bool,
-    /// The lookups.
-    pub lookups: Lookups,
-    /// How long the slowest took that succeeded.
-    pub slowest_ms: f64,
-}
-
-/// The same bytes counted twice; absent if nothing was measured.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Bytes {
-    /// By the peers.
-    pub ledger: Option<f64>,
-    /// By the peers, for each function that sent anything.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub by_function: BTreeMap<&'static str, f64>,
-    /// By the kernel, for the whole network namespace.
-    pub kernel: Option<f64>,
-    /// Where the kernel's figure stands.
-    pub kernel_source: &'static str,
-}
-
 struct Lab {
-    world: World,
-    /// Numbers of the peers that have not been killed.
-    living: Vec<usize>,
-    rng: Rng,
-    online: usize,
-    published: usize,
-    done: BTreeMap<(usize, OpId), Outcome>,
+    peers: Peers,
     failures: Vec<String>,
 }
 
@@ -192,21 +93,14 @@ struct Lab {
 pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report, String> {
     let start = Instant::now();
     let peers = options.peers.clamp(2, MAX_PEERS);
-    system::allow_open_files(peers as u64 * SOCKETS + 64)?;
     let io = |e: std::io::Error| e.to_string();
-    let mut lab = Lab {
-        world: World::new().map_err(io)?,
-        living: (0..peers).collect(),
-        rng: Seed::from_number(options.seed).rng(),
-        online: 0,
-        published: 0,
-        done: BTreeMap::new(),
-        failures: Vec::new(),
-    };
-
-    lab.join(options, peers, progress)?;
+    let mut lab = Lab { peers: Peers::new(options.overlay, options.seed).map_err(io)?, failures: Vec::new() };
+    let late = lab.peers.join(peers, progress)?;
+    if !late.is_empty() {
+        lab.fail(format!("{} of {peers} peers did not join and publish their users in time", late.len()));
+    }
     let joined_ms = start.elapsed().as_secs_f64() * 1e3;
-    progress(format!("{} of {peers} peers joined, {joined_ms:.0} ms", lab.online));
+    progress(format!("{} of {peers} peers joined, {joined_ms:.0} ms", peers - late.len()));
     let count = options.lookups.min(MAX_LOOKUPS);
     let (lookups, _) = lab.look_up(count).map_err(io)?;
     progress(format!("{} of {} lookups succeeded", lookups.succeeded, lookups.issued));
@@ -221,7 +115,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report
             "{killed} peers killed: {found} of {of} lookups succeeded, slowest {slowest_ms:.1} ms"
         ));
     }
-    lab.turn(options.settle, |_| false).map_err(io)?;
+    lab.peers.turn(options.settle, |_| false).map_err(io)?;
 
     let (cpu, idle_start) = (system::cpu_time(), Instant::now());
     let bytes_per_peer_per_s = lab.idle(options.idle).map_err(io)?;
@@ -243,101 +137,11 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report
     })
 }
 
-fn user(n: usize) -> String {
-    format!("user{n}@lab.test")
-}
-
 impl Lab {
-    /// Lets the peers work for at most `longest`, or until `until`; says whether that came to be.
-    fn turn(&mut self, longest: Duration, until: impl Fn(&Lab) -> bool) -> std::io::Result<bool> {
-        let end = Instant::now() + longest;
-        while !until(self) {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(false);
-            }
-            let mut told = Vec::new();
-            self.world
-                .turn(left.min(Duration::from_millis(100)), &mut |peer, event| told.push((peer, event)))?;
-            told.into_iter().for_each(|(peer, event)| self.note(peer, event));
-        }
-        Ok(true)
-    }
-
-    fn note(&mut self, peer: usize, event: Event) {
-        match event {
-            Event::Online => self.online += 1,
-            Event::Published { .. } => self.published += 1,
-            Event::Done { op, outcome } => drop(self.done.insert((peer, op), outcome)),
-            _ => {}
-        }
-    }
-
     fn fail(&mut self, failure: String) {
         if self.failures.len() < MAX_FAILURES {
             self.failures.push(failure);
         }
-    }
-
-    fn join(
-        &mut self,
-        options: &Options,
-        peers: usize,
-        progress: &mut dyn FnMut(String),
-    ) -> Result<(), String> {
-        let io = |e: std::io::Error| e.to_string();
-        let patience = Duration::from_secs(30) + Duration::from_millis(100) * peers as u32;
-        let end = Instant::now() + patience;
-        let mut first = None;
-        for n in 0..peers {
-            let address = self.add_peer(options, n, first)?;
-            first.get_or_insert(address);
-            let left = end.saturating_duration_since(Instant::now());
-            self.turn(left, |lab| n + 1 < lab.online + JOINING_AT_ONCE).map_err(io)?;
-            if (n + 1).is_multiple_of(250) {
-                progress(format!("{} peers joined", self.online));
-            }
-        }
-        let left = end.saturating_duration_since(Instant::now());
-        if !self.turn(left, |lab| lab.online >= peers && lab.published >= peers).map_err(io)? {
-            let (online, published) = (self.online, self.published);
-            self.fail(format!(
-                "{online} of {peers} peers joined and {published} of their users were published"
-            ));
-        }
-        Ok(())
-    }
-
-    fn add_peer(
-        &mut self,
-        options: &Options,
-        n: usize,
-        bootstrap: Option<SocketAddr>,
-    ) -> Result<SocketAddr, String> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let bound = Bound::new(any, true, any, true)?;
-        let listen = bound.peer_address;
-        let mut key = || KeyPair::from_seed(Seed::child_of(&mut self.rng));
-        let identity = Identity { peer: key(), users: vec![User { aor: user(n), keys: key() }] };
-        let config = Config {
-            listen,
-            sip: bound.sip_address,
-            bootstrap: bootstrap.into_iter().collect(),
-            overlay: OverlayOptions {
-                name: "lab.test".into(),
-                algorithm: options.overlay,
-                ..OverlayOptions::default()
-            },
-            ..Config::default()
-        };
-        let seed = Seed::child_of(&mut self.rng);
-        let node = Node::new(config, identity, Saved::default(), seed, self.world.now(), unix_now());
-        let index = self.world.add(node, bound).map_err(|e| e.to_string())?;
-        let mut told = Vec::new();
-        // What it wants to send first lies ready.
-        self.world.with(index, &mut |_, event| told.push(event), |_, _| {});
-        told.into_iter().for_each(|event| self.note(index, event));
-        Ok(listen)
     }
 
     /// Looks users up one after the other; returns how that went, and the longest time that one took.
@@ -354,7 +158,7 @@ impl Lab {
             };
             lookups.issued += 1;
             let report = self.look_up_one(seeker, sought)?;
-            let home = self.world.node(sought).node_id().map(|id| id.to_string()).unwrap_or_default();
+            let home = self.peers.world.node(sought).node_id().map(|id| id.to_string()).unwrap_or_default();
             if report.record.is_some_and(|record| record.nodes.contains(&home)) {
                 lookups.succeeded += 1;
                 hops += u64::from(report.hops);
@@ -375,14 +179,11 @@ impl Lab {
 
     /// Kills a share of the peers at once, without a goodbye, and has the others look each other up.
     fn look_up_after_kill(&mut self, options: &Options, count: usize) -> std::io::Result<AfterKill> {
-        let killed = (options.kill_share * self.living.len() as f64).round() as usize;
+        let killed = (options.kill_share * self.peers.living.len() as f64).round() as usize;
         for _ in 0..killed {
-            let place = self.rng.random_range(0..self.living.len());
-            let victim = self.living.swap_remove(place);
-            match options.silently {
-                true => self.world.freeze(victim)?,
-                false => self.world.kill(victim),
-            }
+            let place = self.peers.rng.random_range(0..self.peers.living.len());
+            let victim = self.peers.living[place];
+            self.peers.kill(victim, options.silently)?;
         }
         let (lookups, slowest_ms) = self.look_up(count)?;
         Ok(AfterKill { killed, silently: options.silently, lookups, slowest_ms })
@@ -393,14 +194,12 @@ impl Lab {
         let mut times = Vec::new();
         let before = self.books();
         for n in 0..count {
-            let peer = self.living[self.rng.random_range(0..self.living.len())];
-            let (mut told, start) = (Vec::new(), Instant::now());
-            let op = self.world.with(peer, &mut |_, event| told.push(event), |node, now| {
+            let peer = self.peers.living[self.peers.rng.random_range(0..self.peers.living.len())];
+            let start = Instant::now();
+            let op = self.peers.tell(peer, |node, now| {
                 node.put(now, &format!("value{n}"), b"some thirty bytes of some value", None)
             });
-            told.into_iter().for_each(|event| self.note(peer, event));
-            self.turn(Duration::from_secs(10), |lab| lab.done.contains_key(&(peer, op)))?;
-            match self.done.remove(&(peer, op)) {
+            match self.peers.outcome(peer, op, PATIENCE)? {
                 Some(Outcome::Stored { holders, .. }) if holders > 0 => {
                     stores.succeeded += 1;
                     times.push(start.elapsed().as_secs_f64() * 1e3);
@@ -415,7 +214,9 @@ impl Lab {
 
     fn books(&self) -> Books {
         let mut ledger: BTreeMap<&'static str, u64> = BTreeMap::new();
-        for (function, _, sent) in self.living.iter().flat_map(|n| self.world.node(*n).ledger().totals()) {
+        for (function, _, sent) in
+            self.peers.living.iter().flat_map(|n| self.peers.world.node(*n).ledger().totals())
+        {
             *ledger.entry(function.name()).or_default() += sent;
         }
         Books { ledger, kernel: system::ip_bytes_sent(), cpu: system::cpu_time() }
@@ -434,30 +235,25 @@ impl Lab {
     /// How many living peers hold the record of a user.
     fn holders(&self, user: &str) -> usize {
         let place = node::directory::place_of_user(HashAlgorithm::Sha256, user);
-        self.living.iter().filter(|peer| self.world.node(**peer).holds(&place)).count()
+        self.peers.living.iter().filter(|peer| self.peers.world.node(**peer).holds(&place)).count()
     }
 
     /// A peer, and another one whose user's record it does not hold.
     fn strangers(&mut self) -> Option<(usize, usize)> {
         (0..1_000).find_map(|_| {
-            let mut someone = || self.living[self.rng.random_range(0..self.living.len())];
+            let mut someone = || self.peers.living[self.peers.rng.random_range(0..self.peers.living.len())];
             let (seeker, sought) = (someone(), someone());
             let place: ResourceId = node::directory::place_of_user(HashAlgorithm::Sha256, &user(sought));
-            let is_stranger = seeker != sought && !self.world.node(seeker).holds(&place);
+            let is_stranger = seeker != sought && !self.peers.world.node(seeker).holds(&place);
             is_stranger.then_some((seeker, sought))
         })
     }
 
     fn look_up_one(&mut self, seeker: usize, sought: usize) -> std::io::Result<LookupReport> {
-        let mut told = Vec::new();
         // Copies that the asker might have do not count.
         let options = LookupOptions { fresh: true, ..LookupOptions::default() };
-        let op = self.world.with(seeker, &mut |_, event| told.push(event), |node, now| {
-            node.lookup_user(now, &user(sought), options)
-        });
-        told.into_iter().for_each(|event| self.note(seeker, event));
-        self.turn(Duration::from_secs(10), |lab| lab.done.contains_key(&(seeker, op)))?;
-        Ok(match self.done.remove(&(seeker, op)) {
+        let op = self.peers.tell(seeker, |node, now| node.lookup_user(now, &user(sought), options));
+        Ok(match self.peers.outcome(seeker, op, PATIENCE)? {
             Some(Outcome::Lookup(report)) => report,
             _ => LookupReport { mode: "no answer".into(), ..LookupReport::default() },
         })
@@ -470,9 +266,10 @@ impl Lab {
             return Ok(Bytes { kernel_source, ..Bytes::default() });
         }
         let (before, start) = (self.books(), Instant::now());
-        self.turn(idle, |_| false)?;
+        self.peers.turn(idle, |_| false)?;
         let after = self.books();
-        let per_peer = |bytes: u64| bytes as f64 / self.living.len() as f64 / start.elapsed().as_secs_f64();
+        let per_peer =
+            |bytes: u64| bytes as f64 / self.peers.living.len() as f64 / start.elapsed().as_secs_f64();
         let kernel = before.kernel.zip(after.kernel).map(|(before, after)| per_peer(after - before));
         let ledger = Some(per_peer(after.sum() - before.sum()));
         let grown =

@@ -594,7 +594,7 @@ impl Overlay for Kademlia {
     }
 
     fn beginning_with(&self, head: u64) -> Option<Contact> {
-        self.table.peers().find(|p| p.failures == 0 && p.head() == head).map(Peer::contact)
+        self.table.peers().find(|p| p.failures == 0 && p.has_head(head)).map(Peer::contact)
     }
 }
 

@@ -508,7 +508,7 @@ macro_rules! views {
         }
 
         fn beginning_with(&self, head: u64) -> Option<Contact> {
-            self.ring.all().find(|p| p.head() == head).map(ring::contact)
+            self.ring.all().find(|p| p.has_head(head)).map(ring::contact)
         }
     };
 }

@@ -20,7 +20,7 @@ use self::lookup::{Ground, Outcome};
 use self::tables::Tables;
 use crate::chance::{Use, mix, stream};
 use crate::net::{HEADERS, Net};
-use crate::report::{Bytes, LogHash, Percentiles, Report, percentile};
+use crate::report::{Bytes, LogHash, Percentiles, Report, mean_ms, percentile};
 use crate::{Observer, Progress, Scenario};
 
 /// Lookups between two words to the observer.
@@ -110,6 +110,7 @@ pub(crate) fn run(scenario: &Scenario, observer: &mut dyn Observer) -> Report {
     report.lookups.hops_mean = f64::from(sum.hops) / found;
     report.lookups.messages_mean = sum.asked as f64 / found;
     report.lookups.all_messages_mean = Some(sum.messages() as f64 / count.max(1) as f64);
+    report.lookups.time_mean_ms = mean_ms(&times, report.lookups.issued);
     report.lookups.time_ms = Percentiles::of(&mut times);
     report.bytes_per_node_per_s = load(scenario, &sum, served);
     let after = before.and(observer.memory());

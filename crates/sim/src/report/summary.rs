@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use node::budget::Work;
+
 use super::{Bytes, Percentiles, Phase, Recovery, Report, percentile};
 use crate::scenario::Event;
 use crate::world::{Books, LookupLine, World};
@@ -12,6 +14,12 @@ const SHORTEST_STAY_S: f64 = 60.0;
 const FAILURE_MS: f64 = 10_000.0;
 /// How long after an event lookups are the first ones.
 const FIRST_S: f64 = 10.0;
+
+/// Mean time of lookups of which these succeeded; the others count ten seconds each.
+pub(crate) fn mean_ms(succeeded: &[f64], issued: u64) -> f64 {
+    let failed = issued.saturating_sub(succeeded.len() as u64) as f64;
+    (succeeded.iter().sum::<f64>() + failed * FAILURE_MS) / issued.max(1) as f64
+}
 
 impl World<'_> {
     /// The report.
@@ -34,9 +42,7 @@ impl World<'_> {
         lookups.hops_mean = self.times.hops as f64 / found;
         lookups.messages_mean = self.times.messages as f64 / found;
         lookups.time_ms = Percentiles::of(&mut self.times.lookup);
-        let failed = lookups.issued.saturating_sub(lookups.succeeded) as f64;
-        let total = self.times.lookup.iter().sum::<f64>() + failed * FAILURE_MS;
-        lookups.time_mean_ms = total / lookups.issued.max(1) as f64;
+        lookups.time_mean_ms = mean_ms(&self.times.lookup, lookups.issued);
         self.report.workload.registrations.time_ms = Percentiles::of(&mut self.times.published);
         self.report.workload.calls.time_ms = Percentiles::of(&mut self.times.calls);
         self.report.workload.messages.time_ms = Percentiles::of(&mut self.times.chats);
@@ -63,10 +69,14 @@ impl World<'_> {
         let (mut seconds, mut sum) = (0.0, Books::default());
         let (mut rates, mut upkeep_rates) = (Vec::new(), Vec::new());
         let mut by_function: BTreeMap<String, f64> = BTreeMap::new();
+        let mut shed = [0_i64; Work::ALL.len()];
         let mut add = |stay: f64, books: &Books, sign: f64| {
             seconds += stay;
             for (function, bytes) in &books.by_function {
                 *by_function.entry((*function).to_owned()).or_default() += sign * *bytes as f64;
+            }
+            for (all, count) in shed.iter_mut().zip(books.shed) {
+                *all += sign as i64 * i64::from(count);
             }
         };
         for past in &self.past {
@@ -92,6 +102,8 @@ impl World<'_> {
                 upkeep_rates.push(maintenance as f64 / stay);
             }
         }
+        let counted = Work::ALL.iter().zip(shed).filter(|(_, count)| *count > 0);
+        self.report.shed = counted.map(|(work, count)| (work.name(), count as u64)).collect();
         let seconds = seconds.max(1e-6);
         by_function.values_mut().for_each(|bytes| *bytes /= seconds);
         rates.sort_by(f64::total_cmp);

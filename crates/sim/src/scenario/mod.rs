@@ -234,8 +234,12 @@ impl Scenario {
     }
 
     /// Bytes of memory that this run will take, about: what a peer of this build takes, and what is
-    /// under way between them.
+    /// under way between them; in an implicit model, identities and the times of lookups.
     pub fn memory_estimate(&self) -> u64 {
+        if self.model == Scope::Implicit {
+            let lookups = (self.lookups_per_s * self.duration_s) as u64;
+            return BASE_MEMORY + self.nodes as u64 * IMPLICIT_PEER_MEMORY + lookups * LOOKUP_MEMORY;
+        }
         let crowd: f64 = self.events.iter().filter_map(|e| e.join).sum();
         let users = self.users_per_node.max(1) as u64 - 1;
         BASE_MEMORY + (self.nodes as u64 + crowd as u64) * (PEER_MEMORY + users * USER_MEMORY)
@@ -263,6 +267,10 @@ const BASE_MEMORY: u64 = 32 << 20;
 const PEER_MEMORY: u64 = 96 << 10;
 /// Memory of a further user of a peer.
 const USER_MEMORY: u64 = 4 << 10;
+/// Memory of a peer of an implicit model: its identity, and how often it was asked.
+const IMPLICIT_PEER_MEMORY: u64 = 24;
+/// Memory of a lookup there: how long it took.
+const LOOKUP_MEMORY: u64 = 16;
 
 #[cfg(test)]
 mod tests;

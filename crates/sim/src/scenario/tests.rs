@@ -76,6 +76,9 @@ fn the_memory_of_a_run_is_told_beforehand() {
     let estimate = |text: &str| text.parse::<Scenario>().unwrap().memory_estimate();
     assert!(estimate("nodes = 100000") > 90 * estimate("nodes = 1"));
     assert!(estimate("nodes = 10\n[[events]]\njoin = 5000") > estimate("nodes = 4000"));
+    // Ten million peers that are derived and not kept fit a small machine.
+    let ten_million = estimate(include_str!("../../../../scenarios/ten-million.toml"));
+    assert!((250 << 20..600 << 20).contains(&ten_million), "{ten_million}");
 }
 
 proptest::proptest! {

@@ -13,8 +13,8 @@ use super::field::{Cursor, Field};
 use super::record::{RecordRef, RecordSummary};
 use super::tlv::{self, IGNORABLE, MANDATORY, Tlv};
 use super::{
-    AddressInfo, Code, Connections, Diagnostic, LinkState, MessageCounts, P2pOptions, PLookup, ParseError,
-    PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, Utilization,
+    AddressInfo, Code, Connections, Density, Diagnostic, LinkState, MessageCounts, P2pOptions, PLookup,
+    ParseError, PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, Utilization,
 };
 use crate::identity::{KeyPair, PublicKey};
 use crate::{NodeId, ResourceId};
@@ -178,6 +178,8 @@ objects! {
     79 HOLDERS "Holders" IGNORABLE Holders(heads: &'a [u8]),
     /// Which of the records named in the request are not held: their places among those, from 0.
     80 MISSING "Missing" IGNORABLE Missing(places: &'a [u8]),
+    /// How close to a place the peers around it stand.
+    81 DENSITY "Density" IGNORABLE Density(density: Density),
 }
 
 /// The name of the object with this number, as in the specification.

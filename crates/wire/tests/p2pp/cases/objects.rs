@@ -2,8 +2,8 @@
 
 use wire::p2pp::link_state::Index;
 use wire::p2pp::{
-    AddressInfo, CandidateKind, Code, Connections, Diagnostic, LinkState, MessageCounts, Object, P2pOptions,
-    PLookup, PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
+    AddressInfo, CandidateKind, Code, Connections, Density, Diagnostic, LinkState, MessageCounts, Object,
+    P2pOptions, PLookup, PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
 };
 use wire::{Contact, Key, UnixTime};
 
@@ -202,6 +202,11 @@ pub(super) fn cases() -> Vec<Case> {
                 capacity: 10,
                 ..LinkState::default()
             }),
+        ),
+        object(
+            "object/Density",
+            "the fourth peer at a thousandth of the space, the eighth at a five hundredth; ignorable",
+            &Object::Density(Density([2_551, 2_295])),
         ),
     ]
 }
