@@ -58,11 +58,11 @@ impl Node {
             return self.handle_routed(now, remote, message);
         }
         self.mention_sender(now, remote, &header, shows_itself);
-        // Whoever asks us without its name has us in its table.
-        if header.source.is_none()
+        // Whoever asks whether we live, and means us, has us in its table.
+        if header.message == MessageType::KeepAlive
             && self.is_meant(message)
             && let Some(standing) = &mut self.standing
-            && let Some(source) = standing.table.at(remote)
+            && let Some(source) = header.source.or_else(|| standing.table.at(remote))
         {
             standing.table.note_mutual(&source, true);
         }

@@ -168,7 +168,8 @@ impl Node {
     pub(crate) fn ask_whether_it_lives(&mut self, now: Time, to: (SocketAddr, Option<NodeId>)) {
         // A stranger whose address may be forged gets no more than it sent.
         let is_proven = self.link.proofs.is_proven(now, to.0);
-        let meant = to.1.filter(|_| is_proven);
+        let table = self.standing.as_ref().map(|s| &s.table);
+        let meant = to.1.filter(|id| is_proven && table.is_some_and(|t| t.contains(id)));
         let (transaction, question) = self.brief_question(MessageType::KeepAlive, &[], &[], meant);
         let (bytes, deadline) = (question.finish(), now + ANSWER_TIMEOUT);
         self.request(now, to, MessageType::KeepAlive, transaction, bytes, deadline, Purpose::KeepAlive);
@@ -277,7 +278,8 @@ impl Node {
         let is_peer = (header.from_peer || !is_direct) && may_enter;
         self.learn_alive(now, remote, id, expected, is_peer, rtt);
         if let Some(id) = id {
-            self.note_mutual(&client.purpose, &id, header.responder.is_none());
+            let mutual = header.responder.is_none() && header.code != Code::ONE_SIDED;
+            self.note_mutual(&client.purpose, &id, mutual);
         }
         // Whoever left out its name is who was asked.
         let mut named = *message;

@@ -49,7 +49,7 @@ const RECONSIDER: Duration = Duration::from_secs(30);
 
 /// A far bucket of a young peer is asked about again after so many times our age, while that is less than
 /// the usual time: whoever has just joined finds few.
-const AGEING: f64 = 1.25;
+const AGEING: f64 = 1.5;
 
 /// A peer may be silent for so many times the longest silence from which it came back.
 const TRUST: u32 = 4;
