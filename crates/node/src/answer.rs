@@ -58,9 +58,11 @@ impl Node {
             return self.handle_routed(now, remote, message);
         }
         self.mention_sender(now, remote, &header, shows_itself);
-        // Whoever lists us first among those it knows has us in its table.
-        if let (Some(source), true, Some(standing)) =
-            (header.source, self.is_meant(message), &mut self.standing)
+        // Whoever asks whether we live, and means us, has us in its table.
+        if header.message == MessageType::KeepAlive
+            && self.is_meant(message)
+            && let Some(standing) = &mut self.standing
+            && let Some(source) = header.source.or_else(|| standing.table.at(remote))
         {
             standing.table.note_mutual(&source, true);
         }
@@ -409,7 +411,8 @@ impl Node {
     /// Refresh: extends the life of the versions named, if exactly those are held.
     fn answer_refresh(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let (mut granted, mut missing, mut named) = (None, Vec::new(), 0u8);
-        let source = message.header.source.filter(|source| self.is_at(*source, remote));
+        let source = message.header.source.or_else(|| self.peer_at(remote));
+        let source = source.filter(|source| self.is_at(*source, remote));
         let mut objects = message.objects().peekable();
         while let Some(object) = objects.next() {
             let Object::RecordSummary(summary) = object else { continue };
@@ -430,10 +433,11 @@ impl Node {
             Some(granted) if missing.is_empty() => self.answer_granted(now, remote, message, granted),
             // "Not found" would have it brought to us.
             None if !self.takes_on(now, remote, message, Work::Storing) => {}
-            None => self.refuse(now, remote, message, Code::NOT_FOUND, ""),
-            Some(_) => {
-                let mut builder = Builder::new(&self.answer_header(message, Code::NOT_FOUND));
-                builder.push(&Object::Missing(&missing));
+            _ => {
+                let mut builder = Builder::new(&self.brief_header(remote, message, Code::NOT_FOUND));
+                if granted.is_some() {
+                    builder.push(&Object::Missing(&missing));
+                }
                 self.respond(now, remote, message, builder);
             }
         }
@@ -447,7 +451,7 @@ impl Node {
     }
 
     fn answer_granted(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, granted: Duration) {
-        let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        let mut builder = Builder::new(&self.brief_header(remote, message, Code::OK));
         builder.push(&Object::Expires(granted.as_secs() as u32));
         self.respond(now, remote, message, builder);
     }

@@ -154,9 +154,8 @@ impl Node {
     pub(crate) fn answer_keep_alive(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
         let lists = message.objects().any(|o| matches!(o, Object::Known(_)));
-        let mutual = lists && self.is_meant(message) && self.is_mutual(remote, &header);
-        if mutual || lists && header.source.is_none() {
-            return self.answer_briefly(now, remote, message, mutual);
+        if lists && header.from_peer && (header.source.is_none() || self.is_meant(message)) {
+            return self.answer_briefly(now, remote, message);
         }
         let mut code = Code::OK;
         for object in message.objects() {
@@ -187,10 +186,17 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
-    /// Answers a KeepAlive of a peer that knows whom it asks, without our name: it is in our table. Whoever
-    /// says no name and is not gets the same with 404, and asks again in full.
-    fn answer_briefly(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, mutual: bool) {
-        let code = if mutual { Code::OK } else { Code::NOT_FOUND };
+    /// Answers a KeepAlive of a peer that knows whom it asks, without our name, and says whether it is in our
+    /// table. Whoever says no name and is not, or means another, asks again in full.
+    fn answer_briefly(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let code = match (
+            self.is_meant(message) && self.is_mutual(remote, &message.header),
+            message.header.source,
+        ) {
+            (true, _) => Code::OK,
+            (false, Some(_)) => Code::ONE_SIDED,
+            (false, None) => Code::NOT_FOUND,
+        };
         let mut header = self.answer_header(message, code);
         header.responder = None;
         self.respond(now, remote, message, Builder::new(&header));

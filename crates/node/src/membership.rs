@@ -178,6 +178,7 @@ impl Node {
         for contact in contacts {
             let mut header = self.header(MessageType::Leave);
             header.class = wire::p2pp::Class::Indication;
+            header.source = None; // The signature says who it is.
             let bytes = Builder::new(&header).sign(&self.identity.peer);
             self.send_peer(now, MessageType::Leave, contact.address, bytes);
         }

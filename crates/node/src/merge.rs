@@ -24,11 +24,10 @@ use crate::search::{For, Want};
 const MAX_LOST: usize = 32;
 
 /// So many lost within [`SPELL`], and at least a quarter of the table, are more than churn: it may be a
-/// break.
+/// break. In a storm as many go all the time.
 const MANY: usize = 4;
 
-/// Losses within this time belong together; where sessions are short, within a sixteenth of one: there many
-/// go in two minutes, and nothing is broken.
+/// Losses within this time belong together.
 const SPELL: Duration = Duration::from_secs(120);
 
 /// Two lost within this time may be two of many. A table that loses a peer every five seconds is one of a
@@ -54,7 +53,7 @@ impl Node {
     /// A peer of the table stopped answering.
     pub(crate) fn remember_lost(&mut self, now: Time, contact: Contact) {
         let known = self.standing.as_ref().map_or(0, |s| s.table.len());
-        let spell = SPELL.min(self.churn().session() / 16);
+        let is_storm = self.churn().is_storm();
         let lost = &mut self.membership.lost;
         lost.peers.retain(|(c, _)| c.id != contact.id);
         if lost.peers.len() == MAX_LOST {
@@ -62,8 +61,8 @@ impl Node {
         }
         let before = lost.peers.back().map(|(_, at)| *at);
         lost.peers.push_back((contact, now));
-        let together = lost.peers.iter().filter(|(_, at)| now.since(*at) < spell).count();
-        if together >= MANY.max((known / 4).min(MAX_LOST / 2)) && !lost.broken {
+        let together = lost.peers.iter().filter(|(_, at)| now.since(*at) < SPELL).count();
+        if together >= MANY.max((known / 4).min(MAX_LOST / 2)) && !lost.broken && !is_storm {
             lost.broken = true;
             lost.pause = PAUSES[0];
             let first = self.jitter(PAUSES[0], 0.5, 1.5);

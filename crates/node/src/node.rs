@@ -423,10 +423,11 @@ impl Node {
     }
 
     fn handle_p2pp(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) {
-        let message = match Message::parse(bytes) {
+        let mut message = match Message::parse(bytes) {
             Ok(message) => message,
             Err(error) => return self.refuse_unparsed(now, remote, bytes, error),
         };
+        message.name_source(self.hash());
         let header = message.header;
         self.ledger.received(now, Function::of(header.message), &remote, bytes.len());
         if self.is_foreign(&header) {

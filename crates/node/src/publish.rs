@@ -132,6 +132,11 @@ impl Publications {
         self.all.values().map(|p| &**p).find(|p| p.what == *what)
     }
 
+    /// How long the value of a record of ours is.
+    pub(crate) fn value_len(&self, id: u64) -> Option<usize> {
+        self.all.get(&id)?.record.as_ref().map(|r| r.value.len())
+    }
+
     /// Who signs what we publish.
     pub(crate) fn owners(&self) -> Vec<PublicKey> {
         self.all.values().filter_map(|p| p.record.as_ref()).map(|r| r.owner).collect()

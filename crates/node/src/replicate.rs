@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::object::COOKIE_LEN;
-use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::budget::Work;
@@ -44,8 +44,8 @@ const OFFERED_AT_ONCE: usize = 16;
 /// the head of Holders.
 const RECORD_OVERHEAD: usize = (4 + 120 + Key::MAX_LEN) + (4 + 4) + (4 + 4) + 4;
 
-/// What a request leaves free for a cookie.
-const RESERVE: usize = 4 + COOKIE_LEN;
+/// What a request leaves free for a cookie, and for the mark of whom it is meant for.
+const RESERVE: usize = 4 + COOKIE_LEN + 4 + known::TAG_LEN;
 
 /// Bytes that an offer costs us, about: half of them are followed by the record.
 const OFFER_COST: usize = 350;
@@ -186,7 +186,7 @@ impl Node {
                 let objects: Vec<Object<'_>> = some.iter().flat_map(named).collect();
                 let purpose = Purpose::Offer(some.iter().map(|(summary, _)| *summary).collect());
                 let to = (contact.address, Some(contact.id));
-                self.ask(now, to, MessageType::Refresh, &objects, purpose);
+                self.ask_knowing(now, to, MessageType::Refresh, &objects, &[], purpose);
             }
         }
     }
@@ -225,7 +225,7 @@ impl Node {
         let usual = self.record_lifetime();
         let mut waiting = wanted.iter().peekable();
         while waiting.peek().is_some() {
-            let (transaction, mut copies) = self.question(message, &[]);
+            let (transaction, mut copies) = self.question_to_sign(message, &[]);
             let mut sent = Vec::new();
             while let Some(summary) = waiting.peek() {
                 let stored = self.storage.find(summary);
@@ -253,6 +253,7 @@ impl Node {
             if sent.is_empty() {
                 return;
             }
+            copies.push(&Object::Known(&known::list(transaction, [&to.id].into_iter())));
             let bytes = copies.sign(&self.identity.peer);
             let (to, purpose) = ((to.address, Some(to.id)), Purpose::Replicate(sent.into()));
             self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);

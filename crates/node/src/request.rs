@@ -24,8 +24,8 @@ use crate::upkeep::NEAR;
 /// How long a peer may take over one direct question.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
 
-/// Sends of a KeepAlive.
-const KEEP_ALIVE_SENDS: u8 = 2;
+/// Sends of a KeepAlive, and of a question of a search, whose place another takes.
+pub(crate) const FEW_SENDS: u8 = 2;
 
 /// Why a request was sent, and so who wants its answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -94,9 +94,19 @@ impl Doubts {
     }
 }
 
+fn begin(mut header: Header, objects: &[Object<'_>]) -> (TransactionId, Builder) {
+    header.deadline_ms = millis(ANSWER_TIMEOUT);
+    let mut builder = Builder::new(&header);
+    objects.iter().for_each(|o| {
+        builder.push(o);
+    });
+    (header.transaction, builder)
+}
+
 /// Whether questions for this purpose name whom they are meant for, and so need no name in the answer.
-fn is_brief(purpose: &Purpose) -> bool {
-    matches!(purpose, Purpose::KeepAlive | Purpose::Near)
+pub(crate) fn is_brief(purpose: &Purpose) -> bool {
+    use Purpose::{KeepAlive, Near, Offer, Refresh, Replicate, Step, Store};
+    matches!(purpose, KeepAlive | Near | Step(_) | Store(_) | Refresh(_) | Offer(_) | Replicate(_))
 }
 
 impl Node {
@@ -158,10 +168,14 @@ impl Node {
     /// Asks a peer whether it lives. Twice is enough: whoever is silent is suspected at first, and asked again
     /// before it is gone.
     pub(crate) fn ask_whether_it_lives(&mut self, now: Time, to: (SocketAddr, Option<NodeId>)) {
-        let (transaction, question) = self.brief_question(MessageType::KeepAlive, &[], &[], to.1);
+        // A stranger whose address may be forged gets no more than it sent.
+        let is_proven = self.link.proofs.is_proven(now, to.0);
+        let table = self.standing.as_ref().map(|s| &s.table);
+        let meant = to.1.filter(|id| is_proven && table.is_some_and(|t| t.contains(id)));
+        let (transaction, question) = self.brief_question(MessageType::KeepAlive, &[], &[], meant);
         let (bytes, deadline) = (question.finish(), now + ANSWER_TIMEOUT);
         self.request(now, to, MessageType::KeepAlive, transaction, bytes, deadline, Purpose::KeepAlive);
-        self.transactions.limit((transaction, to.0), KEEP_ALIVE_SENDS);
+        self.transactions.limit((transaction, to.0), FEW_SENDS);
     }
 
     /// A question that says whom its asker knows, whoever is asked first. A peer that has us in its table is
@@ -174,23 +188,16 @@ impl Node {
         to: Option<NodeId>,
     ) -> (TransactionId, Builder) {
         let table = self.standing.as_ref().map(|s| &s.table);
-        let to = to.filter(|id| table.is_some_and(|t| t.contains(id)));
+        let nameless = to.is_some_and(|id| table.is_some_and(|t| t.is_mutual(&id)));
         let mut header = self.header(message);
-        header.deadline_ms = millis(ANSWER_TIMEOUT);
-        let table = self.standing.as_ref().map(|s| &s.table);
-        if to.is_some_and(|id| table.is_some_and(|t| t.is_mutual(&id))) {
-            header.source = None;
-        }
-        let mut builder = Builder::new(&header);
-        objects.iter().for_each(|o| {
-            builder.push(o);
-        });
+        header.source = header.source.filter(|_| !nameless);
+        let (transaction, mut builder) = begin(header, objects);
         let others = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
-        let tags = known::list(header.transaction, to.iter().chain(others));
+        let tags = known::list(transaction, to.iter().chain(others));
         if !tags.is_empty() {
             builder.push(&Object::Known(&tags));
         }
-        (header.transaction, builder)
+        (transaction, builder)
     }
 
     /// Asks one peer for something that changes its state, signed.
@@ -202,7 +209,10 @@ impl Node {
         objects: &[Object<'_>],
         purpose: Purpose,
     ) {
-        let (transaction, question) = self.question(message, objects);
+        let (transaction, mut question) = self.question_to_sign(message, objects);
+        if let Some(id) = to.1.as_ref().filter(|_| is_brief(&purpose)) {
+            question.push(&Object::Known(&known::list(transaction, [id].into_iter())));
+        }
         let bytes = question.sign(&self.identity.peer);
         self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);
     }
@@ -213,13 +223,18 @@ impl Node {
         message: MessageType,
         objects: &[Object<'_>],
     ) -> (TransactionId, Builder) {
-        let mut header = self.header(message);
-        header.deadline_ms = millis(ANSWER_TIMEOUT);
-        let mut builder = Builder::new(&header);
-        objects.iter().for_each(|o| {
-            builder.push(o);
-        });
-        (header.transaction, builder)
+        let header = self.header(message);
+        begin(header, objects)
+    }
+
+    /// The same for a request that will be signed: by its signature it says who sent it.
+    pub(crate) fn question_to_sign(
+        &mut self,
+        message: MessageType,
+        objects: &[Object<'_>],
+    ) -> (TransactionId, Builder) {
+        let header = Header { source: None, ..self.header(message) };
+        begin(header, objects)
     }
 
     // ---- what became of it ---------------------------------------------------------------------
@@ -255,13 +270,7 @@ impl Node {
         }
         let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
         let named = if is_direct { header.responder } else { expected };
-        let id = match named {
-            Some(id) => {
-                self.note_mutual(&client.purpose, &id, false);
-                named
-            }
-            None => self.mutual_responder(now, &client, message),
-        };
+        let id = named.or_else(|| self.mutual_responder(now, &client, message));
         let is_known = |id: NodeId| self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
         // Strangers met on a search wait for its end: it tells who of them is worth knowing.
         let may_enter = match client.purpose {
@@ -270,7 +279,14 @@ impl Node {
         };
         let is_peer = (header.from_peer || !is_direct) && may_enter;
         self.learn_alive(now, remote, id, expected, is_peer, rtt);
-        self.handle_answer(now, (remote, client.id), client.purpose, message, client.first_sent, rtt);
+        if let Some(id) = id {
+            let mutual = header.responder.is_none() && header.code != Code::ONE_SIDED;
+            self.note_mutual(&client.purpose, &id, mutual);
+        }
+        // Whoever left out its name is who was asked.
+        let mut named = *message;
+        named.header.responder = named.header.responder.or(id.filter(|_| is_direct));
+        self.handle_answer(now, remote, client.purpose, &named, client.first_sent, rtt);
     }
 
     /// A hop has a request of ours, or one that we passed on, and will see to it.
@@ -360,12 +376,12 @@ impl Node {
         message: &Message<'_>,
     ) -> Option<NodeId> {
         let asked = client.id.filter(|_| is_brief(&client.purpose))?;
-        let knows_us = message.header.code != Code::NOT_FOUND;
-        self.note_mutual(&client.purpose, &asked, knows_us);
-        if !knows_us {
-            self.ask_whether_it_lives(now, (client.remote, Some(asked)));
+        if client.purpose != Purpose::KeepAlive || message.header.code != Code::NOT_FOUND {
+            return Some(asked);
         }
-        Some(asked).filter(|_| knows_us)
+        self.note_mutual(&client.purpose, &asked, false);
+        self.ask_whether_it_lives(now, (client.remote, client.id));
+        None
     }
 
     /// Repeats a request with the cookie that proves our address.
@@ -411,7 +427,7 @@ impl Node {
     fn handle_answer(
         &mut self,
         now: Time,
-        (remote, asked): (SocketAddr, Option<NodeId>),
+        remote: SocketAddr,
         purpose: Purpose,
         message: &Message<'_>,
         sent: Time,
@@ -437,10 +453,7 @@ impl Node {
                 let named = self.contacts_of_answer(message, NEAR);
                 named.iter().for_each(|c| self.mention(now, *c));
             }
-            Purpose::Step(search) => {
-                let from = message.header.responder.or(asked);
-                self.handle_step_answer(now, search, (remote, from), message, rtt);
-            }
+            Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
             Purpose::Recursive(search) => {
                 self.handle_recursive_answer(now, search, (None, message), sent);
             }

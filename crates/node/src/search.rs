@@ -69,9 +69,13 @@ const AGAIN: [Duration; 4] = [
     Duration::from_millis(600),
 ];
 
-/// By so much an answer with the list of two devices is longer than its question: so much longer is the
-/// question made whose answer comes straight from a peer to which our address is not proven.
-const PADDING: usize = 152;
+/// A direct answer without names, but for its record's place and value: header, record, what is left of its
+/// life, and Density. So long a question is made whose answer comes straight from a peer to which our address is not
+/// proven.
+const ANSWER_LEN: usize = 32 + (4 + 120) + (4 + 4) + (4 + 4);
+
+/// The value that a direct answer is expected to have: a list of two devices.
+const VALUE_LEN: usize = 2 + 2 * PublicKey::LEN;
 
 /// Direct answers that may fail to come in a row before we rather have them over the hops.
 const MAX_MISSES: u32 = 3;

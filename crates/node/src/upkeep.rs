@@ -11,7 +11,7 @@ use wire::{Contact, Key, NodeId, Time};
 
 use crate::budget::Work;
 use crate::node::{Alarm, Node};
-use crate::request::{ANSWER_TIMEOUT, Purpose};
+use crate::request::{ANSWER_TIMEOUT, FEW_SENDS, Purpose, is_brief};
 use crate::search::{For, LookupOptions, Want};
 
 /// Peers whom we want named around a key that is searched with one question: as many as the nearest that
@@ -151,11 +151,15 @@ impl Node {
         known: &[Contact],
         purpose: Purpose,
     ) {
-        let (transaction, question) = match purpose {
-            Purpose::Near => self.brief_question(message, objects, known, to.1),
-            _ => self.knowing_question(message, objects, known, to.1),
+        let (transaction, question) = match is_brief(&purpose) {
+            true => self.brief_question(message, objects, known, to.1),
+            false => self.knowing_question(message, objects, known, to.1),
         };
+        let is_step = matches!(purpose, Purpose::Step(_));
         self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
+        if is_step {
+            self.transactions.limit((transaction, to.0), FEW_SENDS);
+        }
     }
 
     /// A question that lists whom we know, but whoever is asked.

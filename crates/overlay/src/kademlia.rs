@@ -47,6 +47,10 @@ const JOIN_SPREAD: Duration = Duration::from_secs(10);
 /// costs no message.
 const RECONSIDER: Duration = Duration::from_secs(30);
 
+/// A far bucket of a young peer is asked about again after so many times our age, while that is less than
+/// the usual time: whoever has just joined finds few.
+const AGEING: f64 = 1.5;
+
 /// A peer may be silent for so many times the longest silence from which it came back.
 const TRUST: u32 = 4;
 
@@ -382,7 +386,7 @@ impl Kademlia {
     /// forms finds few peers at first.
     fn refresh_wait(&self, now: Time) -> Duration {
         let (Params { refresh, .. }, stretch) = (self.params, self.care.churn.stretch());
-        let age = (now - self.care.joined()).clamp(RECONSIDER.min(refresh), refresh);
+        let age = (now - self.care.joined()).mul_f64(AGEING).clamp(RECONSIDER.min(refresh), refresh);
         // Our age is no shorter where sessions are.
         age.mul_f64(stretch.max(1.0)).min(refresh.mul_f64(stretch))
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use node::directory::place_of_user;
+use wire::p2pp::object::{COOKIE, COOKIE_LEN};
 use wire::{Rng, RngExt, Time};
 
 use crate::chance::{Use, stream};
@@ -77,9 +78,10 @@ impl Watch {
     }
 
     /// A datagram reached a peer: notes who sent it if it answers something (T = 1x, or A; see the
-    /// header's layout in `wire::p2pp::header`).
+    /// header's layout in `wire::p2pp::header`). A request that ends with a cookie answers that cookie.
     pub(crate) fn heard(&mut self, to: usize, from: Option<usize>, bytes: &[u8]) {
-        let answers = bytes.first().is_some_and(|flags| flags & 0xC0 == 0xC0 && flags & 0b0010_1000 != 0);
+        let is_p2pp = bytes.first().is_some_and(|flags| flags & 0xC0 == 0xC0);
+        let answers = is_p2pp && (bytes[0] & 0b0010_1000 != 0 || ends_with_a_cookie(bytes));
         if let (Some(heard), Some(from), true) = (&mut self.heard, from, answers) {
             heard.entry(to).or_default().insert(from);
         }
@@ -91,6 +93,13 @@ impl Watch {
             *self.gone.entry(function).or_default() += sent;
         }
     }
+}
+
+/// Whether a message has a cookie as its last object, as whoever was asked for one appends it.
+fn ends_with_a_cookie(message: &[u8]) -> bool {
+    let head = [COOKIE, 0, 0, COOKIE_LEN as u8];
+    let start = message.len().checked_sub(head.len() + COOKIE_LEN);
+    start.is_some_and(|start| message[start..].starts_with(&head))
 }
 
 impl World<'_> {
@@ -234,7 +243,7 @@ impl World<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::p2pp::{Builder, Code, Header, MessageType, TransactionId};
+    use wire::p2pp::{Builder, Code, Header, MessageType, Object, TransactionId};
     use wire::{HashAlgorithm, NodeId};
 
     #[test]
@@ -249,7 +258,9 @@ mod tests {
         for (n, answer) in (3..).zip(answers) {
             watch.heard(0, Some(n), &Builder::new(&answer).finish());
         }
-        assert_eq!(watch.heard.unwrap()[&0], BTreeSet::from([3, 4]));
+        let proof = Builder::new(&request).with(&Object::Cookie([7; COOKIE_LEN]));
+        watch.heard(0, Some(5), &proof.finish());
+        assert_eq!(watch.heard.unwrap()[&0], BTreeSet::from([3, 4, 5]));
     }
 
     /// What stands in the violations after a minute of twenty peers and some mischief.

@@ -40,6 +40,11 @@ impl Node {
         if self.membership.online && self.standing.as_ref().is_some_and(|s| !s.table.is_empty()) {
             return;
         }
+        // Somebody has answered, and we are about to be let in.
+        if self.membership.self_lookup || self.transactions.any(|purpose| *purpose == Purpose::Join) {
+            let pause = self.jitter(RETRY, 0.75, 1.25);
+            return self.timers.set(Alarm::Bootstrap, now + pause);
+        }
         let mut addresses = self.membership.bootstrap.clone();
         let hosts = &self.membership.hosts;
         let turn = self.membership.attempts as usize * HOSTS_AT_ONCE;
@@ -139,7 +144,9 @@ impl Node {
         self.membership.remember_host(remote);
         self.learn_sessions(message);
         self.learn_alive_responder(now, remote, message);
-        self.learn_mentioned(now, message);
+        // Whoever was heard last stands first, and is likeliest to be there still.
+        let worth_asking = if self.churn().is_storm() { BOOTSTRAP_PEERS / 2 } else { BOOTSTRAP_PEERS };
+        contacts_in(message).iter().take(worth_asking).for_each(|contact| self.mention(now, *contact));
         if self.membership.online || self.membership.self_lookup {
             return;
         }

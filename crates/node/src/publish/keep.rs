@@ -147,7 +147,7 @@ impl Node {
         let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
         for holder in holders {
             let to = (holder.address, Some(holder.id));
-            self.ask(now, to, MessageType::Refresh, &objects, Purpose::Refresh(id));
+            self.ask_knowing(now, to, MessageType::Refresh, &objects, &[], Purpose::Refresh(id));
         }
         let next = self.jitter(self.refresh_wait(id), 0.8, 1.2);
         self.timers.set(Alarm::Publication(id), now + next);

@@ -115,7 +115,7 @@ impl Node {
             search.messages += 1;
             let address = ask.contact.address;
             lookup.expect_by(&ask.contact.id, now + self.link.round_trips.patience(address));
-            let known = if names_once { lookup.nearest(2 * WIDTH) } else { Vec::new() };
+            let known = if names_once { lookup.nearest(WIDTH + WIDTH / 2) } else { Vec::new() };
             let known: Vec<Contact> = known.into_iter().map(|(contact, _)| contact).collect();
             let to = (address, Some(ask.contact.id));
             let purpose = Purpose::Step(id);
@@ -193,11 +193,11 @@ impl Node {
         &mut self,
         now: Time,
         id: SearchId,
-        (remote, from): (SocketAddr, Option<NodeId>),
+        remote: SocketAddr,
         message: &Message<'_>,
         rtt: Option<Duration>,
     ) {
-        let Some(from) = from else { return };
+        let Some(from) = message.header.responder else { return };
         if message.header.code == Code::BUSY {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             if let Progress::Iterative(lookup) = &mut search.progress {

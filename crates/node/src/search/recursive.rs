@@ -10,7 +10,8 @@ use wire::p2pp::{
 use wire::{Contact, Key, PublicKey, ResourceId, Time};
 
 use super::{
-    MAX_COPIES, PADDING, Progress, RECURSIVE_ATTEMPTS, Search, SearchId, WALK_ATTEMPTS, WIDTH, Want, hop,
+    ANSWER_LEN, For, MAX_COPIES, Progress, RECURSIVE_ATTEMPTS, Search, SearchId, VALUE_LEN, WALK_ATTEMPTS,
+    WIDTH, Want, hop,
 };
 use crate::node::{Alarm, Node, Standing, millis};
 use crate::report::Hop;
@@ -69,21 +70,33 @@ impl Node {
         // A route log makes answers long, and the last copy shall come back where strangers are kept out.
         let may_be_direct = !trace && search.attempt + 1 < self.recursive_attempts() && !self.is_client();
         let direct = may_be_direct && self.searches.prefers_direct();
+        // Of our own record we know the length.
+        let value = match search.purpose {
+            For::ReadBack(id) => self.publications.value_len(id),
+            _ => None,
+        };
         let origin = self.own_addresses().first().copied().filter(|_| direct);
         let deadline = now + self.config.lookup_timeout;
         let mut header = self.header(MessageType::LookupObject);
         header.recursive = true;
         header.ttl = self.initial_ttl(now);
         header.deadline_ms = millis(deadline.since(now));
+        let origin = origin.map(|origin| (origin, value.unwrap_or(VALUE_LEN)));
+        let walks = self.walks().is_some();
         let bytes = object_question(&header, key, kind, owner, trace, origin);
         let to = (first.address, Some(first.id));
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
+        let before = search.tried.len();
         search.tried.push(first.id);
         search.messages += 1;
         search.direct = origin.is_some();
         let message = MessageType::LookupObject;
         self.request(now, to, message, header.transaction, bytes, deadline, Purpose::Recursive(id));
-        let patience = self.link.round_trips.patience(first.address);
+        // Where one hop is silent others may be, and what was measured while many joined at once is too much:
+        // each further copy is waited for half as long. It costs a message should it be wrong.
+        let halvings = if walks { 0 } else { before.min(3) };
+        let patience = self.link.round_trips.patience(first.address) / (1 << halvings);
+        let patience = patience.max(link::rtt::MIN_PATIENCE);
         self.transactions.hedge((header.transaction, first.address), patience);
         true
     }
@@ -233,20 +246,23 @@ impl Node {
     }
 }
 
-/// A question for records; with an `origin`, for an answer straight to there.
+/// A question for records; with an `origin`, for an answer straight to there with a value of so many bytes.
 fn object_question(
     header: &Header,
     key: Key,
     kind: Kind,
     owner: Option<PublicKey>,
     trace: bool,
-    origin: Option<SocketAddr>,
+    origin: Option<(SocketAddr, usize)>,
 ) -> Vec<u8> {
     let mut builder = Builder::new(header);
     builder.push(&Object::RLookup(RLookup { resource: ResourceId(key), kind, owner }));
-    if let Some(origin) = origin {
+    if let Some((origin, value_len)) = origin {
         builder.push(&Object::AddressInfo(AddressInfo::host(origin)));
-        builder.push(&Object::Padding(&[0; PADDING]));
+        let answer = ANSWER_LEN + key.as_bytes().len() + value_len;
+        if let Some(lacking) = answer.checked_sub(builder.len()) {
+            builder.push(&Object::Padding(&vec![0; lacking.saturating_sub(4)]));
+        }
     }
     if trace {
         let options = RequestOptions { route_log: true, ..RequestOptions::default() };

@@ -25,6 +25,8 @@ macro_rules! codes {
 codes! {
     /// Done.
     OK = 200 "ok",
+    /// Done, and the asker is not in the answerer's table.
+    ONE_SIDED = 204 "ok, one-sided",
     /// Iterative routing: ask these peers, they are nearer (draft: 302).
     NEXT_HOP = 302 "next hop",
     /// This peer cannot serve you, these can (the draft's second meaning of 302).

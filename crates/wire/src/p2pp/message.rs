@@ -69,6 +69,17 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
+    /// Gives a signed message that does not say its source the one it has: its signer's. Whether the signature
+    /// is right is seen by [`signer`](Self::signer).
+    pub fn name_source(&mut self, hash: HashAlgorithm) {
+        if self.header.source.is_none() {
+            self.header.source = self.find(|o| match o {
+                Object::Signature { key, .. } => Some(key.node_id(hash)),
+                _ => None,
+            });
+        }
+    }
+
     /// The public key whose signature over this message is right, if it is also the originator's:
     /// its hash must be the source-ID. `None` if there is no signature, or a wrong one.
     pub fn signer(&self, hash: HashAlgorithm) -> Option<PublicKey> {
