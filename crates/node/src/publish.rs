@@ -51,9 +51,9 @@ const LOOK_AGAIN: [Duration; 3] =
 /// So many times the peers that there were when a record was last read back make it worth another look.
 const READ_AGAIN_AT: f64 = 1.25;
 
-/// A record is placed anew when the overlay seems so many times as large as when it was placed: its place
-/// has passed on many times then, and a liar need have been there only once.
-const PLACE_AGAIN_AT: u64 = 5;
+/// A record is placed anew when the overlay seems so many times as large as when it was placed: half of its
+/// holders are others then, and a liar need have been among them only once.
+const PLACE_AGAIN_AT: u64 = 2;
 
 /// What a publication is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,6 +114,14 @@ pub(crate) struct Publication {
     /// It was placed a moment ago, and is read back for the first time since.
     fresh: bool,
     op: Option<OpId>,
+}
+
+impl Publication {
+    /// Whether strangers crowd around its place. Then holders cannot pass it on among themselves as peers
+    /// come and go, since those that seem nearest are not to be trusted: its owner places it anew each time.
+    fn is_crowded(&self) -> bool {
+        self.told != Density::default()
+    }
 }
 
 /// Every record we publish.
@@ -328,6 +336,7 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let known = publication.verified && !publication.holders.is_empty();
         let replace = lacks
+            || publication.is_crowded()
             || publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1
             || publication.lost >= REPLACE_LOST;
         publication.refreshes += 1;

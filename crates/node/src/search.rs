@@ -438,7 +438,11 @@ impl Node {
                     findings.mode = Mode::Iterative;
                 }
                 if !around_us && !search.resumed {
-                    self.learn_nearest(now, &lookup);
+                    self.learn_nearest(
+                        now,
+                        &lookup,
+                        if is_for_a_place { search.options.width } else { WIDTH },
+                    );
                 }
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();

@@ -70,6 +70,9 @@ pub struct Config {
     /// Peers that one answer may name where several paths share the width; at most [`MAX_ROUTE`]. The
     /// first few that an honest peer names may all be liars. On a single path they are `width`.
     pub named: usize,
+    /// Whether one answer may name so many on a single path too: who publishes judges by those named whether
+    /// strangers crowd around the place, however few it has to hear.
+    pub hears_all: bool,
     /// Disjoint paths, at most [`MAX_PATHS`]. One is enough unless an answer is doubted.
     pub paths: usize,
     /// Peers of one large network on a path, at most ([`Networks`]): one owner may have more identities
@@ -101,6 +104,7 @@ impl Config {
             parallelism: 3,
             width: 8,
             named: 8,
+            hears_all: false,
             paths: 1,
             of_network: None,
             avoid: None,
@@ -442,9 +446,9 @@ impl Lookup {
         self.paths.iter().flat_map(|p| &p.candidates)
     }
 
-    /// How many peers one answer may name: a width, unless several paths share it, or did.
+    /// How many peers one answer may name: a width, unless several paths share it, or did, or all are heard.
     fn heeded(&self) -> usize {
-        let shared = self.config.paths > 1 || self.beyond;
+        let shared = self.config.paths > 1 || self.beyond || self.config.hears_all;
         if shared { self.config.named } else { self.config.width }
     }
 

@@ -45,7 +45,7 @@ impl Node {
         // keep it from those that came to stand nearer. Or strangers crowd around it since it was placed, as
         // its holders tell. So it is placed anew, once each time.
         let fresh = std::mem::take(&mut publication.fresh);
-        let newly_crowded = findings.crowd == Some(Crowd::Dense) && publication.told == Density::default();
+        let newly_crowded = findings.crowd == Some(Crowd::Dense) && !publication.is_crowded();
         if (findings.mode == Mode::Iterative || newly_crowded) && !fresh {
             publication.failures = 1;
             return self.find_place(now, id);
@@ -62,7 +62,11 @@ impl Node {
 
     /// Reads a young record back again if the overlay has grown, or lets it be.
     pub(super) fn look_again(&mut self, now: Time, id: u64) {
-        let had = self.publications.all.get(&id).map_or(0, |p| p.peers_when_read);
+        let Some(publication) = self.publications.all.get(&id) else { return };
+        if publication.is_crowded() {
+            return self.find_place(now, id);
+        }
+        let had = publication.peers_when_read;
         match self.size_estimate(now) as f64 > had as f64 * READ_AGAIN_AT {
             true => self.check_published(now, id),
             false => self.plan_next(now, id),

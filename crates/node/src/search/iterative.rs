@@ -51,6 +51,7 @@ impl Node {
             (paths, _) => usize::from(paths),
         };
         let places = search.is_for_a_place();
+        config.hears_all = places;
         if places {
             config.questions = MAX_QUESTIONS as usize * config.paths;
         } else if search.renewals > 0 {
@@ -228,9 +229,10 @@ impl Node {
     /// What a search that has ended teaches our table: the nearest of all that were named. Liars name only
     /// each other, and would fill the bucket around a key with whoever they named on the way; nearer to
     /// it than honest peers stand only as many of them as their share. Of a search that went on since
-    /// only liars seemed to be near nothing is learnt.
-    pub(super) fn learn_nearest(&mut self, now: Time, lookup: &Lookup) {
-        for (contact, answered) in lookup.nearest(WIDTH) {
+    /// only liars seemed to be near nothing is learnt, and of one for a place, which hears all that few
+    /// name, only as many as it had to hear.
+    pub(super) fn learn_nearest(&mut self, now: Time, lookup: &Lookup, count: usize) {
+        for (contact, answered) in lookup.nearest(count) {
             let alive = Evidence::Alive { rtt: None };
             self.learn(now, contact, if answered { alive } else { Evidence::Mentioned });
         }

@@ -14,6 +14,7 @@
 //! | `sybil.rs` | a colluder whose key was ground until its Node-ID fell beside a name |
 //! | `poisoner.rs` | names peers that do not exist, asked or not |
 //! | `prefix.rs` | 65,000 identities, one for each address of one /16 |
+//! | `tally.rs` | what it came to, and whether that is within the bars |
 //!
 //! Signatures are real: an attacker signs what it says with its own key, and can sign nothing else.
 
@@ -23,6 +24,7 @@ mod liar;
 mod poisoner;
 mod prefix;
 mod sybil;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -39,6 +41,7 @@ use crate::scenario::{Scenario, SignatureKind};
 use crate::world::World;
 
 pub(crate) use prefix::{host, is_puppet, puppet_at};
+pub use tally::{Lookups, Tally};
 
 /// Contacts of a forged answer: as many as an honest one.
 const NAMED: usize = 8;
@@ -143,47 +146,6 @@ pub(crate) struct Attack {
     keys: sybil::Keys,
     pub(crate) puppets: prefix::Puppets,
     pub(crate) tally: Tally,
-}
-
-/// What the attack came to, in the report.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Tally {
-    /// Attackers that joined, identities of a prefix included.
-    pub attackers: u64,
-    /// Requests dropped, and answers and requests forged.
-    pub twisted: u64,
-    /// Share of attackers among the entries of honest peers' tables at the end.
-    pub entries_share: f64,
-    /// Most requests that one lookup took.
-    pub messages_max: u32,
-    /// Lookups of the name under attack.
-    pub victim: Lookups,
-    /// All other lookups.
-    pub others: Lookups,
-}
-
-impl Tally {
-    /// A lookup ended.
-    pub(crate) fn note(&mut self, victim: bool, found: bool, report: &node::report::LookupReport) {
-        let lookups = if victim { &mut self.victim } else { &mut self.others };
-        lookups.issued += 1;
-        lookups.succeeded += u64::from(found);
-        lookups.alarms += u64::from(report.alarm);
-        self.messages_max = self.messages_max.max(report.messages);
-    }
-}
-
-/// Lookups, and how many raised an alarm.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Lookups {
-    /// Ended.
-    pub issued: u64,
-    /// Found their record.
-    pub succeeded: u64,
-    /// Said that the peers around the name are denser than chance.
-    pub alarms: u64,
-    /// Times a publisher saw that strangers crowd around its record.
-    pub publisher_alarms: u64,
 }
 
 impl Attack {

@@ -188,12 +188,8 @@ impl World<'_> {
                 bars.lookups * 100.0
             ));
         }
-        let share = self.report.attack.as_ref().map_or(0.0, |a| a.entries_share);
-        if bars.attackers_in_tables > 0.0 && share > bars.attackers_in_tables {
-            let bar = bars.attackers_in_tables;
-            self.violations
-                .add(format!("{share:.4} of the entries of honest tables are attackers', above {bar}"));
-        }
+        let breaches = self.report.attack.as_ref().map(|attack| attack.breaches(&bars));
+        breaches.into_iter().flatten().for_each(|breach| self.violations.add(breach));
         let report = &self.report;
         let consistency = self.scenario.invariants.consistency;
         if report.consistency.is_some_and(|share| share < consistency) {

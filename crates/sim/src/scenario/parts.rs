@@ -343,6 +343,14 @@ pub struct Bars {
     pub warm_p99_bytes_per_s: f64,
     /// Largest share of attackers in the tables of honest peers at the end, 0 for any.
     pub attackers_in_tables: f64,
+    /// Least share of the lookups of a name under attack that find it.
+    pub victim_found: f64,
+    /// Least share of them that raise an alarm.
+    pub victim_alarms: f64,
+    /// Largest share of the lookups of other names that raise one, 0 for any.
+    pub false_alarms: f64,
+    /// Most requests of one lookup while there are attackers, 0 for any.
+    pub requests: f64,
     /// Slowest mean of lookups, 0 for any.
     pub lookup_mean_ms: f64,
     /// Slowest 95th percentile of lookups, 0 for any.
@@ -358,6 +366,10 @@ impl Default for Bars {
             warm_bytes_per_s: 0.0,
             warm_p99_bytes_per_s: 0.0,
             attackers_in_tables: 0.0,
+            victim_found: 0.0,
+            victim_alarms: 0.0,
+            false_alarms: 0.0,
+            requests: 0.0,
             lookup_mean_ms: 0.0,
             lookup_p95_ms: 0.0,
         }
