@@ -7,14 +7,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::{Evidence, MAX_ROUTE, Route};
+use smallvec::SmallVec;
+use wire::p2pp::holders::{self, HEAD_LEN};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    Builder, Code, Header, Message, MessageType, Object, PLookup, PeerList, RLookup, RecordRef,
-    RecordSummary, RouteHop, known,
+    Builder, Code, Density, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RecordSummary,
+    RouteHop, known,
 };
 use wire::{Contact, NodeId, Time};
 
-use crate::membership::SHORT_LEN;
+use crate::budget::Work;
+use crate::ledger::Function;
 use crate::node::Node;
 use crate::request::Purpose;
 use crate::search::{WIDTH, push_table};
@@ -29,34 +32,51 @@ const MAX_KNOWN: usize = 64;
 /// Room a record takes in an answer at most, with its Expires.
 const RECORD_LEN: usize = 4 + 120 + 32 + MAX_VALUE + 8;
 
+/// What is said to a holder beside the record.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Beside<'a> {
+    /// Others that hold it, or get it at the same time.
+    pub(crate) holders: &'a [Contact],
+    /// How close together strangers crowd around its place; nothing where nobody does.
+    pub(crate) told: Density,
+}
+
 impl Node {
     /// A request arrived: it is for us to answer, or for us to pass on.
     pub(crate) fn handle_request(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
         self.note_stranger(now, remote, &header);
-        if let Some(cookie) = message.find(|o| match o {
+        let cookie = message.find(|o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
-        }) {
-            self.link.proofs.accept(now, remote, &cookie);
-        }
+        });
+        let shows_itself = cookie.is_some_and(|cookie| self.link.proofs.accept(now, remote, &cookie));
         if self.standing.is_none() {
             return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
         }
         if header.recursive {
             return self.handle_routed(now, remote, message);
         }
-        self.mention_sender(now, remote, &header);
+        self.mention_sender(now, remote, &header, shows_itself);
+        // Whoever lists us first among those it knows has us in its table.
+        if let (Some(source), true, Some(standing)) =
+            (header.source, self.is_meant(message), &mut self.standing)
+        {
+            standing.table.note_mutual(&source, true);
+        }
         self.answer(now, remote, message);
     }
 
-    fn mention_sender(&mut self, now: Time, remote: SocketAddr, header: &Header) {
-        let (true, Some(id)) = (header.from_peer, header.source) else { return };
+    /// Learns of whoever asks us something. `shows_itself`: it repeated a cookie that was sent to its address
+    /// a moment ago, and so it has answered us, as it would answer a KeepAlive.
+    fn mention_sender(&mut self, now: Time, remote: SocketAddr, header: &Header, shows_itself: bool) {
+        let source = header.source.or_else(|| self.peer_at(remote));
+        let (true, Some(id)) = (header.from_peer, source) else { return };
         // Any traffic keeps an entry alive, so that two who know each other ask once and not twice. That
         // an unsigned request may be forged makes no entry, and saves none that fails to answer.
         let contact = Contact { id, address: remote };
         let known = self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
-        if known && self.link.proofs.is_proven(now, remote) && self.is_at(id, remote) {
+        if shows_itself || known && self.link.proofs.is_proven(now, remote) && self.is_at(id, remote) {
             self.learn(now, contact, Evidence::Alive { rtt: None });
         } else {
             self.mention(now, contact);
@@ -105,6 +125,36 @@ impl Node {
         header
     }
 
+    /// The same; without our name, if the asker says it and is in our table: by that it knows that it is. The
+    /// asker may leave out its own, then.
+    fn brief_header(&self, remote: SocketAddr, message: &Message<'_>, code: Code) -> Header {
+        let mut header = self.answer_header(message, code);
+        if self.is_meant(message) && self.is_mutual(remote, &message.header) {
+            header.responder = None;
+        }
+        header
+    }
+
+    /// Whether a request lists us among those that the asker knows: it takes us for whom we are.
+    pub(crate) fn is_meant(&self, message: &Message<'_>) -> bool {
+        let tags = message.find(|o| match o {
+            Object::Known(tags) if !tags.is_empty() => Some(&tags[..known::TAG_LEN.min(tags.len())]),
+            _ => None,
+        });
+        let own = self.node_id();
+        own.zip(tags).is_some_and(|(id, tags)| known::lists(tags, message.header.transaction, &id))
+    }
+
+    /// Whether our table has the sender of a request at this address.
+    pub(crate) fn is_mutual(&self, remote: SocketAddr, header: &Header) -> bool {
+        header.source.map_or_else(|| self.peer_at(remote).is_some(), |source| self.is_at(source, remote))
+    }
+
+    /// The peer that our table has at an address.
+    fn peer_at(&self, remote: SocketAddr) -> Option<NodeId> {
+        self.standing.as_ref().and_then(|s| s.table.at(remote))
+    }
+
     /// Sends an answer, or, to an unproven address that asked with less, a cookie.
     pub(crate) fn respond(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, builder: Builder) {
         let bytes = builder.finish();
@@ -144,6 +194,28 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
+    /// Whether the budget lets us do work of this sort for others; if not, who asked is told BUSY, so that it
+    /// asks somebody else at once.
+    pub(crate) fn takes_on(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        message: &Message<'_>,
+        work: Work,
+    ) -> bool {
+        if self.ledger.budget.may(now, work) {
+            return true;
+        }
+        self.ledger.budget.shed(work);
+        let bytes = Builder::new(&self.answer_header(message, Code::BUSY)).finish();
+        if bytes.len() <= message.bytes().len() || self.link.proofs.is_proven(now, remote) {
+            self.ledger.refused(now, Function::of(message.header.message), &remote, bytes.len());
+            self.roles.wrote(now, remote);
+            self.link.send_to(remote, bytes);
+        }
+        false
+    }
+
     /// The peers nearest to a key.
     fn answer_peer_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let Some(PLookup { key, count, .. }) = message.find(|o| match o {
@@ -152,6 +224,9 @@ impl Node {
         }) else {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "no PLookup");
         };
+        if !self.takes_on(now, remote, message, Work::Naming) {
+            return;
+        }
         let width = usize::from(count).min(MAX_ROUTE);
         self.answer_with_route(now, remote, message, (&key, width), Code::OK);
     }
@@ -163,6 +238,7 @@ impl Node {
         };
         match self.records_answer(now, message, &lookup) {
             Some(builder) => self.respond(now, remote, message, builder),
+            None if !self.takes_on(now, remote, message, Work::Lookups) => {}
             None => {
                 // Who looks for a record in the region around its place says where it wants to be led.
                 let way = message.find(|o| match o {
@@ -192,6 +268,10 @@ impl Node {
         }
         held.sort_by_key(|s| std::cmp::Reverse(s.record.sequence));
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
+        if let Some(standing) = &self.standing {
+            let told = held.iter().fold(Density::default(), |all, stored| all.closer(stored.told));
+            builder.push(&Object::Density(standing.density_at(lookup.resource.key()).closer(told)));
+        }
         for stored in held {
             if builder.room() < RECORD_LEN - MAX_VALUE + stored.record.value.len() {
                 break;
@@ -226,77 +306,110 @@ impl Node {
         here: Code,
     ) {
         // Half as many peers lead on almost as well, and a peer that many ask must be brief.
-        let width = if self.ledger.is_short() { width.min(WIDTH / 2) } else { width };
+        let width = if self.ledger.budget.is_short(now) { width.min(WIDTH / 2) } else { width };
         let Some(standing) = &self.standing else { return };
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
             Route::Replicas { contacts, .. } => (true, here, contacts),
         };
-        contacts.retain(|c| Some(c.id) != message.header.source);
+        contacts.retain(|c| Some(c.id) != message.header.source && c.address != remote);
         leave_out_known(message, &mut contacts);
-        let mut builder = Builder::new(&self.answer_header(message, code));
+        let mut builder = Builder::new(&self.brief_header(remote, message, code));
         push_table(&mut builder, near, &contacts);
+        if message.header.message == MessageType::LookupObject {
+            self.ledger.forwarded(now, &remote, builder.len());
+        }
         self.respond(now, remote, message, builder);
+    }
+
+    /// Whether a message brings only records for places where we hold nothing so far, from somebody who can as
+    /// well take them elsewhere. Of what we hold we want the newest version, and what is withdrawn, or
+    /// handed over by a peer that leaves, comes but once.
+    fn may_be_taken_elsewhere(&self, message: &Message<'_>) -> bool {
+        let is_new = |object: Object<'_>| match object {
+            Object::Resource(record) => !self.storage.holds(&record.resource),
+            _ => true,
+        };
+        matches!(message.header.message, MessageType::Publish | MessageType::Replicate)
+            && message.objects().all(is_new)
     }
 
     /// Publish, RemoveObject, Replicate, Transfer: all bring signed records to keep.
     fn answer_store(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        if self.may_be_taken_elsewhere(message) && !self.takes_on(now, remote, message, Work::Storing) {
+            return;
+        }
         if self.signer(message).is_none() {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
-        if let Some(reason) = message.header.source.and_then(|source| self.too_cheap(&source)) {
+        let header = message.header;
+        if let Some(reason) = header.source.and_then(|source| self.too_cheap(&source)) {
             return self.refuse(now, remote, message, Code::FORBIDDEN, &reason);
         }
-        let from_holder = matches!(message.header.message, MessageType::Replicate | MessageType::Transfer);
+        let from_holder = matches!(header.message, MessageType::Replicate | MessageType::Transfer);
+        let sender = header.source.filter(|_| from_holder);
         let mut outcome = Err(Code::BAD_REQUEST);
+        let mut news: Vec<RecordSummary> = Vec::new();
+        let mut behind = Vec::new();
         let mut objects = message.signed_objects().peekable();
+        let mut refused = None;
         while let Some(object) = objects.next() {
             let Object::Resource(record) = object else { continue };
-            if crate::storage::concerns_a_peer(record.kind)
-                && self.too_cheap(&NodeId(record.resource.0)).is_some()
-            {
-                outcome = Err(Code::FORBIDDEN);
-                continue;
-            }
-            let seconds = match objects.peek() {
-                Some(Object::Expires(seconds)) => *seconds,
+            let seconds = match objects.next_if(|o| matches!(o, Object::Expires(_))) {
+                Some(Object::Expires(seconds)) => seconds,
                 _ => record.lifetime,
             };
-            let lifetime = Duration::from_secs(seconds.into());
+            let told = match objects.next_if(|o| matches!(o, Object::Density(_))) {
+                Some(Object::Density(density)) => Some(density),
+                _ => None,
+            };
+            let others = match objects.next_if(|o| matches!(o, Object::Holders(_))) {
+                Some(Object::Holders(heads)) => heads,
+                _ => &[],
+            };
             let summary = record.summary();
             let is_new = self.storage.find(&summary).is_none();
-            let behind = self.storage.holders_of_older(&record);
-            outcome = self.storage.store(now, record, lifetime);
-            if outcome.is_err() {
+            let older = self.storage.holders_of_older(&record);
+            outcome = self.take_in(now, record, Duration::from_secs(seconds.into()));
+            if let Err(code) = outcome {
+                refused.get_or_insert(code);
                 continue;
             }
-            if is_new {
-                self.expect_other_holders(now, &summary, message);
+            // The owner has looked, and what it says is the latest; others repeat it.
+            if told.is_some() || !from_holder {
+                self.storage.told(&summary, told.unwrap_or_default());
             }
-            if let (true, Some(holder)) = (from_holder, message.header.source) {
-                self.storage.held_also_by(now, &summary, holder);
+            if let Some(sender) = sender {
+                self.storage.held_also_by(now, &summary, sender.key().head());
             }
             if is_new {
-                self.spread(now, &summary);
-                self.outdate(now, &summary, &behind);
+                // Whom we need not offer it to.
+                holders::heads(others).for_each(|head| self.storage.held_also_by(now, &summary, head));
+                news.push(summary);
+                behind.push(older);
             }
         }
-        match outcome {
+        self.spread(now, &news);
+        news.iter().zip(&behind).for_each(|(summary, behind)| self.outdate(now, summary, behind));
+        match refused.map_or(outcome, Err) {
             Ok(granted) => self.answer_granted(now, remote, message, granted),
             Err(code) => self.refuse(now, remote, message, code, code.reason()),
         }
     }
 
-    /// Whoever brings a record names the other holders, so that we need not offer it to them.
-    fn expect_other_holders(&mut self, now: Time, summary: &RecordSummary, message: &Message<'_>) {
-        for contact in crate::membership::contacts_of(message.signed_objects()) {
-            self.storage.held_also_by(now, summary, contact.id);
+    /// Keeps a record that was brought, unless it is about a peer that is not admitted.
+    fn take_in(&mut self, now: Time, record: RecordRef<'_>, lifetime: Duration) -> Result<Duration, Code> {
+        let of_peer = crate::storage::concerns_a_peer(record.kind);
+        if of_peer && self.too_cheap(&NodeId(record.resource.0)).is_some() {
+            return Err(Code::FORBIDDEN);
         }
+        self.storage.store(now, record, lifetime)
     }
 
     /// Refresh: extends the life of the versions named, if exactly those are held.
     fn answer_refresh(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let mut granted = None;
+        let (mut granted, mut missing, mut named) = (None, Vec::new(), 0u8);
+        let source = message.header.source.filter(|source| self.is_at(*source, remote));
         let mut objects = message.objects().peekable();
         while let Some(object) = objects.next() {
             let Object::RecordSummary(summary) = object else { continue };
@@ -304,16 +417,25 @@ impl Node {
                 Some(Object::Expires(seconds)) => *seconds,
                 _ => 0,
             };
-            granted = self.storage.refresh(now, &summary, Duration::from_secs(seconds.into()));
-            if let (Some(_), Some(source)) = (granted, message.header.source)
-                && self.is_at(source, remote)
-            {
-                self.storage.held_also_by(now, &summary, source);
+            let kept = self.storage.refresh(now, &summary, Duration::from_secs(seconds.into()));
+            match (kept, source) {
+                (None, _) => missing.push(named),
+                (_, Some(source)) => self.storage.held_also_by(now, &summary, source.key().head()),
+                _ => {}
             }
+            granted = granted.max(kept);
+            named = named.saturating_add(1);
         }
         match granted {
-            Some(granted) => self.answer_granted(now, remote, message, granted),
+            Some(granted) if missing.is_empty() => self.answer_granted(now, remote, message, granted),
+            // "Not found" would have it brought to us.
+            None if !self.takes_on(now, remote, message, Work::Storing) => {}
             None => self.refuse(now, remote, message, Code::NOT_FOUND, ""),
+            Some(_) => {
+                let mut builder = Builder::new(&self.answer_header(message, Code::NOT_FOUND));
+                builder.push(&Object::Missing(&missing));
+                self.respond(now, remote, message, builder);
+            }
         }
     }
 
@@ -330,7 +452,7 @@ impl Node {
         self.respond(now, remote, message, builder);
     }
 
-    /// Carries a record to another peer; `holders` get it at the same time.
+    /// Carries a record to another peer.
     #[expect(clippy::too_many_arguments, reason = "a record, its way and its purpose")]
     pub(crate) fn send_record(
         &mut self,
@@ -339,15 +461,21 @@ impl Node {
         message: MessageType,
         record: RecordRef<'_>,
         lifetime: Duration,
-        holders: &[Contact],
+        beside: Beside<'_>,
         purpose: Purpose,
     ) {
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
-        let fits = holders.len().min((MAX_VALUE - record.value.len()) / SHORT_LEN);
-        let others = Object::NeighborTable(PeerList::Contacts(&holders[..fits]));
-        let objects = [Object::Resource(record), Object::Expires(seconds), others];
-        let objects = &objects[..2 + usize::from(fits > 0)];
-        self.ask_signed(now, (to.address, Some(to.id)), message, objects, purpose);
+        let fits = beside.holders.len().min((MAX_VALUE - record.value.len()) / HEAD_LEN);
+        let others = holders::list(beside.holders[..fits].iter().map(|c| c.id.key().head()));
+        let mut objects: SmallVec<[Object<'_>; 4]> =
+            smallvec::smallvec![Object::Resource(record), Object::Expires(seconds)];
+        if beside.told != Density::default() {
+            objects.push(Object::Density(beside.told));
+        }
+        if fits > 0 {
+            objects.push(Object::Holders(&others));
+        }
+        self.ask_signed(now, (to.address, Some(to.id)), message, &objects, purpose);
     }
 }
 

@@ -153,6 +153,11 @@ impl Node {
     /// Answers KeepAlive. A client learns whether it is still attached.
     pub(crate) fn answer_keep_alive(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
+        let lists = message.objects().any(|o| matches!(o, Object::Known(_)));
+        let mutual = lists && self.is_meant(message) && self.is_mutual(remote, &header);
+        if mutual || lists && header.source.is_none() {
+            return self.answer_briefly(now, remote, message, mutual);
+        }
         let mut code = Code::OK;
         for object in message.objects() {
             match object {
@@ -177,6 +182,15 @@ impl Node {
             builder.push(&Object::Expires(CLIENT_LIFETIME.as_secs() as u32));
         }
         self.respond(now, remote, message, builder);
+    }
+
+    /// Answers a KeepAlive of a peer that knows whom it asks, without our name: it is in our table. Whoever
+    /// says no name and is not gets the same with 404, and asks again in full.
+    fn answer_briefly(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, mutual: bool) {
+        let code = if mutual { Code::OK } else { Code::NOT_FOUND };
+        let mut header = self.answer_header(message, code);
+        header.responder = None;
+        self.respond(now, remote, message, Builder::new(&header));
     }
 
     /// Asks a peer of our table, if possible one of another network than ours, to write to `remote`.

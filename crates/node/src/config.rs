@@ -6,6 +6,7 @@ use std::time::Duration;
 use overlay::Algorithm;
 use wire::{HashAlgorithm, KeyPair, PublicKey};
 
+use crate::budget::Limits;
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -120,6 +121,8 @@ pub struct Config {
     pub budget_bytes_per_s: u32,
     /// Bytes that may be sent beyond the ceiling at once, for joining.
     pub budget_burst_bytes: u32,
+    /// Allowance for passing on others' requests, sent bytes per second; ten seconds of it at once.
+    pub forwarding_bytes_per_s: u32,
     /// What this peer takes on for others, in requests passed on a second. Gia gives the able more to do;
     /// no other algorithm asks.
     pub capacity: u32,
@@ -152,12 +155,26 @@ impl Default for Config {
             refresh_interval: Duration::from_secs(1_800),
             budget_bytes_per_s: 500,
             budget_burst_bytes: 60_000,
+            // Twenty lookups a second passed on: people who look each other up a hundred times as often as on
+            // other days leave most of it.
+            forwarding_bytes_per_s: 5_000,
             capacity: overlay::gia::CAPACITY,
             // A person waits about three seconds for the first sign of life.
             lookup_timeout: Duration::from_millis(2_500),
             operators: Vec::new(),
             probe_interval: None,
             inbox_limit: 1_000,
+        }
+    }
+}
+
+impl Config {
+    /// What the budget is made of.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            bytes_per_s: self.budget_bytes_per_s,
+            burst_bytes: self.budget_burst_bytes,
+            forwarding_bytes_per_s: self.forwarding_bytes_per_s,
         }
     }
 }

@@ -11,6 +11,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, NodeId, RngExt, Time};
 
+use crate::budget::Work;
 use crate::directory::{ResolvedFor, canonical_aor};
 use crate::event::{OpId, Outcome};
 use crate::node::{Alarm, Node};
@@ -111,7 +112,7 @@ impl Node {
             public_key: self.public_key().to_string(),
             listen: self.config.listen.to_string(),
             sip: self.config.sip.to_string(),
-            overlay: self.overlay_status(),
+            overlay: self.overlay_status(now),
             users: self.identity.users.iter().map(|u| self.user_status(u)).collect(),
             phones: self.phones.registered(),
             routing_entries: self.standing.as_ref().map_or(0, |s| s.table.len()),
@@ -123,7 +124,8 @@ impl Node {
             budget: Budget {
                 used_bytes_per_s: maintenance,
                 ceiling_bytes_per_s: self.config.budget_bytes_per_s.into(),
-                shedding: self.ledger.is_shedding(now),
+                shedding: !self.ledger.budget.may(now, Work::Upkeep),
+                shed: self.ledger.budget.named_counts(),
             },
             upkeep: Upkeep {
                 session_s: self.churn().session().as_secs_f64(),
@@ -162,14 +164,14 @@ impl Node {
         counted.chain([strays]).filter(|(_, n)| *n > 0).map(|(why, n)| (why.to_owned(), n)).collect()
     }
 
-    fn overlay_status(&self) -> OverlayStatus {
+    fn overlay_status(&self, now: Time) -> OverlayStatus {
         let options = self.standing.as_ref().map_or(&self.config.overlay, |s| &s.options);
         OverlayStatus {
             name: options.name.clone(),
             algorithm: options.algorithm.name().into(),
             hash: options.hash.name().into(),
             base: options.base,
-            size_estimate: self.size_estimate(),
+            size_estimate: self.size_estimate(now),
         }
     }
 
@@ -246,15 +248,21 @@ impl Node {
 
     /// How many peers the overlay has, judged by how close our neighbours stand to us, and those found
     /// nearest in searches of ours to other places.
-    pub fn size_estimate(&self) -> u64 {
+    pub fn size_estimate(&self, now: Time) -> u64 {
         let Some(standing) = &self.standing else { return 0 };
-        self.membership.size.estimate(&standing.parts_around_us(), standing.table.len())
+        self.membership.size.estimate(now, &standing.parts_around_us(), standing.table.len())
+    }
+
+    /// How many there are at most, for whoever judges whether peers stand too close to each other.
+    pub(crate) fn size_at_most(&self, now: Time) -> u64 {
+        let Some(standing) = &self.standing else { return 0 };
+        self.membership.size.at_most(now, &standing.parts_around_us(), standing.table.len())
     }
 
     /// The same by our neighbours alone: less exact, and never late where the overlay grows.
     pub(crate) fn size_around_us(&self) -> u64 {
         let Some(standing) = &self.standing else { return 0 };
-        overlay::Size::default().estimate(&standing.parts_around_us(), standing.table.len())
+        overlay::Size::default().estimate(Time::ZERO, &standing.parts_around_us(), standing.table.len())
     }
 
     // ---- questions to others -------------------------------------------------------------------
@@ -400,6 +408,12 @@ impl Node {
         if let Some(id) = greeter {
             self.hear_greeting(now, Contact { id, address: remote }, message, false);
         }
+        if greeter.is_none() && !self.takes_on(now, remote, message, Work::Naming) {
+            if message.header.from_peer {
+                self.learn_news(now, message);
+            }
+            return;
+        }
         // Who tells us something is told something.
         let gives = message.objects().any(|o| matches!(o, Object::NeighborTable(_)));
         let told = if gives { self.what_to_tell(now) } else { News::default() };
@@ -470,7 +484,7 @@ impl Node {
             ("bytes_per_s.in", format!("{:.1}", rates.received)),
             ("bytes_per_s.out", format!("{:.1}", rates.sent)),
             ("maintenance_bytes_per_s", format!("{maintenance:.1}")),
-            ("size_estimate", self.size_estimate().to_string()),
+            ("size_estimate", self.size_estimate(now).to_string()),
         ];
         for name in crate::operator::LOAD_NAMES {
             if let Some(value) = self.diagnostics.load.get(name) {

@@ -12,7 +12,7 @@ use wire::p2pp::{Code, Kind, Record};
 use wire::{Contact, HashAlgorithm, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::config::{Config, Identity};
-use crate::event::{OpId, Outcome};
+use crate::event::{Event, OpId, Outcome};
 use crate::node::Node;
 use crate::region::Crowd;
 use crate::report::{LookupReport, RecordReport, Value};
@@ -33,6 +33,8 @@ pub(crate) enum ResolvedFor {
 }
 
 struct Resolution {
+    /// Who is sought.
+    name: String,
     purpose: ResolvedFor,
     waiting: usize,
     peers: Vec<Contact>,
@@ -137,7 +139,8 @@ impl Node {
         }
         self.directory.next += 1;
         let id = self.directory.next;
-        let resolution = Resolution { purpose, waiting: 1, peers: Vec::new(), silent: 0 };
+        let name = aor.to_owned();
+        let resolution = Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0 };
         self.directory.running.insert(id, resolution);
         let place = place_of_user(self.hash(), aor);
         let want = Want::Object(Kind::USER, None);
@@ -148,7 +151,8 @@ impl Node {
     pub(crate) fn resolve_node(&mut self, now: Time, node: NodeId, purpose: ResolvedFor) {
         self.directory.next += 1;
         let id = self.directory.next;
-        let resolution = Resolution { purpose, waiting: 1, peers: Vec::new(), silent: 0 };
+        let name = node.to_string();
+        let resolution = Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0 };
         self.directory.running.insert(id, resolution);
         let want = Want::Object(Kind::PEER, None);
         self.search(now, node.0, want, For::Resolve(id), LookupOptions::default());
@@ -160,6 +164,7 @@ impl Node {
         let own = self.node_id();
         let Some(resolution) = self.directory.running.get_mut(&id) else { return };
         resolution.waiting -= 1;
+        let crowded = (findings.crowd == Some(Crowd::Dense)).then(|| resolution.name.clone());
         let mut wanted: Vec<NodeId> = Vec::new();
         match findings.records.first() {
             Some((record, _)) if record.kind == Kind::USER => {
@@ -179,6 +184,7 @@ impl Node {
             let want = Want::Object(Kind::PEER, None);
             self.search(now, node.0, want, For::Resolve(id), LookupOptions::default());
         }
+        self.warn_of_crowd(crowded);
         if self.directory.running.get(&id).is_some_and(|r| r.waiting == 0) {
             let Some(done) = self.directory.running.remove(&id) else { return };
             let outcome = match (done.peers.is_empty(), done.silent) {
@@ -237,8 +243,17 @@ impl Node {
         op
     }
 
+    /// Tells whoever asked for a name that somebody crowds around it.
+    fn warn_of_crowd(&mut self, name: Option<String>) {
+        if let Some(name) = name {
+            self.emit(Event::Crowded { name, ours: false });
+        }
+    }
+
     pub(crate) fn handle_lookup_done(&mut self, op: OpId, name: String, findings: Findings) {
         let hash = self.hash();
+        let alarm = findings.crowd == Some(Crowd::Dense);
+        self.warn_of_crowd(alarm.then(|| name.clone()));
         let record = findings.records.first().map(|(record, left)| {
             let nodes = match record.kind {
                 Kind::USER => {
@@ -261,7 +276,7 @@ impl Node {
             hops: findings.hops,
             time_ms: findings.took.as_secs_f64() * 1e3,
             messages: findings.messages,
-            alarm: findings.crowd == Some(Crowd::Dense),
+            alarm,
             record,
             path: findings.path,
         };
@@ -273,21 +288,24 @@ impl Node {
         let op = self.new_op();
         let place = crate::publish::data_place(self.hash(), key);
         let want = Want::Object(Kind::DATA, None);
-        self.search(now, place.0, want, For::Get(op), LookupOptions::default());
+        self.search(now, place.0, want, For::Get(op, key.to_owned()), LookupOptions::default());
         self.drain(now);
         op
     }
 
-    pub(crate) fn handle_get_done(&mut self, op: OpId, findings: Findings) {
+    pub(crate) fn handle_get_done(&mut self, op: OpId, name: String, findings: Findings) {
+        let alarm = findings.crowd == Some(Crowd::Dense);
+        self.warn_of_crowd(alarm.then_some(name));
         let newest = findings.records.into_iter().max_by_key(|(record, _)| record.sequence);
         let value = match newest {
-            None => Value::default(),
+            None => Value { alarm, ..Value::default() },
             Some((record, left)) => Value {
                 found: true,
                 value: Some(String::from_utf8_lossy(&record.value).into_owned()),
                 sequence: record.sequence,
                 owner: Some(record.owner.to_string()),
                 expires_ms: left.as_millis() as u64,
+                alarm,
                 bytes: record.value,
             },
         };

@@ -54,11 +54,13 @@ pub enum Event {
         /// Why.
         reason: String,
     },
-    /// The peers around the place of a record of ours stand denser than chance allows: somebody has
-    /// chosen identities to surround it. The record is kept in the region around as well.
+    /// The peers around the place of a record stand denser than chance allows: somebody has chosen
+    /// identities to surround it.
     Crowded {
-        /// The user's name, the key of the value, or our own Node-ID.
+        /// The user's name, the key of the value, or a Node-ID.
         name: String,
+        /// The record is ours, and kept in the region around as well; else somebody here asked for it.
+        ours: bool,
     },
     /// A name this peer serves is held by somebody else.
     NameTaken {

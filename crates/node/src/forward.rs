@@ -22,6 +22,7 @@ use smallvec::SmallVec;
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, RouteHop, TransportKind};
 use wire::{Contact, Key, NodeId, Time};
 
+use crate::budget::Work;
 use crate::membership::SHORT_LEN;
 use crate::node::{Node, millis};
 use crate::request::Purpose;
@@ -88,6 +89,10 @@ impl Node {
         }
         if !walked {
             return self.refuse(now, remote, message, Code::BUSY, "");
+        }
+        let work = if header.message == MessageType::Tunnel { Work::Signalling } else { Work::Lookups };
+        if !self.takes_on(now, remote, message, work) {
+            return;
         }
         // The answer to come will be longer than the request, and is repeated. One that goes straight to
         // the originator leaves the hop before with an acknowledgement, which is shorter.
@@ -209,6 +214,7 @@ impl Node {
         }
         candidates.reverse(); // The best is popped first.
         let ack = self.acknowledgement(&message.header);
+        self.ledger.forwarded(now, &remote, ack.len());
         self.send_peer(now, message.header.message, remote, ack);
         self.transactions.serve(now, key, remote, message.header);
         let forwarding = Forwarding {
@@ -251,7 +257,7 @@ impl Node {
         }
         let wide = table.route(target, overlay::overlay::MAX_ROUTE);
         let typical = self.link.round_trips.typical().unwrap_or(Duration::from_millis(100));
-        let holders_at = (self.size_estimate() as f64 / replicas as f64).max(1.0).log2();
+        let holders_at = (self.size_estimate(now) as f64 / replicas as f64).max(1.0).log2();
         let cost = |c: &Contact| -> u64 {
             let near = f64::from(table.rank(target, &c.id).leading_zeros());
             let hops_left = (holders_at - near).max(0.0) / BITS_PER_HOP;
@@ -281,6 +287,7 @@ impl Node {
         Header::patch_for_next_hop(&mut bytes, header.ttl - 1, millis(left));
         let to = (next.address, Some(next.id));
         let purpose = Purpose::Forward(key);
+        self.ledger.forwarded(now, &next.address, bytes.len());
         self.request(now, to, header.message, header.transaction, bytes, deadline, purpose);
         let patience = self.link.round_trips.patience(next.address);
         self.transactions.hedge((header.transaction, next.address), patience);
@@ -356,6 +363,7 @@ impl Node {
             }
             return;
         }
+        self.ledger.forwarded(now, &forwarding.upstream, bytes.len());
         let rto = self.link.round_trips.rto(forwarding.upstream);
         self.transactions.answer_late(now, key, bytes.clone(), rto);
         self.send_peer(now, message, forwarding.upstream, bytes);

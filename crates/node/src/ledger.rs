@@ -1,10 +1,8 @@
 //! Who pays for which byte.
 //!
 //! Every datagram of the peer port is booked under one function, counted with IP and UDP headers.
-//! Maintenance (all that happens without the owner doing anything) has a ceiling: a mean over ten
-//! minutes with a burst for joining, kept by a token bucket that delays upkeep, never answers. A peer
-//! whom many know may answer its ceiling away; so a fifth of it is kept for its own upkeep, because a
-//! table that rots there misleads everybody who asks.
+//! Maintenance, all that happens without the owner doing anything, is paid from the budget besides
+//! (`budget.rs`).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -13,13 +11,11 @@ use std::time::Duration;
 use wire::Time;
 use wire::p2pp::MessageType;
 
+use crate::budget::{Budget, Limits};
 use crate::report::Rates;
 
 /// The window of every mean.
 pub const WINDOW: Duration = Duration::from_secs(600);
-
-/// The share of ceiling and burst that upkeep may use whatever answers cost.
-const UPKEEP_SHARE: f64 = 0.2;
 
 const SLOT: Duration = Duration::from_secs(30);
 const SLOTS: usize = (WINDOW.as_secs() / SLOT.as_secs()) as usize;
@@ -122,28 +118,20 @@ pub struct Ledger {
     slot_start: Time,
     started: Time,
     maintenance_sent: u64,
-    tokens: f64,
-    /// Bytes of the share kept for our own upkeep.
-    reserve: f64,
-    tokens_at: Time,
-    ceiling: f64,
-    burst: f64,
+    /// What may be spent.
+    pub(crate) budget: Budget,
 }
 
 impl Ledger {
-    /// Empty books with a ceiling in bytes per second and a burst in bytes.
-    pub fn new(now: Time, ceiling: u32, burst: u32) -> Self {
+    /// Empty books, and a budget of which nothing is spent.
+    pub fn new(now: Time, limits: Limits) -> Self {
         Ledger {
             totals: Default::default(),
             slots: VecDeque::from([Slot::default()]),
             slot_start: now,
             started: now,
             maintenance_sent: 0,
-            tokens: f64::from(burst),
-            reserve: f64::from(burst) * UPKEEP_SHARE,
-            tokens_at: now,
-            ceiling: f64::from(ceiling),
-            burst: f64::from(burst),
+            budget: Budget::new(now, limits),
         }
     }
 
@@ -156,6 +144,15 @@ impl Ledger {
 
     /// Books a datagram of `len` payload bytes that was sent.
     pub fn sent(&mut self, now: Time, function: Function, remote: &SocketAddr, len: usize) {
+        let bytes = self.refused(now, function, remote, len);
+        if function.is_maintenance() {
+            self.budget.spend(now, bytes);
+        }
+    }
+
+    /// Books a refusal, which is no longer than the question and costs the budget nothing: else whoever asks
+    /// often enough could have us refuse everybody. Returns its bytes on the wire.
+    pub fn refused(&mut self, now: Time, function: Function, remote: &SocketAddr, len: usize) -> u64 {
         let bytes = on_the_wire(remote, len);
         self.totals[function as usize].1 += bytes;
         let slot = self.slot(now);
@@ -163,39 +160,18 @@ impl Ledger {
         if function.is_maintenance() {
             slot.maintenance += bytes;
             self.maintenance_sent += bytes;
-            self.refill(now);
-            self.tokens -= bytes as f64;
         }
+        bytes
     }
 
-    /// Whether upkeep may spend more now; answers and the owner's own wishes never ask.
-    pub fn may_maintain(&mut self, now: Time) -> bool {
-        self.refill(now);
-        self.tokens > 0.0 || self.reserve > 0.0
+    /// Books that a datagram of `len` payload bytes was sent for somebody else's request on its way.
+    pub fn forwarded(&mut self, now: Time, remote: &SocketAddr, len: usize) {
+        self.budget.spend_forwarding(now, on_the_wire(remote, len));
     }
 
-    /// Upkeep begins something that will cost us about so many bytes.
-    pub fn spend_upkeep(&mut self, bytes: usize) {
-        self.reserve -= bytes as f64;
-    }
-
-    /// Whether answers to others have used up what maintenance may spend: time to be brief.
-    pub fn is_short(&self) -> bool {
-        self.tokens <= 0.0
-    }
-
-    /// Whether upkeep would have to wait at this moment.
-    pub fn is_shedding(&self, now: Time) -> bool {
-        let earned = now.since(self.tokens_at).as_secs_f64() * self.ceiling;
-        self.tokens + earned <= 0.0 && self.reserve + earned * UPKEEP_SHARE <= 0.0
-    }
-
-    /// When upkeep may spend again.
-    pub fn may_maintain_at(&self, now: Time) -> Time {
-        let ceiling = self.ceiling.max(1.0);
-        let tokens = (1.0 - self.tokens).max(0.0) / ceiling;
-        let reserve = (1.0 - self.reserve).max(0.0) / (ceiling * UPKEEP_SHARE);
-        now + Duration::from_secs_f64(tokens.min(reserve).clamp(0.1, 600.0))
+    /// What may be spent, and what was left undone.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Maintenance bytes sent since the start.
@@ -236,13 +212,6 @@ impl Ledger {
         }
         self.slots.back_mut().expect("there is always a current slot")
     }
-
-    fn refill(&mut self, now: Time) {
-        let earned = now.since(self.tokens_at).as_secs_f64() * self.ceiling;
-        self.tokens = (self.tokens + earned).min(self.burst);
-        self.reserve = (self.reserve + earned * UPKEEP_SHARE).min(self.burst * UPKEEP_SHARE);
-        self.tokens_at = now;
-    }
 }
 
 /// Payload plus IP and UDP headers: 28 bytes for IPv4, 48 for IPv6.
@@ -253,6 +222,9 @@ fn on_the_wire(remote: &SocketAddr, len: usize) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Work;
+
+    const LIMITS: Limits = Limits { bytes_per_s: 500, burst_bytes: 60_000, forwarding_bytes_per_s: 5_000 };
 
     fn peer() -> SocketAddr {
         ([127, 0, 0, 1], 7080).into()
@@ -260,7 +232,7 @@ mod tests {
 
     #[test]
     fn means_count_headers_and_forget_after_ten_minutes() {
-        let mut ledger = Ledger::new(Time::ZERO, 500, 60_000);
+        let mut ledger = Ledger::new(Time::ZERO, LIMITS);
         for second in 0..600 {
             ledger.sent(Time::from_secs(second), Function::Keepalive, &peer(), 72);
         }
@@ -274,38 +246,19 @@ mod tests {
     }
 
     #[test]
-    fn upkeep_waits_when_the_burst_and_its_own_share_are_spent() {
-        let mut ledger = Ledger::new(Time::ZERO, 500, 1_000);
-        assert!(ledger.may_maintain(Time::ZERO));
-        ledger.spend_upkeep(400);
-        ledger.sent(Time::ZERO, Function::Table, &peer(), 1_472);
-        assert!(!ledger.may_maintain(Time::ZERO) && ledger.is_shedding(Time::ZERO));
-        let again = ledger.may_maintain_at(Time::ZERO);
-        let later = again + Duration::from_millis(10);
-        assert!(!ledger.is_shedding(later) && ledger.may_maintain(later));
-        assert!(again >= Time::from_millis(1_000));
-    }
-
-    #[test]
-    fn a_peer_that_answers_its_ceiling_away_still_keeps_its_own_table() {
-        let mut ledger = Ledger::new(Time::ZERO, 500, 1_000);
-        let mut kept = 0;
-        for second in 1..=600 {
-            let now = Time::from_secs(second);
-            ledger.sent(now, Function::Table, &peer(), 1_472);
-            assert!(ledger.is_short() || second < 3);
-            while ledger.may_maintain(now) {
-                ledger.spend_upkeep(150);
-                kept += 150;
-            }
-        }
-        assert!((60_000..62_000).contains(&kept), "{kept} bytes: a fifth of 500 a second");
-    }
-
-    #[test]
     fn sound_is_not_maintenance() {
-        let mut ledger = Ledger::new(Time::ZERO, 500, 1_000);
+        let mut ledger = Ledger::new(Time::ZERO, LIMITS);
         ledger.sent(Time::ZERO, Function::Media, &peer(), 100_000);
-        assert!(ledger.may_maintain(Time::ZERO));
+        assert!(ledger.budget().may(Time::ZERO, Work::Upkeep));
+    }
+
+    #[test]
+    fn a_refusal_is_booked_and_costs_the_budget_nothing() {
+        let mut ledger = Ledger::new(Time::ZERO, LIMITS);
+        (0..2_000).for_each(|_| {
+            ledger.refused(Time::ZERO, Function::Table, &peer(), 72);
+        });
+        assert_eq!(ledger.maintenance_sent(), 200_000);
+        assert!(ledger.budget().may(Time::ZERO, Work::Upkeep));
     }
 }

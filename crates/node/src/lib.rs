@@ -27,11 +27,13 @@
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
 //! | [`diagnostics`], [`ledger`], [`report`] | what a peer says about itself |
+//! | [`budget`] | what it may spend, and what it leaves undone |
 //! | `inspect.rs` | what a world may look at |
 //! | [`operator`] | what others may change in it |
 
 mod answer;
 mod attachment;
+pub mod budget;
 pub mod call;
 pub mod config;
 pub mod diagnostics;

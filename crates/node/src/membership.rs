@@ -46,6 +46,8 @@ pub(crate) struct Membership {
     pub(crate) size: overlay::Size,
     /// How long sessions last, as those said whom we joined through; sorted.
     told_sessions: Vec<Duration>,
+    /// The wish of the overlay that waits for the byte budget, before all that it wished later.
+    pub(crate) put_off: Option<overlay::Upkeep>,
 }
 
 impl Membership {
@@ -65,6 +67,7 @@ impl Membership {
             lost: crate::merge::Lost::default(),
             size: overlay::Size::default(),
             told_sessions: Vec::new(),
+            put_off: None,
         }
     }
 
@@ -93,6 +96,7 @@ impl Node {
             return self.stay_offline(reason);
         }
         self.membership.founder = true;
+        self.roles.found();
         self.adopt_options(now, options);
         self.come_online(now);
     }
@@ -194,6 +198,7 @@ impl Node {
         // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
+            self.storage.forget_contact(&source);
             self.repair_after(now, &source);
         }
     }

@@ -27,7 +27,8 @@ const MAX_LOST: usize = 32;
 /// break.
 const MANY: usize = 4;
 
-/// Losses within this time belong together.
+/// Losses within this time belong together; where sessions are short, within a sixteenth of one: there many
+/// go in two minutes, and nothing is broken.
 const SPELL: Duration = Duration::from_secs(120);
 
 /// Two lost within this time may be two of many. A table that loses a peer every five seconds is one of a
@@ -53,6 +54,7 @@ impl Node {
     /// A peer of the table stopped answering.
     pub(crate) fn remember_lost(&mut self, now: Time, contact: Contact) {
         let known = self.standing.as_ref().map_or(0, |s| s.table.len());
+        let spell = SPELL.min(self.churn().session() / 16);
         let lost = &mut self.membership.lost;
         lost.peers.retain(|(c, _)| c.id != contact.id);
         if lost.peers.len() == MAX_LOST {
@@ -60,7 +62,7 @@ impl Node {
         }
         let before = lost.peers.back().map(|(_, at)| *at);
         lost.peers.push_back((contact, now));
-        let together = lost.peers.iter().filter(|(_, at)| now.since(*at) < SPELL).count();
+        let together = lost.peers.iter().filter(|(_, at)| now.since(*at) < spell).count();
         if together >= MANY.max((known / 4).min(MAX_LOST / 2)) && !lost.broken {
             lost.broken = true;
             lost.pause = PAUSES[0];
@@ -83,7 +85,11 @@ impl Node {
         }
         let pause = lost.pause;
         lost.pause = (pause * 2).min(PAUSES[1]);
-        addresses.extend(self.config.bootstrap.iter().filter(|a| **a != self.config.listen));
+        // Whoever is in our table is on our side of a break.
+        let ours: Vec<SocketAddr> =
+            self.standing.iter().flat_map(|s| s.table.contacts()).map(|e| e.contact.address).collect();
+        let elsewhere = |a: &&SocketAddr| **a != self.config.listen && !ours.contains(a);
+        addresses.extend(self.config.bootstrap.iter().filter(elsewhere));
         let address = addresses[self.rng.random_range(0..addresses.len())];
         let objects = [Object::PublicKey(self.public_key())];
         self.ask(now, (address, None), MessageType::Bootstrap, &objects, Purpose::Return);

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use link::{Endpoint, Received};
 use overlay::{Evidence, Overlay};
-use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, ParseError};
+use wire::p2pp::{Builder, Class, Code, Density, Header, Message, MessageType, Object, ParseError};
 use wire::{
-    Book, ConnectionId, Contact, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket, Time,
-    Transmit, UnixTime,
+    Book, ConnectionId, Contact, Key, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket,
+    Time, Transmit, UnixTime,
 };
 
 use crate::attachment::Attachments;
@@ -31,7 +31,7 @@ use crate::phones::LazyPhones;
 use crate::publish::Publications;
 use crate::request::{Doubts, Purpose};
 use crate::role::Roles;
-use crate::search::{SearchId, Searches};
+use crate::search::{SearchId, Searches, WIDTH};
 use crate::storage::Storage;
 use crate::timers::Timers;
 use crate::transaction::{ServerKey, Transactions};
@@ -117,6 +117,28 @@ impl Standing {
         self.options.algorithm.walks()
     }
 
+    /// Every peer of our table that is in good standing, the nearest to a key first.
+    pub(crate) fn good_contacts(&self, key: &Key) -> Vec<Contact> {
+        let entries = self.table.contacts().into_iter();
+        let good = entries.filter(|e| e.standing == overlay::Standing::Good);
+        let mut contacts: Vec<Contact> = good.map(|e| e.contact).collect();
+        contacts.sort_by_key(|c| self.table.rank(key, &c.id));
+        contacts
+    }
+
+    /// How close to a key the peers nearest to it stand that we know, ourselves among them; nothing where
+    /// nobody is near to anything.
+    pub(crate) fn density_at(&self, key: &Key) -> Density {
+        if self.walks().is_some() {
+            return Density::default();
+        }
+        let mut near = self.table.around(key, WIDTH);
+        // Only the identity counts.
+        let address = SocketAddr::from((std::net::Ipv4Addr::UNSPECIFIED, 0));
+        near.push(Contact { id: self.id, address });
+        Density::of(&self.metric().parts(key, &near))
+    }
+
     /// How much of the space is nearer to us than each of our neighbours, the nearest first. On a ring
     /// with one direction those on the other side are as far as can be, and left out. Where nobody is near
     /// to anything, nothing.
@@ -186,7 +208,7 @@ impl Node {
             timers: Timers::new(),
             storage: Storage::new(config.overlay.hash, identity.peer.signatures()),
             told_changes: 0,
-            ledger: Ledger::new(now, config.budget_bytes_per_s, config.budget_burst_bytes),
+            ledger: Ledger::new(now, config.limits()),
             membership: Membership::new(&config, &saved),
             roles: Roles::new(config.role, config.budget_bytes_per_s, now),
             attachments: Attachments::default(),

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Code, Kind, Message, MessageType, Record};
-use wire::{Contact, Key, KeyPair, NodeId, ResourceId, Time};
+use wire::p2pp::{Code, Density, Kind, Message, MessageType, Record};
+use wire::{Contact, Key, KeyPair, NodeId, PublicKey, ResourceId, Time};
 
+use crate::answer::Beside;
 use crate::config::KeptValue;
 use crate::event::{Event, OpId, Outcome};
 use crate::node::{Alarm, Node};
@@ -85,6 +86,8 @@ pub(crate) struct Publication {
     /// A holder has a newer version than ours, written by us before we lost our state or by another device:
     /// it is to be read, and outdone.
     outdated: bool,
+    /// How close together strangers crowd around its place; nothing where nobody does.
+    told: Density,
     value: Vec<u8>,
     /// How long holders may keep it unrefreshed, where its publisher said so.
     ttl: Option<Duration>,
@@ -92,10 +95,14 @@ pub(crate) struct Publication {
     pending: usize,
     accepted: usize,
     refused: Option<Code>,
+    /// The next nearest peers, the nearest first, should a holder have no budget for our record.
+    spares: Vec<Contact>,
     refreshes: u32,
     failures: u32,
     /// Holders that fell silent since the record was placed.
     lost: usize,
+    /// A peer that should hold it had no budget for it: it is placed anew at the next look.
+    displaced: bool,
     /// How often it was looked at again.
     looks: usize,
     /// How many peers there were when it was last read back, by our searches and neighbours.
@@ -123,6 +130,16 @@ pub(crate) struct Publications {
 impl Publications {
     pub(crate) fn find(&self, what: &What) -> Option<&Publication> {
         self.all.values().map(|p| &**p).find(|p| p.what == *what)
+    }
+
+    /// Who signs what we publish.
+    pub(crate) fn owners(&self) -> Vec<PublicKey> {
+        self.all.values().filter_map(|p| p.record.as_ref()).map(|r| r.owner).collect()
+    }
+
+    /// Where a publication stands, once it has a record.
+    pub(crate) fn place(&self, id: u64) -> Option<Key> {
+        Some(self.all.get(&id)?.record.as_ref()?.resource.0)
     }
 
     /// The values of console and applications, to be published again after a restart.
@@ -236,15 +253,18 @@ impl Node {
             verified: false,
             taken: false,
             outdated: false,
+            told: Density::default(),
             value,
             ttl,
             remove: false,
             pending: 0,
             accepted: 0,
             refused: None,
+            spares: Vec::new(),
             refreshes: 0,
             failures: 0,
             lost: 0,
+            displaced: false,
             looks: 0,
             peers_when_read: 0,
             peers_when_placed: 0,
@@ -283,8 +303,9 @@ impl Node {
         if publication.stage != Stage::Idle {
             return;
         }
+        let displaced = publication.displaced;
         let has_grown = size > publication.peers_when_placed * PLACE_AGAIN_AT;
-        if publication.verified && has_grown && self.walks().is_none() {
+        if publication.verified && (has_grown || displaced) && self.walks().is_none() {
             return self.find_place(now, id);
         }
         // After a leap of the clock it may have ended everywhere, however young it is.
@@ -450,9 +471,11 @@ impl Node {
     /// A search for the nearest peers has ended. Where they crowd, the record is also kept in the region
     /// around.
     pub(crate) fn handle_place_heard(&mut self, now: Time, id: u64, findings: Findings) {
-        let Some(publication) = self.publications.all.get(&id) else { return };
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(place) = publication.record.as_ref().map(|r| r.resource.0) else { return };
-        if findings.crowd == Some(Crowd::Dense) {
+        let crowded = findings.crowd == Some(Crowd::Dense);
+        publication.told = if crowded { findings.density } else { Density::default() };
+        if crowded {
             self.keep_in_region(now, id, place);
         }
         self.handle_place_found(now, id, findings.closest);
@@ -465,8 +488,8 @@ impl Node {
             Some(What::Data(key)) => key.clone(),
             _ => place.to_string(),
         };
-        self.emit(Event::Crowded { name });
-        let parts = region::around(&place, self.size_around_us());
+        self.emit(Event::Crowded { name, ours: true });
+        let parts = region::around(&place, self.size_estimate(now));
         for part in parts {
             self.search(now, part, Want::Peers, For::Region(id), LookupOptions::default());
         }
@@ -481,10 +504,11 @@ impl Node {
         let others: Vec<Contact> =
             closest.iter().copied().filter(|c| !known.contains(&c.id)).take(region::COPIES).collect();
         publication.pending += others.len();
+        let beside = Beside { told: publication.told, ..Beside::default() };
         let message = if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
         for contact in others {
             let purpose = Purpose::Store(id);
-            self.send_record(now, contact, message, record.as_ref(), lifetime, &[], purpose);
+            self.send_record(now, contact, message, record.as_ref(), lifetime, beside, purpose);
         }
     }
 
@@ -495,12 +519,14 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
         publication.lost = 0;
+        publication.displaced = false;
         publication.cared_for = now;
         publication.fresh = true;
         publication.peers_when_placed = size;
+        let told = publication.told;
         let place = record.resource.0;
         let Some(standing) = &self.standing else { return };
-        let (here, others) = match standing.walks() {
+        let (here, others, spares) = match standing.walks() {
             Some(walks) => {
                 // Whoever holds it goes on, others fill what is lost; and our neighbours know of us.
                 let mut holders = std::mem::take(&mut publication.holders);
@@ -510,20 +536,22 @@ impl Node {
                 let wanted = walks.copies.saturating_sub(holders.len());
                 let stride = (further.len() / wanted.max(1)).max(1);
                 holders.extend(further.into_iter().step_by(stride).take(wanted));
-                (is_peer, holders)
+                (is_peer, holders, Vec::new())
             }
             None => {
                 let own = standing.table.rank(&place, &standing.id);
                 let nearer = closest.iter().filter(|c| standing.table.rank(&place, &c.id) < own).count();
                 let here = nearer < replicas && is_peer;
-                let others = replicas - usize::from(here).min(replicas);
-                (here, closest.into_iter().take(others).collect())
+                let mut others = closest;
+                let spares = others.split_off((replicas - usize::from(here).min(replicas)).min(others.len()));
+                (here, others, spares)
             }
         };
         publication.stage = Stage::Storing;
         publication.pending = others.len();
         publication.accepted = 0;
         publication.refused = None;
+        publication.spares = spares;
         publication.holders.clear();
         if here {
             match self.storage.store(now, record.as_ref(), lifetime) {
@@ -537,7 +565,8 @@ impl Node {
         for contact in &others {
             let rest: Vec<Contact> = holders.iter().copied().filter(|c| c != contact).collect();
             let purpose = Purpose::Store(id);
-            self.send_record(now, *contact, message, record.as_ref(), lifetime, &rest, purpose);
+            let beside = Beside { holders: &rest, told };
+            self.send_record(now, *contact, message, record.as_ref(), lifetime, beside, purpose);
         }
         if others.is_empty() {
             self.storing_ended(now, id);
@@ -555,11 +584,33 @@ impl Node {
         if let (true, Some(holder)) = (message.header.code.is_ok(), message.header.responder) {
             publication.holders.push(Contact { id: holder, address: remote });
             publication.accepted += 1;
+            if let Some(record) = &publication.record {
+                self.storage.held_also_by(now, &record.as_ref().summary(), holder.key().head());
+            }
+        } else if message.header.code == Code::BUSY && publication.stage == Stage::Storing {
+            return self.store_elsewhere(now, id);
         } else if publication.refused != Some(Code::INSERT_ERROR) {
             publication.outdated |= message.header.code == Code::TOO_OLD;
             publication.refused = Some(message.header.code);
         }
         self.one_answer_less(now, id);
+    }
+
+    /// A peer that should hold our record has no budget for it: the next nearest gets it at once. At the next
+    /// look the record is placed anew.
+    fn store_elsewhere(&mut self, now: Time, id: u64) {
+        let lifetime = self.lifetime_of(id);
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        publication.displaced = true;
+        if publication.spares.is_empty() {
+            publication.refused.get_or_insert(Code::BUSY);
+            return self.one_answer_less(now, id);
+        }
+        let spare = publication.spares.remove(0);
+        let Some(record) = publication.record.clone() else { return };
+        let beside = Beside { told: publication.told, ..Beside::default() };
+        let purpose = Purpose::Store(id);
+        self.send_record(now, spare, MessageType::Publish, record.as_ref(), lifetime, beside, purpose);
     }
 
     /// A holder did not answer.
@@ -587,6 +638,7 @@ impl Node {
     fn storing_ended(&mut self, now: Time, id: u64) {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.stage = Stage::Idle;
+        publication.spares = Vec::new();
         let (accepted, refused) = (publication.accepted, publication.refused);
         let sequence = publication.record.as_ref().map_or(0, |r| r.sequence);
         let removed = publication.remove;

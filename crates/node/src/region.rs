@@ -1,12 +1,14 @@
 //! The region of the overlay around a key: whether it looks as chance would have it, and where else
 //! a record is kept when it does not.
 //!
-//! Node-IDs are hashes, so honest peers stand evenly. The distance of the `k`-th nearest peer to any
-//! point then follows a Gamma law of `k` steps, whatever the size of the overlay; and of two such
-//! distances, to two points, the share of one in their sum follows a Beta law. So the peers nearest
-//! to a key are compared with the peers nearest to ourselves, whom nobody knows to choose when
-//! ground keys crowd around somebody's name. No estimate of the size enters, and no error of one.
-//! This is the detection by distance statistics of Cholez et al. (2010), with an exact law.
+//! Node-IDs are hashes, so honest peers stand evenly. The distance of the `k`-th nearest of `N` peers to
+//! any point, in parts of the space and times `N`, then follows a Gamma law of `k` steps. Keys that were
+//! ground until they fell beside somebody's name stand nearer than that law allows. This is the
+//! detection by distance statistics of Cholez et al. (2010), with the exact law. `N` is what we think
+//! by our own neighbours and other places ([`overlay::Size`]), of which no single one counts for much.
+//!
+//! Who looks for a record is mostly led to it without seeing the peers around it. So whoever answers with
+//! one tells how close they stand (Density), and the asker judges for itself.
 //!
 //! Where a name is crowded, copies at its nearest peers are worth nothing: all are the attacker's.
 //! Then the record is kept in the region around as well (region-based storing, SR-DHT-Store, arXiv
@@ -16,17 +18,25 @@
 //! reaches, and far from whoever crowds in its middle.
 
 use wire::Key;
+use wire::p2pp::Density;
+use wire::p2pp::density::RANKS;
 
-/// Chance of a false alarm by the law: one lookup in fifty thousand. Peers that do not know all their
-/// neighbours take the overlay for sparser than it is, and raise more; chosen identities that hide a
-/// name stand hundreds of times too near, which no threshold misses.
-const FALSE_ALARM: f64 = 0.000_02;
+use crate::search::WIDTH;
+
+/// Chance by the law that an even place is taken for a crowded one. The size of the overlay is known
+/// within a third where only our neighbours speak for it, which makes that one lookup in a million; in an
+/// overlay that has doubled unnoticed, one in ten thousand. Sixteen identities chosen as near to a name as
+/// the nearest honest peer stand a thousand times less likely.
+const FALSE_ALARM: f64 = 1e-7;
 
 /// A place is looked for again along more paths when it is sparser than all but this share of places.
 const DOUBT: f64 = 0.25;
 
-/// Fewer peers than these, around the key or around us, tell nothing.
+/// Fewer peers than these around a key tell nothing.
 const FEWEST: usize = 4;
+
+/// The law holds where eight peers are a small part of all: a quarter at most.
+const SMALLEST: u64 = 32;
 
 /// Neighbouring subtrees that a crowded record is kept in as well. Two peers whose estimates of the
 /// size differ by a factor of four still have one in common.
@@ -46,24 +56,28 @@ pub(crate) enum Crowd {
     Sparse,
 }
 
-/// Judges how the peers nearest to a key stand, by how ours do: of each, nearest first, how much of the
-/// space is nearer ([`overlay::Metric::parts`]).
-pub(crate) fn judge(nearest: &[f64], ours: &[f64]) -> Crowd {
-    let m = ours.len();
-    if nearest.len() < FEWEST || m < FEWEST {
-        return Crowd::Even;
-    }
-    let reach = ours[m - 1];
-    if reach > 0.25 {
-        return Crowd::Even; // The law holds where the nearest are a small part of all.
-    }
-    // A few strangers are seen among the first half, many among all.
-    let below = |k: usize| share_below(k, m, nearest[k - 1], reach);
-    let all = nearest.len().min(m);
-    if below(all / 2) < FALSE_ALARM / 2.0 || below(all) < FALSE_ALARM / 2.0 {
+/// Judges how the peers nearest to a key stand in an overlay of so many: of each, nearest first, how much
+/// of the space is nearer ([`overlay::Metric::parts`]).
+pub(crate) fn judge(nearest: &[f64], size: u64) -> Crowd {
+    if is_dense(Density::of(nearest), size) {
         return Crowd::Dense;
     }
-    if below(all) > 1.0 - DOUBT { Crowd::Sparse } else { Crowd::Even }
+    let heard = nearest.len().min(WIDTH);
+    if heard < FEWEST || size < SMALLEST {
+        return Crowd::Even;
+    }
+    match share_below(heard, size as f64 * nearest[heard - 1]) > 1.0 - DOUBT {
+        true => Crowd::Sparse,
+        false => Crowd::Even,
+    }
+}
+
+/// Whether the peers of which this was told stand closer to their place than chance allows.
+pub(crate) fn is_dense(density: Density, size: u64) -> bool {
+    let closer = |(rank, part): (usize, Option<f64>)| {
+        part.is_some_and(|part| share_below(rank, size as f64 * part) < FALSE_ALARM / 2.0)
+    };
+    size >= SMALLEST && RANKS.into_iter().zip(density.parts()).any(closer)
 }
 
 /// The keys whose nearest peers make the region around `key`, the best first: one bit flipped, so
@@ -75,21 +89,29 @@ pub(crate) fn around(key: &Key, size: u64) -> Vec<Key> {
     [3, 4, 2].into_iter().filter_map(flip).take(REGIONS).collect()
 }
 
-/// The chance that of two honest places the `k`-th distance of the first is as small as `theirs`,
-/// while the `m`-th of the second is `ours`: the Beta law with whole parameters, as a sum of the
-/// binomial law (Abramowitz and Stegun 26.5.24).
-fn share_below(k: usize, m: usize, theirs: f64, ours: f64) -> f64 {
-    let x = theirs / (theirs + ours);
-    let n = k + m - 1;
-    let mut choose = 1.0;
-    let mut sum = 0.0;
-    for j in 0..=n {
-        if j >= k {
-            sum += choose * x.powi(j as i32) * (1.0 - x).powi((n - j) as i32);
+/// The chance that the `k`-th nearest of even peers is no farther than where `expected` of them stand in the
+/// mean: the Gamma law with a whole parameter, which is that of Poisson from the other side.
+fn share_below(k: usize, expected: f64) -> f64 {
+    // The sum over k and more peers converges fast where few are expected; where more are, it is the rest
+    // of the sum over fewer.
+    let mut term = (1..=k).fold((-expected).exp(), |term, n| term * expected / n as f64);
+    if expected < k as f64 {
+        let mut sum = 0.0;
+        for n in k + 1.. {
+            sum += term;
+            term *= expected / n as f64;
+            if term <= sum * f64::EPSILON {
+                break;
+            }
         }
-        choose *= (n - j) as f64 / (j + 1) as f64;
+        return sum;
     }
-    sum
+    let mut fewer = 0.0;
+    for n in (1..=k).rev() {
+        term *= n as f64 / expected;
+        fewer += term;
+    }
+    1.0 - fewer
 }
 
 #[cfg(test)]
@@ -120,10 +142,26 @@ mod tests {
 
     #[test]
     fn the_law_is_that_of_the_tables() {
-        // The median of a symmetric Beta law, and quantiles of Fisher's F with (16, 16) degrees.
-        assert!((share_below(8, 8, 1.0, 1.0) - 0.5).abs() < 1e-9);
-        assert!((share_below(8, 8, 2.333, 1.0) - 0.95).abs() < 1e-3);
-        assert!((share_below(8, 8, 1.0, 5.196) - 0.001).abs() < 1e-4);
+        // Quantiles of chi-squared with 16 degrees of freedom, halved, and with 8.
+        for (k, expected, share) in [
+            (8, 7.669, 0.5),
+            (8, 13.148, 0.95),
+            (8, 1.971, 0.001),
+            (4, 3.672, 0.5),
+            (4, 0.4286, 0.001),
+            (4, 9.244, 0.9821),
+        ] {
+            assert!((share_below(k, expected) - share).abs() < share * 3e-3, "{k} {expected}");
+        }
+        // Far in the tail the first term is nearly all.
+        let tail = share_below(8, 0.024);
+        assert!((tail / (0.024f64.powi(8) / 40_320.0) - 0.98).abs() < 0.01, "{tail}");
+        assert_eq!((share_below(8, 0.0), share_below(8, 1e9)), (0.0, 1.0));
+    }
+
+    /// How many peers somebody with this identity thinks there are, who sees neighbours only.
+    fn size_by(peers: &[Contact], own: &Key) -> u64 {
+        overlay::Size::default().at_most(wire::Time::ZERO, &nearest(peers, own, 8), 60)
     }
 
     #[test]
@@ -131,14 +169,14 @@ mod tests {
         let peers = crowd("peer", 2_000);
         let (mut alarms, mut sparse) = (0, 0);
         for n in 0..4_000 {
-            let own = peers[n % 100].id.0;
-            match judge(&nearest(&peers, &name(n), 8), &nearest(&peers, &own, 8)) {
+            let size = size_by(&peers, &peers[n % 100].id.0);
+            match judge(&nearest(&peers, &name(n), 8), size) {
                 Crowd::Dense => alarms += 1,
                 Crowd::Sparse => sparse += 1,
                 Crowd::Even => {}
             }
         }
-        assert!(alarms <= 4, "{alarms} of 4000");
+        assert_eq!(alarms, 0);
         assert!((600..1_400).contains(&sparse), "{sparse} of 4000");
     }
 
@@ -151,7 +189,7 @@ mod tests {
             let ground = |c: Contact| Contact { id: NodeId(name(n).with_suffix_of(14, c.id.key())), ..c };
             let mut sybils: Vec<Contact> = crowd("sybil", 8).into_iter().map(ground).collect();
             sybils.extend_from_slice(&peers);
-            let verdict = judge(&nearest(&sybils, &name(n), 8), &nearest(&peers, &own, 8));
+            let verdict = judge(&nearest(&sybils, &name(n), 8), size_by(&peers, &own));
             assert_eq!(verdict, Crowd::Dense, "name {n}");
         }
     }
@@ -176,8 +214,7 @@ mod tests {
             let key = name(0);
             let squeeze = |c: Contact| Contact { id: NodeId(key.with_suffix_of(bits, c.id.key())), ..c };
             let crowd: Vec<Contact> = crowd("x", count).into_iter().map(squeeze).collect();
-            let ours = nearest(&self::crowd("y", 40), &name(2), near);
-            let _ = judge(&METRIC.parts(&key, &crowd), &ours);
+            let _ = judge(&METRIC.parts(&key, &crowd), near as u64 * 1_000);
             let _ = around(&key, near as u64 * 1_000);
         }
     }

@@ -11,14 +11,17 @@
 //! A peer too far off by now to be a holder still has the record; while it knows of no nearer holder,
 //! it acts as one. So records follow while the overlay grows around them.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Message, MessageType, Object, RecordSummary};
-use wire::{Contact, Key, NodeId, Time};
+use wire::p2pp::object::COOKIE_LEN;
+use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders};
+use wire::{Contact, Key, NodeId, PublicKey, Time};
 
+use crate::budget::Work;
 use crate::node::{Alarm, Node, Standing};
-use crate::request::Purpose;
+use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::storage::Stored;
 
 /// How often what we hold is compared with who should hold it: where sessions last an hour, and the
@@ -33,6 +36,19 @@ const TRUST: [Duration; 3] =
 /// How soon after the loss of a holder its place is filled: long enough for others that fell with it
 /// to be missed too.
 const REPAIR_SOON: Duration = Duration::from_secs(20);
+
+/// Records named in one offer, as many as fit a datagram with room for a cookie.
+const OFFERED_AT_ONCE: usize = 16;
+
+/// What a record takes in a message beside its value and the heads of its holders: itself, Expires, Density and
+/// the head of Holders.
+const RECORD_OVERHEAD: usize = (4 + 120 + Key::MAX_LEN) + (4 + 4) + (4 + 4) + 4;
+
+/// What a request leaves free for a cookie.
+const RESERVE: usize = 4 + COOKIE_LEN;
+
+/// Bytes that an offer costs us, about: half of them are followed by the record.
+const OFFER_COST: usize = 350;
 
 /// A record to be offered to a peer, and how long it lives yet.
 type Offer = (RecordSummary, Duration, Contact);
@@ -57,7 +73,8 @@ impl Node {
         let place = stored.record.resource.key();
         let since = now.saturating_sub(self.holder_trust());
         let own = standing.table.rank(place, &standing.id);
-        let tells = |id: &NodeId| standing.table.rank(place, id) < own && standing.table.contains(id);
+        let is_nearer = |c: Contact| standing.table.rank(place, &c.id) < own;
+        let tells = |head| standing.table.beginning_with(head).is_some_and(is_nearer);
         if stored.known_holders(since).any(tells) {
             return Vec::new();
         }
@@ -68,8 +85,12 @@ impl Node {
     /// What is to be offered of a record, and to whom.
     fn offers_of(&self, now: Time, stored: &Stored) -> Vec<Offer> {
         let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return Vec::new() };
+        let lacking = self.lacking(now, stored);
+        if lacking.is_empty() {
+            return Vec::new(); // The summary costs a hash.
+        }
         let summary = (*stored.record).as_ref().summary();
-        self.lacking(now, stored).into_iter().map(|c| (summary, left, c)).collect()
+        lacking.into_iter().map(|c| (summary, left, c)).collect()
     }
 
     /// The time between two comparisons, as the churn asks.
@@ -92,93 +113,172 @@ impl Node {
 
     /// Offers everything we hold to whom it should be with too.
     pub(crate) fn repair(&mut self, now: Time) {
-        let offers: Vec<Offer> = self.storage.iter().flat_map(|s| self.offers_of(now, s)).collect();
-        offers.into_iter().for_each(|offer| self.offer(now, offer));
         let next = self.jitter(self.repair_interval(), 0.75, 1.25);
         self.timers.set(Alarm::Repair, now + next);
+        let offers: Vec<Offer> = self.storage.iter().flat_map(|s| self.offers_of(now, s)).collect();
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
-        let offers = self.storage.iter().flat_map(|s| self.offers_of(now, s));
+        let since = now.saturating_sub(self.holder_trust());
+        let unaware = self.storage.iter().filter(|s| !s.is_held_by(since, &newcomer.id));
+        let offers = unaware.flat_map(|s| self.offers_of(now, s));
         let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();
-        offers.into_iter().for_each(|offer| self.offer(now, offer));
+        self.offer_as_budget_allows(now, offers);
     }
 
-    /// A record is new here: peers that came while it was on its way are offered it.
-    pub(crate) fn spread(&mut self, now: Time, summary: &RecordSummary) {
-        let offers = self.storage.find(summary).map(|s| self.offers_of(now, s)).unwrap_or_default();
-        offers.into_iter().for_each(|offer| self.offer(now, offer));
+    /// Records are new here: peers that came while they were on their way are offered them.
+    pub(crate) fn spread(&mut self, now: Time, news: &[RecordSummary]) {
+        let stored = news.iter().filter_map(|summary| self.storage.find(summary));
+        let offers: Vec<Offer> = stored.flat_map(|s| self.offers_of(now, s)).collect();
+        self.offer_as_budget_allows(now, offers);
     }
 
     /// A newer version has come: those that hold the older one are offered it, by the nearest of the
     /// holders. Otherwise the older one would be found at them.
-    pub(crate) fn outdate(&mut self, now: Time, summary: &RecordSummary, behind: &[NodeId]) {
+    pub(crate) fn outdate(&mut self, now: Time, summary: &RecordSummary, behind: &[u64]) {
         let (Some(stored), Some(standing)) = (self.storage.find(summary), &self.standing) else { return };
         let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return };
         let place = summary.resource.key();
         let own = standing.table.rank(place, &standing.id);
-        if stored.known_holders(Time::ZERO).any(|id| standing.table.rank(place, id) < own) {
+        let contact_of = |head: u64| standing.table.beginning_with(head);
+        let is_nearer = |c: Contact| standing.table.rank(place, &c.id) < own;
+        if stored.known_holders(Time::ZERO).any(|head| contact_of(head).is_some_and(is_nearer)) {
             return;
         }
-        let contact_of = |id: &NodeId| {
-            let route = standing.table.route(id.key(), 1);
-            route.contacts().first().copied().filter(|c| c.id == *id)
-        };
-        let unaware = behind.iter().filter(|id| !stored.is_held_by(Time::ZERO, id));
-        let offers: Vec<Offer> = unaware.filter_map(contact_of).map(|c| (*summary, left, c)).collect();
-        offers.into_iter().for_each(|offer| self.offer(now, offer));
+        let unaware = behind.iter().filter_map(|head| contact_of(*head));
+        let unaware = unaware.filter(|c| !stored.is_held_by(Time::ZERO, &c.id));
+        let offers: Vec<Offer> = unaware.map(|c| (*summary, left, c)).collect();
+        self.offer(now, offers);
     }
 
-    fn offer(&mut self, now: Time, (summary, left, contact): Offer) {
-        let objects = [Object::RecordSummary(summary), Object::Expires(left.as_secs() as u32)];
-        let to = (contact.address, Some(contact.id));
-        self.ask(now, to, MessageType::Refresh, &objects, Purpose::Offer(summary));
+    /// Offers records, or puts that off: the next comparison, which comes sooner for it, finds what is
+    /// lacking then.
+    fn offer_as_budget_allows(&mut self, now: Time, mut offers: Vec<Offer>) {
+        let all = offers.len();
+        offers.retain(|_| {
+            let may = self.ledger.budget.may(now, Work::Replication);
+            if may {
+                self.ledger.budget.begin(now, Work::Replication, OFFER_COST);
+            }
+            may
+        });
+        if offers.len() < all {
+            self.ledger.budget.shed(Work::Replication);
+            let soon = now + self.jitter(REPAIR_SOON, 0.5, 1.5);
+            self.timers.set_by(Alarm::Repair, soon.max(self.ledger.budget.may_at(now, Work::Replication)));
+        }
+        self.offer(now, offers);
     }
 
-    /// The other peer has the record already, or wants it.
+    /// Names records to those that should have them, all that one peer is offered in one message.
+    fn offer(&mut self, now: Time, offers: Vec<Offer>) {
+        let mut of_peer: BTreeMap<Contact, Vec<(RecordSummary, Duration)>> = BTreeMap::new();
+        for (summary, left, contact) in offers {
+            of_peer.entry(contact).or_default().push((summary, left));
+        }
+        for (contact, offered) in of_peer {
+            for some in offered.chunks(OFFERED_AT_ONCE) {
+                let named = |(summary, left): &(RecordSummary, Duration)| {
+                    [Object::RecordSummary(*summary), Object::Expires(left.as_secs() as u32)]
+                };
+                let objects: Vec<Object<'_>> = some.iter().flat_map(named).collect();
+                let purpose = Purpose::Offer(some.iter().map(|(summary, _)| *summary).collect());
+                let to = (contact.address, Some(contact.id));
+                self.ask(now, to, MessageType::Refresh, &objects, purpose);
+            }
+        }
+    }
+
+    /// The other peer has the records already, or wants some.
     pub(crate) fn handle_offer_answer(
         &mut self,
         now: Time,
-        summary: &RecordSummary,
+        offered: &[RecordSummary],
         remote: SocketAddr,
         message: &Message<'_>,
     ) {
         let Some(id) = message.header.responder else { return };
-        if message.header.code.is_ok() {
-            return self.storage.held_also_by(now, summary, id);
+        if message.header.code == Code::BUSY {
+            return; // They are offered again at the next comparison.
         }
-        let Some(stored) = self.storage.find(summary).cloned() else { return };
-        let Some(standing) = &self.standing else { return };
-        let route = standing.table.route(stored.record.resource.key(), self.replicas());
+        let missing = message.find(|o| match o {
+            Object::Missing(places) => Some(places),
+            _ => None,
+        });
+        let lacks = |place: usize| match missing {
+            Some(places) => places.iter().any(|p| usize::from(*p) == place),
+            None => !message.header.code.is_ok(),
+        };
+        let offered = offered.iter().copied().enumerate();
+        let (wanted, held): (Vec<_>, Vec<_>) = offered.partition(|(place, _)| lacks(*place));
+        held.iter().for_each(|(_, summary)| self.storage.held_also_by(now, summary, id.key().head()));
+        let wanted: Vec<RecordSummary> = wanted.into_iter().map(|(_, summary)| summary).collect();
+        self.send_copies(now, Contact { id, address: remote }, MessageType::Replicate, &wanted);
+    }
+
+    /// Hands copies of what we hold to another peer, as many in one message as fit, and says who else has
+    /// them.
+    fn send_copies(&mut self, now: Time, to: Contact, message: MessageType, wanted: &[RecordSummary]) {
         let since = now.saturating_sub(self.holder_trust());
-        let is_holder = |c: &&Contact| stored.is_held_by(since, &c.id);
-        let holders: Vec<Contact> = route.contacts().iter().filter(is_holder).copied().collect();
-        let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { return };
-        let record = (*stored.record).as_ref();
-        let contact = Contact { id, address: remote };
-        let purpose = Purpose::Replicate(*summary);
-        self.send_record(now, contact, MessageType::Replicate, record, left, &holders, purpose);
+        let usual = self.record_lifetime();
+        let mut waiting = wanted.iter().peekable();
+        while waiting.peek().is_some() {
+            let (transaction, mut copies) = self.question(message, &[]);
+            let mut sent = Vec::new();
+            while let Some(summary) = waiting.peek() {
+                let stored = self.storage.find(summary);
+                let passed_on = stored.and_then(|s| Some((s, s.to_pass_on(now, usual)?)));
+                if let Some((stored, left)) = passed_on {
+                    let room = copies.room_signed().saturating_sub(RESERVE);
+                    let record = (*stored.record).as_ref();
+                    let others = stored.known_holders(since).filter(|head| *head != to.id.key().head());
+                    let others = holders::list(others);
+                    let needed = RECORD_OVERHEAD + record.value.len() + others.len();
+                    if needed > room && !sent.is_empty() {
+                        break;
+                    }
+                    copies.push(&Object::Resource(record)).push(&Object::Expires(left.as_secs() as u32));
+                    if stored.told != Density::default() {
+                        copies.push(&Object::Density(stored.told));
+                    }
+                    if !others.is_empty() && needed <= room {
+                        copies.push(&Object::Holders(&others));
+                    }
+                    sent.push(**summary);
+                }
+                waiting.next();
+            }
+            if sent.is_empty() {
+                return;
+            }
+            let bytes = copies.sign(&self.identity.peer);
+            let (to, purpose) = ((to.address, Some(to.id)), Purpose::Replicate(sent.into()));
+            self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);
+        }
     }
 
     /// Hands what we hold to the next holders before we leave.
     pub(crate) fn hand_over(&mut self, now: Time) {
         let replicas = self.replicas();
-        let mut transfers = Vec::new();
         let since = now.saturating_sub(self.holder_trust());
+        let usual = self.record_lifetime();
         let Some(standing) = &self.standing else { return };
-        for stored in self.storage.iter() {
-            let Some(left) = stored.to_pass_on(now, self.record_lifetime()) else { continue };
+        let mut legacies: BTreeMap<Contact, Vec<RecordSummary>> = BTreeMap::new();
+        // What we publish ourselves ends with us.
+        let ours: Vec<PublicKey> = self.publications.owners();
+        let of_others = |s: &&Stored| !ours.contains(&s.record.owner);
+        for stored in self.storage.iter().filter(of_others).filter(|s| s.to_pass_on(now, usual).is_some()) {
             let others = holders_besides_us(standing, stored.record.resource.key(), replicas + 1);
-            let known = |c: &Contact| stored.is_held_by(since, &c.id);
+            let known = |c: &&Contact| stored.is_held_by(since, &c.id);
             // The one peer that takes our place among the holders.
             if let Some(heir) = others.iter().take(replicas).find(|c| !known(c)) {
-                transfers.push((stored.record.clone(), left, *heir));
+                legacies.entry(*heir).or_default().push((*stored.record).as_ref().summary());
             }
         }
-        for (record, left, heir) in transfers {
-            let purpose = Purpose::Replicate((*record).as_ref().summary());
-            self.send_record(now, heir, MessageType::Transfer, (*record).as_ref(), left, &[], purpose);
+        for (heir, legacy) in legacies {
+            self.send_copies(now, heir, MessageType::Transfer, &legacy);
         }
     }
 }

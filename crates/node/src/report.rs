@@ -113,7 +113,7 @@ pub struct Rates {
 }
 
 /// Maintenance traffic and its ceiling.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Budget {
     /// Sent for maintenance and storage, mean over ten minutes.
     pub used_bytes_per_s: f64,
@@ -122,6 +122,10 @@ pub struct Budget {
     /// Whether upkeep of tables waits at the moment because the ceiling is reached.
     #[serde(default)]
     pub shedding: bool,
+    /// How often work was put off or refused since the start for want of budget, by sort
+    /// ([`Work::name`](crate::budget::Work::name)).
+    #[serde(default)]
+    pub shed: BTreeMap<String, u64>,
 }
 
 /// The churn as measured, and the care that follows from it.
@@ -232,6 +236,9 @@ pub struct Value {
     pub owner: Option<String>,
     /// Until it ends, unless refreshed.
     pub expires_ms: u64,
+    /// Whether the peers around the key stand denser than chance allows.
+    #[serde(default)]
+    pub alarm: bool,
 }
 
 /// How a ping went.

@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::Evidence;
-use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, TransactionId};
+use wire::p2pp::{
+    Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known,
+};
 use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::event::OpId;
@@ -21,6 +23,9 @@ use crate::upkeep::NEAR;
 
 /// How long a peer may take over one direct question.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_millis(3_500);
+
+/// Sends of a KeepAlive.
+const KEEP_ALIVE_SENDS: u8 = 2;
 
 /// Why a request was sent, and so who wants its answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,8 +41,8 @@ pub(crate) enum Purpose {
     Forward(ServerKey),
     Store(u64),
     Refresh(u64),
-    Offer(wire::p2pp::RecordSummary),
-    Replicate(wire::p2pp::RecordSummary),
+    Offer(Box<[RecordSummary]>),
+    Replicate(Box<[RecordSummary]>),
     Tunnel(StreamKey),
     Alive(NodeId),
     Warm(NodeId),
@@ -85,6 +90,11 @@ impl Doubts {
             self.0 = BTreeMap::new();
         }
     }
+}
+
+/// Whether questions for this purpose name whom they are meant for, and so need no name in the answer.
+fn is_brief(purpose: &Purpose) -> bool {
+    matches!(purpose, Purpose::KeepAlive | Purpose::Near)
 }
 
 impl Node {
@@ -141,6 +151,44 @@ impl Node {
     ) {
         let (transaction, question) = self.question(message, objects);
         self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
+    }
+
+    /// Asks a peer whether it lives. Twice is enough: whoever is silent is suspected at first, and asked again
+    /// before it is gone.
+    pub(crate) fn ask_whether_it_lives(&mut self, now: Time, to: (SocketAddr, Option<NodeId>)) {
+        let (transaction, question) = self.brief_question(MessageType::KeepAlive, &[], &[], to.1);
+        let (bytes, deadline) = (question.finish(), now + ANSWER_TIMEOUT);
+        self.request(now, to, MessageType::KeepAlive, transaction, bytes, deadline, Purpose::KeepAlive);
+        self.transactions.limit((transaction, to.0), KEEP_ALIVE_SENDS);
+    }
+
+    /// A question that says whom its asker knows, whoever is asked first. A peer that has us in its table is
+    /// told no name: it knows us by our address.
+    pub(crate) fn brief_question(
+        &mut self,
+        message: MessageType,
+        objects: &[Object<'_>],
+        known: &[Contact],
+        to: Option<NodeId>,
+    ) -> (TransactionId, Builder) {
+        let table = self.standing.as_ref().map(|s| &s.table);
+        let to = to.filter(|id| table.is_some_and(|t| t.contains(id)));
+        let mut header = self.header(message);
+        header.deadline_ms = millis(ANSWER_TIMEOUT);
+        let table = self.standing.as_ref().map(|s| &s.table);
+        if to.is_some_and(|id| table.is_some_and(|t| t.is_mutual(&id))) {
+            header.source = None;
+        }
+        let mut builder = Builder::new(&header);
+        objects.iter().for_each(|o| {
+            builder.push(o);
+        });
+        let others = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
+        let tags = known::list(header.transaction, to.iter().chain(others));
+        if !tags.is_empty() {
+            builder.push(&Object::Known(&tags));
+        }
+        (header.transaction, builder)
     }
 
     /// Asks one peer for something that changes its state, signed.
@@ -204,7 +252,14 @@ impl Node {
             self.learn_own_address(now, remote, address);
         }
         let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
-        let id = if is_direct { header.responder } else { expected };
+        let named = if is_direct { header.responder } else { expected };
+        let id = match named {
+            Some(id) => {
+                self.note_mutual(&client.purpose, &id, false);
+                named
+            }
+            None => self.mutual_responder(now, &client, message),
+        };
         let is_known = |id: NodeId| self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
         // Strangers met on a search wait for its end: it tells who of them is worth knowing.
         let may_enter = match client.purpose {
@@ -213,7 +268,7 @@ impl Node {
         };
         let is_peer = (header.from_peer || !is_direct) && may_enter;
         self.learn_alive(now, remote, id, expected, is_peer, rtt);
-        self.handle_answer(now, remote, client.purpose, message, client.first_sent, rtt);
+        self.handle_answer(now, (remote, client.id), client.purpose, message, client.first_sent, rtt);
     }
 
     /// A hop has a request of ours, or one that we passed on, and will see to it.
@@ -274,7 +329,7 @@ impl Node {
     /// the table.
     fn ask_whether_alive(&mut self, now: Time, address: SocketAddr, id: Option<NodeId>) {
         if self.doubts.doubt(now, address) {
-            self.ask(now, (address, id), MessageType::KeepAlive, &[], Purpose::KeepAlive);
+            self.ask_whether_it_lives(now, (address, id));
         }
     }
 
@@ -285,6 +340,30 @@ impl Node {
         if client.is_some_and(|c| !matches!(c.purpose, Purpose::Forward(_))) {
             self.link.proofs.prove(now, remote);
         }
+    }
+
+    /// A peer that was asked by its name has said whether it has us in its table: if so without its own.
+    fn note_mutual(&mut self, purpose: &Purpose, id: &NodeId, mutual: bool) {
+        if let Some(standing) = self.standing.as_mut().filter(|_| is_brief(purpose)) {
+            standing.table.note_mutual(id, mutual);
+        }
+    }
+
+    /// Who answered without a name: a peer that we asked by its own, and that has us in its table. One that
+    /// has not, and was asked without our name, is asked again with it.
+    fn mutual_responder(
+        &mut self,
+        now: Time,
+        client: &Client<Purpose>,
+        message: &Message<'_>,
+    ) -> Option<NodeId> {
+        let asked = client.id.filter(|_| is_brief(&client.purpose))?;
+        let knows_us = message.header.code != Code::NOT_FOUND;
+        self.note_mutual(&client.purpose, &asked, knows_us);
+        if !knows_us {
+            self.ask_whether_it_lives(now, (client.remote, Some(asked)));
+        }
+        Some(asked).filter(|_| knows_us)
     }
 
     /// Repeats a request with the cookie that proves our address.
@@ -330,7 +409,7 @@ impl Node {
     fn handle_answer(
         &mut self,
         now: Time,
-        remote: SocketAddr,
+        (remote, asked): (SocketAddr, Option<NodeId>),
         purpose: Purpose,
         message: &Message<'_>,
         sent: Time,
@@ -355,7 +434,10 @@ impl Node {
                 let named = self.contacts_of_answer(message, NEAR);
                 named.iter().for_each(|c| self.mention(now, *c));
             }
-            Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
+            Purpose::Step(search) => {
+                let from = message.header.responder.or(asked);
+                self.handle_step_answer(now, search, (remote, from), message, rtt);
+            }
             Purpose::Recursive(search) => {
                 self.handle_recursive_answer(now, search, (None, message), sent);
             }
@@ -366,10 +448,10 @@ impl Node {
             Purpose::Refresh(publication) => {
                 self.handle_refresh_answer(now, publication, remote, message);
             }
-            Purpose::Offer(summary) => self.handle_offer_answer(now, &summary, remote, message),
-            Purpose::Replicate(summary) => {
+            Purpose::Offer(offered) => self.handle_offer_answer(now, &offered, remote, message),
+            Purpose::Replicate(sent) => {
                 if let Some(holder) = message.header.responder.filter(|_| message.header.code.is_ok()) {
-                    self.storage.held_also_by(now, &summary, holder);
+                    sent.iter().for_each(|s| self.storage.held_also_by(now, s, holder.key().head()));
                 }
             }
             Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),

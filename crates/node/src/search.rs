@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use overlay::Lookup;
 use smallvec::SmallVec;
-use wire::p2pp::{Builder, Kind, Message, Object, PeerList, Record};
+use wire::p2pp::density::RANKS;
+use wire::p2pp::{Builder, Density, Kind, Message, Object, PeerList, Record};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::event::OpId;
@@ -70,7 +71,7 @@ const AGAIN: [Duration; 4] = [
 
 /// By so much an answer with the list of two devices is longer than its question: so much longer is the
 /// question made whose answer comes straight from a peer to which our address is not proven.
-const PADDING: usize = 144;
+const PADDING: usize = 152;
 
 /// Direct answers that may fail to come in a row before we rather have them over the hops.
 const MAX_MISSES: u32 = 3;
@@ -153,13 +154,13 @@ pub(crate) enum For {
     ReadBack(u64),
     Resolve(u64),
     Lookup(OpId, String),
-    Get(OpId),
+    Get(OpId, String),
 }
 
 impl For {
     /// Whether a person, or a program, waits for the answer and acts on it.
     fn is_a_persons(&self) -> bool {
-        matches!(self, For::Resolve(_) | For::Lookup(..) | For::Get(_))
+        matches!(self, For::Resolve(_) | For::Lookup(..) | For::Get(..))
     }
 }
 
@@ -175,8 +176,9 @@ pub(crate) struct Findings {
     pub(crate) took: Duration,
     pub(crate) path: Vec<Hop>,
     pub(crate) mode: Mode,
-    /// How the peers around the key stand.
+    /// How the peers around the key stand, and how close to it.
     pub(crate) crowd: Option<Crowd>,
+    pub(crate) density: Density,
 }
 
 enum Progress {
@@ -207,6 +209,10 @@ struct Search {
     /// Where an iterative search leads: to the key, or to a part of the region around it.
     toward: Key,
     crowd: Option<Crowd>,
+    /// How close to the key peers stand, by those that were named to us.
+    seen: Density,
+    /// And by those that answered with a record; nothing where they did not say.
+    told: Option<Density>,
     resumed: bool,
     /// Whether it went on in the region around the key.
     widened: bool,
@@ -229,7 +235,7 @@ impl Search {
     /// and did not say how to search.
     fn is_persistent(&self) -> bool {
         let matters =
-            matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(_) | For::ReadBack(_));
+            matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(..) | For::ReadBack(_));
         matters && self.options.mode == Mode::Recursive && self.options.paths == 0
     }
 }
@@ -336,6 +342,8 @@ impl Node {
             progress: Progress::Recursive,
             toward: key,
             crowd: None,
+            seen: Density::default(),
+            told: None,
             resumed: false,
             widened: false,
             regions: SmallVec::new(),
@@ -349,10 +357,17 @@ impl Node {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
         let (hash, signatures) = (self.storage.hash(), self.identity.peer.signatures());
-        let mut found = false;
+        let (mut found, mut told) = (false, None);
         let mut records = message.objects().peekable();
         while let Some(object) = records.next() {
-            let Object::Resource(record) = object else { continue };
+            let record = match object {
+                Object::Resource(record) => record,
+                Object::Density(density) => {
+                    told = told.or(Some(density));
+                    continue;
+                }
+                _ => continue,
+            };
             let lifetime = match records.peek() {
                 Some(Object::Expires(seconds)) => *seconds,
                 _ => record.lifetime,
@@ -372,6 +387,9 @@ impl Node {
                 let left = Duration::from_secs(lifetime.min(record.lifetime).into());
                 search.records.push((record.to_record(), left));
             }
+        }
+        if let Some(told) = told.filter(|_| found) {
+            search.told = Some(search.told.unwrap_or_default().closer(told));
         }
         found
     }
@@ -397,6 +415,7 @@ impl Node {
         // Questions to single peers go on: their answers, or silence, still tell the table who lives.
         self.transactions.abandon(|p| *p == Purpose::Recursive(id));
         let is_for_a_place = search.is_for_a_place();
+        let (crowd, density) = self.crowd_around(now, &search);
         let mut findings = Findings {
             records: search.records,
             holder: search.holder,
@@ -404,19 +423,10 @@ impl Node {
             took: now.since(search.started),
             path: search.path,
             mode: search.options.mode,
-            crowd: search.crowd,
+            crowd,
+            density,
             ..Findings::default()
         };
-        if findings.crowd.is_none()
-            && let (Progress::Iterative(lookup), Some(standing)) = (&search.progress, &self.standing)
-            && search.toward == search.key
-            && search.want != Want::Peers
-        {
-            // Found before the nearest had all spoken: those that were named tell whether they crowd.
-            let named: Vec<Contact> = lookup.nearest(WIDTH).into_iter().map(|(c, _)| c).collect();
-            let parts = standing.metric().parts(&search.key, &named);
-            findings.crowd = Some(region::judge(&parts, &standing.parts_around_us()));
-        }
         match search.progress {
             Progress::Recursive => findings.hops = search.hops,
             Progress::Iterative(lookup) => {
@@ -428,7 +438,9 @@ impl Node {
                 }
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();
-                    findings.closest = match is_for_a_place {
+                    // Where all who could lead us in were busy, a Join they will answer.
+                    let named = is_for_a_place || search.purpose == For::Join && outcome.closest.is_empty();
+                    findings.closest = match named {
                         true => lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect(),
                         false => outcome.closest,
                     };
@@ -436,6 +448,34 @@ impl Node {
             }
         }
         self.search_done(now, search.purpose, search.key, findings);
+    }
+
+    /// How the peers around a key stand, by those that were named to us and by what those said who had a
+    /// record. What they said of an even place also tells the size of the overlay.
+    fn crowd_around(&mut self, now: Time, search: &Search) -> (Option<Crowd>, Density) {
+        let size = self.size_at_most(now);
+        let Some(standing) = &self.standing else { return (None, Density::default()) };
+        let (mut crowd, mut seen) = (search.crowd, search.seen);
+        if let Progress::Iterative(lookup) = &search.progress
+            && crowd.is_none()
+            && !search.is_beside()
+            && search.want != Want::Peers
+        {
+            // Found before the nearest had all spoken: those that were named tell whether they crowd.
+            let named: Vec<Contact> = lookup.nearest(WIDTH).into_iter().map(|(c, _)| c).collect();
+            let parts = standing.metric().parts(&search.key, &named);
+            (crowd, seen) = (Some(region::judge(&parts, size)), Density::of(&parts));
+        }
+        let Some(told) = search.told else { return (crowd, seen) };
+        if region::is_dense(told, size) {
+            return (Some(Crowd::Dense), seen.closer(told));
+        }
+        if let [_, Some(part)] = told.parts()
+            && crowd != Some(Crowd::Dense)
+        {
+            self.membership.size.sample_one(now, RANKS[1], part);
+        }
+        (crowd, seen.closer(told))
     }
 
     /// How long to wait until a search begins anew that ended in vain, if it shall.
@@ -453,6 +493,7 @@ impl Node {
     fn is_doubtful(&self, now: Time, id: SearchId) -> bool {
         let Some(search) = self.searches.running.get(&id) else { return false };
         let may_go_on = search.rounds < DISJOINT.len()
+            && !search.widened
             && search.options.mode == Mode::Recursive
             && search.options.paths == 0
             && search.messages < MAX_QUESTIONS
@@ -460,15 +501,25 @@ impl Node {
         search.want != Want::Peers
             && search.purpose.is_a_persons()
             && may_go_on
-            && self.directory.suspicious(&search.key, &search.records)
+            && (self.directory.suspicious(&search.key, &search.records) || self.is_silent_about(search))
+    }
+
+    /// Whether whoever answered with the record kept to itself who stands around it: an honest holder says
+    /// so. We look for ourselves.
+    fn is_silent_about(&self, search: &Search) -> bool {
+        let has_places = self.standing.as_ref().is_some_and(|s| s.walks().is_none());
+        matches!(search.progress, Progress::Recursive) && search.told.is_none() && has_places
     }
 
     fn search_done(&mut self, now: Time, purpose: For, key: Key, findings: Findings) {
         // Around our own place the table knows better.
-        if matches!(purpose, For::Place(_) | For::ReadBefore(_)) && findings.closest.len() == WIDTH {
+        if matches!(purpose, For::Place(_) | For::ReadBefore(_))
+            && findings.closest.len() == WIDTH
+            && findings.crowd != Some(Crowd::Dense)
+        {
             let standing = self.standing.as_ref().filter(|s| s.walks().is_none());
             let parts = standing.map(|s| s.metric().parts(&key, &findings.closest));
-            self.membership.size.sample(&parts.unwrap_or_default());
+            self.membership.size.sample(now, &parts.unwrap_or_default());
         }
         match purpose {
             For::Join => self.join_through(now, &findings.closest),
@@ -480,17 +531,17 @@ impl Node {
             For::ReadBack(publication) => self.handle_read_back(now, publication, &findings),
             For::Resolve(resolution) => self.handle_resolve_step(now, resolution, &key, findings),
             For::Lookup(op, name) => self.handle_lookup_done(op, name, findings),
-            For::Get(op) => self.handle_get_done(op, findings),
+            For::Get(op, name) => self.handle_get_done(op, name, findings),
         }
     }
 
     /// Hops a request may take: twice the logarithm of the overlay's size, and some slack; of a walk, as
     /// many as its algorithm says.
-    pub(crate) fn initial_ttl(&self) -> u8 {
+    pub(crate) fn initial_ttl(&self, now: Time) -> u8 {
         if let Some(walks) = self.walks() {
             return walks.hops;
         }
-        (2 * self.size_estimate().max(2).ilog2() + 8).min(64) as u8
+        (2 * self.size_estimate(now).max(2).ilog2() + 8).min(64) as u8
     }
 }
 

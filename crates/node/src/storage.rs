@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::p2pp::{Code, Kind, Record, RecordRef, RecordSummary};
+use wire::p2pp::{Code, Density, Kind, Record, RecordRef, RecordSummary};
 use wire::{Book, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Time};
 
 /// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
@@ -39,20 +39,24 @@ pub struct Stored {
     pub expires: Time,
     /// For how many seconds it was kept when last brought or refreshed.
     granted: u32,
-    /// Other holders, and the second in which each was known to hold it.
-    holders: Vec<(Arc<NodeId>, u32)>,
+    /// How close together its publisher, or who passed it on, saw the peers around its place stand; nothing
+    /// where that was as chance would have it.
+    pub told: Density,
+    /// Other holders by the first 64 bits of their Node-IDs, and the second in which each was known to hold
+    /// it.
+    holders: Vec<(u64, u32)>,
 }
 
 impl Stored {
     /// Peers known to hold the same version since a certain time.
-    pub fn known_holders(&self, since: Time) -> impl Iterator<Item = &NodeId> {
+    pub fn known_holders(&self, since: Time) -> impl Iterator<Item = u64> {
         let second = |at: &u32| Time::from_secs(u64::from(*at));
-        self.holders.iter().filter(move |(_, at)| second(at) >= since).map(|(id, _)| &**id)
+        self.holders.iter().filter(move |(_, at)| second(at) >= since).map(|(head, _)| *head)
     }
 
     /// Whether this peer is one of them.
     pub fn is_held_by(&self, since: Time, peer: &NodeId) -> bool {
-        self.known_holders(since).any(|id| id == peer)
+        self.known_holders(since).any(|head| head == peer.key().head())
     }
 }
 
@@ -60,12 +64,12 @@ type Name = (ResourceId, Kind, PublicKey);
 
 impl Stored {
     /// How long a copy passed on may live, where records are given `usual` and refreshed several times in
-    /// it; `None` once half of that is over: the owner seems to be gone.
+    /// it; `None` once three eighths of that are over: the owner has missed a refresh, and seems to be gone.
     pub fn to_pass_on(&self, now: Time, usual: Duration) -> Option<Duration> {
         let granted = Duration::from_secs(self.granted.into());
         let age = granted.saturating_sub(self.expires.since(now));
         let whole = granted.min(usual);
-        (self.expires > now && age * 2 <= whole).then(|| whole - age)
+        (self.expires > now && age * 8 <= whole * 3).then(|| whole - age)
     }
 
     /// Keeps it for so long from now, if that is longer than it would be kept anyway.
@@ -142,8 +146,13 @@ impl Storage {
         self.changes += 1;
         self.bytes += record.value.len();
         let record = self.book.record(record);
-        let stored =
-            Stored { record, expires: now + granted, granted: seconds(granted), holders: Vec::new() };
+        let stored = Stored {
+            record,
+            expires: now + granted,
+            granted: seconds(granted),
+            told: Density::default(),
+            holders: Vec::new(),
+        };
         match self.place(&name) {
             Ok(place) => {
                 self.bytes -= self.records[place].record.value.len();
@@ -168,10 +177,10 @@ impl Storage {
     }
 
     /// Peers that hold an older version than this, as far as is known here.
-    pub fn holders_of_older(&self, record: &RecordRef<'_>) -> Vec<NodeId> {
+    pub fn holders_of_older(&self, record: &RecordRef<'_>) -> Vec<u64> {
         let place = self.place(&(record.resource, record.kind, record.owner));
         let older = place.map(|p| &self.records[p]).ok().filter(|s| s.record.sequence < record.sequence);
-        older.map(|s| s.holders.iter().map(|(id, _)| **id).collect()).unwrap_or_default()
+        older.map(|s| s.holders.iter().map(|(head, _)| *head).collect()).unwrap_or_default()
     }
 
     /// The record of which this is the summary.
@@ -185,20 +194,26 @@ impl Storage {
         Some(&mut self.records[place])
     }
 
-    /// Notes that another peer holds this version too.
-    pub fn held_also_by(&mut self, now: Time, summary: &RecordSummary, holder: NodeId) {
-        let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
-        let book = self.book.clone();
+    /// Notes what was told of the peers around the place of this version.
+    pub fn told(&mut self, summary: &RecordSummary, density: Density) {
         if let Some(stored) = self.find_mut(summary) {
-            if let Some(known) = stored.holders.iter().position(|(id, _)| **id == holder) {
-                let (id, _) = stored.holders.remove(known);
-                return stored.holders.push((id, second));
+            stored.told = density;
+        }
+    }
+
+    /// Notes that another peer holds this version too: whose Node-ID begins so.
+    pub fn held_also_by(&mut self, now: Time, summary: &RecordSummary, holder: u64) {
+        let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
+        if let Some(stored) = self.find_mut(summary) {
+            if let Some(known) = stored.holders.iter().position(|(head, _)| *head == holder) {
+                stored.holders.remove(known);
+                return stored.holders.push((holder, second));
             }
             if stored.holders.len() == MAX_HOLDERS {
                 stored.holders.remove(0);
             }
             stored.holders.reserve_exact(1);
-            stored.holders.push((book.id(holder), second));
+            stored.holders.push((holder, second));
         }
     }
 
@@ -207,10 +222,17 @@ impl Storage {
         let mut known = false;
         for stored in self.records.iter_mut() {
             let before = stored.holders.len();
-            stored.holders.retain(|(id, _)| **id != *holder);
+            stored.holders.retain(|(head, _)| *head != holder.key().head());
             known |= stored.holders.len() < before;
         }
         known
+    }
+
+    /// A peer has said that it leaves: where it was is no longer worth keeping, or passing on.
+    pub fn forget_contact(&mut self, peer: &NodeId) {
+        let before = self.records.len();
+        self.records.retain(|s| !(concerns_a_peer(s.record.kind) && s.record.resource.key() == peer.key()));
+        self.account(before);
     }
 
     /// Every record of a kind at a place, newest first; tombstones too.
@@ -256,6 +278,11 @@ impl Storage {
     pub fn expire(&mut self, now: Time) {
         let before = self.records.len();
         self.records.retain(|s| s.expires > now);
+        self.account(before);
+    }
+
+    /// Some of so many records were dropped.
+    fn account(&mut self, before: usize) {
         self.changes += (before - self.records.len()) as u64;
         self.bytes = self.records.iter().map(|s| s.record.value.len()).sum();
     }

@@ -46,6 +46,7 @@ pub(crate) struct Client<P> {
     pub(crate) first_sent: Time,
     pub(crate) deadline: Time,
     sends: u8,
+    most_sends: u8,
     acknowledged: bool,
     rto: Duration,
     hedge: Hedge,
@@ -165,6 +166,7 @@ impl<P> Transactions<P> {
             first_sent: now,
             deadline,
             sends: 1,
+            most_sends: MAX_SENDS,
             acknowledged: false,
             rto,
             hedge: Hedge::No,
@@ -178,6 +180,13 @@ impl<P> Transactions<P> {
         self.timers.set(Alarm::Client(key), (now + rto).min(deadline));
         self.clients.insert(key, Box::new(client));
         true
+    }
+
+    /// Makes a request just started one that is sent so many times at most.
+    pub(crate) fn limit(&mut self, key: ClientKey, most_sends: u8) {
+        if let Some(client) = self.clients.get_mut(&key) {
+            client.most_sends = most_sends;
+        }
     }
 
     /// Makes a request just started a hedged one, whose hop is given so much patience.
@@ -373,7 +382,7 @@ impl<P> Transactions<P> {
             self.timers.set(Alarm::Client(key), client.deadline);
             return Some(Due::Silent(key));
         }
-        if !is_silent || client.sends >= MAX_SENDS || client.hedge == Hedge::Done {
+        if !is_silent || client.sends >= client.most_sends || client.hedge == Hedge::Done {
             // Whether a hop lives that was gone round is found out apart from its request.
             let dead = !client.acknowledged && client.hedge == Hedge::No;
             return self.end(key).map(|client| Due::Failed { client, dead });

@@ -259,7 +259,7 @@ impl Node {
         header.deadline_ms = millis(ANSWER_TIMEOUT);
         if direct.is_none() {
             header.recursive = true;
-            header.ttl = self.initial_ttl();
+            header.ttl = self.initial_ttl(now);
         }
         let bytes = Builder::new(&header)
             .with(&Object::PeerId(key.0))

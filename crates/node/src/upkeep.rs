@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 
 use overlay::{Greeting, MAX_ROUTE, News, Upkeep};
 use wire::p2pp::link_state::{Index, LinkState};
-use wire::p2pp::{Message, MessageType, Object, PLookup, PeerList, RequestOptions, known};
+use wire::p2pp::{
+    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, known,
+};
 use wire::{Contact, Key, NodeId, Time};
 
+use crate::budget::Work;
 use crate::node::{Alarm, Node};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::search::{For, LookupOptions, Want};
@@ -42,23 +45,31 @@ impl Node {
                 self.ask_bootstrap(now, newcomer.address);
             }
         }
-        while self.ledger.may_maintain(now) {
-            let Some(wish) = self.standing.as_mut().and_then(|s| s.table.poll_upkeep()) else { return };
+        loop {
+            let put_off = self.membership.put_off.take();
+            let is_new = put_off.is_none();
+            let poll = || self.standing.as_mut().and_then(|s| s.table.poll_upkeep());
+            let Some(wish) = put_off.or_else(poll) else { return };
             if self.is_under_way(&wish) {
                 continue;
             }
-            self.ledger.spend_upkeep(cost_of(&wish));
+            if !self.ledger.budget.may(now, Work::Upkeep) {
+                if is_new {
+                    self.ledger.budget.shed(Work::Upkeep);
+                }
+                self.membership.put_off = Some(wish);
+                return self.timers.set(Alarm::Upkeep, self.ledger.budget.may_at(now, Work::Upkeep));
+            }
+            self.ledger.budget.begin(now, Work::Upkeep, cost_of(&wish));
             self.fulfil(now, wish);
         }
-        self.timers.set(Alarm::Upkeep, self.ledger.may_maintain_at(now));
     }
 
     /// Asks what the algorithm wishes to know.
     fn fulfil(&mut self, now: Time, wish: Upkeep) {
         match wish {
             Upkeep::Ping(contact) => {
-                let to = (contact.address, Some(contact.id));
-                self.ask(now, to, MessageType::KeepAlive, &[], Purpose::KeepAlive);
+                self.ask_whether_it_lives(now, (contact.address, Some(contact.id)));
             }
             Upkeep::Ask { with, key } => {
                 let to = (with.address, Some(with.id));
@@ -127,13 +138,41 @@ impl Node {
         purpose: Purpose,
     ) {
         let known = self.standing.as_ref().map(|s| s.table.around(&key, count)).unwrap_or_default();
+        self.ask_knowing(now, to, message, objects, &known, purpose);
+    }
+
+    /// Asks for peers other than those known.
+    pub(crate) fn ask_knowing(
+        &mut self,
+        now: Time,
+        to: (SocketAddr, Option<NodeId>),
+        message: MessageType,
+        objects: &[Object<'_>],
+        known: &[Contact],
+        purpose: Purpose,
+    ) {
+        let (transaction, question) = match purpose {
+            Purpose::Near => self.brief_question(message, objects, known, to.1),
+            _ => self.knowing_question(message, objects, known, to.1),
+        };
+        self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
+    }
+
+    /// A question that lists whom we know, but whoever is asked.
+    fn knowing_question(
+        &mut self,
+        message: MessageType,
+        objects: &[Object<'_>],
+        known: &[Contact],
+        to: Option<NodeId>,
+    ) -> (TransactionId, Builder) {
         let (transaction, mut question) = self.question(message, objects);
-        let ids = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to.1);
+        let ids = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
         let tags = known::list(transaction, ids);
         if !tags.is_empty() {
             question.push(&Object::Known(&tags));
         }
-        self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
+        (transaction, question)
     }
 
     /// What we tell a peer with whom we exchange tables: our news, or else our neighbours.

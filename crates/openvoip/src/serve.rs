@@ -384,10 +384,13 @@ impl Service {
             }
             Event::Offline { reason } => tracing::warn!("{reason}"),
             Event::Published { aor } => tracing::info!("{aor} is published"),
-            Event::Crowded { name } => {
+            Event::Crowded { name, ours: true } => {
                 tracing::warn!(
                     "strangers crowd around {name}: its record is kept in the region around as well"
                 );
+            }
+            Event::Crowded { name, ours: false } => {
+                tracing::warn!("strangers crowd around {name}: they may want to hide it");
             }
             Event::NameTaken { aor } => tracing::warn!("{aor} belongs to somebody else's key"),
             Event::Phone { user, contact, online } => {

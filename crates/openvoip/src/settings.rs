@@ -76,6 +76,7 @@ pub struct Records {
 pub struct Budget {
     pub bytes_per_s: u32,
     pub burst_bytes: u32,
+    pub forwarding_bytes_per_s: u32,
     pub capacity: u32,
 }
 
@@ -124,6 +125,7 @@ impl Default for Settings {
             refresh_interval,
             budget_bytes_per_s,
             budget_burst_bytes,
+            forwarding_bytes_per_s,
             capacity,
             lookup_timeout,
             operators,
@@ -141,7 +143,12 @@ impl Default for Settings {
             operators,
             overlay: Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings },
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
-            budget: Budget { bytes_per_s: budget_bytes_per_s, burst_bytes: budget_burst_bytes, capacity },
+            budget: Budget {
+                bytes_per_s: budget_bytes_per_s,
+                burst_bytes: budget_burst_bytes,
+                forwarding_bytes_per_s,
+                capacity,
+            },
             lookup: Lookup { timeout_ms: lookup_timeout.as_millis() as u64 },
             probe: Probe { every_s: probe_interval.map_or(0, |d| d.as_secs()) },
             inbox: Inbox { limit: inbox_limit },
@@ -174,6 +181,7 @@ impl Settings {
             refresh_interval: Duration::from_secs(self.records.refresh_s),
             budget_bytes_per_s: self.budget.bytes_per_s,
             budget_burst_bytes: self.budget.burst_bytes,
+            forwarding_bytes_per_s: self.budget.forwarding_bytes_per_s,
             capacity: self.budget.capacity,
             lookup_timeout: Duration::from_millis(self.lookup.timeout_ms),
             operators: self.operators.clone(),
@@ -198,8 +206,9 @@ impl Settings {
         within("overlay.replicas", self.overlay.replicas.into(), 1, 16);
         within("records.lifetime_s", self.records.lifetime_s, 60, 604_800);
         within("records.refresh_s", self.records.refresh_s, 10, self.records.lifetime_s / 2);
-        within("budget.bytes_per_s", self.budget.bytes_per_s.into(), 50, 1 << 30);
+        within("budget.bytes_per_s", self.budget.bytes_per_s.into(), 10, 1 << 30);
         within("budget.burst_bytes", self.budget.burst_bytes.into(), 1_500, 1 << 30);
+        within("budget.forwarding_bytes_per_s", self.budget.forwarding_bytes_per_s.into(), 500, 1 << 30);
         within("budget.capacity", self.budget.capacity.into(), 1, 1 << 20);
         within("lookup.timeout_ms", self.lookup.timeout_ms, 100, 60_000);
         within("probe.every_s", self.probe.every_s, 0, 86_400);

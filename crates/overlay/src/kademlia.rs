@@ -12,6 +12,7 @@
 //! rarely once nothing changes; *refresh* searches in far buckets that are not full; *verify* pings
 //! peers that were mentioned and would have a place.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -243,7 +244,7 @@ impl Kademlia {
     // --- pings of mentioned peers ---------------------------------------------------------------
 
     fn mention(&mut self, now: Time, contact: Contact) {
-        if !self.care.was_mentioned(now, &contact.id) && self.table.has_place_for(&contact) {
+        if !self.care.was_mentioned(now, &contact.id) && self.wants(&contact) {
             // Neighbours first: what they hold depends on knowing each other.
             let local = self.table.local();
             self.care.mention(now, contact, |id| xor(local.key(), id));
@@ -251,9 +252,24 @@ impl Kademlia {
         self.verify(now);
     }
 
+    /// Whether somebody mentioned is worth a question.
+    fn wants(&self, contact: &Contact) -> bool {
+        self.table.has_place_for(contact, self.enough())
+    }
+
+    /// How many peers of a bucket we look for. In a storm half: whoever is found today is gone before the
+    /// others are, and one of four that lives leads on as well as one of eight.
+    fn enough(&self) -> usize {
+        if self.care.churn.is_storm() {
+            self.params.shape.bucket.div_ceil(2)
+        } else {
+            self.params.shape.bucket
+        }
+    }
+
     fn verify(&mut self, now: Time) {
         while let Some(contact) = self.care.next_to_verify(now) {
-            if self.table.has_place_for(&contact) {
+            if self.wants(&contact) {
                 self.care.verify(now, contact);
             }
         }
@@ -365,8 +381,10 @@ impl Kademlia {
     /// The younger we are, the sooner a bucket is worth another search: whoever joins a network that
     /// forms finds few peers at first.
     fn refresh_wait(&self, now: Time) -> Duration {
-        let Params { refresh, .. } = self.params;
-        (now - self.care.joined()).clamp(RECONSIDER.min(refresh), refresh)
+        let (Params { refresh, .. }, stretch) = (self.params, self.care.churn.stretch());
+        let age = (now - self.care.joined()).clamp(RECONSIDER.min(refresh), refresh);
+        // Our age is no shorter where sessions are.
+        age.mul_f64(stretch.max(1.0)).min(refresh.mul_f64(stretch))
     }
 
     fn refresh(&mut self, now: Time) {
@@ -374,9 +392,9 @@ impl Kademlia {
             if at > now || self.refresh_floor > now {
                 break;
             }
-            let wanted = self.table.wants_refresh(index);
+            let wanted = self.table.wants_refresh(index, self.enough());
             let wait = if wanted { self.refresh_wait(now) } else { RECONSIDER };
-            let again = now + self.jittered(wait);
+            let again = now + self.care.jittered(wait);
             self.table.set_refresh(index, again);
             if wanted {
                 let key = self.key_in(index);
@@ -445,7 +463,12 @@ impl Overlay for Kademlia {
     fn handle_failure(&mut self, now: Time, id: &NodeId) {
         let outage = self.care.failed();
         let fresh = now.saturating_sub(self.params.challenge_after);
-        match self.table.fail(now, id, fresh, outage) {
+        let mut failure = self.table.fail(now, id, fresh, outage);
+        if failure == Failure::Suspected && !outage && self.care.churn.is_storm() && self.table.remove(id) {
+            // Most that are silent in a storm are gone.
+            failure = Failure::Removed;
+        }
+        match failure {
             Failure::Unknown => self.care.leave_alone(now, id),
             Failure::Removed => {
                 self.care.churn.departed();
@@ -469,7 +492,7 @@ impl Overlay for Kademlia {
 
     fn handle_lookup(&mut self, now: Time, key: &Key) {
         let wait = self.refresh_wait(now);
-        let again = now + self.jittered(wait);
+        let again = now + self.care.jittered(wait);
         let index = self.table.index_of(key);
         self.table.set_refresh(index, again);
     }
@@ -501,6 +524,11 @@ impl Overlay for Kademlia {
 
     fn poll_upkeep(&mut self) -> Option<Upkeep> {
         self.care.poll_wish()
+    }
+
+    fn expect_sessions(&mut self, told: Duration) {
+        // No longer ones than we would expect anyway: a young peer is careful.
+        self.care.churn = self.care.churn.told(told.min(Churn::default().session()));
     }
 
     fn poll_newcomer(&mut self) -> Option<Contact> {
@@ -545,6 +573,24 @@ impl Overlay for Kademlia {
 
     fn contains(&self, id: &NodeId) -> bool {
         self.table.get(id).is_some_and(|p| p.failures == 0)
+    }
+
+    fn at(&self, address: SocketAddr) -> Option<NodeId> {
+        self.table.peers().find(|p| p.failures == 0 && p.address() == address).map(|p| *p.id())
+    }
+
+    fn is_mutual(&self, id: &NodeId) -> bool {
+        self.table.get(id).is_some_and(|p| p.mutual)
+    }
+
+    fn note_mutual(&mut self, id: &NodeId, mutual: bool) {
+        if let Some(peer) = self.table.get_mut(id) {
+            peer.mutual = mutual;
+        }
+    }
+
+    fn beginning_with(&self, head: u64) -> Option<Contact> {
+        self.table.peers().find(|p| p.failures == 0 && p.has_head(head)).map(Peer::contact)
     }
 }
 

@@ -51,6 +51,7 @@ pub mod onehop;
 pub mod overlay;
 pub mod recent;
 mod ring;
+pub mod size;
 pub mod table;
 pub mod tuning;
 
@@ -66,7 +67,8 @@ pub use overlay::{
     Entry, Evidence, Greeting, MAX_ROUTE, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm,
     Upkeep, Walks,
 };
-pub use tuning::{Churn, Size};
+pub use size::Size;
+pub use tuning::Churn;
 
 /// Makes, of one line per algorithm, the enum, its construction and its row of tests.
 macro_rules! algorithms {

@@ -73,6 +73,9 @@ pub struct Config {
     /// than there are peers, and would be all that a search hears of. No limit where a search
     /// knows too few networks to tell.
     pub of_network: Option<usize>,
+    /// A key and a number of bits: who shares more of its first bits with that key is passed over. Strangers
+    /// crowd there, and honest peers name them.
+    pub avoid: Option<(Key, u32)>,
     /// Questions on all paths together, at most.
     pub questions: usize,
     /// Whether everybody named is asked and not the nearest only: where keys have no place. Then those
@@ -97,6 +100,7 @@ impl Config {
             named: 8,
             paths: 1,
             of_network: None,
+            avoid: None,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             exhaustive: false,
             goal: Goal::Nearest,
@@ -146,9 +150,16 @@ pub struct Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
     Waiting,
-    Asked { at: Time, expected: Time },
-    Slow { at: Time },
+    Asked {
+        at: Time,
+        expected: Time,
+    },
+    Slow {
+        at: Time,
+    },
     Answered,
+    /// It lives and will not answer now.
+    Busy,
     Failed,
 }
 
@@ -235,6 +246,11 @@ impl Lookup {
         &self.key
     }
 
+    /// Disjoint paths that the search runs on by now.
+    pub fn paths(&self) -> usize {
+        self.paths.len()
+    }
+
     /// The next peer to ask, if anybody shall be asked now.
     pub fn poll_ask(&mut self, now: Time) -> Option<Ask> {
         if self.finished {
@@ -304,6 +320,16 @@ impl Lookup {
         self.now = self.now.max(now);
         if let Some(candidate) = self.pending(from) {
             candidate.state = State::Failed;
+            self.settle();
+        }
+    }
+
+    /// A peer lives and has no budget for an answer. Somebody else is asked in its place; it goes on counting
+    /// among the nearest.
+    pub fn handle_busy(&mut self, now: Time, from: &NodeId) {
+        self.now = self.now.max(now);
+        if let Some(candidate) = self.pending(from) {
+            candidate.state = State::Busy;
             self.settle();
         }
     }
@@ -451,8 +477,8 @@ impl Lookup {
                 || self.asks_at(contact.address) < MAX_ASKS_PER_ADDRESS)
     }
 
-    /// The peers that matter on a path, by their place: the nearest `width` that have not failed and
-    /// are not another path's. Slow ones are there, but take nobody's place.
+    /// The peers that matter on a path, by their place: the nearest `width` that have not failed, are not
+    /// busy and are not another path's. Slow ones are there, but take nobody's place.
     ///
     /// Where holders are named by others, the nearest on the way matter beside them, so that a peer
     /// that knows its neighbours badly, or lies, does not end the search with its word.
@@ -463,7 +489,7 @@ impl Lookup {
         let mut left = [self.config.width, beside];
         candidates.iter().enumerate().filter(move |(_, c)| {
             let usable = match c.state {
-                State::Failed => false,
+                State::Busy | State::Failed => false,
                 State::Waiting => self.may_ask(path, &c.contact),
                 _ => true,
             };
@@ -540,6 +566,9 @@ impl Lookup {
     /// A path hears of a peer, named in this place of an answer.
     fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, named: bool) {
         if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
+            return;
+        }
+        if self.config.avoid.is_some_and(|(key, bits)| contact.id.key().common_prefix(&key) > bits) {
             return;
         }
         let candidates = &self.paths[path].candidates;

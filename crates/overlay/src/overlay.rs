@@ -108,6 +108,9 @@ pub trait Overlay: Send {
     /// Slows periodic upkeep by `factor`; 1.0 is the algorithm's own pace, and less counts as 1.0.
     fn set_pace(&mut self, factor: f32);
 
+    /// How long sessions last by what others have measured, for a table that has seen little.
+    fn expect_sessions(&mut self, _told: Duration) {}
+
     /// The whole routing table, for people (`showrt`) and for table exchanges.
     fn contacts(&self) -> Vec<Entry>;
 
@@ -138,6 +141,26 @@ pub trait Overlay: Send {
 
     /// Whether the table holds this peer in good standing.
     fn contains(&self, id: &NodeId) -> bool;
+
+    /// The peer in good standing that the table has at an address.
+    fn at(&self, address: SocketAddr) -> Option<NodeId> {
+        let mut good = self.contacts().into_iter().filter(|e| e.standing == Standing::Good);
+        good.find(|e| e.contact.address == address).map(|e| e.contact.id)
+    }
+
+    /// Whether a peer of the table has us in its own, as it last said: then neither need say its name.
+    fn is_mutual(&self, _id: &NodeId) -> bool {
+        false
+    }
+
+    /// A peer has said whether it has us in its table.
+    fn note_mutual(&mut self, _id: &NodeId, _mutual: bool) {}
+
+    /// The peer in good standing whose Node-ID begins with these 64 bits.
+    fn beginning_with(&self, head: u64) -> Option<Contact> {
+        let mut good = self.contacts().into_iter().filter(|e| e.standing == Standing::Good);
+        good.find(|e| e.contact.id.key().head() == head).map(|e| e.contact)
+    }
 }
 
 /// Where a key leads.

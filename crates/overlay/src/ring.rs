@@ -506,6 +506,10 @@ macro_rules! views {
         fn contains(&self, id: &NodeId) -> bool {
             self.ring.contains(id)
         }
+
+        fn beginning_with(&self, head: u64) -> Option<Contact> {
+            self.ring.all().find(|p| p.has_head(head)).map(ring::contact)
+        }
     };
 }
 pub(crate) use views;

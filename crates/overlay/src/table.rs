@@ -8,7 +8,7 @@
 //! Around ourselves we keep more: the nearest peers stay even where their bucket is full. With that
 //! a peer knows *all* its neighbours, and can tell exactly which keys it holds and who else does.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,7 +62,9 @@ impl Tenths {
 pub struct Peer {
     contact: Arc<Contact>,
     /// The head of its identity, which decides nearly every comparison of distances.
-    head: u64,
+    head: u32,
+    /// Its IPv4 address, which decides nearly every comparison of networks.
+    v4: V4,
     heard: Tenths,
     asked: Tenths,
     /// The longest silence after which it still answered, in seconds.
@@ -71,6 +73,8 @@ pub struct Peer {
     rtt: u32,
     /// Questions it left unanswered since it was heard.
     pub failures: u8,
+    /// Whether it has us in its table, as it last said.
+    pub mutual: bool,
 }
 
 impl Peer {
@@ -82,7 +86,8 @@ impl Peer {
     }
 
     fn new(contact: Arc<Contact>, heard: Tenths, asked: Tenths) -> Self {
-        Peer { head: head(contact.id.key()), contact, heard, asked, rtt: 0, failures: 0, silence: 0 }
+        let (head, v4) = (head(contact.id.key()), V4::of(contact.address.ip()));
+        Peer { contact, head, v4, heard, asked, rtt: 0, failures: 0, silence: 0, mutual: false }
     }
 
     /// Whether it is this one; the head tells nearly always.
@@ -95,9 +100,19 @@ impl Peer {
         *self.contact
     }
 
+    /// Where it is.
+    pub fn address(&self) -> SocketAddr {
+        self.contact.address
+    }
+
     /// Its identity.
     pub fn id(&self) -> &NodeId {
         &self.contact.id
+    }
+
+    /// Whether these are the first 64 bits of its identity.
+    pub fn has_head(&self, head: u64) -> bool {
+        u64::from(self.head) == head >> 32 && self.id().key().head() == head
     }
 
     /// When it last answered, to a tenth of a second.
@@ -122,7 +137,14 @@ impl Peer {
 
     /// It was seen elsewhere.
     pub(crate) fn moved(&mut self, contact: Arc<Contact>) {
+        self.v4 = V4::of(contact.address.ip());
         self.contact = contact;
+        self.mutual = false;
+    }
+
+    /// The networks it belongs to.
+    fn networks(&self) -> Option<Networks> {
+        self.v4.networks().unwrap_or_else(|| Networks::of(self.contact.address.ip()))
     }
 
     /// The longest silence after which it still answered.
@@ -257,7 +279,7 @@ impl Table {
     }
 
     fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
-        let mut best: Vec<(u64, &Peer)> = Vec::with_capacity(count + 1);
+        let mut best: Vec<(u32, &Peer)> = Vec::with_capacity(count + 1);
         let target = head(key);
         for buckets in self.groups_around(key) {
             if best.len() >= count {
@@ -266,7 +288,7 @@ impl Table {
             let first = best.len();
             for peer in buckets.flat_map(|b| &b.peers).filter(|p| wanted(p)) {
                 let distance = target ^ peer.head;
-                let nearer = |&(d, other): &(u64, &Peer)| {
+                let nearer = |&(d, other): &(u32, &Peer)| {
                     d < distance || d == distance && is_nearer(key, other.id(), peer.id())
                 };
                 if best.len() == count && best.last().is_some_and(nearer) {
@@ -314,13 +336,13 @@ impl Table {
         self.buckets[behind..].iter().map(count).sum()
     }
 
-    /// Whether an answer of this stranger would bring it into the table now.
-    pub fn has_place_for(&self, contact: &Contact) -> bool {
+    /// Whether an answer of this stranger would bring it into the table now, if a bucket is to have so many.
+    pub fn has_place_for(&self, contact: &Contact, enough: usize) -> bool {
         if contact.id == self.local || self.get(&contact.id).is_some() {
             return false;
         }
         let index = self.index_of(contact.id.key());
-        let full = self.bucket(index).is_some_and(|b| self.is_full(b));
+        let full = self.bucket(index).is_some_and(|b| has_enough(b, enough));
         (!full || self.nearer_than(&contact.id) < self.shape.near) && self.prefix_allows(index, contact)
     }
 
@@ -388,7 +410,7 @@ impl Table {
         let moved = (known != contact).then(|| self.book.contact(contact));
         let peer = self.get_mut(&contact.id)?;
         if let Some(contact) = moved {
-            peer.contact = contact;
+            peer.moved(contact);
         }
         peer.hear(now, rtt);
         Some(Admission::Known)
@@ -469,12 +491,12 @@ impl Table {
         }
     }
 
-    /// Whether a search in this bucket could find somebody worth knowing. Not so in a bucket full of
+    /// Whether a search in this bucket could find somebody worth knowing. Not so in a bucket with enough
     /// peers in good standing, nor among our neighbours, all of whom a search for ourselves finds.
-    pub fn wants_refresh(&self, index: u16) -> bool {
+    pub fn wants_refresh(&self, index: u16, enough: usize) -> bool {
         let (row, _) = self.row_and_column(index);
         self.near_row().is_some_and(|near| row <= near)
-            && self.bucket(index).is_some_and(|b| !self.is_full(b))
+            && self.bucket(index).is_some_and(|b| !has_enough(b, enough))
     }
 
     /// Bits of a digit.
@@ -545,10 +567,6 @@ impl Table {
         self.bucket_mut(index)?.peers.iter_mut().find(|p| p.is(id))
     }
 
-    fn is_full(&self, bucket: &Bucket) -> bool {
-        bucket.peers.iter().filter(|p| p.failures == 0).count() >= self.shape.bucket
-    }
-
     /// Gives a free place to the peer heard last, if that was after `fresh`.
     fn promote(&mut self, index: u16, fresh: Time) {
         let size = self.shape.bucket;
@@ -578,11 +596,13 @@ impl Table {
     }
 
     fn prefix_allows(&self, index: u16, contact: &Contact) -> bool {
-        let Some(networks) = Networks::of(contact.address.ip()) else { return true };
+        let ip = contact.address.ip();
+        let Some(networks) = Networks::of(ip) else { return true };
+        let v4 = V4::of(ip);
         let (mut in_bucket, mut in_table, mut wide) = (0, 0, 0);
         for bucket in &self.buckets {
-            let others = bucket.peers.iter().filter(|p| *p.id() != contact.id);
-            for other in others.filter_map(|p| Networks::of(p.contact.address.ip())) {
+            for peer in bucket.peers.iter().filter(|p| v4.may_share(p.v4)) {
+                let Some(other) = peer.networks().filter(|_| *peer.id() != contact.id) else { continue };
                 let alike = usize::from(other.small == networks.small);
                 in_table += alike;
                 in_bucket += alike * usize::from(bucket.index == index);
@@ -598,7 +618,7 @@ impl Table {
     /// peers of a town may all have one provider; they must find each other.
     fn is_diverse(&self, besides: Option<u32>) -> bool {
         let mut others: SmallVec<[u32; DIVERSE]> = SmallVec::new();
-        for large in self.peers().filter_map(|p| Networks::of(p.contact.address.ip())?.large) {
+        for large in self.peers().filter_map(|p| p.networks()?.large) {
             if Some(large) != besides && !others.contains(&large) {
                 others.push(large);
                 if others.len() == DIVERSE {
@@ -611,16 +631,16 @@ impl Table {
 
     /// Lets go of peers that entered from one large network while no other was known, the newest first.
     fn thin_out(&mut self, networks: Option<Networks>) {
-        let others: SmallVec<[u32; DIVERSE]> = self
+        let mut others: SmallVec<[u32; 128]> = self
             .peers()
-            .filter_map(|p| Networks::of(p.contact.address.ip())?.large)
+            .filter_map(|p| p.networks()?.large)
             .filter(|large| networks.is_none_or(|n| n.large != Some(*large)))
             .collect();
-        let crowded =
-            others.iter().find(|l| others.iter().filter(|o| o == l).count() > self.shape.wide_in_table);
-        let Some(&crowded) = crowded.filter(|l| self.is_diverse(Some(**l))) else { return };
-        let from_there =
-            |p: &Peer| Networks::of(p.contact.address.ip()).is_some_and(|n| n.large == Some(crowded));
+        others.sort_unstable();
+        let mut runs = others.chunk_by(|a, b| a == b);
+        let crowded = runs.find(|run| run.len() > self.shape.wide_in_table).map(|run| run[0]);
+        let Some(crowded) = crowded.filter(|large| self.is_diverse(Some(*large))) else { return };
+        let from_there = |p: &Peer| p.networks().is_some_and(|n| n.large == Some(crowded));
         for bucket in self.buckets.iter_mut().rev() {
             if let Some(place) = bucket.peers.iter().rposition(from_there) {
                 bucket.peers.remove(place);
@@ -630,14 +650,18 @@ impl Table {
     }
 }
 
-/// The first 64 bits of a distance: enough to tell any two peers apart that hash by chance.
-fn coarse(key: &Key, id: &NodeId) -> u64 {
+/// The first 32 bits of a distance: enough to tell nearly all peers of a table apart that hash by chance.
+fn coarse(key: &Key, id: &NodeId) -> u32 {
     head(key) ^ head(id.key())
 }
 
-/// The first 64 bits of a key.
-fn head(key: &Key) -> u64 {
-    key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 8]| u64::from_be_bytes(*bytes))
+fn has_enough(bucket: &Bucket, enough: usize) -> bool {
+    bucket.peers.iter().filter(|p| p.failures == 0).count() >= enough
+}
+
+/// The first 32 bits of a key.
+fn head(key: &Key) -> u32 {
+    key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 4]| u32::from_be_bytes(*bytes))
 }
 
 /// Whether `a` is nearer to `key` than `b`.
@@ -645,6 +669,31 @@ fn is_nearer(key: &Key, a: &NodeId, b: &NodeId) -> bool {
     match coarse(key, a).cmp(&coarse(key, b)) {
         std::cmp::Ordering::Equal => key.xor(a.key()) < key.xor(b.key()),
         order => order.is_lt(),
+    }
+}
+
+/// An IPv4 address as a number, zero for any other address. A peer of the table keeps it at hand: whether
+/// two peers share a network is asked of all in the table whenever a stranger is mentioned, and the
+/// contacts lie far apart in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct V4(u32);
+
+impl V4 {
+    fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => V4(ip.to_bits()),
+            IpAddr::V6(_) => V4(0),
+        }
+    }
+
+    /// The networks of the address, if this is one.
+    fn networks(self) -> Option<Option<Networks>> {
+        (self.0 != 0).then(|| Networks::of(Ipv4Addr::from_bits(self.0).into()))
+    }
+
+    /// Whether two addresses may have a network in common. No network of IPv4 is wider than a /16.
+    fn may_share(self, other: V4) -> bool {
+        self.0 == 0 || other.0 == 0 || (self.0 ^ other.0) >> 16 == 0
     }
 }
 

@@ -1,4 +1,4 @@
-//! Self-tuning: how fast peers come and go, how many there are, and what upkeep follows.
+//! Self-tuning: how fast peers come and go, and what upkeep follows.
 //!
 //! No fixed timer is right. One that keeps a table fresh where peers stay for minutes wastes bytes
 //! where they stay for weeks, and the other way round. RFC 7363 tunes a Chord ring by rates that
@@ -14,9 +14,6 @@
 //! The timers of an algorithm are written down for sessions of an hour and multiplied by
 //! [`Churn::stretch`]. The share of dead entries between two checks then stays the same whatever
 //! the churn, within bounds.
-//!
-//! [`Size`] is the number of peers, from how densely they stand around a key: the `n`-th nearest of
-//! `N` evenly spread peers is, in the mean, `n/(N+1)` of the space away.
 
 use std::time::Duration;
 
@@ -37,6 +34,10 @@ pub const SHORTEST_STRETCH: f64 = 0.1;
 
 /// Timers are never longer than this: see `MEMORY_HOURS`.
 pub const LONGEST_STRETCH: f64 = MEMORY_HOURS / PRIOR_HOURS;
+
+/// Sessions shorter than this part of an hour, nine minutes, are a storm: half of what is cared for now will
+/// be gone before the care has paid.
+const STORM: f64 = 0.15;
 
 const HOUR: f64 = 3_600.0;
 
@@ -99,59 +100,20 @@ impl Churn {
         (1.0 / self.per_hour()).clamp(SHORTEST_STRETCH, LONGEST_STRETCH)
     }
 
+    /// Whether peers go so fast that less care is better.
+    pub fn is_storm(&self) -> bool {
+        self.stretch() < STORM
+    }
+
     /// A timer made for sessions of an hour, as it is to be here, within bounds of its own.
     pub fn tuned(&self, span: Duration, shortest: Duration, longest: Duration) -> Duration {
         span.mul_f64(self.stretch()).clamp(shortest, longest)
     }
 }
 
-/// How many peers an overlay has.
-///
-/// Samples are averaged as parts of the space per peer, the inverse of the number, since these are
-/// right in the mean while the numbers are not. Sixteen samples of eight peers are right within a
-/// tenth.
-#[derive(Clone, Copy, PartialEq, Debug, Default)]
-pub struct Size {
-    part: f64,
-    samples: u32,
-}
-
-impl Size {
-    /// Samples beyond these fade.
-    const MEMORY: u32 = 16;
-
-    /// How much of the space is nearer to some key than each of the peers nearest to it, the nearest
-    /// first ([`Metric::parts`](crate::Metric::parts)); the key not being one of theirs or ours.
-    pub fn sample(&mut self, nearest: &[f64]) {
-        let Some(part) = part_per_peer(nearest) else { return };
-        self.samples = (self.samples + 1).min(Self::MEMORY);
-        self.part += (part - self.part) / f64::from(self.samples);
-    }
-
-    /// The number of peers, ourselves included, if our neighbours stand so and we know `known` peers in
-    /// all.
-    pub fn estimate(&self, neighbors: &[f64], known: usize) -> u64 {
-        // Who knows fewer peers than neighbours fit in its list knows all.
-        if known <= neighbors.len() {
-            return known as u64 + 1;
-        }
-        let Some(part) = part_per_peer(neighbors) else { return known as u64 + 1 };
-        let samples = f64::from(self.samples);
-        let part = (self.part * samples + part) / (samples + 1.0);
-        (1.0 / part.max(f64::MIN_POSITIVE)).round().max(known as f64 + 1.0) as u64
-    }
-}
-
-/// The part of the space that falls to each of the peers nearest to a key.
-fn part_per_peer(nearest: &[f64]) -> Option<f64> {
-    nearest.last().map(|farthest| farthest / nearest.len() as f64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kademlia;
-    use wire::{Contact, HashAlgorithm, Key, NodeId};
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -230,31 +192,5 @@ mod tests {
         assert_eq!(tuned(&churn), 30 * MINUTE);
         watched(&mut churn, 40, MINUTE, 60);
         assert_eq!(tuned(&churn), 5 * MINUTE);
-    }
-
-    #[test]
-    fn a_thousand_peers_are_counted_within_a_fifth() {
-        let key = |n: u32| HashAlgorithm::Sha256.digest(&n.to_be_bytes());
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        let peers: Vec<Contact> = (0..1_000).map(|n| Contact { id: NodeId(key(n)), address }).collect();
-        let nearest = |to: &Key| {
-            let mut all = peers.clone();
-            all.retain(|c| c.id.key() != to);
-            all.sort_by_key(|c| to.xor(c.id.key()));
-            all.truncate(8);
-            kademlia::METRIC.parts(to, &all)
-        };
-        let mut size = Size::default();
-        (5_000..5_016).for_each(|n| size.sample(&nearest(&key(n))));
-        for own in 0..20 {
-            let estimate = size.estimate(&nearest(&key(own)), 60);
-            assert!((800..1_200).contains(&estimate), "{estimate}");
-        }
-    }
-
-    #[test]
-    fn who_knows_few_peers_counts_them() {
-        assert_eq!(Size::default().estimate(&[0.1, 0.4], 2), 3);
-        assert_eq!(Size::default().estimate(&[], 0), 1);
     }
 }

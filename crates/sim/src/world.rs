@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, OverlayOptions, RolePolicy, Saved, User};
-use wire::signatures::StandIn;
 use wire::{Contact, HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime, puzzle};
 
 use crate::attack::{Attack, Twist, is_puppet};
@@ -24,7 +23,6 @@ use crate::net::{Fate, HEADERS, Net, PEER_PORT, SIP_PORT};
 use crate::phone::{Phone, lan};
 use crate::queue::{Happening, Queue};
 use crate::report::{LogHash, ModelBytes, Report};
-use crate::scenario::SignatureKind;
 use crate::watch::Watch;
 use crate::workload::{Pending, Warmth, Work};
 use crate::{Observer, Progress, Scenario, Sent};
@@ -65,6 +63,8 @@ pub(crate) struct Books {
     /// As the peer booked it.
     pub(crate) maintenance: u64,
     pub(crate) by_function: Vec<(&'static str, u64)>,
+    /// How often it put work off or refused it, in the order of [`Work::ALL`](node::budget::Work::ALL).
+    pub(crate) shed: [u32; node::budget::Work::ALL.len()],
 }
 
 /// An earlier life of a peer that came back.
@@ -256,12 +256,8 @@ impl<'a> World<'a> {
         }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a world in which nobody can be robbed")]
     pub(crate) fn key_pair(&self, seed: wire::Seed) -> KeyPair {
-        match self.scenario.signatures {
-            SignatureKind::Real => KeyPair::from_seed(seed),
-            SignatureKind::StandIn => KeyPair::stand_in(seed, StandIn::in_a_simulation()),
-        }
+        self.scenario.signatures.key_pair(seed)
     }
 
     /// Starts the next peer.
@@ -317,7 +313,7 @@ impl<'a> World<'a> {
             role: match self.net.faults.is_client(number) {
                 true => RolePolicy::Client,
                 // Who is behind a box becomes one by itself.
-                false => RolePolicy::Auto,
+                false => self.scenario.peer.role.policy(),
             },
             capacity: crate::chance::capacity(self.scenario.seed, number as u64),
             ..self.scenario.peer.config()
@@ -376,6 +372,7 @@ impl<'a> World<'a> {
         let Peer { node: Some(node), books, .. } = &mut self.peers[peer] else { return };
         books.maintenance = node.maintenance_bytes_sent();
         books.by_function = node.ledger().totals().map(|(f, _, sent)| (f.name(), sent)).collect();
+        books.shed = node.ledger().budget().counts();
         let booked: u64 = books.by_function.iter().map(|(_, sent)| sent).sum();
         let sent = books.sent;
         if booked != sent {
@@ -571,7 +568,7 @@ impl<'a> World<'a> {
                         .push(now.since(user.wanted.max(self.peers[peer].started)).as_secs_f64() * 1e3);
                 }
             }
-            Event::Crowded { name } => {
+            Event::Crowded { name, ours: true } => {
                 let victim = self.attack.is_victim(peer, &name);
                 let tally = &mut self.attack.tally;
                 let alarms = if victim { &mut tally.victim } else { &mut tally.others };

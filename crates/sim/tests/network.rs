@@ -160,3 +160,17 @@ fn a_model_of_implicit_tables_finds_everybody_and_feels_what_is_stale() {
     // Two hundred thousand peers, five holders, buckets of eight: between three and seven hops.
     assert!((3.0..7.0).contains(&fresh.lookups.hops_mean), "{}", fresh.lookups.hops_mean);
 }
+
+#[test]
+fn peers_that_may_hardly_send_put_their_upkeep_off_and_find_everybody() {
+    let text = "nodes = 60\nduration_s = 900\nlookups_per_s = 5\nmeasure_from_s = 300\n\
+                [peer]\nrole = 'peer'\nbudget_burst_bytes = 15000\nbudget_bytes_per_s = ";
+    let poor = play(&format!("{text}25"));
+    assert_eq!(poor.violations, [""; 0]);
+    assert_eq!(share(&poor), 1.0);
+    assert!(poor.shed["upkeep"] > 100 && poor.shed["naming"] > 0, "{:?}", poor.shed);
+    let upkeep = poor.maintenance_bytes_per_node_per_s.mean;
+    assert!(upkeep < 25.0, "{upkeep}");
+    let usual = play(&format!("{text}500"));
+    assert!(!usual.shed.contains_key("upkeep") && share(&usual) == 1.0, "{:?}", usual.shed);
+}

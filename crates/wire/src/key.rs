@@ -41,6 +41,11 @@ impl Key {
         &self.bytes[..self.len as usize]
     }
 
+    /// The first 64 bits.
+    pub fn head(&self) -> u64 {
+        self.bytes.first_chunk().map_or(0, |first: &[u8; 8]| u64::from_be_bytes(*first))
+    }
+
     /// Width in bits: 128, 160 or 256.
     pub fn bits(&self) -> u32 {
         u32::from(self.len) * 8

@@ -19,6 +19,9 @@ use crate::search::{For, Want};
 /// Peers a bootstrap answer names (slides of 2008: recently joined and managed ones mixed).
 pub(crate) const BOOTSTRAP_PEERS: usize = 20;
 
+/// And while the answerer is short of budget: as many as a search asks at once, and some of them may be gone.
+const BOOTSTRAP_PEERS_BRIEF: usize = 5;
+
 /// Hosts remembered across restarts.
 pub(crate) const HOST_CACHE: usize = 64;
 
@@ -134,6 +137,7 @@ impl Node {
             _ => {}
         }
         self.membership.remember_host(remote);
+        self.learn_sessions(message);
         self.learn_alive_responder(now, remote, message);
         self.learn_mentioned(now, message);
         if self.membership.online || self.membership.self_lookup {
@@ -176,17 +180,22 @@ impl Node {
         }
     }
 
-    /// Answers Bootstrap: options, the asker's address, and peers, the latest and the oldest mixed.
+    /// Answers Bootstrap: options, the asker's address, and peers, the latest and the oldest mixed. Whoever is
+    /// short of budget names a few, drawn from all: others serve as well, and newcomers spread over them.
     pub(crate) fn answer_bootstrap(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let Some(standing) = &self.standing else {
             return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
         };
         let mut entries = standing.table.contacts();
+        entries.retain(|e| e.standing != overlay::Standing::Suspect);
         entries.sort_by_key(|e| std::cmp::Reverse(e.last_seen));
-        let half = BOOTSTRAP_PEERS / 2;
+        let (count, half) = match self.ledger.budget.is_short(now) {
+            true => (BOOTSTRAP_PEERS_BRIEF, 0),
+            false => (BOOTSTRAP_PEERS, BOOTSTRAP_PEERS / 2),
+        };
         let mut peers: Vec<Contact> = entries.iter().take(half).map(|e| e.contact).collect();
         let mut rest: Vec<Contact> = entries.iter().skip(half).map(|e| e.contact).collect();
-        while peers.len() < BOOTSTRAP_PEERS && !rest.is_empty() {
+        while peers.len() < count && !rest.is_empty() {
             let pick = wire::RngExt::random_range(&mut self.rng, 0..rest.len());
             peers.push(rest.swap_remove(pick));
         }
@@ -195,6 +204,7 @@ impl Node {
         let options = options_to_wire(&standing.options);
         let mut builder = Builder::new(&self.answer_header(message, Code::OK));
         builder.push(&Object::P2pOptions(options)).push(&Object::ObservedAddress(remote));
+        builder.push(&Object::Expires(self.record_lifetime().as_secs() as u32));
         let fits = peers.len().min(builder.room().saturating_sub(8) / SHORT_LEN);
         builder.push(&Object::RoutingTable(PeerList::Contacts(&peers[..fits])));
         self.respond(now, remote, message, builder);

@@ -69,10 +69,10 @@ impl Node {
         }
     }
 
-    /// Who let us in says how long it would have others keep a record: by that we know how long sessions
-    /// last here, before we have seen any end.
-    pub(super) fn learn_sessions(&mut self, join_answer: &Message<'_>) {
-        let lifetime = join_answer.find(|o| match o {
+    /// Who leads us here or lets us in says how long it would have others keep a record: by that we know how
+    /// long sessions last here, before we have seen any end.
+    pub(super) fn learn_sessions(&mut self, answer: &Message<'_>) {
+        let lifetime = answer.find(|o| match o {
             Object::Expires(seconds) => Some(Duration::from_secs(seconds.into())),
             _ => None,
         });
@@ -80,6 +80,11 @@ impl Node {
         if let Some(lifetime) = lifetime.filter(|_| told.len() < JOINS) {
             told.push(session_of_lifetime(lifetime));
             told.sort_unstable();
+            // The middle one: a single liar does not set our timers.
+            let session = told[told.len() / 2];
+            if let Some(standing) = &mut self.standing {
+                standing.table.expect_sessions(session);
+            }
         }
     }
 

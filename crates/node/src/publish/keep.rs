@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Message, MessageType, Object, Record};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, Record};
 use wire::{Contact, Key, Time};
 
 use super::{LOOK_AGAIN, Publication, READ_AGAIN_AT, REFRESH, REFRESHES_OF_A_LIFE, Stage, What};
+use crate::answer::Beside;
 use crate::event::Event;
 use crate::node::{Alarm, Node};
+use crate::region::Crowd;
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
 
@@ -27,7 +29,7 @@ impl Node {
     }
 
     pub(crate) fn handle_read_back(&mut self, now: Time, id: u64, findings: &Findings) {
-        let peers = self.size_estimate();
+        let peers = self.size_estimate(now);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.stage = Stage::Idle;
         publication.peers_when_read = peers;
@@ -40,9 +42,11 @@ impl Node {
             return self.retry(now, id);
         }
         // Found only by asking peer after peer: its place may have passed to liars, who were given it and
-        // keep it from those that came to stand nearer. So it is placed anew, once each time.
+        // keep it from those that came to stand nearer. Or strangers crowd around it since it was placed, as
+        // its holders tell. So it is placed anew, once each time.
         let fresh = std::mem::take(&mut publication.fresh);
-        if findings.mode == Mode::Iterative && !fresh {
+        let newly_crowded = findings.crowd == Some(Crowd::Dense) && publication.told == Density::default();
+        if (findings.mode == Mode::Iterative || newly_crowded) && !fresh {
             publication.failures = 1;
             return self.find_place(now, id);
         }
@@ -59,7 +63,7 @@ impl Node {
     /// Reads a young record back again if the overlay has grown, or lets it be.
     pub(super) fn look_again(&mut self, now: Time, id: u64) {
         let had = self.publications.all.get(&id).map_or(0, |p| p.peers_when_read);
-        match self.size_estimate() as f64 > had as f64 * READ_AGAIN_AT {
+        match self.size_estimate(now) as f64 > had as f64 * READ_AGAIN_AT {
             true => self.check_published(now, id),
             false => self.plan_next(now, id),
         }
@@ -78,9 +82,10 @@ impl Node {
     /// Whoever answers with an older version gets the one that outdid it: a peer that held the record once
     /// is found before those that hold it now, if it stands on the way.
     pub(super) fn correct(&mut self, now: Time, id: u64, record: &Record, holder: Contact) {
-        let purpose = Purpose::Replicate(record.as_ref().summary());
+        let purpose = Purpose::Replicate([record.as_ref().summary()].into());
         let lifetime = self.lifetime_of(id);
-        self.send_record(now, holder, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
+        let beside = Beside { told: self.told_of(id), ..Beside::default() };
+        self.send_record(now, holder, MessageType::Publish, record.as_ref(), lifetime, beside, purpose);
     }
 
     /// How often records of ours are refreshed, as the churn asks.
@@ -113,6 +118,11 @@ impl Node {
     pub(super) fn lifetime_of(&self, id: u64) -> Duration {
         let ttl = self.publications.all.get(&id).and_then(|p| p.ttl);
         ttl.unwrap_or(self.record_lifetime())
+    }
+
+    /// What the holders of a record of ours are told of the peers around its place.
+    pub(super) fn told_of(&self, id: u64) -> Density {
+        self.publications.all.get(&id).map(|p| p.told).unwrap_or_default()
     }
 
     /// How long records live that have no time of their own.
@@ -164,17 +174,24 @@ impl Node {
         remote: SocketAddr,
         message: &Message<'_>,
     ) {
-        if message.header.code.is_ok() {
-            return;
+        if message.header.code == Code::BUSY {
+            return self.handle_holder_silence(now, id, remote); // It lost the record and will not have it.
         }
         let Some(publication) = self.publications.all.get(&id) else { return };
+        if let (true, Some(record), Some(holder)) =
+            (message.header.code.is_ok(), &publication.record, message.header.responder)
+        {
+            let summary = record.as_ref().summary();
+            return self.storage.held_also_by(now, &summary, holder.key().head());
+        }
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
             return;
         };
         let lifetime = self.lifetime_of(id);
         let contact = Contact { id: holder, address: remote };
         // Not counted as a new holder: it is one.
-        let purpose = Purpose::Replicate(record.as_ref().summary());
-        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, &[], purpose);
+        let purpose = Purpose::Replicate([record.as_ref().summary()].into());
+        let beside = Beside { told: self.told_of(id), ..Beside::default() };
+        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, beside, purpose);
     }
 }

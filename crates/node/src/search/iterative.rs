@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::{Evidence, Lookup, Route};
-use wire::p2pp::{Code, Message, MessageType, Object, PLookup, RLookup};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, PLookup, RLookup};
 use wire::{Contact, Key, NodeId, ResourceId, Time};
 
-use super::{DISJOINT, MAX_QUESTIONS, Mode, OF_NETWORK, Progress, SearchId, WIDTH, Want, hop};
+use super::{DISJOINT, For, MAX_QUESTIONS, Mode, OF_NETWORK, Progress, SearchId, WIDTH, Want, hop};
 use crate::node::{Alarm, Node};
 use crate::region;
 use crate::region::Crowd;
@@ -24,6 +24,16 @@ impl Node {
         let mut config = overlay::lookup::Config::new(standing.metric());
         config.of_network = standing.is_diverse().then_some(OF_NETWORK);
         config.width = search.options.width;
+        // On the way to a part of the region those who crowd in its middle are not asked.
+        let middle = match search.purpose {
+            For::Region(id) => self.publications.place(id),
+            _ => search.is_beside().then_some(search.key),
+        };
+        config.avoid = middle.map(|key| (key, key.common_prefix(&search.toward)));
+        if middle.is_some() {
+            // They may be all that stands near it in our table.
+            seeds = standing.good_contacts(&search.toward);
+        }
         config.paths = match (search.options.paths, search.options.mode) {
             (0, Mode::Parallel) => DISJOINT[0],
             // Where the region around the key is searched, one path for each part.
@@ -89,6 +99,8 @@ impl Node {
 
     /// Asks whoever the search wants to ask now, or ends it.
     fn advance(&mut self, now: Time, id: SearchId) {
+        // Where nearness is all that counts, and on one path, nobody need be named to us twice.
+        let by_nearness = self.standing.as_ref().is_some_and(|s| s.metric().progress.is_none());
         loop {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             let Progress::Iterative(lookup) = &mut search.progress else { return };
@@ -99,22 +111,25 @@ impl Node {
                 return;
             };
             let (key, want, toward) = (search.key, search.want, search.toward);
+            let names_once = by_nearness && lookup.paths() == 1;
             search.messages += 1;
             let address = ask.contact.address;
             lookup.expect_by(&ask.contact.id, now + self.link.round_trips.patience(address));
+            let known = if names_once { lookup.nearest(2 * WIDTH) } else { Vec::new() };
+            let known: Vec<Contact> = known.into_iter().map(|(contact, _)| contact).collect();
             let to = (address, Some(ask.contact.id));
             let purpose = Purpose::Step(id);
             match want {
                 Want::Peers => {
                     let objects = [Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key })];
-                    self.ask(now, to, MessageType::LookupPeer, &objects, purpose);
+                    self.ask_knowing(now, to, MessageType::LookupPeer, &objects, &known, purpose);
                 }
                 Want::Object(kind, owner) => {
                     let lookup = Object::RLookup(RLookup { resource: ResourceId(key), kind, owner });
                     let way = Object::PLookup(PLookup { count: WIDTH as u8, exact: false, key: toward });
                     let objects = [lookup, way];
                     let objects = &objects[..1 + usize::from(toward != key)];
-                    self.ask(now, to, MessageType::LookupObject, objects, purpose);
+                    self.ask_knowing(now, to, MessageType::LookupObject, objects, &known, purpose);
                 }
             }
         }
@@ -123,33 +138,34 @@ impl Node {
     /// A search has heard all the nearest peers and found nothing: looks at how they stand, and goes on
     /// where that is suspicious. `false` if there is nothing more to do.
     fn persist(&mut self, now: Time, id: SearchId) -> bool {
-        let sizes = [self.size_around_us(), self.size_estimate()];
+        let sizes = [self.size_estimate(now), self.size_around_us()];
+        let most = self.size_at_most(now);
+        let is_storm = self.churn().is_storm();
         let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return false };
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let (beside, persistent) = (search.is_beside(), search.is_persistent());
         let places = search.is_for_a_place();
         let Progress::Iterative(lookup) = &mut search.progress else { return false };
-        let ours = standing.parts_around_us();
         if !beside && search.crowd != Some(Crowd::Dense) {
             // Several paths share a width: more have answered than the outcome names. Around a place fewer
             // have, and who was named counts too.
             let heard = lookup.nearest(usize::MAX).into_iter().filter(|(_, answered)| *answered || places);
             let nearest: Vec<Contact> = heard.map(|(contact, _)| contact).take(WIDTH).collect();
-            search.crowd = Some(region::judge(&standing.metric().parts(&search.key, &nearest), &ours));
+            let parts = standing.metric().parts(&search.key, &nearest);
+            (search.crowd, search.seen) = (Some(region::judge(&parts, most)), Density::of(&parts));
         }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
-        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse);
+        // Where peers last for minutes a place passes on before it could be lied about for long.
+        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse) && !is_storm;
         if !search.records.is_empty() || !doubted {
             return false;
         }
-        if std::mem::replace(&mut search.resumed, true) {
-            // Nobody else knows it either: where strangers crowd it is kept around them.
-            if search.crowd != Some(Crowd::Dense) {
-                return false;
-            }
+        if persistent && search.crowd == Some(Crowd::Dense) {
+            // Those that crowd there will not tell; the record is kept around them, and older holders stand
+            // there too.
             if !std::mem::replace(&mut search.widened, true) {
                 // Whoever stands beside the crowd has a crowd for neighbours, and takes the overlay for
-                // larger than it is; what its searches say of the size is looked at too.
+                // larger than it is; what it heard of other places is looked at first.
                 let mut parts: Vec<Key> = Vec::new();
                 for part in sizes.iter().flat_map(|size| region::around(&search.key, *size)) {
                     if !parts.contains(&part) {
@@ -163,15 +179,11 @@ impl Node {
             self.go_iterative(now, id, &[]);
             return true;
         }
+        if std::mem::replace(&mut search.resumed, true) {
+            return false;
+        }
         // Our whole table: liars may be all that stands near the key in it.
-        let mut seeds: Vec<Contact> = standing
-            .table
-            .contacts()
-            .into_iter()
-            .filter(|e| e.standing == overlay::Standing::Good)
-            .map(|e| e.contact)
-            .collect();
-        seeds.sort_by_key(|c| standing.table.rank(&search.key, &c.id));
+        let seeds = standing.good_contacts(&search.key);
         lookup.resume(&seeds);
         self.advance(now, id);
         true
@@ -181,11 +193,18 @@ impl Node {
         &mut self,
         now: Time,
         id: SearchId,
-        remote: SocketAddr,
+        (remote, from): (SocketAddr, Option<NodeId>),
         message: &Message<'_>,
         rtt: Option<Duration>,
     ) {
-        let Some(from) = message.header.responder else { return };
+        let Some(from) = from else { return };
+        if message.header.code == Code::BUSY {
+            let Some(search) = self.searches.running.get_mut(&id) else { return };
+            if let Progress::Iterative(lookup) = &mut search.progress {
+                lookup.handle_busy(now, &from);
+            }
+            return self.advance(now, id);
+        }
         let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
         if self.is_around_us(id) {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{
-    AddressInfo, Builder, Code, Header, Kind, Message, MessageType, Object, RLookup, RequestOptions,
+    AddressInfo, Builder, Code, Density, Header, Kind, Message, MessageType, Object, RLookup, RequestOptions,
 };
 use wire::{Contact, Key, PublicKey, ResourceId, Time};
 
@@ -73,7 +73,7 @@ impl Node {
         let deadline = now + self.config.lookup_timeout;
         let mut header = self.header(MessageType::LookupObject);
         header.recursive = true;
-        header.ttl = self.initial_ttl();
+        header.ttl = self.initial_ttl(now);
         header.deadline_ms = millis(deadline.since(now));
         let bytes = object_question(&header, key, kind, owner, trace, origin);
         let to = (first.address, Some(first.id));
@@ -138,7 +138,12 @@ impl Node {
             .filter(|s| owner.is_none_or(|o| s.record.owner == o))
             .map(|s| ((*s.record).clone(), s.expires.since(now)))
             .collect();
-        !search.records.is_empty()
+        if search.records.is_empty() {
+            return false;
+        }
+        let told = self.storage.live(now, &place, kind).fold(Density::default(), |all, s| all.closer(s.told));
+        search.told = self.standing.as_ref().map(|s| s.density_at(&search.key).closer(told));
+        true
     }
 
     /// An answer came back over the hops, or from the first of them.
@@ -150,7 +155,7 @@ impl Node {
         sent: Time,
     ) {
         self.collect(id, message, holder);
-        let ttl = self.initial_ttl();
+        let ttl = self.initial_ttl(now);
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if message.header.code.is_ok() && !search.records.is_empty() {
             search.path = route_log(message);

@@ -55,6 +55,22 @@ fn three_are_asked_at_once_and_the_nearest_first() {
 }
 
 #[test]
+fn in_place_of_a_busy_peer_another_is_asked_and_it_goes_on_counting_among_the_nearest() {
+    let peers = sorted((0..20).map(contact).collect());
+    let mut lookup = start(&peers, Config { width: 2, ..config() });
+    assert_eq!(asks(&mut lookup, Time::ZERO), peers[..2]);
+    lookup.handle_busy(Time::ZERO, &peers[0].id);
+    assert_eq!(asks(&mut lookup, Time::ZERO), peers[2..3]);
+    for answering in &peers[1..3] {
+        assert!(lookup.handle_reply(Time::ZERO, &answering.id, &NOTHING, false));
+    }
+    let outcome = lookup.outcome().unwrap();
+    assert_eq!((outcome.closest, outcome.failed), (peers[1..3].to_vec(), 0));
+    let nearest: Vec<Contact> = lookup.nearest(3).into_iter().map(|(contact, _)| contact).collect();
+    assert_eq!(nearest, peers[..3]);
+}
+
+#[test]
 fn liars_who_name_each_other_are_left_behind_by_a_resumed_search() {
     let peers = sorted((0..60).map(contact).collect());
     let (liars, honest) = (&peers[1..9], &peers[30..34]);

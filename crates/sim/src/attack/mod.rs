@@ -32,10 +32,10 @@ use serde::{Deserialize, Serialize};
 use wire::p2pp::{Builder, Class, Code, Message, MessageType, Object, PLookup, PeerList, RLookup};
 use wire::{Contact, HashAlgorithm, Key, KeyPair, NodeId};
 
-use crate::chance::{mix, unit};
+use crate::chance::{Use, mix, seed, unit};
 use crate::net::PEER_PORT;
 use crate::queue::Happening;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, SignatureKind};
 use crate::world::World;
 
 pub(crate) use prefix::{host, is_puppet, puppet_at};
@@ -132,6 +132,7 @@ pub(crate) enum Twist {
 pub(crate) struct Attack {
     seed: u64,
     hash: HashAlgorithm,
+    signatures: SignatureKind,
     entries: Vec<Attackers>,
     /// Which entry a peer belongs to.
     who: BTreeMap<usize, usize>,
@@ -190,6 +191,7 @@ impl Attack {
         Attack {
             seed: scenario.seed,
             hash: scenario.hash_algorithm().unwrap_or_default(),
+            signatures: scenario.signatures,
             entries: scenario.attackers.clone(),
             who: BTreeMap::new(),
             gangs: vec![Vec::new(); scenario.attackers.len()],
@@ -243,7 +245,11 @@ impl Attack {
             return None;
         }
         let name = place_of_user(self.hash, &user_of(entry.against));
-        Some(self.keys.beside(name.key(), peer, &entry, self.seed, self.hash))
+        let draw = |n: u64| {
+            let seed = seed(self.seed ^ entry.against as u64, Use::Grinding, n);
+            self.signatures.key_pair(seed)
+        };
+        Some(self.keys.beside(name.key(), peer, self.hash, draw))
     }
 
     /// An attacker is there, at this address.

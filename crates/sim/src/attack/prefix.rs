@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, TransactionId};
-use wire::{Contact, Key, KeyPair, NodeId, Rng, RngExt};
+use wire::{Contact, Key, NodeId, Rng, RngExt};
 
 use super::{NAMED, answer, nearest, sought};
 use crate::chance::{Use, seed, stream};
@@ -109,8 +109,9 @@ impl World<'_> {
 
     fn make_puppets(&mut self, count: usize) {
         let (scenario, hash) = (self.scenario.seed, self.key_hash);
+        let signatures = self.scenario.signatures;
         let contact = |n: usize| Contact {
-            id: KeyPair::from_seed(seed(scenario, Use::Grinding, n as u64)).public().node_id(hash),
+            id: signatures.key_pair(seed(scenario, Use::Grinding, n as u64)).public().node_id(hash),
             address: SocketAddr::from((host(FIRST_NUMBER + n), PEER_PORT)),
         };
         let puppets = &mut self.attack.puppets;

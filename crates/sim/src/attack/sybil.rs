@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 use wire::p2pp::Message;
 use wire::{Contact, HashAlgorithm, Key, KeyPair, NodeId};
 
-use super::{Attackers, Twist, colluder, sought};
-use crate::chance::{Use, seed};
+use super::{Twist, colluder, sought};
 
 /// The part of the space, as a power of two, in which Sybils stand: nearer to the name than the nearest
 /// of 10,000 honest peers stands by chance.
@@ -24,16 +23,14 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// A key whose Node-ID shares its first [`BITS`] bits with the name.
+    /// A key whose Node-ID shares its first [`BITS`] bits with the name, of those that `draw` gives.
     pub(super) fn beside(
         &mut self,
         name: &Key,
         peer: usize,
-        entry: &Attackers,
-        scenario: u64,
         hash: HashAlgorithm,
+        draw: impl Fn(u64) -> KeyPair,
     ) -> KeyPair {
-        let draw = |n: u64| KeyPair::from_seed(seed(scenario ^ entry.against as u64, Use::Grinding, n));
         if let Some(n) = self.of.get(&peer) {
             return draw(*n);
         }

@@ -41,12 +41,12 @@ fn a_colluder_names_the_colluders_nearest_to_the_key_and_nobody_else() {
 #[test]
 fn a_sybil_stands_beside_the_name_and_serves_others() {
     let mut keys = sybil::Keys::default();
-    let entry: Attackers = toml::from_str("kind = 'sybil'\ncount = 2").unwrap();
+    let draw = |n: u64| KeyPair::from_seed(Seed::from_number(n));
     let name = place_of_user(HashAlgorithm::Sha256, "user0@sim.test");
-    let key = keys.beside(name.key(), 5, &entry, 1, HashAlgorithm::Sha256);
+    let key = keys.beside(name.key(), 5, HashAlgorithm::Sha256, draw);
     let id = key.public().node_id(HashAlgorithm::Sha256);
     assert!(id.key().common_prefix(name.key()) >= 14);
-    let again = keys.beside(name.key(), 5, &entry, 1, HashAlgorithm::Sha256);
+    let again = keys.beside(name.key(), 5, HashAlgorithm::Sha256, draw);
     assert_eq!(again.public(), key.public());
     let other = question(HashAlgorithm::Sha256.digest(b"somebody else"));
     let other = Message::parse(&other).unwrap();

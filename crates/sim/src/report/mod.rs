@@ -61,6 +61,9 @@ pub struct Report {
     pub bytes_per_node_per_s: Bytes,
     /// The part of it that nobody asked for: keep-alive, joining, tables, storage.
     pub maintenance_bytes_per_node_per_s: Bytes,
+    /// How often peers put work off or refused it for want of budget, in all, by sort.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub shed: BTreeMap<&'static str, u64>,
     /// Bytes as simulation papers count them, if the scenario asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model_bytes_per_node_per_s: Option<Bytes>,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use node::budget::Work;
+
 use super::{Bytes, Percentiles, Phase, Recovery, Report, percentile};
 use crate::scenario::Event;
 use crate::world::{Books, LookupLine, World};
@@ -67,10 +69,14 @@ impl World<'_> {
         let (mut seconds, mut sum) = (0.0, Books::default());
         let (mut rates, mut upkeep_rates) = (Vec::new(), Vec::new());
         let mut by_function: BTreeMap<String, f64> = BTreeMap::new();
+        let mut shed = [0_i64; Work::ALL.len()];
         let mut add = |stay: f64, books: &Books, sign: f64| {
             seconds += stay;
             for (function, bytes) in &books.by_function {
                 *by_function.entry((*function).to_owned()).or_default() += sign * *bytes as f64;
+            }
+            for (all, count) in shed.iter_mut().zip(books.shed) {
+                *all += sign as i64 * i64::from(count);
             }
         };
         for past in &self.past {
@@ -96,6 +102,8 @@ impl World<'_> {
                 upkeep_rates.push(maintenance as f64 / stay);
             }
         }
+        let counted = Work::ALL.iter().zip(shed).filter(|(_, count)| *count > 0);
+        self.report.shed = counted.map(|(work, count)| (work.name(), count as u64)).collect();
         let seconds = seconds.max(1e-6);
         by_function.values_mut().for_each(|bytes| *bytes /= seconds);
         rates.sort_by(f64::total_cmp);

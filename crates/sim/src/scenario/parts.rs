@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use wire::signatures::StandIn;
+use wire::{KeyPair, Seed};
 
 /// Which model says how long the path between two peers is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -44,6 +46,17 @@ pub enum SignatureKind {
     Real,
     /// A hash of equal length stands in, which saves most of the computing and stops no forger.
     StandIn,
+}
+
+impl SignatureKind {
+    /// The keys that follow from a seed, of a peer that signs so.
+    #[expect(clippy::disallowed_methods, reason = "a world in which nobody can be robbed")]
+    pub(crate) fn key_pair(self, seed: Seed) -> KeyPair {
+        match self {
+            SignatureKind::Real => KeyPair::from_seed(seed),
+            SignatureKind::StandIn => KeyPair::stand_in(seed, StandIn::in_a_simulation()),
+        }
+    }
 }
 
 /// How long datagrams travel.
@@ -99,12 +112,16 @@ pub struct Peer {
     pub budget_bytes_per_s: u32,
     /// What may be sent beyond it at once.
     pub budget_burst_bytes: u32,
+    /// Allowance for passing on others' requests.
+    pub forwarding_bytes_per_s: u32,
     /// How often own records are refreshed.
     pub refresh_interval_s: f64,
     /// How long holders keep a record that is not refreshed.
     pub record_lifetime_s: f64,
     /// How long an attempt of a lookup may take.
     pub lookup_timeout_s: f64,
+    /// Whether those that are not among the `clients` are peers whatever happens, or decide by themselves.
+    pub role: Role,
     /// How lookups go: absent as the peer decides, else `recursive`, `iterative` or `parallel`.
     pub lookup_mode: Option<LookupMode>,
     /// On how many disjoint paths they go; 0: as the mode decides.
@@ -117,9 +134,11 @@ impl Default for Peer {
         Peer {
             budget_bytes_per_s: config.budget_bytes_per_s,
             budget_burst_bytes: config.budget_burst_bytes,
+            forwarding_bytes_per_s: config.forwarding_bytes_per_s,
             refresh_interval_s: config.refresh_interval.as_secs_f64(),
             record_lifetime_s: config.record_lifetime.as_secs_f64(),
             lookup_timeout_s: config.lookup_timeout.as_secs_f64(),
+            role: Role::default(),
             lookup_mode: None,
             lookup_paths: 0,
         }
@@ -132,6 +151,7 @@ impl Peer {
         node::Config {
             budget_bytes_per_s: self.budget_bytes_per_s,
             budget_burst_bytes: self.budget_burst_bytes,
+            forwarding_bytes_per_s: self.forwarding_bytes_per_s,
             refresh_interval: Duration::from_secs_f64(self.refresh_interval_s),
             record_lifetime: Duration::from_secs_f64(self.record_lifetime_s),
             lookup_timeout: Duration::from_secs_f64(self.lookup_timeout_s),
@@ -149,6 +169,26 @@ impl Peer {
             Some(LookupMode::Parallel) => node::Mode::Parallel,
         };
         node::LookupOptions { mode, paths: self.lookup_paths, fresh: true, ..usual }
+    }
+}
+
+/// Who decides whether a node is a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The node itself, as in the real world.
+    #[default]
+    Auto,
+    /// The scenario: it is one.
+    Peer,
+}
+
+impl Role {
+    pub(crate) fn policy(self) -> node::RolePolicy {
+        match self {
+            Role::Auto => node::RolePolicy::Auto,
+            Role::Peer => node::RolePolicy::Peer,
+        }
     }
 }
 

@@ -200,13 +200,16 @@ impl Display for Object<'_> {
             Object::Cookie(cookie) => write!(f, "{}", Hex(cookie)),
             Object::ObservedAddress(address) => write!(f, "{address}"),
             Object::LinkState(link) => write!(f, "{link}"),
+            Object::Density(density) => write!(f, "fourth={} eighth={}", density.0[0], density.0[1]),
             Object::SigningRequest(bytes)
             | Object::Certificate(bytes)
             | Object::ResourceList(bytes)
             | Object::Admission(bytes)
             | Object::Candidates(bytes)
             | Object::Padding(bytes)
-            | Object::Known(bytes) => write!(f, "{}", Hex(bytes)),
+            | Object::Known(bytes)
+            | Object::Holders(bytes)
+            | Object::Missing(bytes) => write!(f, "{}", Hex(bytes)),
         }
     }
 }

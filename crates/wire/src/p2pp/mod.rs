@@ -11,6 +11,7 @@
 //! | [`field`] | the fields they are made of: numbers, keys, texts, addresses |
 //! | [`peer`], [`options`], [`status`] | objects with a structure of their own |
 //! | [`known`] | whom an asker knows already, so that an answer need not name them |
+//! | [`density`] | how close to a place the peers around it stand |
 //! | [`record`] | signed resource objects: what peers store for each other |
 //! | [`message`] | a whole message: the checked view, the builder, the originator's signature |
 //! | `display` | messages as text |
@@ -19,9 +20,11 @@
 //! kept. After [`Message::parse`] succeeded, every object in it has been checked.
 
 pub mod code;
+pub mod density;
 mod display;
 pub mod field;
 pub mod header;
+pub mod holders;
 pub mod known;
 pub mod link_state;
 pub mod message;
@@ -33,6 +36,7 @@ pub mod status;
 pub mod tlv;
 
 pub use code::Code;
+pub use density::Density;
 pub use header::{Class, Header, MessageType, TransactionId, VERSION};
 pub use link_state::LinkState;
 pub use message::{Builder, Message};

@@ -13,8 +13,8 @@ use super::field::{Cursor, Field};
 use super::record::{RecordRef, RecordSummary};
 use super::tlv::{self, IGNORABLE, MANDATORY, Tlv};
 use super::{
-    AddressInfo, Code, Connections, Diagnostic, LinkState, MessageCounts, P2pOptions, PLookup, ParseError,
-    PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, Utilization,
+    AddressInfo, Code, Connections, Density, Diagnostic, LinkState, MessageCounts, P2pOptions, PLookup,
+    ParseError, PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, Utilization,
 };
 use crate::identity::{KeyPair, PublicKey};
 use crate::{NodeId, ResourceId};
@@ -174,6 +174,12 @@ objects! {
     77 KNOWN "Known" IGNORABLE Known(tags: &'a [u8]),
     /// A link between neighbours by agreement.
     78 LINK_STATE "Link-State" IGNORABLE LinkState(state: LinkState<'a>),
+    /// Peers that hold the record before it, or get it at the same time; see [`holders`](super::holders).
+    79 HOLDERS "Holders" IGNORABLE Holders(heads: &'a [u8]),
+    /// Which of the records named in the request are not held: their places among those, from 0.
+    80 MISSING "Missing" IGNORABLE Missing(places: &'a [u8]),
+    /// How close to a place the peers around it stand.
+    81 DENSITY "Density" IGNORABLE Density(density: Density),
 }
 
 /// The name of the object with this number, as in the specification.

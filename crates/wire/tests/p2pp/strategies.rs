@@ -11,9 +11,9 @@ use proptest::sample::select;
 use wire::p2pp::link_state::Index;
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
-    AddressInfo, CandidateKind, Class, Code, Connections, Diagnostic, Header, Kind, LinkState, MessageCounts,
-    MessageType, Object, P2pOptions, PLookup, PeerInfo, PeerList, RLookup, Record, RecordRef, RecordSummary,
-    RequestOptions, RouteHop, TransactionId, TransportKind, Utilization,
+    AddressInfo, CandidateKind, Class, Code, Connections, Density, Diagnostic, Header, Kind, LinkState,
+    MessageCounts, MessageType, Object, P2pOptions, PLookup, PeerInfo, PeerList, RLookup, Record, RecordRef,
+    RecordSummary, RequestOptions, RouteHop, TransactionId, TransportKind, Utilization,
 };
 use wire::{Contact, HashAlgorithm, Key, KeyPair, NodeId, PublicKey, ResourceId, Seed, UnixTime};
 
@@ -150,6 +150,7 @@ fn status_object() -> impl Strategy<Value = Object<'static>> {
         counts.prop_map(Object::MessagesReceived),
         hop.prop_map(Object::RouteHop),
         link_state().prop_map(Object::LinkState),
+        any::<[u16; 2]>().prop_map(|steps| Object::Density(Density(steps))),
         diagnostic().prop_map(Object::Diagnostic),
         diagnostic().prop_map(Object::Setting),
         any::<u64>().prop_map(Object::DiagnosticOptions),
@@ -214,6 +215,8 @@ fn data_object() -> impl Strategy<Value = Object<'static>> {
         bytes(100).prop_map(Object::Candidates),
         bytes(100).prop_map(Object::Padding),
         bytes(100).prop_map(Object::Known),
+        bytes(64).prop_map(Object::Holders),
+        bytes(16).prop_map(Object::Missing),
     ]
 }
 

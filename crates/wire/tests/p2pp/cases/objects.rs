@@ -2,8 +2,8 @@
 
 use wire::p2pp::link_state::Index;
 use wire::p2pp::{
-    AddressInfo, CandidateKind, Code, Connections, Diagnostic, LinkState, MessageCounts, Object, P2pOptions,
-    PLookup, PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
+    AddressInfo, CandidateKind, Code, Connections, Density, Diagnostic, LinkState, MessageCounts, Object,
+    P2pOptions, PLookup, PeerInfo, PeerList, RLookup, RequestOptions, RouteHop, TransportKind, Utilization,
 };
 use wire::{Contact, Key, UnixTime};
 
@@ -173,6 +173,12 @@ pub(super) fn cases() -> Vec<Case> {
         object("object/Padding", "ignorable", &Object::Padding(&[0; 8])),
         object("object/Known", "ignorable; two peers", &Object::Known(&[0x12, 0x34, 0x56, 0x78])),
         object(
+            "object/Holders",
+            "ignorable; two peers",
+            &Object::Holders(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16]),
+        ),
+        object("object/Missing", "ignorable; the first and the third record", &Object::Missing(&[0, 2])),
+        object(
             "object/Link-State",
             "an able neighbour that holds two keys; ignorable",
             &Object::LinkState(LinkState {
@@ -196,6 +202,11 @@ pub(super) fn cases() -> Vec<Case> {
                 capacity: 10,
                 ..LinkState::default()
             }),
+        ),
+        object(
+            "object/Density",
+            "the fourth peer at a thousandth of the space, the eighth at a five hundredth; ignorable",
+            &Object::Density(Density([2_551, 2_295])),
         ),
     ]
 }
