@@ -103,14 +103,14 @@ fn a_lesson_in_one_process() {
     check(&lab(&["--interactive", "--peers", "9"], LESSON));
 }
 
-/// Whether this system lets us have network namespaces with a switch in them.
+/// Whether this system lets us have network namespaces with cables in them.
 fn namespaces_are_given() -> bool {
     let user: &[&str] = match rustix::process::geteuid().is_root() {
         true => &[],
         false => &["--user", "--map-root-user"],
     };
-    let bridge = ["--net", "--pid", "--fork", "ip", "link", "add", "switch", "type", "bridge"];
-    let tried = Command::new("unshare").args(user).args(bridge).stderr(Stdio::null()).status();
+    let cable = ["--net", "--pid", "--fork", "ip", "link", "add", "v0", "type", "veth"];
+    let tried = Command::new("unshare").args(user).args(cable).stderr(Stdio::null()).status();
     tried.is_ok_and(|status| status.success())
 }
 

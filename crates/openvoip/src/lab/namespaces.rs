@@ -1,19 +1,21 @@
 //! Peers as processes of the real program, each in a network namespace of its own.
 //!
 //! ```text
-//!            namespace of the laboratory
-//!   ┌─ switch (bridge) ──────────────────────────┐
-//!   │   v0         v1         v2         v3 ...  │
-//!   └───┼──────────┼──────────┼──────────┼───────┘
-//!     eth0       eth0       eth0       eth0
-//!    peer 0     peer 1     peer 2     peer 3         10.77.0.1, 10.77.0.2, ...
+//!   namespace of the laboratory: a router, 10.77.255.254
+//!       v0         v1         v2         v3 ...
+//!        |          |          |          |
+//!      eth0       eth0       eth0       eth0
+//!     peer 0     peer 1     peer 2     peer 3         10.77.0.1, 10.77.0.2, ...
 //! ```
+//!
+//! A router and no switch: the kernel keeps one table of neighbours for all namespaces, of about a thousand
+//! entries, which forty peers on one switch overflow.
 //!
 //! [`enclose`] starts this program once more in new namespaces for the network, for process numbers and,
 //! if it is not root, for users; all that the inner program starts ends with it, and so do the
 //! namespaces. Nothing of the machine's own network is seen or changed. A peer that is killed loudly leaves
-//! its namespace behind, whose kernel tells others that the port is closed; one that falls silent loses
-//! its cable first. Needs Linux, `unshare` (util-linux) and `ip` (iproute2), and for delay and loss `tc`
+//! its namespace behind, whose kernel tells others that the port is closed; of one that falls silent the
+//! router forgets the way, and tells nobody. Needs Linux, `unshare` (util-linux) and `ip` (iproute2), and for delay and loss `tc`
 //! with netem in the kernel.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,15 +45,22 @@ pub const DIR_VARIABLE: &str = "OPENVOIP_LAB_DIR";
 /// How long one peer may take to be in the overlay.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Whether packets for others are passed on, in this network namespace.
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
 /// What a namespace does: waits for its cable, takes its address, runs the peer, and stays when that ends.
 const INSIDE: &str = r#"
 echo made; read go || exit 1
-address=$1 netem=$2; shift 2
-ip link set lo up && ip address add "$address/16" dev eth0 && ip link set eth0 up || exit 1
+address=$1 router=$2 netem=$3; shift 3
+ip link set lo up && ip address add "$address/32" dev eth0 && ip link set eth0 up || exit 1
+ip route add "$router" dev eth0 && ip route add default via "$router" || exit 1
 [ -z "$netem" ] || tc qdisc add dev eth0 root netem $netem || exit 1
 "$@" </dev/null >/dev/null & echo $!
 read end
 "#;
+
+/// The address of the laboratory itself, over which the peers reach each other.
+const ROUTER: &str = "10.77.255.254";
 
 /// How the network between the peers shall be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -150,24 +159,24 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Plugs the switch in; `dir` is for the data directories of the peers.
+    /// Sets the router up; `dir` is for the data directories of the peers.
     ///
     /// # Errors
     /// In words, if `ip` does not work, or delay and loss are wanted and not to be had.
     pub fn new(dir: PathBuf, overlay: Algorithm, cable: Cable) -> Result<Namespaces, String> {
         ip("link set lo up")?;
-        ip("link add switch type bridge")?;
-        ip("link set switch up")?;
+        ip(&format!("address add {ROUTER}/32 dev lo"))?;
+        fs::write(FORWARDING, "1").map_err(|e| format!("cannot write {FORWARDING}: {e}"))?;
         let netem = cable.netem();
         if !netem.is_empty() {
-            let words = format!("qdisc add dev switch root netem {netem}");
+            let words = format!("qdisc add dev lo root netem {netem}");
             run("tc", &words).map_err(|e| {
                 format!(
                     "this system cannot delay or lose packets: {e}. Load the kernel's module (`modprobe \
                      sch_netem`) and install iproute2, or leave out --delay-ms and --loss"
                 )
             })?;
-            run("tc", "qdisc del dev switch root")?;
+            run("tc", "qdisc del dev lo root")?;
         }
         let program = std::env::current_exe().map_err(|e| e.to_string())?;
         Ok(Namespaces { dir, program, overlay, netem, peers: BTreeMap::new(), started: 0 })
@@ -181,7 +190,7 @@ impl Namespaces {
         let oldest = self.peers.iter().find(|(_, process)| process.pid.is_some()).map(|(n, _)| *n);
         let home = self.home(peer);
         let mut command = Command::new("unshare");
-        command.args(["--net", "sh", "-c", INSIDE, "sh", &address(peer), &self.netem]);
+        command.args(["--net", "sh", "-c", INSIDE, "sh", &address(peer), ROUTER, &self.netem]);
         command.arg(&self.program).args(["up", "--sip", "127.0.0.1:5060", "--log-level", "warn"]);
         command.args(["--listen", &format!("{}:7080", address(peer)), "--user", &user(peer)]);
         command.args(["--overlay", self.overlay.name(), "--overlay-name", OVERLAY_NAME]);
@@ -200,7 +209,8 @@ impl Namespaces {
         next()?;
         let pid = shell.id();
         ip(&format!("link add v{peer} type veth peer name eth0 netns {pid}"))?;
-        ip(&format!("link set v{peer} master switch up"))?;
+        ip(&format!("link set v{peer} up"))?;
+        ip(&format!("route add {}/32 dev v{peer}", address(peer)))?;
         input.write_all(b"go\n").map_err(|_| self.said(peer))?;
         let pid = next()?.parse().ok().and_then(Pid::from_raw);
         self.peers.insert(peer, Process { shell, input, pid });
@@ -251,7 +261,7 @@ impl Bench for Namespaces {
 
     fn kill(&mut self, peer: usize, silently: bool) -> Result<(), String> {
         if silently {
-            ip(&format!("link set v{peer} down"))?;
+            ip(&format!("route replace blackhole {}/32", address(peer)))?;
         }
         let Some(process) = self.peers.get_mut(&peer) else { return Ok(()) };
         if let Some(pid) = process.pid.take() {
