@@ -80,6 +80,7 @@ impl Bamboo {
             base_bits,
             checks: CHECKS,
             width: NEIGHBORS_WIDTH,
+            measures_churn: true,
         };
         Bamboo {
             ring: Ring::new(local, shape, seed),
@@ -128,7 +129,7 @@ impl Bamboo {
             false => (self.leaves_wait * 2).min(most),
         };
         self.changed = false;
-        self.leaves_at = now + self.ring.care.jittered(self.leaves_wait);
+        self.leaves_at = now + self.ring.care.steady(self.leaves_wait);
     }
 
     /// Searches in an empty cell, the widest oftenest; where none is empty, swaps tables with a peer of
@@ -159,7 +160,7 @@ impl Bamboo {
         self.tuned = false;
         let wait =
             if self.ring.care.is_joining(now) && !empty.is_empty() { joining } else { self.tuning_wait };
-        self.tuning_at = now + self.ring.care.jittered(wait);
+        self.tuning_at = now + self.ring.care.steady(wait);
     }
 
     /// One of these, each half as likely as the one before.

@@ -43,6 +43,9 @@ pub(crate) const VERIFY_BURST: u32 = 8;
 /// Time between two of them in the long run.
 const VERIFY_GAP: Duration = Duration::from_secs(4);
 
+/// The bounds within which churn changes a period that changes by itself where peers come and go.
+const STEADY: (f64, f64) = (0.5, 2.0);
+
 /// How long a peer counts as joining.
 const JOINING: Duration = Duration::from_secs(60);
 
@@ -137,6 +140,13 @@ impl Care {
     pub(crate) fn jittered(&mut self, span: Duration) -> Duration {
         let span = self.paced(span);
         self.jitter(span)
+    }
+
+    /// The same for a period that follows what came and went already: the measured churn makes it half as
+    /// long or twice as long at most.
+    pub(crate) fn steady(&mut self, span: Duration) -> Duration {
+        let stretch = self.churn.stretch().clamp(STEADY.0, STEADY.1);
+        self.jittered(span.mul_f64(stretch))
     }
 
     /// We knew nobody and now know somebody.

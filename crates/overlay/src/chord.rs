@@ -97,6 +97,7 @@ impl Chord {
             base_bits,
             checks: CHECKS,
             width: NEIGHBORS_WIDTH,
+            measures_churn: true,
         };
         Chord {
             ring: Ring::new(local, shape, seed),
@@ -157,7 +158,7 @@ impl Chord {
             false => (self.stabilise_wait * 2).min(most),
         };
         self.changed = false;
-        self.stabilise_at = now + self.ring.care.jittered(self.stabilise_wait);
+        self.stabilise_at = now + self.ring.care.steady(self.stabilise_wait);
     }
 
     // --- fingers --------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ impl Chord {
         let next = poor.iter().copied().find(|i| *i < self.fixed).or(poor.first().copied());
         let gap = if self.ring.care.is_joining(now) { FIX_GAP_JOINING } else { FIX_GAP };
         let Some(interval) = next else {
-            self.fix_at = now + self.ring.care.jittered(FIX_GAP);
+            self.fix_at = now + self.ring.care.steady(FIX_GAP);
             return;
         };
         self.fixed = interval;
@@ -189,7 +190,7 @@ impl Chord {
         self.ring.care.wish(Upkeep::Lookup { key, width: FIX_WIDTH });
         let rounds = poor.len().max(1) as u32;
         let wait = if self.ring.care.is_joining(now) { gap } else { (FIX / rounds).max(gap) };
-        self.fix_at = now + self.ring.care.jittered(wait);
+        self.fix_at = now + self.ring.care.steady(wait);
     }
 
     /// A random key of an interval.

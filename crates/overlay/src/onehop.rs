@@ -103,6 +103,9 @@ impl OneHop {
             base_bits: 1,
             checks: CHECKS,
             width: NEIGHBORS_WIDTH,
+            // In a table of everybody each departure anywhere counts, and news hurried by it cost more than it
+            // brought: 207 bytes/s instead of 167 with sessions of 47 minutes.
+            measures_churn: false,
         };
         OneHop {
             ring: Ring::new(local, shape, seed),

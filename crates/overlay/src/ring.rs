@@ -64,6 +64,8 @@ pub(crate) struct Shape {
     pub(crate) checks: Checks,
     /// How many peers at our own place shall have spoken when it is looked up.
     pub(crate) width: usize,
+    /// Whether periods, and the care for records, follow the churn that is measured here.
+    pub(crate) measures_churn: bool,
 }
 
 /// What became of the table by something heard.
@@ -283,6 +285,9 @@ impl Ring {
         self.care.heard();
         if let Some(place) = self.find(&contact.id) {
             let peer = &mut self.peers[place];
+            if self.shape.measures_churn {
+                self.care.churn.survived(now.since(peer.heard()));
+            }
             if peer.contact() != contact {
                 peer.moved(self.book.contact(contact));
             }
@@ -341,6 +346,7 @@ impl Ring {
         peer.ask(now);
         if peer.failures >= 2 && !outage {
             self.peers.remove(place);
+            self.note_departure();
         } else {
             self.check_at = self.check_at.min(now + RECHECK);
         }
@@ -366,8 +372,15 @@ impl Ring {
         let Some(place) = self.find(id) else { return Change::Nothing };
         let near = self.is_near(place, self.list_len());
         self.peers.remove(place);
+        self.note_departure();
         self.care.leave_alone(now, id);
         if near { Change::Near } else { Change::Far }
+    }
+
+    fn note_departure(&mut self) {
+        if self.shape.measures_churn {
+            self.care.churn.departed();
+        }
     }
 
     // --- timers -----------------------------------------------------------------------------------
@@ -378,7 +391,7 @@ impl Ring {
             let key = *self.local.key();
             self.care.wish(Upkeep::Lookup { key, width: self.shape.width });
             let known = !self.peers.is_empty();
-            self.place_at = if known { now + self.care.jittered(self.place_wait) } else { NEVER };
+            self.place_at = if known { now + self.care.steady(self.place_wait) } else { NEVER };
             self.place_wait = (self.place_wait * 2).min(OWN_PLACE.1);
         }
         if self.check_at <= now {
@@ -497,6 +510,10 @@ macro_rules! views {
 
         fn rtt(&self, id: &NodeId) -> Option<Duration> {
             self.ring.get(id)?.rtt()
+        }
+
+        fn churn(&self) -> crate::Churn {
+            self.ring.care.churn
         }
 
         fn len(&self) -> usize {

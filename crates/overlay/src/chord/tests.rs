@@ -120,3 +120,32 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_ring_that_loses_peers_fast_swaps_lists_oftener_within_bounds_and_still_asks_all_as_often_whether_they_live()
+ {
+    let others: Vec<u16> = (1..40).map(|n| n * 1_000).collect();
+    let next_check = |chord: &Chord| chord.ring.poll_timeout(&[]).unwrap().0;
+    let span = Duration::from_secs(100);
+    let mean = |chord: &mut Chord| {
+        let spans = (0..200).map(|_| chord.ring.care.steady(span).as_secs_f64());
+        spans.sum::<f64>() / 200.0
+    };
+    let mut calm = chord(0, 1, &others);
+    let check = next_check(&calm);
+    assert!((95.0..105.0).contains(&mean(&mut calm)));
+    let mut stormy = chord(0, 1, &others);
+    for n in 30..39u16 {
+        stormy.handle_leave(Time::from_secs(60), &at(n * 1_000, 1).id);
+    }
+    assert!((47.0..53.0).contains(&mean(&mut stormy)), "half as long and no shorter");
+    assert!(stormy.churn().session() < Duration::from_secs(600));
+    assert_eq!(next_check(&stormy), check);
+    // And a quiet one is not trusted for longer either.
+    for hour in 1..200 {
+        for &other in &others {
+            calm.handle_peer(Time::from_secs(hour * 3_600), at(other, 1), Evidence::Alive { rtt: None });
+        }
+    }
+    assert!((190.0..210.0).contains(&mean(&mut calm)), "twice as long and no longer");
+}
