@@ -6,8 +6,8 @@
 //! process starts itself once more. That saves a sixth of the processor time of 20,000 peers; where
 //! it cannot be, nothing is lost but that.
 
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
 /// Peers from which on it is worth it: fewer fit the caches.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 const FROM_PEERS: usize = 5_000;
 
 /// The variable that the allocator reads.
