@@ -139,9 +139,16 @@ impl Standing {
         Density::of(&self.metric().parts(key, &near))
     }
 
-    /// How much of the space is nearer to us than each of our neighbours, the nearest first. On a ring
-    /// with one direction those on the other side are as far as can be, and left out. Where nobody is near
-    /// to anything, nothing.
+    /// Whether what is heard of a place tells how densely peers stand there. On a ring with one direction most
+    /// that are heard of stand before it, and the few behind it end far away.
+    pub(crate) fn hears_whole_places(&self) -> bool {
+        self.walks().is_none() && self.metric().progress.is_none()
+    }
+
+    /// How much of the space is nearer to us than each of our eight nearest neighbours, the nearest first. On
+    /// a ring with one direction those on the other side are as far as can be, and left out; a young peer's
+    /// list of either side ends far away, so that more than eight would make the overlay look small. Where
+    /// nobody is near to anything, nothing.
     pub(crate) fn parts_around_us(&self) -> Vec<f64> {
         if self.walks().is_some() {
             return Vec::new();
@@ -151,6 +158,7 @@ impl Standing {
         if self.table.len() > neighbors.len() {
             parts.retain(|part| *part <= 0.5);
         }
+        parts.truncate(WIDTH);
         parts
     }
 }

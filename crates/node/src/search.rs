@@ -480,6 +480,7 @@ impl Node {
         }
         if let [_, Some(part)] = told.parts()
             && crowd != Some(Crowd::Dense)
+            && standing.hears_whole_places()
         {
             self.membership.size.sample_one(now, RANKS[1], part);
         }
@@ -525,7 +526,7 @@ impl Node {
             && findings.closest.len() == WIDTH
             && findings.crowd != Some(Crowd::Dense)
         {
-            let standing = self.standing.as_ref().filter(|s| s.walks().is_none());
+            let standing = self.standing.as_ref().filter(|s| s.hears_whole_places());
             let parts = standing.map(|s| s.metric().parts(&key, &findings.closest));
             self.membership.size.sample(now, &parts.unwrap_or_default());
         }

@@ -16,7 +16,8 @@ use serde_json::Value;
 const DOCUMENT: &str = include_str!("../../../docs/control-api.md");
 
 /// Objects whose keys are data and not fields.
-const MAPS: [&str; 7] = ["ledger", "load", "dropped", "counts", "diagnostics", ".settings", ".origin"];
+const MAPS: [&str; 8] =
+    ["ledger", "shed", "load", "dropped", "counts", "diagnostics", ".settings", ".origin"];
 
 /// What the document says about one command.
 struct Section {

@@ -261,14 +261,12 @@ impl Kademlia {
         self.table.has_place_for(contact, self.enough())
     }
 
-    /// How many peers of a bucket we look for. In a storm half: whoever is found today is gone before the
-    /// others are, and one of four that lives leads on as well as one of eight.
+    /// How many peers of a bucket we look for. In a storm three of four: whoever is found today is gone before
+    /// the others are. Not fewer, for who knows fewer peers that are nearer to a key than hold it takes itself
+    /// for a holder.
     fn enough(&self) -> usize {
-        if self.care.churn.is_storm() {
-            self.params.shape.bucket.div_ceil(2)
-        } else {
-            self.params.shape.bucket
-        }
+        let all = self.params.shape.bucket;
+        if self.care.churn.is_storm() { all - all / 4 } else { all }
     }
 
     fn verify(&mut self, now: Time) {
@@ -427,6 +425,13 @@ impl Kademlia {
             let soon = SOON.mul_f64(self.care.churn.stretch().min(1.0));
             let soon = now + soon.mul_f32(self.care.rng.random_range(0.75..1.25f32));
             self.neighbors_at = self.neighbors_at.min(soon);
+        }
+        // Who knows fewer peers that are nearer to a key than hold it takes itself for a holder.
+        let index = self.table.index_of(id.key());
+        if self.table.wants_refresh(index, self.params.shape.bucket / 2 + 1) {
+            let soon = now + self.care.jittered(RECONSIDER / 2);
+            self.table.refresh_by(index, soon);
+            self.refresh_at = self.next_refresh();
         }
     }
 }

@@ -491,6 +491,13 @@ impl Table {
         }
     }
 
+    /// Has a bucket refreshed by a time at the latest.
+    pub fn refresh_by(&mut self, index: u16, at: Time) {
+        if let Some(bucket) = self.bucket_mut(index) {
+            bucket.refresh_at = bucket.refresh_at.min(at);
+        }
+    }
+
     /// Makes sure that every bucket exists which a search for ourselves does not cover, so that those
     /// in which we know nobody are refreshed too.
     pub fn open_far_rows(&mut self, mut refresh_at: impl FnMut() -> Time) {

@@ -138,8 +138,10 @@ fn signatures_that_stand_in_are_said_to_and_change_no_outcome() {
     assert_eq!((share(&real), share(&stand_in)), (1.0, 1.0));
     assert!(stand_in.violations.is_empty(), "{:?}", stand_in.violations);
     assert_ne!(real.log_hash, stand_in.log_hash);
-    // As long as the real ones: every datagram takes the same room.
-    assert_eq!(real.datagrams.longest_bytes, stand_in.datagrams.longest_bytes);
+    // As long as the real ones: the longest datagram takes the same room, but for chance that has it name one
+    // holder more or less, at eight bytes each. A signature has 64.
+    let longest = |report: &Report| report.datagrams.longest_bytes;
+    assert!(longest(&real).abs_diff(longest(&stand_in)) <= 16);
 }
 
 #[test]
