@@ -404,6 +404,10 @@ impl Node {
             return self.timers.set(Alarm::Search(id), now + pause);
         }
         if self.is_doubtful(now, id) {
+            if let Some(search) = self.searches.running.get_mut(&id).filter(|s| s.renewals > 0) {
+                // It looks along one path, which counts as a round too: cut off from everybody it ends at once.
+                search.rounds += 1;
+            }
             return self.go_iterative(now, id, &[]);
         }
         let around_us = self.is_around_us(id);
