@@ -205,7 +205,9 @@ impl Node {
         message: &Message<'_>,
         work: Work,
     ) -> bool {
-        if self.ledger.budget.may(now, work) {
+        // The tokens of walks see to it that nobody passes on more lookups than it can.
+        let is_paced = work == Work::Lookups && self.walks().is_some();
+        if is_paced || self.ledger.budget.may(now, work) {
             return true;
         }
         self.ledger.budget.shed(work);
@@ -226,7 +228,8 @@ impl Node {
         }) else {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "no PLookup");
         };
-        if !self.takes_on(now, remote, message, Work::Naming) {
+        // Where keys have no place whoever asks so looks for room for a record.
+        if self.walks().is_some() && !self.takes_on(now, remote, message, Work::Storing) {
             return;
         }
         let width = usize::from(count).min(MAX_ROUTE);
@@ -307,9 +310,10 @@ impl Node {
         (key, width): (&wire::Key, usize),
         here: Code,
     ) {
-        // Half as many peers lead on almost as well, and a peer that many ask must be brief.
-        let width = if self.ledger.budget.is_short(now) { width.min(WIDTH / 2) } else { width };
         let Some(standing) = &self.standing else { return };
+        // A few peers lead on almost as well, and a peer that many ask must be brief; walks have few to choose from.
+        let part = if standing.walks().is_some() { 1 } else { self.ledger.budget.brevity(now) };
+        let width = width.min(WIDTH / part);
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
             Route::Replicas { contacts, .. } => (true, here, contacts),

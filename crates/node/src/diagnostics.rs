@@ -408,12 +408,6 @@ impl Node {
         if let Some(id) = greeter {
             self.hear_greeting(now, Contact { id, address: remote }, message, false);
         }
-        if greeter.is_none() && !self.takes_on(now, remote, message, Work::Naming) {
-            if message.header.from_peer {
-                self.learn_news(now, message);
-            }
-            return;
-        }
         // Who tells us something is told something.
         let gives = message.objects().any(|o| matches!(o, Object::NeighborTable(_)));
         let told = if gives { self.what_to_tell(now) } else { News::default() };

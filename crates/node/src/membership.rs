@@ -199,7 +199,7 @@ impl Node {
         // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
-            self.storage.forget_contact(&source);
+            self.storage.let_contact_end(&source);
             self.repair_after(now, &source);
         }
     }

@@ -34,6 +34,9 @@ const SPELL: Duration = Duration::from_secs(120);
 /// thousand peers whose sessions last five minutes; there records are refreshed every minute anyway.
 const TOGETHER: Duration = Duration::from_secs(5);
 
+/// Who was lost within this time may be one of many whose loss others have not noticed yet.
+const LATELY: Duration = Duration::from_secs(60);
+
 /// The first pause between two questions after a break, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
 
@@ -71,6 +74,11 @@ impl Node {
         if before.is_some_and(|at| now.since(at) < TOGETHER) {
             self.look_after_holders(now);
         }
+    }
+
+    /// Whether a peer of the table stopped answering a moment ago.
+    pub(crate) fn has_lost_lately(&self, now: Time) -> bool {
+        self.membership.lost.peers.back().is_some_and(|(_, at)| now.since(*at) < LATELY)
     }
 
     /// Asks one of the lost, or an address from before, whether it is back.

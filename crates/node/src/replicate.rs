@@ -21,7 +21,7 @@ use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::budget::Work;
 use crate::node::{Alarm, Node, Standing};
-use crate::request::{ANSWER_TIMEOUT, Purpose};
+use crate::request::{ANSWER_TIMEOUT, Purpose, push_known};
 use crate::storage::Stored;
 
 /// How often what we hold is compared with who should hold it: where sessions last an hour, and the
@@ -253,7 +253,7 @@ impl Node {
             if sent.is_empty() {
                 return;
             }
-            copies.push(&Object::Known(&known::list(transaction, [&to.id].into_iter())));
+            push_known(&mut copies, transaction, [&to.id].into_iter());
             let bytes = copies.sign(&self.identity.peer);
             let (to, purpose) = ((to.address, Some(to.id)), Purpose::Replicate(sent.into()));
             self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);

@@ -103,6 +103,18 @@ fn begin(mut header: Header, objects: &[Object<'_>]) -> (TransactionId, Builder)
     (header.transaction, builder)
 }
 
+/// Says in a question whom its asker knows, if it knows anybody.
+pub(crate) fn push_known<'a>(
+    question: &mut Builder,
+    transaction: TransactionId,
+    ids: impl Iterator<Item = &'a NodeId>,
+) {
+    let tags = known::list(transaction, ids);
+    if !tags.is_empty() {
+        question.push(&Object::Known(&tags));
+    }
+}
+
 /// Whether questions for this purpose name whom they are meant for, and so need no name in the answer.
 pub(crate) fn is_brief(purpose: &Purpose) -> bool {
     use Purpose::{KeepAlive, Near, Offer, Refresh, Replicate, Step, Store};
@@ -193,10 +205,7 @@ impl Node {
         header.source = header.source.filter(|_| !nameless);
         let (transaction, mut builder) = begin(header, objects);
         let others = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
-        let tags = known::list(transaction, to.iter().chain(others));
-        if !tags.is_empty() {
-            builder.push(&Object::Known(&tags));
-        }
+        push_known(&mut builder, transaction, to.iter().chain(others));
         (transaction, builder)
     }
 
@@ -210,9 +219,7 @@ impl Node {
         purpose: Purpose,
     ) {
         let (transaction, mut question) = self.question_to_sign(message, objects);
-        if let Some(id) = to.1.as_ref().filter(|_| is_brief(&purpose)) {
-            question.push(&Object::Known(&known::list(transaction, [id].into_iter())));
-        }
+        push_known(&mut question, transaction, to.1.iter().filter(|_| is_brief(&purpose)));
         let bytes = question.sign(&self.identity.peer);
         self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);
     }
@@ -441,7 +448,7 @@ impl Node {
             Purpose::Alive(_) | Purpose::Warm(_) => {}
             Purpose::Attach(peer) => self.handle_attach_answer(now, peer, message),
             Purpose::CallBack | Purpose::Third(..) if message.header.code.is_ok() => {}
-            Purpose::Third(tested, id) => self.prove_nothing(now, tested, id),
+            Purpose::Third(tested, id) => self.write_back(now, id, tested),
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Exchange => {
                 self.learn_news(now, message);
@@ -495,7 +502,7 @@ impl Node {
             Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
             Purpose::Exchange | Purpose::Near | Purpose::Attach(_) => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
-            Purpose::Third(tested, id) => self.prove_nothing(now, tested, id),
+            Purpose::Third(tested, id) => self.write_back(now, id, tested),
             Purpose::Warm(peer) => self.let_cool(&peer),
             Purpose::Offer(_) | Purpose::Replicate(_) => {}
             Purpose::Step(search) => self.handle_step_silence(now, search, client.id),

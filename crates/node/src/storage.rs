@@ -69,7 +69,7 @@ impl Stored {
         let granted = Duration::from_secs(self.granted.into());
         let age = granted.saturating_sub(self.expires.since(now));
         let whole = granted.min(usual);
-        (self.expires > now && age * 8 <= whole * 3).then(|| whole - age)
+        (self.granted > 0 && self.expires > now && age * 8 <= whole * 3).then(|| whole - age)
     }
 
     /// Keeps it for so long from now, if that is longer than it would be kept anyway.
@@ -228,11 +228,12 @@ impl Storage {
         known
     }
 
-    /// A peer has said that it leaves: where it was is no longer worth keeping, or passing on.
-    pub fn forget_contact(&mut self, peer: &NodeId) {
-        let before = self.records.len();
-        self.records.retain(|s| !(concerns_a_peer(s.record.kind) && s.record.resource.key() == peer.key()));
-        self.account(before);
+    /// A peer has said that it leaves: where it was is not worth passing on. It stays until it ends, since what
+    /// was said may have been recorded before and said again by somebody else.
+    pub fn let_contact_end(&mut self, peer: &NodeId) {
+        let of_peer =
+            |s: &&mut Stored| concerns_a_peer(s.record.kind) && s.record.resource.key() == peer.key();
+        self.records.iter_mut().filter(of_peer).for_each(|s| s.granted = 0);
     }
 
     /// Every record of a kind at a place, newest first; tombstones too.
@@ -448,6 +449,22 @@ mod tests {
         let id = bob.public().node_id(HashAlgorithm::Sha256);
         let right = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
         assert!(storage.store(Time::ZERO, right.as_ref(), HOUR).is_ok());
+    }
+
+    #[test]
+    fn where_a_peer_was_that_has_left_is_kept_until_it_ends_and_passed_on_no_more() {
+        let (mut storage, bob) = (storage(), pair(3));
+        let id = bob.public().node_id(HashAlgorithm::Sha256);
+        let contact = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
+        storage.store(Time::ZERO, contact.as_ref(), HOUR).unwrap();
+        let summary = contact.as_ref().summary();
+        let passed_on = |s: &Storage| s.find(&summary).unwrap().to_pass_on(Time::ZERO, HOUR).is_some();
+        assert!(passed_on(&storage));
+        storage.let_contact_end(&id);
+        assert!(!passed_on(&storage) && storage.live(Time::ZERO, &contact.resource, Kind::PEER).count() == 1);
+        // What was said was a replay: it goes on refreshing it.
+        storage.refresh(Time::ZERO, &summary, HOUR).unwrap();
+        assert!(passed_on(&storage));
     }
 
     #[test]

@@ -4,14 +4,12 @@ use std::net::SocketAddr;
 
 use overlay::{Greeting, MAX_ROUTE, News, Upkeep};
 use wire::p2pp::link_state::{Index, LinkState};
-use wire::p2pp::{
-    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, known,
-};
+use wire::p2pp::{Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId};
 use wire::{Contact, Key, NodeId, Time};
 
 use crate::budget::Work;
 use crate::node::{Alarm, Node};
-use crate::request::{ANSWER_TIMEOUT, FEW_SENDS, Purpose, is_brief};
+use crate::request::{ANSWER_TIMEOUT, FEW_SENDS, Purpose, is_brief, push_known};
 use crate::search::{For, LookupOptions, Want};
 
 /// Peers whom we want named around a key that is searched with one question: as many as the nearest that
@@ -171,11 +169,7 @@ impl Node {
         to: Option<NodeId>,
     ) -> (TransactionId, Builder) {
         let (transaction, mut question) = self.question(message, objects);
-        let ids = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
-        let tags = known::list(transaction, ids);
-        if !tags.is_empty() {
-            question.push(&Object::Known(&tags));
-        }
+        push_known(&mut question, transaction, known.iter().map(|c| &c.id).filter(|id| Some(**id) != to));
         (transaction, question)
     }
 

@@ -139,6 +139,10 @@ impl Node {
     /// A search has heard all the nearest peers and found nothing: looks at how they stand, and goes on
     /// where that is suspicious. `false` if there is nothing more to do.
     fn persist(&mut self, now: Time, id: SearchId) -> bool {
+        // How peers stand around places for the table, or our own, is nobody's question.
+        if self.searches.running.get(&id).is_none_or(|s| s.is_for_the_table()) {
+            return false;
+        }
         let sizes = [self.size_estimate(now), self.size_around_us()];
         let most = self.size_at_most(now);
         let is_storm = self.churn().is_storm();
@@ -280,7 +284,7 @@ impl Node {
 
     /// The person has waited long enough: what was found so far is the result.
     pub(crate) fn handle_search_deadline(&mut self, now: Time, id: SearchId) {
-        if self.pause_before_renewal(id).is_some() {
+        if self.pause_before_renewal(now, id).is_some() {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             search.renewals += 1;
             return self.go_iterative(now, id, &[]);
