@@ -82,6 +82,10 @@ pub struct Config {
     /// A key and a number of bits: who shares more of its first bits with that key is passed over. Strangers
     /// crowd there, and honest peers name them.
     pub avoid: Option<(Key, u32)>,
+    /// The part of the space around the key in which peers are named whoever names them. Beyond it an honest
+    /// peer names those that are nearer than itself, so that others wait until nobody else is left to ask:
+    /// a liar could name more of its friends than a search has questions.
+    pub reach: f64,
     /// Questions on all paths together, at most.
     pub questions: usize,
     /// Whether everybody named is asked and not the nearest only: where keys have no place. Then those
@@ -108,6 +112,7 @@ impl Config {
             paths: 1,
             of_network: None,
             avoid: None,
+            reach: 1.0,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             exhaustive: false,
             goal: Goal::Nearest,
@@ -181,6 +186,8 @@ impl State {
 /// Where a peer stands in the order of a search, the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Order {
+    /// Whoever named it had no reason to.
+    astray: bool,
     /// It stands on the way: where the metric needs holders to be named, those that were come first.
     on_the_way: bool,
     /// Of an exhaustive search, its place in the answer that named it, and how near the step was: whoever
@@ -244,7 +251,8 @@ impl Lookup {
             beyond: config.exhaustive,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
-            lookup.learn(i % config.paths, i / config.paths, *seed, 1, false);
+            let order = lookup.order(&seed.id, false);
+            lookup.learn(i % config.paths, i / config.paths, *seed, 1, order);
         }
         lookup.settle();
         lookup
@@ -315,10 +323,12 @@ impl Lookup {
         }
         let named = matches!(route, Route::Replicas { .. });
         for (place, peer) in route.contacts().iter().take(self.heeded()).enumerate() {
-            self.learn(path, place, *peer, depth.saturating_add(1), named);
+            let astray = self.leads_astray(from, &peer.id, named);
+            let order = Order { astray, ..self.order(&peer.id, named) };
+            self.learn(path, place, *peer, depth.saturating_add(1), order);
         }
-        if route.includes_self() {
-            self.raise(path, from);
+        if route.includes_self() && self.config.metric.progress.is_some() {
+            self.raise(path, from, self.order(from, true));
         }
         self.settle();
         true
@@ -401,10 +411,11 @@ impl Lookup {
         }
         let mut taken = [0usize; 8 * Key::MAX_LEN + 1];
         for seed in seeds {
-            let of_level = &mut taken[self.order(&seed.id, false).distance.leading_zeros() as usize];
+            let order = self.order(&seed.id, false);
+            let of_level = &mut taken[order.distance.leading_zeros() as usize];
             *of_level += 1;
             if *of_level <= SEEDS_OF_LEVEL {
-                self.learn(0, 0, *seed, 1, false);
+                self.learn(0, 0, *seed, 1, order);
             }
         }
         self.beyond = true;
@@ -529,13 +540,15 @@ impl Lookup {
     fn further(&self, path: usize) -> Option<usize> {
         let Path { candidates, asked } = &self.paths[path];
         let waiting = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
-        let named = candidates.iter().position(|c| waiting(c) && c.depth > 1);
+        let named = candidates.iter().position(|c| waiting(c) && c.depth > 1 && !c.order.astray);
+        let anybody = candidates.iter().position(waiting);
         let level = |c: &Candidate| c.order.distance.leading_zeros();
         let heard =
             |at: u32| candidates.iter().filter(|c| c.state != State::Waiting && level(c) == at).count();
         let seeds = candidates.iter().enumerate().filter(|(_, c)| waiting(c) && c.depth == 1);
         let seed = seeds.min_by_key(|(_, c)| heard(level(c))).map(|(place, _)| place);
-        if asked % 3 == 2 { seed.or(named) } else { named.or(seed) }
+        let next = if asked % 3 == 2 { seed.or(named) } else { named.or(seed) };
+        next.or(anybody)
     }
 
     /// Whether a path may ask nobody else.
@@ -571,11 +584,21 @@ impl Lookup {
             Some(progress) if !named => (true, progress(&self.key, id)),
             _ => (false, (self.config.metric.rank)(&self.key, id)),
         };
-        Order { on_the_way, step: (0, 0), distance }
+        Order { astray: false, on_the_way, step: (0, 0), distance }
     }
 
-    /// A path hears of a peer, named in this place of an answer.
-    fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, named: bool) {
+    /// Whether a peer names one that it should not; see [`Config::reach`].
+    fn leads_astray(&self, from: &NodeId, to: &NodeId, named: bool) -> bool {
+        let (rank, progress) = (self.config.metric.rank, self.config.metric.progress);
+        let measure = progress.filter(|_| !named).unwrap_or(rank);
+        let there = measure(&self.key, to);
+        // On a ring who names the holders stands before the key, and they behind it.
+        let is_nearer = || !(named && progress.is_some()) && there < measure(&self.key, from);
+        self.config.reach < 1.0 && there.part() > self.config.reach && !is_nearer()
+    }
+
+    /// A path hears of a peer, named in this place of an answer, or better of one that it knows.
+    fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, mut order: Order) {
         if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
             return;
         }
@@ -584,15 +607,11 @@ impl Lookup {
         }
         let candidates = &self.paths[path].candidates;
         if candidates.iter().any(|c| c.contact.id == contact.id) {
-            if named {
-                self.raise(path, &contact.id);
-            }
-            return;
+            return self.raise(path, &contact.id, order);
         }
         if !self.network_allows(path, &contact) {
             return;
         }
-        let mut order = self.order(&contact.id, named);
         if self.config.exhaustive {
             order.step = (u8::try_from(place).unwrap_or(u8::MAX), u8::MAX - depth);
         }
@@ -607,15 +626,14 @@ impl Lookup {
         self.paths[path].candidates.iter().filter(alike).count() < most
     }
 
-    /// A peer was named as a holder.
-    fn raise(&mut self, path: usize, id: &NodeId) {
-        if self.config.metric.progress.is_none() {
-            return;
-        }
+    /// A peer is named as a holder, or by somebody who has reason to.
+    fn raise(&mut self, path: usize, id: &NodeId, order: Order) {
         let candidates = &mut self.paths[path].candidates;
-        if let Some(place) = candidates.iter().position(|c| c.contact.id == *id) {
+        let before = |c: &Candidate| {
+            c.contact.id == *id && (order.astray, order.on_the_way) < (c.order.astray, c.order.on_the_way)
+        };
+        if let Some(place) = candidates.iter().position(before) {
             let candidate = candidates.remove(place);
-            let order = self.order(id, true);
             self.insert(path, Candidate { order, ..candidate });
         }
     }
