@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use overlay::{Attached, Evidence, Overlay};
 use wire::p2pp::{AddressInfo, Builder, Message, MessageType, Object, PeerInfo};
-use wire::{Contact, HashAlgorithm, NodeId, Time};
+use wire::{Contact, HashAlgorithm, Key, NodeId, Time};
 
 use crate::config::{Config, KeptValue, OverlayOptions, Saved};
 use crate::event::Event;
 use crate::node::{Alarm, Node, Standing, millis};
 use crate::request::ANSWER_TIMEOUT;
 use crate::role::Role;
+use crate::search::WIDTH;
 use crate::storage::Storage;
 
 mod bootstrap;
@@ -24,6 +25,9 @@ mod options;
 
 pub(crate) use bootstrap::HOST_CACHE;
 use options::tag_of;
+
+/// Peers around a key that all know each other: four times as many as a search wants named.
+const NEAR_A_KEY: f64 = 4.0 * WIDTH as f64;
 
 /// How a peer came to be in the overlay.
 pub(crate) struct Membership {
@@ -268,6 +272,22 @@ impl Node {
         for contact in contacts_in(message) {
             self.mention(now, contact);
         }
+    }
+
+    /// Somebody names peers around a key. Strays are no news: else a liar would fill our far rows.
+    pub(crate) fn mention_named(&mut self, now: Time, key: &Key, from: &NodeId, named: &[Contact]) {
+        let reach = self.reach(now);
+        let Some(standing) = &self.standing else { return };
+        let strays = standing.metric().strays(key, from, named, false, reach);
+        for (contact, _) in named.iter().zip(strays).filter(|(_, stray)| !stray) {
+            self.mention(now, *contact);
+        }
+    }
+
+    /// The part of the space around a key in which everybody knows everybody.
+    pub(crate) fn reach(&self, now: Time) -> f64 {
+        let near = if self.walks().is_some() { f64::INFINITY } else { NEAR_A_KEY };
+        near / self.size_estimate(now).max(1) as f64
     }
 
     pub(crate) fn mention(&mut self, now: Time, contact: Contact) {

@@ -11,7 +11,7 @@ use overlay::Evidence;
 use wire::p2pp::{
     Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known,
 };
-use wire::{Contact, NodeId, RngExt, Time};
+use wire::{Contact, Key, NodeId, RngExt, Time};
 
 use crate::event::OpId;
 use crate::ledger::Function;
@@ -35,7 +35,7 @@ pub(crate) enum Purpose {
     Join,
     KeepAlive,
     Exchange,
-    Near,
+    Near(Key),
     Step(SearchId),
     Recursive(SearchId),
     Forward(ServerKey),
@@ -118,7 +118,7 @@ pub(crate) fn push_known<'a>(
 /// Whether questions for this purpose name whom they are meant for, and so need no name in the answer.
 pub(crate) fn is_brief(purpose: &Purpose) -> bool {
     use Purpose::{KeepAlive, Near, Offer, Refresh, Replicate, Step, Store};
-    matches!(purpose, KeepAlive | Near | Step(_) | Store(_) | Refresh(_) | Offer(_) | Replicate(_))
+    matches!(purpose, KeepAlive | Near(_) | Step(_) | Store(_) | Refresh(_) | Offer(_) | Replicate(_))
 }
 
 impl Node {
@@ -456,9 +456,11 @@ impl Node {
                     self.hear_greeting(now, Contact { id, address: remote }, message, true);
                 }
             }
-            Purpose::Near => {
+            Purpose::Near(key) => {
                 let named = self.contacts_of_answer(message, NEAR);
-                named.iter().for_each(|c| self.mention(now, *c));
+                if let Some(from) = message.header.responder {
+                    self.mention_named(now, &key, &from, &named);
+                }
             }
             Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
             Purpose::Recursive(search) => {
@@ -500,7 +502,7 @@ impl Node {
         }
         match client.purpose {
             Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
-            Purpose::Exchange | Purpose::Near | Purpose::Attach(_) => {}
+            Purpose::Exchange | Purpose::Near(_) | Purpose::Attach(_) => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Third(tested, id) => self.write_back(now, id, tested),
             Purpose::Warm(peer) => self.let_cool(&peer),

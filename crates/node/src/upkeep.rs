@@ -72,7 +72,14 @@ impl Node {
             Upkeep::Ask { with, key } => {
                 let to = (with.address, Some(with.id));
                 let wanted = Object::PLookup(PLookup { key, count: NEAR as u8, exact: false });
-                self.ask_for_news(now, to, MessageType::LookupPeer, &[wanted], (key, NEAR), Purpose::Near);
+                self.ask_for_news(
+                    now,
+                    to,
+                    MessageType::LookupPeer,
+                    &[wanted],
+                    (key, NEAR),
+                    Purpose::Near(key),
+                );
             }
             Upkeep::Greet(contact) => {
                 let to = (contact.address, Some(contact.id));
@@ -114,7 +121,7 @@ impl Node {
     fn is_under_way(&self, wish: &Upkeep) -> bool {
         let tells = |purpose: &Purpose| {
             use Purpose::{Exchange, Join, KeepAlive, Near, Step};
-            matches!(purpose, Step(_) | KeepAlive | Near | Exchange | Join)
+            matches!(purpose, Step(_) | KeepAlive | Near(_) | Exchange | Join)
         };
         match wish {
             Upkeep::Ping(contact) => self.transactions.asks(contact.address, tells),

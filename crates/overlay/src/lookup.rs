@@ -82,9 +82,9 @@ pub struct Config {
     /// A key and a number of bits: who shares more of its first bits with that key is passed over. Strangers
     /// crowd there, and honest peers name them.
     pub avoid: Option<(Key, u32)>,
-    /// The part of the space around the key in which peers are named whoever names them. Beyond it an honest
-    /// peer names those that are nearer than itself, so that others wait until nobody else is left to ask:
-    /// a liar could name more of its friends than a search has questions.
+    /// The part of the space around the key beyond which a peer should name nobody farther than itself; see
+    /// [`Metric::strays`]. Those that are named for no reason are asked when nobody else is left: a liar
+    /// could name more of its friends than a search has questions.
     pub reach: f64,
     /// Questions on all paths together, at most.
     pub questions: usize,
@@ -322,8 +322,9 @@ impl Lookup {
             self.found_depth.get_or_insert(depth);
         }
         let named = matches!(route, Route::Replicas { .. });
-        for (place, peer) in route.contacts().iter().take(self.heeded()).enumerate() {
-            let astray = self.leads_astray(from, &peer.id, named);
+        let heard = &route.contacts()[..route.contacts().len().min(self.heeded())];
+        let strays = self.config.metric.strays(&self.key, from, heard, named, self.config.reach);
+        for (place, (peer, astray)) in heard.iter().zip(strays).enumerate() {
             let order = Order { astray, ..self.order(&peer.id, named) };
             self.learn(path, place, *peer, depth.saturating_add(1), order);
         }
@@ -585,16 +586,6 @@ impl Lookup {
             _ => (false, (self.config.metric.rank)(&self.key, id)),
         };
         Order { astray: false, on_the_way, step: (0, 0), distance }
-    }
-
-    /// Whether a peer names one that it should not; see [`Config::reach`].
-    fn leads_astray(&self, from: &NodeId, to: &NodeId, named: bool) -> bool {
-        let (rank, progress) = (self.config.metric.rank, self.config.metric.progress);
-        let measure = progress.filter(|_| !named).unwrap_or(rank);
-        let there = measure(&self.key, to);
-        // On a ring who names the holders stands before the key, and they behind it.
-        let is_nearer = || !(named && progress.is_some()) && there < measure(&self.key, from);
-        self.config.reach < 1.0 && there.part() > self.config.reach && !is_nearer()
     }
 
     /// A path hears of a peer, named in this place of an answer, or better of one that it knows.

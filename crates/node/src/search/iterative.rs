@@ -14,12 +14,9 @@ use crate::region;
 use crate::region::Crowd;
 use crate::request::Purpose;
 
-/// Peers around a key whom anybody near it may know: four times a width.
-const REACH: f64 = 4.0 * WIDTH as f64;
-
 impl Node {
     pub(super) fn go_iterative(&mut self, now: Time, id: SearchId, extra: &[Contact]) {
-        let reach = REACH / self.size_estimate(now).max(1) as f64;
+        let reach = self.reach(now);
         let Some(standing) = &mut self.standing else { return };
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         let mut seeds: Vec<Contact> = standing.table.route(&search.toward, WIDTH).contacts().to_vec();
@@ -28,7 +25,7 @@ impl Node {
         let mut config = overlay::lookup::Config::new(standing.metric());
         config.of_network = standing.is_diverse().then_some(OF_NETWORK);
         config.width = search.options.width;
-        config.reach = if standing.walks().is_some() { 1.0 } else { reach };
+        config.reach = reach;
         // On the way to a part of the region those who crowd in its middle are not asked.
         let middle = match search.purpose {
             For::Region(id) => self.publications.place(id),
@@ -218,7 +215,8 @@ impl Node {
         let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
         if self.is_around_us(id) {
-            contacts.iter().for_each(|contact| self.mention(now, *contact));
+            let own = self.searches.running.get(&id).map(|s| s.toward);
+            own.iter().for_each(|own| self.mention_named(now, own, &from, &contacts));
         }
         let route = match message.header.code {
             Code::OK | Code::NOT_FOUND => Route::Replicas { contacts, includes_self: true },
