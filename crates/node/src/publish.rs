@@ -111,6 +111,8 @@ pub(crate) struct Publication {
     peers_when_placed: u64,
     /// When it was last placed or refreshed.
     cared_for: Time,
+    /// For how long its holders were told to keep it then: peers went faster, perhaps, than they do by now.
+    kept_for: Duration,
     /// It was placed a moment ago, and is read back for the first time since.
     fresh: bool,
     op: Option<OpId>,
@@ -282,6 +284,7 @@ impl Node {
             peers_when_read: 0,
             peers_when_placed: 0,
             cared_for: now,
+            kept_for: Duration::MAX,
             fresh: false,
             op,
         };
@@ -534,7 +537,7 @@ impl Node {
         let Some(record) = publication.record.clone() else { return };
         publication.lost = 0;
         publication.displaced = false;
-        publication.cared_for = now;
+        (publication.cared_for, publication.kept_for) = (now, lifetime);
         publication.fresh = true;
         publication.peers_when_placed = size;
         let told = publication.told;

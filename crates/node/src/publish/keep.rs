@@ -135,7 +135,8 @@ impl Node {
     }
 
     pub(super) fn refresh_wait(&self, id: u64) -> Duration {
-        self.refresh_interval().min(self.lifetime_of(id) / 2)
+        let kept_for = self.publications.all.get(&id).map_or(Duration::MAX, |p| p.kept_for);
+        self.refresh_interval().min(self.lifetime_of(id).min(kept_for) / 2)
     }
 
     /// Extends the life of our record at its holders by naming it.
@@ -144,7 +145,7 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = &publication.record else { return };
         let summary = record.as_ref().summary();
-        publication.cared_for = now;
+        (publication.cared_for, publication.kept_for) = (now, lifetime);
         let holders = publication.holders.clone();
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         self.storage.refresh(now, &summary, lifetime);
