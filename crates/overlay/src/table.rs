@@ -322,12 +322,17 @@ impl Table {
     fn groups_around(&self, key: &Key) -> impl Iterator<Item = impl Iterator<Item = &Bucket>> {
         let index = self.index_of(key);
         let (row, _) = self.row_and_column(index);
-        let start = move |row: u16| self.buckets.partition_point(move |b| b.index < self.index(row, 0));
         let own = self.bucket(index).map_or(&[][..], std::slice::from_ref);
-        let beside = &self.buckets[start(row)..];
-        let before = (0..row).rev().map(move |row| &self.buckets[start(row)..start(row + 1)]);
-        let groups = [own, beside].into_iter().chain(before).enumerate();
+        let (before, beside) = self.buckets.split_at(self.start_of(row));
+        let row_of = |b: &Bucket| self.row_and_column(b.index).0;
+        let rows_before = before.chunk_by(move |a, b| row_of(a) == row_of(b)).rev();
+        let groups = [own, beside].into_iter().chain(rows_before).enumerate();
         groups.map(move |(group, buckets)| buckets.iter().filter(move |b| group != 1 || b.index != index))
+    }
+
+    /// Where in `buckets` a row begins, or would.
+    fn start_of(&self, row: u16) -> usize {
+        self.buckets.partition_point(|b| b.index < self.index(row, 0))
     }
 
     /// How many peers in good standing are nearer to us than `id` is: those in the rows behind its
@@ -335,7 +340,7 @@ impl Table {
     pub fn nearer_than(&self, id: &NodeId) -> usize {
         let local = self.local.key();
         let (row, _) = self.row_and_column(self.index_of(id.key()));
-        let behind = self.buckets.partition_point(|b| self.row_and_column(b.index).0 < row);
+        let behind = self.start_of(row);
         let good = |p: &&Peer| p.failures == 0;
         let count = |b: &Bucket| match self.row_and_column(b.index).0 {
             same if same == row => {
@@ -555,7 +560,7 @@ impl Table {
 
     fn row_and_column(&self, index: u16) -> (u16, u8) {
         let columns = 1u16 << self.shape.base_bits;
-        (index / columns, (index % columns) as u8)
+        (index >> self.shape.base_bits, (index & (columns - 1)) as u8)
     }
 
     fn bucket(&self, index: u16) -> Option<&Bucket> {
