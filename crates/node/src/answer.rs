@@ -12,7 +12,7 @@ use wire::p2pp::holders::{self, HEAD_LEN};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
     Builder, Code, Density, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RecordSummary,
-    RouteHop, known,
+    RouteHop, known, object,
 };
 use wire::{Contact, NodeId, Time};
 
@@ -46,7 +46,7 @@ impl Node {
     pub(crate) fn handle_request(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
         self.note_stranger(now, remote, &header);
-        let cookie = message.find(|o| match o {
+        let cookie = message.find(object::COOKIE, |o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
         });
@@ -139,7 +139,7 @@ impl Node {
 
     /// Whether a request lists us among those that the asker knows: it takes us for whom we are.
     pub(crate) fn is_meant(&self, message: &Message<'_>) -> bool {
-        let tags = message.find(|o| match o {
+        let tags = message.find(object::KNOWN, |o| match o {
             Object::Known(tags) if !tags.is_empty() => Some(&tags[..known::TAG_LEN.min(tags.len())]),
             _ => None,
         });
@@ -220,7 +220,7 @@ impl Node {
 
     /// The peers nearest to a key.
     fn answer_peer_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let Some(PLookup { key, count, .. }) = message.find(|o| match o {
+        let Some(PLookup { key, count, .. }) = message.find(object::PLOOKUP, |o| match o {
             Object::PLookup(lookup) => Some(lookup),
             _ => None,
         }) else {
@@ -243,7 +243,7 @@ impl Node {
             None if !self.takes_on(now, remote, message, Work::Lookups) => {}
             None => {
                 // Who looks for a record in the region around its place says where it wants to be led.
-                let way = message.find(|o| match o {
+                let way = message.find(object::PLOOKUP, |o| match o {
                     Object::PLookup(way) => Some(way.key),
                     _ => None,
                 });
@@ -485,7 +485,7 @@ impl Node {
 
 /// Leaves out of an answer whom the asker says it knows.
 pub(crate) fn leave_out_known(message: &Message<'_>, contacts: &mut Vec<Contact>) {
-    let known = message.find(|o| match o {
+    let known = message.find(object::KNOWN, |o| match o {
         Object::Known(tags) => Some(tags),
         _ => None,
     });
@@ -496,7 +496,7 @@ pub(crate) fn leave_out_known(message: &Message<'_>, contacts: &mut Vec<Contact>
 
 /// What a LookupObject looks for.
 pub(crate) fn rlookup(message: &Message<'_>) -> Option<RLookup> {
-    message.find(|o| match o {
+    message.find(object::RLOOKUP, |o| match o {
         Object::RLookup(lookup) => Some(lookup),
         _ => None,
     })

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use overlay::News;
 use wire::p2pp::{
-    Builder, Code, Connections, Diagnostic, Message, MessageType, Object, PeerList, RequestOptions,
+    Builder, Code, Connections, Diagnostic, Message, MessageType, Object, PeerList, RequestOptions, object,
 };
 use wire::{Contact, NodeId, RngExt, Time};
 
@@ -536,7 +536,7 @@ impl Node {
 
 fn request_options(message: &Message<'_>) -> RequestOptions {
     message
-        .find(|o| match o {
+        .find(object::REQUEST_OPTIONS, |o| match o {
             Object::RequestOptions(options) => Some(options),
             _ => None,
         })

@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::object::COOKIE_LEN;
-use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known, object};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::budget::Work;
@@ -203,7 +203,7 @@ impl Node {
         if message.header.code == Code::BUSY {
             return; // They are offered again at the next comparison.
         }
-        let missing = message.find(|o| match o {
+        let missing = message.find(object::MISSING, |o| match o {
             Object::Missing(places) => Some(places),
             _ => None,
         });

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use overlay::Evidence;
 use wire::p2pp::{
-    Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known,
+    Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known, object,
 };
 use wire::{Contact, NodeId, RngExt, Time};
 
@@ -262,7 +262,7 @@ impl Node {
         if let Some(rtt) = rtt {
             self.link.round_trips.measured(now, remote, rtt);
         }
-        if let Some(address) = message.find(|o| match o {
+        if let Some(address) = message.find(object::OBSERVED_ADDRESS, |o| match o {
             Object::ObservedAddress(address) => Some(address),
             _ => None,
         }) {
@@ -387,7 +387,7 @@ impl Node {
     /// Repeats a request with the cookie that proves our address.
     fn prove_ourselves(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let transaction = message.header.transaction;
-        let Some(cookie) = message.find(|o| match o {
+        let Some(cookie) = message.find(object::COOKIE, |o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
         }) else {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use overlay::{Greeting, MAX_ROUTE, News, Upkeep};
 use wire::p2pp::link_state::{Index, LinkState};
 use wire::p2pp::{
-    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, known,
+    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, known, object,
 };
 use wire::{Contact, Key, NodeId, Time};
 
@@ -205,7 +205,7 @@ impl Node {
 
     /// Another peer says how it sees the link between us.
     pub(crate) fn hear_greeting(&mut self, now: Time, from: Contact, message: &Message<'_>, answered: bool) {
-        let greeting = message.find(|o| match o {
+        let greeting = message.find(object::LINK_STATE, |o| match o {
             Object::LinkState(link) => Some(greeting(&link)),
             _ => None,
         });
