@@ -171,6 +171,11 @@ enum State {
 }
 
 impl State {
+    /// Whether it was asked, whatever came of it.
+    fn is_asked(self) -> bool {
+        !matches!(self, State::Waiting)
+    }
+
     fn is_pending(self) -> bool {
         matches!(self, State::Asked { .. } | State::Slow { .. })
     }
@@ -455,13 +460,13 @@ impl Lookup {
     /// The question still open with this peer.
     fn pending(&mut self, id: &NodeId) -> Option<&mut Candidate> {
         let mut all = self.paths.iter_mut().flat_map(|p| &mut p.candidates);
-        all.find(|c| c.contact.id == *id && c.state.is_pending())
+        all.find(|c| c.state.is_pending() && c.contact.id == *id)
     }
 
     /// The path that asked this peer, and its place there.
     fn find_asked(&self, id: &NodeId) -> Option<(usize, usize)> {
         self.paths.iter().enumerate().find_map(|(path, p)| {
-            let asked = |c: &Candidate| c.contact.id == *id && c.state != State::Waiting;
+            let asked = |c: &Candidate| c.state.is_asked() && c.contact.id == *id;
             Some((path, p.candidates.iter().position(asked)?))
         })
     }
@@ -472,7 +477,7 @@ impl Lookup {
     }
 
     fn asks_at(&self, address: SocketAddr) -> usize {
-        let asked = |c: &&Candidate| c.state != State::Waiting && c.contact.address == address;
+        let asked = |c: &&Candidate| c.state.is_asked() && c.contact.address == address;
         self.candidates().filter(asked).count()
     }
 

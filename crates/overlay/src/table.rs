@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use wire::{Book, Contact, Key, NodeId, OwnBook, Time};
 
 use crate::cell;
-use crate::overlay::{Entry, Standing};
+use crate::overlay::{Entry, MAX_ROUTE, Standing};
 
 /// The widest digit: 16 columns a row. Wider ones cost upkeep that no network we aim at repays.
 pub const MAX_BASE_BITS: u8 = 4;
@@ -293,7 +293,7 @@ impl Table {
     }
 
     fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
-        let mut best: Vec<(u32, &Peer)> = Vec::with_capacity(count + 1);
+        let mut best: SmallVec<[(u32, &Peer); MAX_ROUTE + 1]> = SmallVec::new();
         let target = head(key);
         for buckets in self.groups_around(key) {
             if best.len() >= count {
@@ -303,7 +303,7 @@ impl Table {
             for peer in buckets.flat_map(|b| &b.peers).filter(|p| wanted(p)) {
                 let distance = target ^ peer.head;
                 let nearer = |&(d, other): &(u32, &Peer)| {
-                    d < distance || d == distance && is_nearer(key, other.id(), peer.id())
+                    d < distance || d == distance && key.xor(other.id().key()) < key.xor(peer.id().key())
                 };
                 if best.len() == count && best.last().is_some_and(nearer) {
                     continue;
@@ -335,21 +335,22 @@ impl Table {
         self.buckets.partition_point(|b| b.index < self.index(row, 0))
     }
 
+    /// Whether fewer than `count` peers in good standing are nearer to `key` than this one.
+    pub fn is_among_nearest(&self, key: &Key, count: usize, id: &NodeId) -> bool {
+        let is_nearer = is_nearer(key, id);
+        let peers = self.groups_around(key).flatten().flat_map(|b| &b.peers);
+        peers.filter(|p| p.failures == 0 && is_nearer(p)).take(count).count() < count
+    }
+
     /// How many peers in good standing are nearer to us than `id` is: those in the rows behind its
     /// own, and some in its own.
     pub fn nearer_than(&self, id: &NodeId) -> usize {
         let local = self.local.key();
         let (row, _) = self.row_and_column(self.index_of(id.key()));
         let behind = self.start_of(row);
-        let good = |p: &&Peer| p.failures == 0;
+        let (good, is_nearer) = (|p: &&Peer| p.failures == 0, is_nearer(local, id));
         let count = |b: &Bucket| match self.row_and_column(b.index).0 {
-            same if same == row => {
-                let nearer = |p: &&Peer| match (p.head ^ head(local)).cmp(&coarse(local, id)) {
-                    std::cmp::Ordering::Equal => is_nearer(local, p.id(), id),
-                    order => order.is_lt(),
-                };
-                b.peers.iter().filter(good).filter(nearer).count()
-            }
+            same if same == row => b.peers.iter().filter(good).filter(|p| is_nearer(p)).count(),
             _ => b.peers.iter().filter(good).count(),
         };
         self.buckets[behind..].iter().map(count).sum()
@@ -628,11 +629,14 @@ impl Table {
         let (mut in_bucket, mut in_table, mut wide) = (0, 0, 0);
         for bucket in &self.buckets {
             for peer in bucket.peers.iter().filter(|p| v4.may_share(p.v4)) {
-                let Some(other) = peer.networks().filter(|_| *peer.id() != contact.id) else { continue };
+                let Some(other) = peer.networks() else { continue };
                 let alike = usize::from(other.small == networks.small);
-                in_table += alike;
-                in_bucket += alike * usize::from(bucket.index == index);
-                wide += usize::from(other.large.is_some() && other.large == networks.large);
+                let alike_wide = usize::from(other.large.is_some() && other.large == networks.large);
+                if alike + alike_wide > 0 && !peer.is(&contact.id) {
+                    in_table += alike;
+                    in_bucket += alike * usize::from(bucket.index == index);
+                    wide += alike_wide;
+                }
             }
         }
         in_bucket < self.shape.prefix_in_bucket
@@ -690,10 +694,11 @@ fn head(key: &Key) -> u32 {
     key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 4]| u32::from_be_bytes(*bytes))
 }
 
-/// Whether `a` is nearer to `key` than `b`.
-fn is_nearer(key: &Key, a: &NodeId, b: &NodeId) -> bool {
-    match coarse(key, a).cmp(&coarse(key, b)) {
-        std::cmp::Ordering::Equal => key.xor(a.key()) < key.xor(b.key()),
+/// Whether a peer is nearer to `key` than another one.
+fn is_nearer<'a>(key: &'a Key, than: &'a NodeId) -> impl Fn(&Peer) -> bool + 'a {
+    let (target, distance) = (head(key), coarse(key, than));
+    move |peer| match (target ^ peer.head).cmp(&distance) {
+        std::cmp::Ordering::Equal => key.xor(peer.id().key()) < key.xor(than.key()),
         order => order.is_lt(),
     }
 }
