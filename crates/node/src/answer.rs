@@ -131,7 +131,7 @@ impl Node {
     /// asker may leave out its own, then.
     fn brief_header(&self, remote: SocketAddr, message: &Message<'_>, code: Code) -> Header {
         let mut header = self.answer_header(message, code);
-        if self.is_meant(message) && self.is_mutual(remote, &message.header) {
+        if self.is_mutual(remote, &message.header) && self.is_meant(message) {
             header.responder = None;
         }
         header
@@ -381,12 +381,11 @@ impl Node {
             if told.is_some() || !from_holder {
                 self.storage.told(&summary, told.unwrap_or_default());
             }
-            if let Some(sender) = sender {
-                self.storage.held_also_by(now, &summary, sender.key().head());
-            }
+            // Whom we need not offer it to.
+            let others = is_new.then(|| holders::heads(others)).into_iter().flatten();
+            let sender = sender.iter().map(|sender| sender.key().head());
+            self.storage.held_also_by(now, &summary, sender.chain(others));
             if is_new {
-                // Whom we need not offer it to.
-                holders::heads(others).for_each(|head| self.storage.held_also_by(now, &summary, head));
                 news.push(summary);
                 behind.push(older);
             }
@@ -423,7 +422,7 @@ impl Node {
             let kept = self.storage.refresh(now, &summary, Duration::from_secs(seconds.into()));
             match (kept, source) {
                 (None, _) => missing.push(named),
-                (_, Some(source)) => self.storage.held_also_by(now, &summary, source.key().head()),
+                (_, Some(source)) => self.storage.held_also_by(now, &summary, [source.key().head()]),
                 _ => {}
             }
             granted = granted.max(kept);
@@ -446,8 +445,7 @@ impl Node {
     /// Whether our table has this peer at this address: it answered there. What an unsigned request
     /// says of its sender is believed of no one else.
     fn is_at(&self, id: NodeId, address: SocketAddr) -> bool {
-        let nearest = self.standing.as_ref().map(|s| s.table.route(id.key(), 1));
-        nearest.is_some_and(|r| r.contacts().contains(&Contact { id, address }))
+        self.standing.as_ref().is_some_and(|s| s.table.has(&Contact { id, address }))
     }
 
     fn answer_granted(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, granted: Duration) {

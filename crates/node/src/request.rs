@@ -467,7 +467,7 @@ impl Node {
             Purpose::Offer(offered) => self.handle_offer_answer(now, &offered, remote, message),
             Purpose::Replicate(sent) => {
                 if let Some(holder) = message.header.responder.filter(|_| message.header.code.is_ok()) {
-                    sent.iter().for_each(|s| self.storage.held_also_by(now, s, holder.key().head()));
+                    sent.iter().for_each(|s| self.storage.held_also_by(now, s, [holder.key().head()]));
                 }
             }
             Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),
