@@ -49,6 +49,9 @@ const PERSISTENCE: usize = 2;
 /// Seeds of a resumed search at each distance, counted in powers of two.
 const SEEDS_OF_LEVEL: usize = 6;
 
+/// The distances that there are, counted so.
+const LEVELS: usize = 8 * Key::MAX_LEN + 1;
+
 /// When a search has reached its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goal {
@@ -402,7 +405,7 @@ impl Lookup {
                 self.insert(0, candidate);
             }
         }
-        let mut taken = [0usize; 8 * Key::MAX_LEN + 1];
+        let mut taken = [0usize; LEVELS];
         for seed in seeds {
             let of_level = &mut taken[self.order(&seed.id, false).distance.leading_zeros() as usize];
             *of_level += 1;
@@ -530,13 +533,15 @@ impl Lookup {
     fn further(&self, path: usize) -> Option<usize> {
         let Path { candidates, asked } = &self.paths[path];
         let waiting = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
-        let named = candidates.iter().position(|c| waiting(c) && c.depth > 1);
-        let level = |c: &Candidate| c.order.distance.leading_zeros();
-        let heard =
-            |at: u32| candidates.iter().filter(|c| c.state != State::Waiting && level(c) == at).count();
-        let seeds = candidates.iter().enumerate().filter(|(_, c)| waiting(c) && c.depth == 1);
-        let seed = seeds.min_by_key(|(_, c)| heard(level(c))).map(|(place, _)| place);
-        if asked % 3 == 2 { seed.or(named) } else { named.or(seed) }
+        let named = || candidates.iter().position(|c| c.depth > 1 && waiting(c));
+        let seed = || {
+            let level = |c: &Candidate| c.order.distance.leading_zeros() as usize;
+            let mut heard = [0u8; LEVELS];
+            candidates.iter().filter(|c| c.state.is_asked()).for_each(|c| heard[level(c)] += 1);
+            let seeds = candidates.iter().enumerate().filter(|(_, c)| c.depth == 1 && waiting(c));
+            seeds.min_by_key(|(_, c)| heard[level(c)]).map(|(place, _)| place)
+        };
+        if asked % 3 == 2 { seed().or_else(named) } else { named().or_else(seed) }
     }
 
     /// Whether a path may ask nobody else.

@@ -16,7 +16,9 @@ pub const TAG_LEN: usize = 2;
 
 /// The list for a question: two bytes for each peer.
 pub fn list<'a>(transaction: TransactionId, peers: impl Iterator<Item = &'a NodeId>) -> Vec<u8> {
-    peers.flat_map(|id| tag(transaction, id)).collect()
+    let mut tags = Vec::with_capacity(TAG_LEN * peers.size_hint().1.unwrap_or_default());
+    peers.for_each(|id| tags.extend_from_slice(&tag(transaction, id)));
+    tags
 }
 
 /// Whether a list that came with a question stands for this peer, too.
