@@ -237,7 +237,7 @@ impl World<'_> {
         let heard = heard.get(peer).map_or(&[][..], Vec::as_slice);
         let stranger = node.known().into_iter().find(|known| {
             let known = self.net.peer_at(&known.address);
-            !known.is_some_and(|known| heard.binary_search(&known).is_ok())
+            known.is_none_or(|known| heard.binary_search(&known).is_err())
         });
         if let Some(stranger) = stranger {
             let now = self.now;
