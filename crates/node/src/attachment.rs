@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use overlay::Evidence;
 use wire::p2pp::{
-    AddressInfo, Builder, Code, Header, Message, MessageType, Object, RequestOptions, TransactionId,
+    AddressInfo, Builder, Code, Header, Message, MessageType, Object, RequestOptions, TransactionId, object,
 };
 use wire::{Contact, NodeId, RngExt, Time};
 
@@ -137,7 +137,7 @@ impl Node {
         if !self.link.proofs.is_proven(now, remote) {
             return self.demand_proof(now, remote, message);
         }
-        let uptime = message.find(|o| match o {
+        let uptime = message.find(object::PEER_INFO, |o| match o {
             Object::PeerInfo(info) => info.uptime,
             _ => None,
         });

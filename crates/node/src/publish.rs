@@ -603,7 +603,7 @@ impl Node {
             publication.holders.push(Contact { id: holder, address: remote });
             publication.accepted += 1;
             if let Some(record) = &publication.record {
-                self.storage.held_also_by(now, &record.as_ref().summary(), holder.key().head());
+                self.storage.held_also_by(now, &record.as_ref().summary(), [holder.key().head()]);
             }
         } else if message.header.code == Code::BUSY && publication.stage == Stage::Storing {
             return self.store_elsewhere(now, id);

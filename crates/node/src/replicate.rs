@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::object::COOKIE_LEN;
-use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known, object};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::budget::Work;
@@ -121,8 +121,12 @@ impl Node {
 
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
+        let Some(standing) = &self.standing else { return };
         let since = now.saturating_sub(self.holder_trust());
-        let unaware = self.storage.iter().filter(|s| !s.is_held_by(since, &newcomer.id));
+        // Hardly anything falls to most newcomers, and that is quickly seen.
+        let falls_to_it =
+            |s: &&Stored| standing.table.may_name(s.record.resource.key(), self.replicas(), &newcomer.id);
+        let unaware = self.storage.iter().filter(falls_to_it).filter(|s| !s.is_held_by(since, &newcomer.id));
         let offers = unaware.flat_map(|s| self.offers_of(now, s));
         let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();
         self.offer_as_budget_allows(now, offers);
@@ -203,7 +207,7 @@ impl Node {
         if message.header.code == Code::BUSY {
             return; // They are offered again at the next comparison.
         }
-        let missing = message.find(|o| match o {
+        let missing = message.find(object::MISSING, |o| match o {
             Object::Missing(places) => Some(places),
             _ => None,
         });
@@ -213,7 +217,7 @@ impl Node {
         };
         let offered = offered.iter().copied().enumerate();
         let (wanted, held): (Vec<_>, Vec<_>) = offered.partition(|(place, _)| lacks(*place));
-        held.iter().for_each(|(_, summary)| self.storage.held_also_by(now, summary, id.key().head()));
+        held.iter().for_each(|(_, summary)| self.storage.held_also_by(now, summary, [id.key().head()]));
         let wanted: Vec<RecordSummary> = wanted.into_iter().map(|(_, summary)| summary).collect();
         self.send_copies(now, Contact { id, address: remote }, MessageType::Replicate, &wanted);
     }

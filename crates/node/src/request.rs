@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use overlay::Evidence;
 use wire::p2pp::{
-    Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known,
+    Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known, object,
 };
 use wire::{Contact, Key, NodeId, RngExt, Time};
 
@@ -269,7 +269,7 @@ impl Node {
         if let Some(rtt) = rtt {
             self.link.round_trips.measured(now, remote, rtt);
         }
-        if let Some(address) = message.find(|o| match o {
+        if let Some(address) = message.find(object::OBSERVED_ADDRESS, |o| match o {
             Object::ObservedAddress(address) => Some(address),
             _ => None,
         }) {
@@ -394,7 +394,7 @@ impl Node {
     /// Repeats a request with the cookie that proves our address.
     fn prove_ourselves(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let transaction = message.header.transaction;
-        let Some(cookie) = message.find(|o| match o {
+        let Some(cookie) = message.find(object::COOKIE, |o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
         }) else {
@@ -476,7 +476,7 @@ impl Node {
             Purpose::Offer(offered) => self.handle_offer_answer(now, &offered, remote, message),
             Purpose::Replicate(sent) => {
                 if let Some(holder) = message.header.responder.filter(|_| message.header.code.is_ok()) {
-                    sent.iter().for_each(|s| self.storage.held_also_by(now, s, holder.key().head()));
+                    sent.iter().for_each(|s| self.storage.held_also_by(now, s, [holder.key().head()]));
                 }
             }
             Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),

@@ -25,6 +25,7 @@ use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::report::Hop;
 use crate::request::Purpose;
+use crate::timers::Timers;
 
 /// Names one search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -253,6 +254,8 @@ impl Search {
 #[derive(Default)]
 pub(crate) struct Searches {
     running: BTreeMap<SearchId, Box<Search>>,
+    /// When each iterative one wants to be woken: the engine asks after every input.
+    wakes: Timers<SearchId>,
     next: u64,
     /// Mean and mean deviation of the time that recursive answers took (RFC 6298).
     usual: Option<(Duration, Duration)>,
@@ -263,11 +266,7 @@ pub(crate) struct Searches {
 impl Searches {
     /// When some iterative search wants to be woken.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let wake = |search: &Search| match &search.progress {
-            Progress::Iterative(lookup) => lookup.poll_timeout().map(|(at, _)| at),
-            Progress::Recursive => None,
-        };
-        self.running.values().filter_map(|s| wake(s)).min()
+        self.wakes.next().map(|(at, _)| *at)
     }
 
     /// How many there are.
@@ -423,6 +422,7 @@ impl Node {
         for (record, _) in search.records.iter().filter(|_| search.purpose.is_a_persons()) {
             self.directory.remember(search.key, record);
         }
+        self.searches.wakes.cancel(id);
         self.timers.cancel(Alarm::Search(id));
         self.timers.cancel(Alarm::Hedge(id));
         // Questions to single peers go on: their answers, or silence, still tell the table who lives.

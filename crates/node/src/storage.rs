@@ -85,8 +85,19 @@ impl Stored {
         self.record.sequence == summary.sequence && (*self.record).as_ref().summary() == *summary
     }
 
-    fn name(&self) -> Name {
-        (self.record.resource, self.record.kind, self.record.owner)
+    fn stands_at(&self, resource: &ResourceId, kind: Kind) -> bool {
+        self.record.resource == *resource && self.record.kind == kind
+    }
+
+    fn note_holder(&mut self, now: Time, holder: u64) {
+        let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
+        if let Some(known) = self.holders.iter().position(|(head, _)| *head == holder) {
+            self.holders.remove(known);
+        } else if self.holders.len() == MAX_HOLDERS {
+            self.holders.remove(0);
+        }
+        self.holders.reserve_exact(1);
+        self.holders.push((holder, second));
     }
 }
 
@@ -189,9 +200,9 @@ impl Storage {
     }
 
     fn find_mut(&mut self, summary: &RecordSummary) -> Option<&mut Stored> {
-        let name = self.find(summary)?.name();
-        let place = self.place(&name).ok()?;
-        Some(&mut self.records[place])
+        let first = self.first_at(&summary.resource, summary.kind);
+        let there = |s: &&mut Stored| s.stands_at(&summary.resource, summary.kind);
+        self.records[first..].iter_mut().take_while(there).find(|s| s.is(summary))
     }
 
     /// Notes what was told of the peers around the place of this version.
@@ -201,19 +212,15 @@ impl Storage {
         }
     }
 
-    /// Notes that another peer holds this version too: whose Node-ID begins so.
-    pub fn held_also_by(&mut self, now: Time, summary: &RecordSummary, holder: u64) {
-        let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
+    /// Notes that other peers hold this version too: whose Node-IDs begin so.
+    pub fn held_also_by(
+        &mut self,
+        now: Time,
+        summary: &RecordSummary,
+        holders: impl IntoIterator<Item = u64>,
+    ) {
         if let Some(stored) = self.find_mut(summary) {
-            if let Some(known) = stored.holders.iter().position(|(head, _)| *head == holder) {
-                stored.holders.remove(known);
-                return stored.holders.push((holder, second));
-            }
-            if stored.holders.len() == MAX_HOLDERS {
-                stored.holders.remove(0);
-            }
-            stored.holders.reserve_exact(1);
-            stored.holders.push((holder, second));
+            holders.into_iter().for_each(|holder| stored.note_holder(now, holder));
         }
     }
 
@@ -238,10 +245,9 @@ impl Storage {
 
     /// Every record of a kind at a place, newest first; tombstones too.
     pub fn at(&self, resource: &ResourceId, kind: Kind) -> impl Iterator<Item = &Stored> {
-        let low = (*resource, kind, PublicKey([0; 32]));
         let resource = *resource;
-        let there = move |s: &&Stored| s.record.resource == resource && s.record.kind == kind;
-        self.starting_at(&low).take_while(there)
+        let first = self.first_at(&resource, kind);
+        self.records[first..].iter().take_while(move |s| s.stands_at(&resource, kind))
     }
 
     /// Live values of a kind at a place: neither withdrawn nor past their time.
@@ -271,8 +277,8 @@ impl Storage {
 
     /// Whether anything at this place is held.
     pub fn holds(&self, resource: &ResourceId) -> bool {
-        let low = (*resource, Kind(0), PublicKey([0; 32]));
-        self.starting_at(&low).next().is_some_and(|s| s.record.resource == *resource)
+        let first = self.records.get(self.first_at(resource, Kind(0)));
+        first.is_some_and(|s| s.record.resource == *resource)
     }
 
     /// Drops what has ended.
@@ -290,15 +296,18 @@ impl Storage {
 
     /// Where a record of this name is, or would be.
     fn place(&self, name: &Name) -> Result<usize, usize> {
+        let head = name.0.key().head();
         self.records.binary_search_by(|s| {
             let Record { resource, kind, owner, .. } = &*s.record;
-            resource.cmp(&name.0).then_with(|| kind.cmp(&name.1)).then_with(|| owner.cmp(&name.2))
+            // The head tells nearly always, and quickly.
+            let order = resource.key().head().cmp(&head).then_with(|| resource.cmp(&name.0));
+            order.then_with(|| kind.cmp(&name.1)).then_with(|| owner.cmp(&name.2))
         })
     }
 
-    /// The records whose names are not below this one.
-    fn starting_at(&self, low: &Name) -> std::slice::Iter<'_, Stored> {
-        self.records[self.place(low).unwrap_or_else(|place| place)..].iter()
+    /// Where the records at a place begin that are of this kind or, if there are none, of the next.
+    fn first_at(&self, resource: &ResourceId, kind: Kind) -> usize {
+        self.place(&(*resource, kind, PublicKey([0; 32]))).unwrap_or_else(|place| place)
     }
 
     /// Who may write what where.

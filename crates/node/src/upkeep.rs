@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use overlay::{Greeting, MAX_ROUTE, News, Upkeep};
 use wire::p2pp::link_state::{Index, LinkState};
-use wire::p2pp::{Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId};
+use wire::p2pp::{
+    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, object,
+};
 use wire::{Contact, Key, NodeId, Time};
 
 use crate::budget::Work;
@@ -206,7 +208,7 @@ impl Node {
 
     /// Another peer says how it sees the link between us.
     pub(crate) fn hear_greeting(&mut self, now: Time, from: Contact, message: &Message<'_>, answered: bool) {
-        let greeting = message.find(|o| match o {
+        let greeting = message.find(object::LINK_STATE, |o| match o {
             Object::LinkState(link) => Some(greeting(&link)),
             _ => None,
         });

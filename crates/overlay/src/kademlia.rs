@@ -193,7 +193,7 @@ impl Kademlia {
                 }
                 self.note_neighbor(&contact.id);
                 self.open_far_rows(now);
-                let due = now + self.patience(&contact.id, Duration::ZERO);
+                let due = now + self.patience(&contact.id, Duration::ZERO, self.usual_patience());
                 self.check_at = self.check_at.min(due);
             }
         }
@@ -283,17 +283,24 @@ impl Kademlia {
     /// the longest silence from which it came back, since a table is not quiet only because nobody in
     /// it was asked. The jitter is the peer's own, so that many tables filled in the same minute do not
     /// all ask in the same minute, nor all ask the same peer.
-    fn patience(&self, id: &NodeId, silence: Duration) -> Duration {
+    fn patience(&self, id: &NodeId, silence: Duration, usual: Duration) -> Duration {
         let last = |key: &Key| key.as_bytes().last().copied().unwrap_or(0);
         let spread = f32::from(last(id.key()) ^ last(self.table.local().key())) / 512.0;
-        let check_after = self.params.check_after;
-        let longest = check_after.max(silence * TRUST).mul_f32(self.care.pace());
-        self.care.tuned(check_after).min(longest).mul_f32(0.75 + spread)
+        let longest = self.params.check_after.max(silence * TRUST).mul_f32(self.care.pace());
+        usual.min(longest).mul_f32(0.75 + spread)
     }
 
-    fn due(&self, peer: &Peer) -> Time {
+    /// How long peers may be silent as far as the churn is concerned.
+    fn usual_patience(&self) -> Duration {
+        self.care.tuned(self.params.check_after)
+    }
+
+    fn due(&self, peer: &Peer, usual: Duration) -> Time {
         match peer.failures {
-            0 => (peer.heard() + self.patience(peer.id(), peer.silence())).max(peer.asked() + ASKED_SPAN),
+            0 => {
+                let patience = self.patience(peer.id(), peer.silence(), usual);
+                (peer.heard() + patience).max(peer.asked() + ASKED_SPAN)
+            }
             n => peer.asked() + RECHECK * (1 << u32::from(n - 1).min(5)),
         }
     }
@@ -304,7 +311,8 @@ impl Kademlia {
         let probe = self.probe_at(now) <= now;
         let rested = self.params.check_after / 2;
         let peers = || self.table.peers();
-        let due = peers().map(|p| (self.due(p), p)).filter(|&(due, _)| due <= now);
+        let usual = self.usual_patience();
+        let due = peers().map(|p| (self.due(p, usual), p)).filter(|&(due, _)| due <= now);
         let due = due.min_by_key(|&(due, _)| due).map(|(_, p)| p.contact());
         let is_rested = |p: &&Peer| now.since(p.asked().max(p.heard())) >= rested;
         let silent = || peers().filter(is_rested).min_by_key(|p| p.heard());
@@ -320,7 +328,7 @@ impl Kademlia {
         if probe || asked.is_some() {
             self.probed = now;
         }
-        let next = self.table.peers().map(|p| self.due(p)).min();
+        let next = self.table.peers().map(|p| self.due(p, usual)).min();
         self.check_at = next.map_or(NEVER, |due| due.min(self.probe_at(now)).max(floor));
     }
 
@@ -582,6 +590,16 @@ impl Overlay for Kademlia {
 
     fn contains(&self, id: &NodeId) -> bool {
         self.table.get(id).is_some_and(|p| p.failures == 0)
+    }
+
+    fn has(&self, contact: &Contact) -> bool {
+        let known = self.table.get(&contact.id).filter(|p| p.address() == contact.address);
+        // Suspects are named only where nobody else is left.
+        known.is_some_and(|p| p.failures == 0 || self.table.is_empty())
+    }
+
+    fn may_name(&self, key: &Key, count: usize, id: &NodeId) -> bool {
+        self.table.is_among_nearest(key, count, id)
     }
 
     fn at(&self, address: SocketAddr) -> Option<NodeId> {

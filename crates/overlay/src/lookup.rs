@@ -49,6 +49,9 @@ const PERSISTENCE: usize = 2;
 /// Seeds of a resumed search at each distance, counted in powers of two.
 const SEEDS_OF_LEVEL: usize = 6;
 
+/// The distances that there are, counted so.
+const LEVELS: usize = 8 * Key::MAX_LEN + 1;
+
 /// When a search has reached its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Goal {
@@ -178,6 +181,11 @@ enum State {
 }
 
 impl State {
+    /// Whether it was asked, whatever came of it.
+    fn is_asked(self) -> bool {
+        !matches!(self, State::Waiting)
+    }
+
     fn is_pending(self) -> bool {
         matches!(self, State::Asked { .. } | State::Slow { .. })
     }
@@ -410,7 +418,7 @@ impl Lookup {
                 self.insert(0, candidate);
             }
         }
-        let mut taken = [0usize; 8 * Key::MAX_LEN + 1];
+        let mut taken = [0usize; LEVELS];
         for seed in seeds {
             let order = self.order(&seed.id, false);
             let of_level = &mut taken[order.distance.leading_zeros() as usize];
@@ -471,13 +479,13 @@ impl Lookup {
     /// The question still open with this peer.
     fn pending(&mut self, id: &NodeId) -> Option<&mut Candidate> {
         let mut all = self.paths.iter_mut().flat_map(|p| &mut p.candidates);
-        all.find(|c| c.contact.id == *id && c.state.is_pending())
+        all.find(|c| c.state.is_pending() && c.contact.id == *id)
     }
 
     /// The path that asked this peer, and its place there.
     fn find_asked(&self, id: &NodeId) -> Option<(usize, usize)> {
         self.paths.iter().enumerate().find_map(|(path, p)| {
-            let asked = |c: &Candidate| c.contact.id == *id && c.state != State::Waiting;
+            let asked = |c: &Candidate| c.state.is_asked() && c.contact.id == *id;
             Some((path, p.candidates.iter().position(asked)?))
         })
     }
@@ -488,7 +496,7 @@ impl Lookup {
     }
 
     fn asks_at(&self, address: SocketAddr) -> usize {
-        let asked = |c: &&Candidate| c.state != State::Waiting && c.contact.address == address;
+        let asked = |c: &&Candidate| c.state.is_asked() && c.contact.address == address;
         self.candidates().filter(asked).count()
     }
 
@@ -541,15 +549,16 @@ impl Lookup {
     fn further(&self, path: usize) -> Option<usize> {
         let Path { candidates, asked } = &self.paths[path];
         let waiting = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
-        let named = candidates.iter().position(|c| waiting(c) && c.depth > 1 && !c.order.astray);
-        let anybody = candidates.iter().position(waiting);
-        let level = |c: &Candidate| c.order.distance.leading_zeros();
-        let heard =
-            |at: u32| candidates.iter().filter(|c| c.state != State::Waiting && level(c) == at).count();
-        let seeds = candidates.iter().enumerate().filter(|(_, c)| waiting(c) && c.depth == 1);
-        let seed = seeds.min_by_key(|(_, c)| heard(level(c))).map(|(place, _)| place);
-        let next = if asked % 3 == 2 { seed.or(named) } else { named.or(seed) };
-        next.or(anybody)
+        let named = || candidates.iter().position(|c| c.depth > 1 && !c.order.astray && waiting(c));
+        let seed = || {
+            let level = |c: &Candidate| c.order.distance.leading_zeros() as usize;
+            let mut heard = [0u8; LEVELS];
+            candidates.iter().filter(|c| c.state.is_asked()).for_each(|c| heard[level(c)] += 1);
+            let seeds = candidates.iter().enumerate().filter(|(_, c)| c.depth == 1 && waiting(c));
+            seeds.min_by_key(|(_, c)| heard[level(c)]).map(|(place, _)| place)
+        };
+        let next = if asked % 3 == 2 { seed().or_else(named) } else { named().or_else(seed) };
+        next.or_else(|| candidates.iter().position(waiting))
     }
 
     /// Whether a path may ask nobody else.

@@ -142,6 +142,17 @@ pub trait Overlay: Send {
     /// Whether the table holds this peer in good standing.
     fn contains(&self, id: &NodeId) -> bool;
 
+    /// Whether the table has this peer at this address: it answered there.
+    fn has(&self, contact: &Contact) -> bool {
+        self.route(contact.id.key(), 1).contacts().contains(contact)
+    }
+
+    /// Whether a peer may be one of the `count` that `route` names for a key. A table that cannot see so
+    /// without looking for all of them says yes.
+    fn may_name(&self, _key: &Key, _count: usize, _id: &NodeId) -> bool {
+        true
+    }
+
     /// The peer in good standing that the table has at an address.
     fn at(&self, address: SocketAddr) -> Option<NodeId> {
         let mut good = self.contacts().into_iter().filter(|e| e.standing == Standing::Good);

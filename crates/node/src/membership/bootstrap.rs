@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::Evidence;
-use wire::p2pp::{Builder, Code, Message, MessageType, Object, PeerList};
+use wire::p2pp::{Builder, Code, Message, MessageType, Object, PeerList, object};
 use wire::{Contact, Time, puzzle};
 
 use super::options::{options_from_wire, options_to_wire};
@@ -116,7 +116,7 @@ impl Node {
             code if !code.is_ok() => return,
             _ => {}
         }
-        let options = message.find(|o| match o {
+        let options = message.find(object::P2P_OPTIONS, |o| match o {
             Object::P2pOptions(options) => Some(options_from_wire(&options)),
             _ => None,
         });

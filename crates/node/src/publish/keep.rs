@@ -187,7 +187,7 @@ impl Node {
             (message.header.code.is_ok(), &publication.record, message.header.responder)
         {
             let summary = record.as_ref().summary();
-            return self.storage.held_also_by(now, &summary, holder.key().head());
+            return self.storage.held_also_by(now, &summary, [holder.key().head()]);
         }
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
             return;

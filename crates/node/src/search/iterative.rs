@@ -77,6 +77,7 @@ impl Node {
         }
         let lookup = Lookup::new(search.toward, standing.id, &seeds, config);
         search.progress = Progress::Iterative(Box::new(lookup));
+        self.searches.wakes.cancel(id);
         // Two timeouts: dead entries cost time, and a person waits for at most three seconds.
         let deadline = search.started + self.config.lookup_timeout + Duration::from_millis(400);
         let patience = match search.want {
@@ -108,6 +109,10 @@ impl Node {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             let Progress::Iterative(lookup) = &mut search.progress else { return };
             let Some(ask) = lookup.poll_ask(now) else {
+                match lookup.poll_timeout() {
+                    Some((at, _)) => self.searches.wakes.set(id, at),
+                    None => self.searches.wakes.cancel(id),
+                }
                 if lookup.is_finished() && !self.persist(now, id) {
                     self.finish(now, id);
                 }
@@ -145,8 +150,6 @@ impl Node {
         if self.searches.running.get(&id).is_none_or(|s| s.is_for_the_table()) {
             return false;
         }
-        let sizes = [self.size_estimate(now), self.size_around_us()];
-        let most = self.size_at_most(now);
         let is_storm = self.churn().is_storm();
         let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return false };
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
@@ -159,6 +162,7 @@ impl Node {
             let heard = lookup.nearest(usize::MAX).into_iter().filter(|(_, answered)| *answered || places);
             let nearest: Vec<Contact> = heard.map(|(contact, _)| contact).take(WIDTH).collect();
             let parts = standing.metric().parts(&search.key, &nearest);
+            let most = standing.size_at_most(now, &self.membership.size);
             (search.crowd, search.seen) = (Some(region::judge(&parts, most)), Density::of(&parts));
         }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
@@ -173,6 +177,7 @@ impl Node {
             if !std::mem::replace(&mut search.widened, true) {
                 // Whoever stands beside the crowd has a crowd for neighbours, and takes the overlay for
                 // larger than it is; what it heard of other places is looked at first.
+                let sizes = [standing.size(now, &self.membership.size), standing.size_around_us()];
                 let mut parts: Vec<Key> = Vec::new();
                 for part in sizes.iter().flat_map(|size| region::around(&search.key, *size)) {
                     if !parts.contains(&part) {
@@ -262,6 +267,9 @@ impl Node {
 
     /// Lets iterative searches lose patience with slow peers.
     pub(crate) fn handle_search_timeouts(&mut self, now: Time) {
+        if self.searches.poll_timeout().is_none_or(|at| at > now) {
+            return;
+        }
         let mut due = Vec::new();
         for (id, search) in &mut self.searches.running {
             if let Progress::Iterative(lookup) = &mut search.progress

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wire::p2pp::{
     AddressInfo, Builder, Code, Density, Header, Kind, Message, MessageType, Object, RLookup, RequestOptions,
+    object,
 };
 use wire::{Contact, Key, PublicKey, ResourceId, Time};
 
@@ -214,7 +215,7 @@ impl Node {
     fn ask_with_cookie(&mut self, now: Time, id: SearchId, remote: SocketAddr, message: &Message<'_>) {
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         let Want::Object(kind, owner) = search.want else { return };
-        let Some(cookie) = message.find(|o| match o {
+        let Some(cookie) = message.find(object::COOKIE, |o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
         }) else {
