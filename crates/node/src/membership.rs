@@ -5,6 +5,7 @@
 //! found nearest. It is online when one of them answered. From then on it keeps its tables (`upkeep.rs`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay::{Attached, Evidence, Overlay};
@@ -28,7 +29,7 @@ use options::tag_of;
 /// How a peer came to be in the overlay.
 pub(crate) struct Membership {
     pub(crate) online: bool,
-    joined: Vec<Contact>,
+    joined: Vec<Arc<Contact>>,
     bootstrap: Vec<SocketAddr>,
     hosts: Vec<SocketAddr>,
     hosts_kept: Option<Time>,
@@ -47,7 +48,7 @@ pub(crate) struct Membership {
     /// How long sessions last, as those said whom we joined through; sorted.
     told_sessions: Vec<Duration>,
     /// The wish of the overlay that waits for the byte budget, before all that it wished later.
-    pub(crate) put_off: Option<overlay::Upkeep>,
+    pub(crate) put_off: Option<Box<overlay::Upkeep>>,
 }
 
 impl Membership {
@@ -73,6 +74,7 @@ impl Membership {
 
     fn remember_host(&mut self, address: SocketAddr) {
         self.hosts.retain(|h| *h != address);
+        self.hosts.reserve_exact(1);
         self.hosts.insert(0, address);
         self.hosts.truncate(HOST_CACHE);
     }

@@ -42,16 +42,30 @@ pub struct Stored {
     /// How close together its publisher, or who passed it on, saw the peers around its place stand; nothing
     /// where that was as chance would have it.
     pub told: Density,
-    /// Other holders by the first 64 bits of their Node-IDs, and the second in which each was known to hold
-    /// it.
-    holders: Vec<(u64, u32)>,
+    /// Other holders, whom we heard of last last.
+    holders: Vec<Holder>,
+}
+
+/// Who else holds a record, in twelve bytes: these are most of what a peer keeps for others.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    /// The first 64 bits of its Node-ID.
+    head: [u8; 8],
+    /// The second in which it was known to hold it.
+    second: u32,
+}
+
+impl Holder {
+    fn head(&self) -> u64 {
+        u64::from_be_bytes(self.head)
+    }
 }
 
 impl Stored {
     /// Peers known to hold the same version since a certain time.
     pub fn known_holders(&self, since: Time) -> impl Iterator<Item = u64> {
-        let second = |at: &u32| Time::from_secs(u64::from(*at));
-        self.holders.iter().filter(move |(_, at)| second(at) >= since).map(|(head, _)| *head)
+        let known = self.holders.iter().filter(move |h| Time::from_secs(h.second.into()) >= since);
+        known.map(Holder::head)
     }
 
     /// Whether this peer is one of them.
@@ -160,7 +174,7 @@ impl Storage {
             }
             Err(place) => {
                 if self.records.len() == self.records.capacity() {
-                    self.records.reserve_exact(self.records.len() / 4 + 4);
+                    self.records.reserve_exact(self.records.len() / 8 + 2);
                 }
                 self.records.insert(place, stored);
             }
@@ -180,7 +194,7 @@ impl Storage {
     pub fn holders_of_older(&self, record: &RecordRef<'_>) -> Vec<u64> {
         let place = self.place(&(record.resource, record.kind, record.owner));
         let older = place.map(|p| &self.records[p]).ok().filter(|s| s.record.sequence < record.sequence);
-        older.map(|s| s.holders.iter().map(|(head, _)| *head).collect()).unwrap_or_default()
+        older.map(|s| s.holders.iter().map(Holder::head).collect()).unwrap_or_default()
     }
 
     /// The record of which this is the summary.
@@ -204,16 +218,13 @@ impl Storage {
     /// Notes that another peer holds this version too: whose Node-ID begins so.
     pub fn held_also_by(&mut self, now: Time, summary: &RecordSummary, holder: u64) {
         let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
-        if let Some(stored) = self.find_mut(summary) {
-            if let Some(known) = stored.holders.iter().position(|(head, _)| *head == holder) {
-                stored.holders.remove(known);
-                return stored.holders.push((holder, second));
+        if let Some(Stored { holders, .. }) = self.find_mut(summary) {
+            let known = holders.iter().position(|h| h.head() == holder);
+            if let Some(place) = known.or((holders.len() == MAX_HOLDERS).then_some(0)) {
+                holders.remove(place);
             }
-            if stored.holders.len() == MAX_HOLDERS {
-                stored.holders.remove(0);
-            }
-            stored.holders.reserve_exact(1);
-            stored.holders.push((holder, second));
+            holders.reserve_exact(1);
+            holders.push(Holder { head: holder.to_be_bytes(), second });
         }
     }
 
@@ -222,7 +233,7 @@ impl Storage {
         let mut known = false;
         for stored in self.records.iter_mut() {
             let before = stored.holders.len();
-            stored.holders.retain(|(head, _)| *head != holder.key().head());
+            stored.holders.retain(|h| h.head() != holder.key().head());
             known |= stored.holders.len() < before;
         }
         known
