@@ -4,7 +4,7 @@
 //! bound, and nobody stands in its table who never answered it. What does not hold is named with time
 //! and peer. Whether a woken peer has something due is seen at each wake-up, in `world.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use node::directory::place_of_user;
@@ -29,8 +29,8 @@ const DRAWS: usize = 4;
 /// The memory of the one who watches.
 pub(crate) struct Watch {
     measure_from: Time,
-    /// By peer, who answered it; empty where that is not noted.
-    heard: Option<BTreeMap<usize, BTreeSet<usize>>>,
+    /// By peer, who answered it, sorted; nothing where that is not noted.
+    heard: Option<BTreeMap<usize, Vec<u32>>>,
     rng: Rng,
     /// What peers had sent when measuring began.
     pub(crate) baseline: BTreeMap<usize, Books>,
@@ -83,12 +83,16 @@ impl Watch {
         let is_p2pp = bytes.first().is_some_and(|flags| flags & 0xC0 == 0xC0);
         let answers = is_p2pp && (bytes[0] & 0b0010_1000 != 0 || ends_with_a_cookie(bytes));
         if let (Some(heard), Some(from), true) = (&mut self.heard, from, answers) {
-            heard.entry(to).or_default().insert(from);
+            let (known, from) = (heard.entry(to).or_default(), from as u32);
+            if let Err(place) = known.binary_search(&from) {
+                known.insert(place, from);
+            }
         }
     }
 
     /// A peer is no more.
-    pub(crate) fn forget(&mut self, books: &Books) {
+    pub(crate) fn forget(&mut self, peer: usize, books: &Books) {
+        self.heard.iter_mut().for_each(|heard| drop(heard.remove(&peer)));
         for (function, sent) in &books.by_function {
             *self.gone.entry(function).or_default() += sent;
         }
@@ -196,7 +200,7 @@ impl World<'_> {
         let every = Duration::from_secs_f64(self.scenario.invariants.every_s);
         self.queue.push(self.now + every, Happening::Check);
         for peer in self.live.clone() {
-            self.close_books(peer);
+            self.check_books(peer);
             self.check_sizes(peer);
             self.check_table(peer);
         }
@@ -230,7 +234,8 @@ impl World<'_> {
         let heard = heard.get(&peer);
         let stranger = node.known().into_iter().find(|known| {
             let known = self.net.peer_at(&known.address);
-            !known.is_some_and(|known| heard.is_some_and(|heard| heard.contains(&known)))
+            let answered = |known: usize| heard.is_some_and(|h| h.binary_search(&(known as u32)).is_ok());
+            !known.is_some_and(answered)
         });
         if let Some(stranger) = stranger {
             let now = self.now;
@@ -260,7 +265,7 @@ mod tests {
         }
         let proof = Builder::new(&request).with(&Object::Cookie([7; COOKIE_LEN]));
         watch.heard(0, Some(5), &proof.finish());
-        assert_eq!(watch.heard.unwrap()[&0], BTreeSet::from([3, 4, 5]));
+        assert_eq!(watch.heard.unwrap()[&0], [3, 4, 5]);
     }
 
     /// What stands in the violations after a minute of twenty peers and some mischief.
