@@ -306,7 +306,7 @@ impl Node {
     pub(crate) fn passed_on(&mut self, key: ServerKey) -> bool {
         let is_done = self.forwards.get(&key).is_some_and(|f| f.origin.is_some());
         if is_done {
-            self.forwards.remove(&key);
+            self.take_forwarding(&key);
         }
         is_done
     }

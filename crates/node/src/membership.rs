@@ -5,6 +5,7 @@
 //! found nearest. It is online when one of them answered. From then on it keeps its tables (`upkeep.rs`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay::{Attached, Evidence, Overlay};
@@ -32,7 +33,7 @@ const NEAR_A_KEY: f64 = 4.0 * WIDTH as f64;
 /// How a peer came to be in the overlay.
 pub(crate) struct Membership {
     pub(crate) online: bool,
-    joined: Vec<Contact>,
+    joined: Vec<Arc<Contact>>,
     bootstrap: Vec<SocketAddr>,
     hosts: Vec<SocketAddr>,
     hosts_kept: Option<Time>,
@@ -51,7 +52,7 @@ pub(crate) struct Membership {
     /// How long sessions last, as those said whom we joined through; sorted.
     told_sessions: Vec<Duration>,
     /// The wish of the overlay that waits for the byte budget, before all that it wished later.
-    pub(crate) put_off: Option<overlay::Upkeep>,
+    pub(crate) put_off: Option<Box<overlay::Upkeep>>,
 }
 
 impl Membership {
@@ -77,6 +78,7 @@ impl Membership {
 
     fn remember_host(&mut self, address: SocketAddr) {
         self.hosts.retain(|h| *h != address);
+        self.hosts.reserve_exact(1);
         self.hosts.insert(0, address);
         self.hosts.truncate(HOST_CACHE);
     }

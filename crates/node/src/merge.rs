@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::p2pp::{Message, MessageType, Object};
@@ -46,7 +47,7 @@ const HOPE: Duration = Duration::from_secs(86_400);
 /// Lost peers, and how we look for them.
 #[derive(Default)]
 pub(crate) struct Lost {
-    peers: VecDeque<(Contact, Time)>,
+    peers: VecDeque<(Arc<Contact>, Time)>,
     pause: Duration,
     /// Whether they went so close together that it may be a break.
     broken: bool,
@@ -63,7 +64,7 @@ impl Node {
             lost.peers.pop_front();
         }
         let before = lost.peers.back().map(|(_, at)| *at);
-        lost.peers.push_back((contact, now));
+        lost.peers.push_back((self.book.contact(contact), now));
         let together = lost.peers.iter().filter(|(_, at)| now.since(*at) < SPELL).count();
         if together >= MANY.max((known / 4).min(MAX_LOST / 2)) && !lost.broken && !is_storm {
             lost.broken = true;

@@ -151,9 +151,10 @@ impl Node {
         purpose: Purpose,
     ) {
         let rto = self.link.round_trips.rto(to.0);
-        let sent = bytes.clone();
-        if self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose) {
-            self.send_peer(now, message, to.0, sent);
+        // The copy, which has no room left for more, is what stays.
+        let kept = bytes.clone();
+        if self.transactions.start(now, transaction, to, message, kept, rto, deadline, purpose) {
+            self.send_peer(now, message, to.0, bytes);
         }
     }
 

@@ -42,16 +42,30 @@ pub struct Stored {
     /// How close together its publisher, or who passed it on, saw the peers around its place stand; nothing
     /// where that was as chance would have it.
     pub told: Density,
-    /// Other holders by the first 64 bits of their Node-IDs, and the second in which each was known to hold
-    /// it.
-    holders: Vec<(u64, u32)>,
+    /// Other holders, whom we heard of last last.
+    holders: Vec<Holder>,
+}
+
+/// Who else holds a record, in twelve bytes: these are most of what a peer keeps for others.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    /// The first 64 bits of its Node-ID.
+    head: [u8; 8],
+    /// The second in which it was known to hold it.
+    second: u32,
+}
+
+impl Holder {
+    fn head(&self) -> u64 {
+        u64::from_be_bytes(self.head)
+    }
 }
 
 impl Stored {
     /// Peers known to hold the same version since a certain time.
     pub fn known_holders(&self, since: Time) -> impl Iterator<Item = u64> {
-        let second = |at: &u32| Time::from_secs(u64::from(*at));
-        self.holders.iter().filter(move |(_, at)| second(at) >= since).map(|(head, _)| *head)
+        let known = self.holders.iter().filter(move |h| Time::from_secs(h.second.into()) >= since);
+        known.map(Holder::head)
     }
 
     /// Whether this peer is one of them.
@@ -91,13 +105,13 @@ impl Stored {
 
     fn note_holder(&mut self, now: Time, holder: u64) {
         let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
-        if let Some(known) = self.holders.iter().position(|(head, _)| *head == holder) {
+        if let Some(known) = self.holders.iter().position(|h| h.head() == holder) {
             self.holders.remove(known);
         } else if self.holders.len() == MAX_HOLDERS {
             self.holders.remove(0);
         }
         self.holders.reserve_exact(1);
-        self.holders.push((holder, second));
+        self.holders.push(Holder { head: holder.to_be_bytes(), second });
     }
 }
 
@@ -171,7 +185,7 @@ impl Storage {
             }
             Err(place) => {
                 if self.records.len() == self.records.capacity() {
-                    self.records.reserve_exact(self.records.len() / 4 + 4);
+                    self.records.reserve_exact(self.records.len() / 8 + 2);
                 }
                 self.records.insert(place, stored);
             }
@@ -191,7 +205,7 @@ impl Storage {
     pub fn holders_of_older(&self, record: &RecordRef<'_>) -> Vec<u64> {
         let place = self.place(&(record.resource, record.kind, record.owner));
         let older = place.map(|p| &self.records[p]).ok().filter(|s| s.record.sequence < record.sequence);
-        older.map(|s| s.holders.iter().map(|(head, _)| *head).collect()).unwrap_or_default()
+        older.map(|s| s.holders.iter().map(Holder::head).collect()).unwrap_or_default()
     }
 
     /// The record of which this is the summary.
@@ -229,7 +243,7 @@ impl Storage {
         let mut known = false;
         for stored in self.records.iter_mut() {
             let before = stored.holders.len();
-            stored.holders.retain(|(head, _)| *head != holder.key().head());
+            stored.holders.retain(|h| h.head() != holder.key().head());
             known |= stored.holders.len() < before;
         }
         known

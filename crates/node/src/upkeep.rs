@@ -49,7 +49,7 @@ impl Node {
             let put_off = self.membership.put_off.take();
             let is_new = put_off.is_none();
             let poll = || self.standing.as_mut().and_then(|s| s.table.poll_upkeep());
-            let Some(wish) = put_off.or_else(poll) else { return };
+            let Some(wish) = put_off.map(|wish| *wish).or_else(poll) else { return };
             if self.is_under_way(&wish) {
                 continue;
             }
@@ -57,7 +57,7 @@ impl Node {
                 if is_new {
                     self.ledger.budget.shed(Work::Upkeep);
                 }
-                self.membership.put_off = Some(wish);
+                self.membership.put_off = Some(Box::new(wish));
                 return self.timers.set(Alarm::Upkeep, self.ledger.budget.may_at(now, Work::Upkeep));
             }
             self.ledger.budget.begin(now, Work::Upkeep, cost_of(&wish));

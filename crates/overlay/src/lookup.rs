@@ -28,8 +28,8 @@ pub const MAX_PATHS: usize = 8;
 /// Peers a path remembers: several times what it can use, few enough to search by walking.
 pub const MAX_SHORTLIST: usize = 64;
 
-/// Places a full path grows by: one answer's worth. Doubling would leave half of them empty.
-const ROOM: usize = 8;
+/// Places a full path grows by: half an answer's worth. Doubling would leave half of them empty.
+const ROOM: usize = 4;
 
 /// Peers a path asks at most. A million peers in base 2 need about 20 steps when tables are poor;
 /// whoever lures us on with ever nearer inventions is left after this many.

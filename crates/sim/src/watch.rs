@@ -31,7 +31,7 @@ const DRAWS: usize = 4;
 pub(crate) struct Watch {
     measure_from: Time,
     /// By peer, who answered it, in order; nothing where that is not noted.
-    heard: Option<Vec<Vec<usize>>>,
+    heard: Option<Vec<Vec<u32>>>,
     rng: Rng,
     /// What peers had sent when measuring began.
     pub(crate) baseline: BTreeMap<usize, Books>,
@@ -89,13 +89,15 @@ impl Watch {
         if heard.len() <= to {
             heard.resize(to + 1, Vec::new());
         }
+        let from = from as u32;
         if let Err(place) = heard[to].binary_search(&from) {
             heard[to].insert(place, from);
         }
     }
 
     /// A peer is no more.
-    pub(crate) fn forget(&mut self, books: &Books) {
+    pub(crate) fn forget(&mut self, peer: usize, books: &Books) {
+        self.heard.iter_mut().for_each(|heard| drop(heard.remove(&peer)));
         for (function, sent) in &books.by_function {
             *self.gone.entry(function).or_default() += sent;
         }
@@ -203,7 +205,7 @@ impl World<'_> {
         let every = Duration::from_secs_f64(self.scenario.invariants.every_s);
         self.queue.push(self.now + every, Happening::Check);
         for peer in self.live.clone() {
-            self.close_books(peer);
+            self.check_books(peer);
             self.check_sizes(peer);
             self.check_table(peer);
         }
@@ -237,7 +239,7 @@ impl World<'_> {
         let heard = heard.get(peer).map_or(&[][..], Vec::as_slice);
         let stranger = node.known().into_iter().find(|known| {
             let known = self.net.peer_at(&known.address);
-            known.is_none_or(|known| heard.binary_search(&known).is_err())
+            known.is_none_or(|known| heard.binary_search(&(known as u32)).is_err())
         });
         if let Some(stranger) = stranger {
             let now = self.now;

@@ -23,7 +23,7 @@ impl Node {
         if self.is_client() {
             return; // Its view of the overlay chooses the peers that carry it.
         }
-        self.membership.joined = closest.iter().copied().take(JOINS).collect();
+        self.membership.joined = closest.iter().take(JOINS).map(|c| self.book.contact(*c)).collect();
         if self.membership.joined.is_empty() {
             return; // The bootstrap alarm tries again.
         }

@@ -144,7 +144,7 @@ impl Node {
         let lifetime = self.lifetime_of(id);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = &publication.record else { return };
-        let summary = record.as_ref().summary();
+        let summary = (**record).as_ref().summary();
         (publication.cared_for, publication.kept_for) = (now, lifetime);
         let holders = publication.holders.clone();
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
@@ -186,7 +186,7 @@ impl Node {
         if let (true, Some(record), Some(holder)) =
             (message.header.code.is_ok(), &publication.record, message.header.responder)
         {
-            let summary = record.as_ref().summary();
+            let summary = (**record).as_ref().summary();
             return self.storage.held_also_by(now, &summary, [holder.key().head()]);
         }
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
@@ -195,8 +195,8 @@ impl Node {
         let lifetime = self.lifetime_of(id);
         let contact = Contact { id: holder, address: remote };
         // Not counted as a new holder: it is one.
-        let purpose = Purpose::Replicate([record.as_ref().summary()].into());
+        let purpose = Purpose::Replicate([(*record).as_ref().summary()].into());
         let beside = Beside { told: self.told_of(id), ..Beside::default() };
-        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, beside, purpose);
+        self.send_record(now, contact, MessageType::Publish, (*record).as_ref(), lifetime, beside, purpose);
     }
 }
