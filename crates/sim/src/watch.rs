@@ -97,7 +97,9 @@ impl Watch {
 
     /// A peer is no more.
     pub(crate) fn forget(&mut self, peer: usize, books: &Books) {
-        self.heard.iter_mut().for_each(|heard| drop(heard.remove(&peer)));
+        if let Some(heard) = self.heard.as_mut().and_then(|heard| heard.get_mut(peer)) {
+            *heard = Vec::new();
+        }
         for (function, sent) in &books.by_function {
             *self.gone.entry(function).or_default() += sent;
         }
