@@ -45,11 +45,10 @@ impl Node {
             return self.go_iterative(now, id, &[]);
         }
         let third = self.config.lookup_timeout / (u32::from(RECURSIVE_ATTEMPTS) + 1);
-        let usual = match self.searches.usual {
-            Some((mean, deviation)) => mean + deviation * 4,
-            // Not known yet: a few hops, as far as hops are known.
-            None => self.link.round_trips.typical().map_or(third, |rtt| rtt * 6),
-        };
+        // No longer than a few hops take, as far as hops are known: where many are gone answers may long have
+        // been slow because of the silent ones.
+        let hops = self.link.round_trips.lately().map_or(third, |rtt| rtt * 6);
+        let usual = self.searches.usual.map_or(hops, |(mean, deviation)| hops.min(mean + deviation * 4));
         self.timers.set(Alarm::Hedge(id), now + usual.clamp(link::rtt::MIN_PATIENCE * 2, third));
     }
 
