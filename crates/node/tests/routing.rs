@@ -118,6 +118,22 @@ fn the_answer_comes_straight_from_the_holder() {
     assert!(long >= 3 && straight * 10 >= long * 9, "{straight} of {long} over several hops");
 }
 
+#[test]
+fn a_trace_tells_the_round_trip_to_every_hop_also_to_the_one_that_answered() {
+    let mut world = World::new(128);
+    world.run(Duration::from_secs(60));
+    let mut longest = 0;
+    for seeker in 0..40 {
+        let options = LookupOptions { fresh: true, trace: true, ..LookupOptions::default() };
+        let op = world.nodes[seeker].lookup_user(world.now, &format!("user{}@test", seeker + 71), options);
+        let Outcome::Lookup(report) = world.wait(seeker, op) else { panic!("not a lookup") };
+        assert_eq!(report.path.last().map(|hop| &*hop.decision), Some("answered"));
+        assert!(report.path.iter().all(|hop| hop.rtt_ms == Some(10.0)), "{:?}", report.path);
+        longest = longest.max(report.path.len());
+    }
+    assert!(longest >= 2, "{longest}");
+}
+
 /// What a peer that holds a record sends when a stranger asks for it with a forged originator's address:
 /// by address, the bytes and the code.
 fn answers(padding: usize) -> (usize, Vec<(SocketAddr, usize, Code, Class)>) {

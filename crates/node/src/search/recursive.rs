@@ -170,7 +170,7 @@ impl Node {
         let ttl = self.initial_ttl(now);
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if message.header.code.is_ok() && !search.records.is_empty() {
-            search.path = route_log(message);
+            search.path = route_log(message, |address| self.link.round_trips.rtt(address));
             search.hops = u32::from(ttl.saturating_sub(message.header.ttl)) + 1;
             search.progress = Progress::Recursive;
             if !search.direct {
@@ -270,21 +270,24 @@ fn object_question(
     builder.finish()
 }
 
-/// The hops a recursive answer reports.
-fn route_log(message: &Message<'_>) -> Vec<Hop> {
-    let decision = |n: u8| match n {
-        1 => "answered",
-        2 => "rerouted",
-        _ => "forwarded",
-    };
-    message
-        .objects()
-        .filter_map(|o| match o {
-            Object::RouteHop(h) => {
-                let rtt = Duration::from_micros(h.rtt_micros.into());
-                Some(hop(h.id, h.address, rtt, decision(h.decision)))
-            }
-            _ => None,
-        })
-        .collect()
+/// The hops a recursive answer reports. Each has logged the round trip to the one after it; `first` is ours to the
+/// first of them.
+fn route_log(message: &Message<'_>, first: impl Fn(SocketAddr) -> Option<Duration>) -> Vec<Hop> {
+    let hops = message.objects().filter_map(|o| match o {
+        Object::RouteHop(hop) => Some(hop),
+        _ => None,
+    });
+    let mut path = Vec::new();
+    let mut to_next = None;
+    for h in hops {
+        let decision = match h.decision {
+            1 => "answered",
+            2 => "rerouted",
+            _ => "forwarded",
+        };
+        let rtt = if path.is_empty() { first(h.address) } else { to_next };
+        path.push(hop(h.id, h.address, rtt, decision));
+        to_next = (h.rtt_micros > 0).then(|| Duration::from_micros(h.rtt_micros.into()));
+    }
+    path
 }
