@@ -565,11 +565,11 @@ impl Node {
     }
 }
 
-fn hop(id: NodeId, address: SocketAddr, rtt: Duration, decision: &str) -> Hop {
+fn hop(id: NodeId, address: SocketAddr, rtt: Option<Duration>, decision: &str) -> Hop {
     Hop {
         node: id.to_string(),
         address: address.to_string(),
-        rtt_ms: rtt.as_secs_f64() * 1e3,
+        rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
         decision: decision.to_owned(),
     }
 }

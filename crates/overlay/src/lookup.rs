@@ -43,6 +43,13 @@ pub const MAX_ASKS_PER_ADDRESS: usize = 2;
 /// before the key, since those know best who stands behind it.
 const WITNESSES: usize = 2;
 
+/// A peer is given up when it has been silent for so many times the patience with it: after that long its
+/// question has been repeated in vain.
+const PATIENCES: u32 = 3;
+
+/// But never earlier: a busy machine may take that long.
+const LEAST_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Questions in flight of a resumed search: each answer says better whom to ask than the one before.
 const PERSISTENCE: usize = 2;
 
@@ -100,7 +107,7 @@ pub struct Config {
     pub metric: Metric,
     /// An answer is expected within this time, unless [`Lookup::expect_by`] knows better.
     pub patience: Duration,
-    /// A question is given up after this time, should its owner not say so earlier.
+    /// A question is given up after this time at the latest.
     pub give_up: Duration,
 }
 
@@ -172,7 +179,7 @@ enum State {
         expected: Time,
     },
     Slow {
-        at: Time,
+        until: Time,
     },
     Answered,
     /// It lives and will not answer now.
@@ -368,11 +375,15 @@ impl Lookup {
         self.now = self.now.max(now);
         let give_up = self.config.give_up;
         for candidate in self.paths.iter_mut().flat_map(|p| &mut p.candidates) {
-            candidate.state = match candidate.state {
-                State::Asked { at, .. } | State::Slow { at } if at + give_up <= now => State::Failed,
-                State::Asked { at, expected } if expected <= now => State::Slow { at },
-                state => state,
-            };
+            if let State::Asked { at, expected } = candidate.state
+                && expected.min(at + give_up) <= now
+            {
+                let patience = (expected.since(at) * PATIENCES).max(LEAST_PATIENCE);
+                candidate.state = State::Slow { until: at + patience.min(give_up) };
+            }
+            if matches!(candidate.state, State::Slow { until } if until <= now) {
+                candidate.state = State::Failed;
+            }
         }
         self.settle();
     }
@@ -391,7 +402,7 @@ impl Lookup {
                 let end = at + self.config.give_up;
                 Some(if expected < end { (expected, Reason::Patience) } else { (end, Reason::GiveUp) })
             }
-            State::Slow { at } => Some((at + self.config.give_up, Reason::GiveUp)),
+            State::Slow { until } => Some((until, Reason::GiveUp)),
             _ => None,
         };
         self.candidates().filter_map(|c| wake(c.state)).min()

@@ -230,7 +230,7 @@ impl Node {
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if search.options.trace {
             let decision = if found { "answered" } else { "nearer" };
-            search.path.push(hop(from, remote, rtt.unwrap_or_default(), decision));
+            search.path.push(hop(from, remote, rtt, decision));
         }
         if let Progress::Iterative(lookup) = &mut search.progress {
             lookup.handle_reply(now, &from, &route, found);

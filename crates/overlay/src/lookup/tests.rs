@@ -170,6 +170,24 @@ fn an_exhaustive_search_goes_on_until_the_nearest_have_spoken() {
 }
 
 #[test]
+fn a_peer_that_usually_answers_at_once_holds_the_end_of_a_search_up_for_a_moment_only() {
+    let ends_at = |usual: u64| {
+        let peer = contact(1);
+        let mut lookup = start(&[peer], config());
+        assert_eq!(asks(&mut lookup, Time::ZERO), [peer]);
+        lookup.expect_by(&peer.id, Time::from_millis(usual));
+        let mut now = Time::ZERO;
+        while let Some((at, _)) = lookup.poll_timeout() {
+            now = at;
+            lookup.handle_timeout(now);
+        }
+        assert_eq!(lookup.outcome().map(|o| o.failed), Some(1));
+        now.as_millis()
+    };
+    assert_eq!((ends_at(20), ends_at(400), ends_at(60_000)), (300, 1_200, 5_000));
+}
+
+#[test]
 fn a_slow_peer_is_overtaken_and_may_still_answer() {
     let peers = sorted((0..9).map(contact).collect());
     let mut lookup = start(&peers, Config { parallelism: 1, width: 2, ..config() });
