@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{
-    Builder, Class, Code, Header, Kind, Message, MessageType, Object, Record, TransactionId, known,
+    Builder, Class, Code, Header, Kind, Message, MessageType, Object, Record, TransactionId, known, object,
 };
 use wire::{HashAlgorithm, KeyPair, NodeId, ResourceId, Seed, Socket, UnixTime};
 use world::{World, address};
@@ -48,7 +48,7 @@ fn say(world: &mut World, from: SocketAddr, mut bytes: Vec<u8>) -> Answer {
     let answers = sent.iter().filter_map(|bytes| Message::parse(bytes).ok());
     // It may also ask the stranger something.
     let message = answers.into_iter().find(|m| m.header.class != Class::Request).expect("an answer");
-    let missing = message.find(|o| match o {
+    let missing = message.find(object::MISSING, |o| match o {
         Object::Missing(places) => Some(places.to_vec()),
         _ => None,
     });
