@@ -101,11 +101,6 @@ impl World {
         self.collect(n);
     }
 
-    /// The keys of the user of a peer.
-    pub fn keys_of(n: usize) -> KeyPair {
-        KeyPair::from_seed(Seed::from_number(9_000 + n as u64))
-    }
-
     fn born(&self, n: usize, life: u64, change: &dyn Fn(usize, &mut Config)) -> Node {
         let mut config = Config { listen: address(n), sip: sip_address(n), ..Config::default() };
         if n > 0 {
@@ -118,7 +113,7 @@ impl World {
             Ok::<_, ()>(KeyPair::from_seed(Seed::from_number(1_000 + n as u64 + (draws - 1) * 1_000_000)))
         });
         let peer = peer.expect("it cannot fail");
-        let keys = Self::keys_of(n);
+        let keys = KeyPair::from_seed(Seed::from_number(9_000 + n as u64));
         let identity = Identity { peer, users: vec![User { aor: format!("user{n}@test"), keys }] };
         let seed = Seed::from_number(n as u64 + 100_000 * life);
         let unix = UnixTime(self.epoch + self.now.as_millis() / 1_000);
