@@ -32,6 +32,7 @@ impl MappedAddress {
         self.forget_unsupported();
         let known = self.addresses.iter().position(|a| *a == address);
         let place = known.unwrap_or_else(|| {
+            self.addresses.reserve_exact(1);
             self.addresses.push(address);
             self.addresses.len() - 1
         });

@@ -47,6 +47,8 @@ pub struct RoundTrips {
     estimates: AddressBook<Estimate>,
     /// Over all addresses, in microseconds: what to expect of one never measured.
     typical: Option<(u32, u32)>,
+    /// The longest of the latest few, over all addresses, in microseconds.
+    lately: u32,
 }
 
 impl RoundTrips {
@@ -57,6 +59,7 @@ impl RoundTrips {
         let part = |old: u32, weight: u64, new: u32, of: u64| {
             ((u64::from(old) * weight + u64::from(new)) / of) as u32
         };
+        self.lately = rtt.max(self.lately - self.lately / 4);
         let (mean, deviation) = self.typical.unwrap_or((rtt, rtt / 2));
         // Slower than for one address (RFC 6298 section 2.3), so that it speaks of many.
         self.typical = Some((part(mean, 31, rtt, 32), part(deviation, 15, mean.abs_diff(rtt), 16)));
@@ -86,7 +89,10 @@ impl RoundTrips {
     }
 
     /// How long to wait for `address` where another one can be asked beside: as RFC 6298 reckons, with
-    /// a lower floor; for an address never measured, as the others let expect.
+    /// a lower floor; for an address never measured, as the others let expect. What was measured while this
+    /// machine or the network was busy is out of date once others answer quickly: nobody is waited for
+    /// several times longer than anybody took lately. One that does take so long is asked in vain once, and
+    /// then it is among the latest.
     pub fn patience(&self, address: SocketAddr) -> Duration {
         let (mean, deviation) = match self.estimates.get(&address) {
             Some(e) => (e.smoothed(), Duration::from_micros(e.variation.into())),
@@ -97,12 +103,18 @@ impl RoundTrips {
                 None => return INITIAL_RTO,
             },
         };
-        (mean + deviation * 4).clamp(MIN_PATIENCE, INITIAL_RTO)
+        let longest = self.lately().map_or(INITIAL_RTO, |rtt| rtt * 4);
+        (mean + deviation * 4).min(longest).clamp(MIN_PATIENCE, INITIAL_RTO)
     }
 
     /// The round trip of most addresses, if any was measured.
     pub fn typical(&self) -> Option<Duration> {
         self.typical.map(|(mean, _)| Duration::from_micros(mean.into()))
+    }
+
+    /// The longest of the latest round trips, if any was measured; each one that follows takes a quarter off.
+    pub fn lately(&self) -> Option<Duration> {
+        (self.lately > 0).then(|| Duration::from_micros(self.lately.into()))
     }
 
     /// Every address measured, its round trip and when.
@@ -143,6 +155,21 @@ mod tests {
         }
         let patience = trips.patience(address(200));
         assert!((Duration::from_millis(60)..Duration::from_millis(120)).contains(&patience), "{patience:?}");
+    }
+
+    #[test]
+    fn what_was_measured_in_a_busy_moment_is_out_of_date_once_others_answer_quickly() {
+        let mut trips = RoundTrips::default();
+        let address = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        trips.measured(Time::ZERO, address(9), Duration::from_millis(150));
+        assert!(trips.patience(address(9)) > Duration::from_millis(300));
+        for port in 10..30 {
+            trips.measured(Time::ZERO, address(port), Duration::from_micros(300));
+        }
+        assert_eq!(trips.patience(address(9)), MIN_PATIENCE);
+        // Should it be far away after all, one answer says so.
+        trips.measured(Time::ZERO, address(9), Duration::from_millis(150));
+        assert!(trips.patience(address(9)) > Duration::from_millis(300));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use wire::p2pp::holders::{self, HEAD_LEN};
 use wire::p2pp::record::MAX_VALUE;
 use wire::p2pp::{
     Builder, Code, Density, Header, Message, MessageType, Object, PLookup, RLookup, RecordRef, RecordSummary,
-    RouteHop, known,
+    RouteHop, known, object,
 };
 use wire::{Contact, NodeId, Time};
 
@@ -46,7 +46,7 @@ impl Node {
     pub(crate) fn handle_request(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let header = message.header;
         self.note_stranger(now, remote, &header);
-        let cookie = message.find(|o| match o {
+        let cookie = message.find(object::COOKIE, |o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
         });
@@ -131,7 +131,7 @@ impl Node {
     /// asker may leave out its own, then.
     fn brief_header(&self, remote: SocketAddr, message: &Message<'_>, code: Code) -> Header {
         let mut header = self.answer_header(message, code);
-        if self.is_meant(message) && self.is_mutual(remote, &message.header) {
+        if self.is_mutual(remote, &message.header) && self.is_meant(message) {
             header.responder = None;
         }
         header
@@ -139,7 +139,7 @@ impl Node {
 
     /// Whether a request lists us among those that the asker knows: it takes us for whom we are.
     pub(crate) fn is_meant(&self, message: &Message<'_>) -> bool {
-        let tags = message.find(|o| match o {
+        let tags = message.find(object::KNOWN, |o| match o {
             Object::Known(tags) if !tags.is_empty() => Some(&tags[..known::TAG_LEN.min(tags.len())]),
             _ => None,
         });
@@ -205,7 +205,9 @@ impl Node {
         message: &Message<'_>,
         work: Work,
     ) -> bool {
-        if self.ledger.budget.may(now, work) {
+        // The tokens of walks see to it that nobody passes on more lookups than it can.
+        let is_paced = work == Work::Lookups && self.walks().is_some();
+        if is_paced || self.ledger.budget.may(now, work) {
             return true;
         }
         self.ledger.budget.shed(work);
@@ -220,13 +222,14 @@ impl Node {
 
     /// The peers nearest to a key.
     fn answer_peer_lookup(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let Some(PLookup { key, count, .. }) = message.find(|o| match o {
+        let Some(PLookup { key, count, .. }) = message.find(object::PLOOKUP, |o| match o {
             Object::PLookup(lookup) => Some(lookup),
             _ => None,
         }) else {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "no PLookup");
         };
-        if !self.takes_on(now, remote, message, Work::Naming) {
+        // Where keys have no place whoever asks so looks for room for a record.
+        if self.walks().is_some() && !self.takes_on(now, remote, message, Work::Storing) {
             return;
         }
         let width = usize::from(count).min(MAX_ROUTE);
@@ -243,7 +246,7 @@ impl Node {
             None if !self.takes_on(now, remote, message, Work::Lookups) => {}
             None => {
                 // Who looks for a record in the region around its place says where it wants to be led.
-                let way = message.find(|o| match o {
+                let way = message.find(object::PLOOKUP, |o| match o {
                     Object::PLookup(way) => Some(way.key),
                     _ => None,
                 });
@@ -307,10 +310,11 @@ impl Node {
         (key, width): (&wire::Key, usize),
         here: Code,
     ) {
-        // Half as many peers lead on almost as well, and a peer that many ask must be brief.
-        let width = if self.ledger.budget.is_short(now) { width.min(WIDTH / 2) } else { width };
         let is_storm = self.churn().is_storm();
         let Some(standing) = &self.standing else { return };
+        // A few peers lead on almost as well, and a peer that many ask must be brief; walks have few to choose from.
+        let part = if standing.walks().is_some() { 1 } else { self.ledger.budget.brevity(now) };
+        let width = width.min(WIDTH / part);
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(mut contacts) => {
                 contacts.truncate(if is_storm { WIDTH / 2 } else { width });
@@ -385,12 +389,11 @@ impl Node {
             if told.is_some() || !from_holder {
                 self.storage.told(&summary, told.unwrap_or_default());
             }
-            if let Some(sender) = sender {
-                self.storage.held_also_by(now, &summary, sender.key().head());
-            }
+            // Whom we need not offer it to.
+            let others = is_new.then(|| holders::heads(others)).into_iter().flatten();
+            let sender = sender.iter().map(|sender| sender.key().head());
+            self.storage.held_also_by(now, &summary, sender.chain(others));
             if is_new {
-                // Whom we need not offer it to.
-                holders::heads(others).for_each(|head| self.storage.held_also_by(now, &summary, head));
                 news.push(summary);
                 behind.push(older);
             }
@@ -427,7 +430,7 @@ impl Node {
             let kept = self.storage.refresh(now, &summary, Duration::from_secs(seconds.into()));
             match (kept, source) {
                 (None, _) => missing.push(named),
-                (_, Some(source)) => self.storage.held_also_by(now, &summary, source.key().head()),
+                (_, Some(source)) => self.storage.held_also_by(now, &summary, [source.key().head()]),
                 _ => {}
             }
             granted = granted.max(kept);
@@ -450,8 +453,7 @@ impl Node {
     /// Whether our table has this peer at this address: it answered there. What an unsigned request
     /// says of its sender is believed of no one else.
     fn is_at(&self, id: NodeId, address: SocketAddr) -> bool {
-        let nearest = self.standing.as_ref().map(|s| s.table.route(id.key(), 1));
-        nearest.is_some_and(|r| r.contacts().contains(&Contact { id, address }))
+        self.standing.as_ref().is_some_and(|s| s.table.has(&Contact { id, address }))
     }
 
     fn answer_granted(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, granted: Duration) {
@@ -495,7 +497,7 @@ impl Node {
 
 /// Leaves out of an answer whom the asker says it knows.
 pub(crate) fn leave_out_known(message: &Message<'_>, contacts: &mut Vec<Contact>) {
-    let known = message.find(|o| match o {
+    let known = message.find(object::KNOWN, |o| match o {
         Object::Known(tags) => Some(tags),
         _ => None,
     });
@@ -506,7 +508,7 @@ pub(crate) fn leave_out_known(message: &Message<'_>, contacts: &mut Vec<Contact>
 
 /// What a LookupObject looks for.
 pub(crate) fn rlookup(message: &Message<'_>) -> Option<RLookup> {
-    message.find(|o| match o {
+    message.find(object::RLOOKUP, |o| match o {
         Object::RLookup(lookup) => Some(lookup),
         _ => None,
     })

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use overlay::Evidence;
 use wire::p2pp::{
-    AddressInfo, Builder, Code, Header, Message, MessageType, Object, RequestOptions, TransactionId,
+    AddressInfo, Builder, Code, Header, Message, MessageType, Object, RequestOptions, TransactionId, object,
 };
 use wire::{Contact, NodeId, RngExt, Time};
 
@@ -137,7 +137,7 @@ impl Node {
         if !self.link.proofs.is_proven(now, remote) {
             return self.demand_proof(now, remote, message);
         }
-        let uptime = message.find(|o| match o {
+        let uptime = message.find(object::PEER_INFO, |o| match o {
             Object::PeerInfo(info) => info.uptime,
             _ => None,
         });
@@ -241,14 +241,10 @@ impl Node {
         may
     }
 
-    /// The third peer will not write, or is gone: that says nothing about whom it should have written to.
-    /// We write ourselves, which tells it so, since it wrote to us.
-    pub(crate) fn prove_nothing(&mut self, now: Time, tested: SocketAddr, transaction: TransactionId) {
-        self.write_back(now, transaction, tested);
-    }
-
-    /// One KeepAlive, shorter than the question that asks for it.
-    fn write_back(&mut self, now: Time, transaction: TransactionId, address: SocketAddr) {
+    /// One KeepAlive, shorter than the question that asks for it. Of the third peer it proves something to
+    /// whom it reaches. Should the third peer not write, or be gone, we do: since it has written to us, that
+    /// tells it that nothing is proven.
+    pub(crate) fn write_back(&mut self, now: Time, transaction: TransactionId, address: SocketAddr) {
         let word = Header { transaction, ..self.header(MessageType::KeepAlive) };
         self.send_peer(now, MessageType::KeepAlive, address, Builder::new(&word).finish());
     }

@@ -8,8 +8,9 @@
 //! take the bucket a little farther into debt than the one before it, so that the later ones still have
 //! room when the earlier ones have none. Nothing is dropped in silence: our own work is put off and done
 //! later, and whoever asks for what we will not do is told BUSY at once and asks somebody else. Never shed
-//! are our own lookups, calls and records, acknowledgements, answers with a record that we hold, and what
-//! a peer that leaves hands over.
+//! are our own lookups, calls and records, acknowledgements, answers with a record that we hold, what a peer
+//! that leaves hands over, and naming peers to whoever asks for the way, only more and more briefly: who
+//! comes while many come would know hardly anybody, and take the overlay for a small one.
 //!
 //! A peer that many know may answer its ceiling away. A fifth of it is kept for its own upkeep, because a
 //! table that rots there misleads everybody who asks, and a tenth for passing records on, because they would
@@ -24,6 +25,9 @@ use wire::Time;
 /// it. What never waits is not to keep the rest waiting for long.
 const DEEPEST: f64 = 1.125;
 
+/// The debt, as a share of the burst, beyond which answers are as brief as they get.
+const DEEP: f64 = -0.25;
+
 /// Bytes of a datagram, about.
 const DATAGRAM: f64 = 1_250.0;
 
@@ -35,8 +39,6 @@ const FORWARDING_BURST_S: f64 = 10.0;
 pub enum Work {
     /// Upkeep of our own tables. It waits, but for a fifth of the ceiling.
     Upkeep,
-    /// Naming peers to others: LookupPeer and ExchangeTable. Answers become brief first, then BUSY.
-    Naming,
     /// Offering the records that we hold to whom they should be with too. It waits.
     Replication,
     /// Keeping another record for others. BUSY.
@@ -49,14 +51,13 @@ pub enum Work {
 
 impl Work {
     /// Every sort of work, what is shed first first.
-    pub const ALL: [Work; 6] =
-        [Work::Upkeep, Work::Naming, Work::Replication, Work::Storing, Work::Lookups, Work::Signalling];
+    pub const ALL: [Work; 5] =
+        [Work::Upkeep, Work::Replication, Work::Storing, Work::Lookups, Work::Signalling];
 
     /// Its name in `status`.
     pub fn name(self) -> &'static str {
         match self {
             Work::Upkeep => "upkeep",
-            Work::Naming => "naming",
             Work::Replication => "replication",
             Work::Storing => "storing",
             Work::Lookups => "lookups",
@@ -77,7 +78,6 @@ impl Work {
     fn floor(self) -> f64 {
         match self {
             Work::Upkeep => 0.0,
-            Work::Naming => -0.5,
             Work::Replication => -0.75,
             Work::Storing => -1.0,
             // The other bucket. What is left of it when lookups stop is for calls.
@@ -204,9 +204,14 @@ impl Budget {
         *count = count.saturating_add(1);
     }
 
-    /// Whether answers to others have used up what maintenance may spend: time to be brief.
-    pub fn is_short(&self, now: Time) -> bool {
-        self.maintenance.level(now) <= 0.0
+    /// Answers that lead others on name a whole, a half or a quarter of the peers that they could: a few lead
+    /// on almost as well, and nobody is refused who asks for the way.
+    pub fn brevity(&self, now: Time) -> usize {
+        match self.maintenance.level(now) / self.maintenance.burst {
+            level if level > 0.0 => 1,
+            level if level > DEEP => 2,
+            _ => 4,
+        }
     }
 
     /// How often work was put off or refused since the start, of each sort.
@@ -243,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn upkeep_is_shed_first_then_naming_then_replication_then_storing_and_others_requests_not_at_all() {
+    fn upkeep_is_shed_first_then_replication_then_storing_and_others_requests_not_at_all() {
         let mut budget = budget();
         use_up_shares(&mut budget);
         let mut order = Vec::new();
@@ -251,7 +256,7 @@ mod tests {
             budget.spend(Time::ZERO, 10_000);
             order.push(allowed(&budget, Time::ZERO).len());
         }
-        assert_eq!(order, [6, 6, 6, 6, 6, 5, 5, 5, 4, 4, 3, 2]);
+        assert_eq!(order, [5, 5, 5, 5, 5, 4, 4, 4, 4, 4, 3, 2]);
         assert_eq!(allowed(&budget, Time::ZERO), [Work::Lookups, Work::Signalling]);
     }
 
@@ -262,11 +267,10 @@ mod tests {
         budget.spend(Time::ZERO, 130_000);
         let back = |work| budget.may_at(Time::ZERO, work);
         assert!(back(Work::Storing) < back(Work::Replication));
-        assert!(back(Work::Replication) < back(Work::Naming));
-        assert!(back(Work::Naming) < back(Work::Upkeep));
+        assert!(back(Work::Replication) < back(Work::Upkeep));
         // The deepest debt is paid after little more than two minutes.
         assert!(back(Work::Upkeep) < Time::from_secs(150));
-        for work in [Work::Storing, Work::Replication, Work::Naming, Work::Upkeep] {
+        for work in [Work::Storing, Work::Replication, Work::Upkeep] {
             let later = back(work) + Duration::from_millis(1);
             assert!(budget.may(later, work), "{work:?}");
         }
@@ -278,7 +282,7 @@ mod tests {
         let mut sent = [0_u64; 3];
         for tenth in 0..18_000 {
             let now = Time::from_millis(tenth * 100);
-            for work in [Work::Storing, Work::Replication, Work::Naming, Work::Upkeep] {
+            for work in [Work::Storing, Work::Replication, Work::Upkeep] {
                 if budget.may(now, work) {
                     budget.spend(now, 300);
                     sent[tenth as usize / 6_000] += 300;
@@ -295,12 +299,13 @@ mod tests {
     }
 
     #[test]
-    fn joining_may_spend_a_whole_burst_at_once() {
+    fn joining_may_spend_a_whole_burst_at_once_and_then_answers_become_brief_and_briefer() {
         let mut budget = budget();
-        budget.spend(Time::ZERO, 59_000);
-        assert!(budget.may(Time::ZERO, Work::Upkeep) && !budget.is_short(Time::ZERO));
-        budget.spend(Time::ZERO, 1_000);
-        assert!(budget.is_short(Time::ZERO));
+        let mut brevity = |bytes| {
+            budget.spend(Time::ZERO, bytes);
+            budget.brevity(Time::ZERO)
+        };
+        assert_eq!([59_000, 1_000, 14_000, 1_000].map(&mut brevity), [1, 2, 2, 4]);
     }
 
     #[test]
@@ -310,7 +315,7 @@ mod tests {
         for second in 1..=600 {
             let now = Time::from_secs(second);
             budget.spend(now, 1_500);
-            assert!(budget.is_short(now) || second < 3);
+            assert!(budget.brevity(now) > 1 || second < 3);
             for (work, kept) in [Work::Upkeep, Work::Replication].into_iter().zip(&mut kept) {
                 while budget.may(now, work) {
                     budget.begin(now, work, 150);

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use overlay::News;
 use wire::p2pp::{
-    Builder, Code, Connections, Diagnostic, Message, MessageType, Object, PeerList, RequestOptions,
+    Builder, Code, Connections, Diagnostic, Message, MessageType, Object, PeerList, RequestOptions, object,
 };
 use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::budget::Work;
 use crate::directory::{ResolvedFor, canonical_aor};
 use crate::event::{OpId, Outcome};
-use crate::node::{Alarm, Node};
+use crate::node::{Alarm, Node, Standing};
 use crate::publish::What;
 use crate::report::{
     Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PingReport, Probes, Rates, Status,
@@ -249,20 +249,17 @@ impl Node {
     /// How many peers the overlay has, judged by how close our neighbours stand to us, and those found
     /// nearest in searches of ours to other places.
     pub fn size_estimate(&self, now: Time) -> u64 {
-        let Some(standing) = &self.standing else { return 0 };
-        self.membership.size.estimate(now, &standing.parts_around_us(), standing.table.len())
+        self.standing.as_ref().map_or(0, |s| s.size(now, &self.membership.size))
     }
 
     /// How many there are at most, for whoever judges whether peers stand too close to each other.
     pub(crate) fn size_at_most(&self, now: Time) -> u64 {
-        let Some(standing) = &self.standing else { return 0 };
-        self.membership.size.at_most(now, &standing.parts_around_us(), standing.table.len())
+        self.standing.as_ref().map_or(0, |s| s.size_at_most(now, &self.membership.size))
     }
 
     /// The same by our neighbours alone: less exact, and never late where the overlay grows.
     pub(crate) fn size_around_us(&self) -> u64 {
-        let Some(standing) = &self.standing else { return 0 };
-        overlay::Size::default().estimate(Time::ZERO, &standing.parts_around_us(), standing.table.len())
+        self.standing.as_ref().map_or(0, Standing::size_around_us)
     }
 
     // ---- questions to others -------------------------------------------------------------------
@@ -408,12 +405,6 @@ impl Node {
         if let Some(id) = greeter {
             self.hear_greeting(now, Contact { id, address: remote }, message, false);
         }
-        if greeter.is_none() && !self.takes_on(now, remote, message, Work::Naming) {
-            if message.header.from_peer {
-                self.learn_news(now, message);
-            }
-            return;
-        }
         // Who tells us something is told something.
         let gives = message.objects().any(|o| matches!(o, Object::NeighborTable(_)));
         let told = if gives { self.what_to_tell(now) } else { News::default() };
@@ -536,7 +527,7 @@ impl Node {
 
 fn request_options(message: &Message<'_>) -> RequestOptions {
     message
-        .find(|o| match o {
+        .find(object::REQUEST_OPTIONS, |o| match o {
             Object::RequestOptions(options) => Some(options),
             _ => None,
         })

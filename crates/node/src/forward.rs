@@ -19,7 +19,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use smallvec::SmallVec;
-use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, RouteHop, TransportKind};
+use wire::p2pp::{
+    Builder, Class, Code, Header, Message, MessageType, Object, RouteHop, TransportKind, object,
+};
 use wire::{Contact, Key, NodeId, Time};
 
 use crate::budget::Work;
@@ -304,7 +306,7 @@ impl Node {
     pub(crate) fn passed_on(&mut self, key: ServerKey) -> bool {
         let is_done = self.forwards.get(&key).is_some_and(|f| f.origin.is_some());
         if is_done {
-            self.forwards.remove(&key);
+            self.take_forwarding(&key);
         }
         is_done
     }
@@ -396,7 +398,7 @@ pub(crate) fn origin_of(message: &Message<'_>) -> Option<SocketAddr> {
     if !message.header.recursive {
         return None;
     }
-    message.find(|o| match o {
+    message.find(object::ADDRESS_INFO, |o| match o {
         Object::AddressInfo(info) if info.transport == TransportKind::Udp => {
             Some(info.address).filter(|a| a.port() != 0 && !a.ip().is_unspecified() && !a.ip().is_multicast())
         }
@@ -408,11 +410,11 @@ pub(crate) fn origin_of(message: &Message<'_>) -> Option<SocketAddr> {
 fn target_of(message: &Message<'_>) -> Option<Key> {
     match message.header.message {
         MessageType::LookupObject => crate::answer::rlookup(message).map(|l| l.resource.0),
-        MessageType::LookupPeer => message.find(|o| match o {
+        MessageType::LookupPeer => message.find(object::PLOOKUP, |o| match o {
             Object::PLookup(lookup) => Some(lookup.key),
             _ => None,
         }),
-        MessageType::Tunnel => message.find(|o| match o {
+        MessageType::Tunnel => message.find(object::PEER_ID, |o| match o {
             Object::PeerId(id) => Some(id.0),
             _ => None,
         }),

@@ -102,11 +102,12 @@ impl Function {
     }
 }
 
+/// Bytes of half a minute; four gigabytes and more count as four.
 #[derive(Clone, Copy, Debug, Default)]
 struct Slot {
-    received: u64,
-    sent: u64,
-    maintenance: u64,
+    received: u32,
+    sent: u32,
+    maintenance: u32,
 }
 
 /// The books of one peer.
@@ -139,7 +140,7 @@ impl Ledger {
     pub fn received(&mut self, now: Time, function: Function, remote: &SocketAddr, len: usize) {
         let bytes = on_the_wire(remote, len);
         self.totals[function as usize].0 += bytes;
-        self.slot(now).received += bytes;
+        add(&mut self.slot(now).received, bytes);
     }
 
     /// Books a datagram of `len` payload bytes that was sent.
@@ -156,9 +157,9 @@ impl Ledger {
         let bytes = on_the_wire(remote, len);
         self.totals[function as usize].1 += bytes;
         let slot = self.slot(now);
-        slot.sent += bytes;
+        add(&mut slot.sent, bytes);
         if function.is_maintenance() {
-            slot.maintenance += bytes;
+            add(&mut slot.maintenance, bytes);
             self.maintenance_sent += bytes;
         }
         bytes
@@ -191,7 +192,7 @@ impl Ledger {
         let full = self.slots.len().saturating_sub(1) as u32;
         let span = (age + SLOT * full).min(now.since(self.started).max(Duration::from_secs(1)));
         let seconds = span.as_secs_f64().max(1.0);
-        let sum = |pick: fn(&Slot) -> u64| self.slots.iter().map(pick).sum::<u64>() as f64 / seconds;
+        let sum = |pick: fn(&Slot) -> u32| self.slots.iter().map(pick).map(f64::from).sum::<f64>() / seconds;
         let rates = Rates { received: sum(|s| s.received), sent: sum(|s| s.sent) };
         (rates, sum(|s| s.maintenance))
     }
@@ -205,13 +206,20 @@ impl Ledger {
             } else {
                 self.slot_start += SLOT;
             }
-            self.slots.push_back(Slot::default());
-            if self.slots.len() > SLOTS {
+            if self.slots.len() == SLOTS {
                 self.slots.pop_front();
             }
+            if self.slots.len() == self.slots.capacity() {
+                self.slots.reserve_exact(SLOTS / 5);
+            }
+            self.slots.push_back(Slot::default());
         }
         self.slots.back_mut().expect("there is always a current slot")
     }
+}
+
+fn add(sum: &mut u32, bytes: u64) {
+    *sum = sum.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
 }
 
 /// Payload plus IP and UDP headers: 28 bytes for IPv4, 48 for IPv6.

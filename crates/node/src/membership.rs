@@ -5,17 +5,19 @@
 //! found nearest. It is online when one of them answered. From then on it keeps its tables (`upkeep.rs`).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay::{Attached, Evidence, Overlay};
 use wire::p2pp::{AddressInfo, Builder, Message, MessageType, Object, PeerInfo};
-use wire::{Contact, HashAlgorithm, NodeId, Time};
+use wire::{Contact, HashAlgorithm, Key, NodeId, Time};
 
 use crate::config::{Config, KeptValue, OverlayOptions, Saved};
 use crate::event::Event;
 use crate::node::{Alarm, Node, Standing, millis};
 use crate::request::ANSWER_TIMEOUT;
 use crate::role::Role;
+use crate::search::WIDTH;
 use crate::storage::Storage;
 
 mod bootstrap;
@@ -26,10 +28,13 @@ pub(crate) use bootstrap::HOST_CACHE;
 pub(crate) use join::JOINS;
 use options::tag_of;
 
+/// Peers around a key that all know each other: four times as many as a search wants named.
+const NEAR_A_KEY: f64 = 4.0 * WIDTH as f64;
+
 /// How a peer came to be in the overlay.
 pub(crate) struct Membership {
     pub(crate) online: bool,
-    joined: Vec<Contact>,
+    joined: Vec<Arc<Contact>>,
     bootstrap: Vec<SocketAddr>,
     hosts: Vec<SocketAddr>,
     hosts_kept: Option<Time>,
@@ -48,7 +53,7 @@ pub(crate) struct Membership {
     /// How long sessions last, as those said whom we joined through; sorted.
     told_sessions: Vec<Duration>,
     /// The wish of the overlay that waits for the byte budget, before all that it wished later.
-    pub(crate) put_off: Option<overlay::Upkeep>,
+    pub(crate) put_off: Option<Box<overlay::Upkeep>>,
 }
 
 impl Membership {
@@ -74,6 +79,7 @@ impl Membership {
 
     fn remember_host(&mut self, address: SocketAddr) {
         self.hosts.retain(|h| *h != address);
+        self.hosts.reserve_exact(1);
         self.hosts.insert(0, address);
         self.hosts.truncate(HOST_CACHE);
     }
@@ -199,7 +205,7 @@ impl Node {
         // leaves ends its calls itself, and whoever falls silent is asked.
         if known.is_some_and(|e| e.contact.address == remote) {
             standing.table.handle_leave(now, &source);
-            self.storage.forget_contact(&source);
+            self.storage.let_contact_end(&source);
             self.repair_after(now, &source);
         }
     }
@@ -268,6 +274,22 @@ impl Node {
         for contact in contacts_in(message) {
             self.mention(now, contact);
         }
+    }
+
+    /// Somebody names peers around a key. Strays are no news: else a liar would fill our far rows.
+    pub(crate) fn mention_named(&mut self, now: Time, key: &Key, from: &NodeId, named: &[Contact]) {
+        let reach = self.reach(now);
+        let Some(standing) = &self.standing else { return };
+        let strays = standing.metric().strays(key, from, named, false, reach);
+        for (contact, _) in named.iter().zip(strays).filter(|(_, stray)| !stray) {
+            self.mention(now, *contact);
+        }
+    }
+
+    /// The part of the space around a key in which everybody knows everybody.
+    pub(crate) fn reach(&self, now: Time) -> f64 {
+        let near = if self.walks().is_some() { f64::INFINITY } else { NEAR_A_KEY };
+        near / self.size_estimate(now).max(1) as f64
     }
 
     pub(crate) fn mention(&mut self, now: Time, contact: Contact) {

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::p2pp::{Message, MessageType, Object};
@@ -34,6 +35,9 @@ const SPELL: Duration = Duration::from_secs(120);
 /// thousand peers whose sessions last five minutes; there records are refreshed every minute anyway.
 const TOGETHER: Duration = Duration::from_secs(5);
 
+/// Who was lost within this time may be one of many whose loss others have not noticed yet.
+const LATELY: Duration = Duration::from_secs(60);
+
 /// The first pause between two questions after a break, and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_secs(10), Duration::from_secs(600)];
 
@@ -43,7 +47,7 @@ const HOPE: Duration = Duration::from_secs(86_400);
 /// Lost peers, and how we look for them.
 #[derive(Default)]
 pub(crate) struct Lost {
-    peers: VecDeque<(Contact, Time)>,
+    peers: VecDeque<(Arc<Contact>, Time)>,
     pause: Duration,
     /// Whether they went so close together that it may be a break.
     broken: bool,
@@ -60,7 +64,7 @@ impl Node {
             lost.peers.pop_front();
         }
         let before = lost.peers.back().map(|(_, at)| *at);
-        lost.peers.push_back((contact, now));
+        lost.peers.push_back((self.book.contact(contact), now));
         let together = lost.peers.iter().filter(|(_, at)| now.since(*at) < SPELL).count();
         if together >= MANY.max((known / 4).min(MAX_LOST / 2)) && !lost.broken && !is_storm {
             lost.broken = true;
@@ -71,6 +75,11 @@ impl Node {
         if before.is_some_and(|at| now.since(at) < TOGETHER) {
             self.look_after_holders(now);
         }
+    }
+
+    /// Whether a peer of the table stopped answering a moment ago.
+    pub(crate) fn has_lost_lately(&self, now: Time) -> bool {
+        self.membership.lost.peers.back().is_some_and(|(_, at)| now.since(*at) < LATELY)
     }
 
     /// Asks one of the lost, or an address from before, whether it is back.

@@ -161,6 +161,21 @@ impl Standing {
         parts.truncate(WIDTH);
         parts
     }
+
+    /// How many peers the overlay has, by our neighbours and by what was heard of other places.
+    pub(crate) fn size(&self, now: Time, heard: &overlay::Size) -> u64 {
+        heard.estimate(now, &self.parts_around_us(), self.table.len())
+    }
+
+    /// How many there are at most, for whoever judges whether peers stand too close to each other.
+    pub(crate) fn size_at_most(&self, now: Time, heard: &overlay::Size) -> u64 {
+        heard.at_most(now, &self.parts_around_us(), self.table.len())
+    }
+
+    /// How many there are by our neighbours alone: less exact, and never late where the overlay grows.
+    pub(crate) fn size_around_us(&self) -> u64 {
+        self.size(Time::ZERO, &overlay::Size::default())
+    }
 }
 
 /// One whole peer.
@@ -213,7 +228,7 @@ impl Node {
             link: Endpoint::new(Seed::child_of(&mut rng)),
             standing: None,
             transactions: Transactions::new(),
-            timers: Timers::new(),
+            timers: Timers::default(),
             storage: Storage::new(config.overlay.hash, identity.peer.signatures()),
             told_changes: 0,
             ledger: Ledger::new(now, config.limits()),
@@ -333,14 +348,15 @@ impl Node {
         let table = self.standing.as_ref().and_then(|s| s.table.poll_timeout());
         [
             self.transactions.poll_timeout().map(|at| (at, "transaction")),
-            self.timers.next().map(|(at, _)| (at, "alarm")),
+            self.timers.next().map(|(at, _)| (*at, "alarm")),
             self.searches.poll_timeout().map(|at| (at, "search")),
             table.map(|(at, reason)| (at, reason.name())),
             self.phones.poll_timeout(),
         ]
-        .into_iter()
+        .iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+        .copied()
     }
 
     // ---- shared by all files -------------------------------------------------------------------

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use wire::p2pp::{Builder, Code, Diagnostic, Message, MessageType, Object};
+use wire::p2pp::{Builder, Code, Diagnostic, Message, MessageType, Object, object};
 use wire::{KeyPair, NodeId, PublicKey, Time};
 
 use crate::config::Saved;
@@ -180,7 +180,7 @@ impl Node {
 
     pub(crate) fn handle_configure_answer(&mut self, op: OpId, message: &Message<'_>) {
         let code = message.header.code;
-        let reason = message.find(|o| match o {
+        let reason = message.find(object::ERROR, |o| match o {
             Object::Error { reason, .. } if !reason.is_empty() => Some(reason.to_owned()),
             _ => None,
         });

@@ -93,7 +93,7 @@ impl Plane {
             by_stream: BTreeMap::new(),
             stock: VecDeque::new(),
             released: Vec::new(),
-            timers: Timers::new(),
+            timers: Timers::default(),
             dirty: Vec::new(),
             rng: seed.rng(),
             phone_ip,
@@ -185,7 +185,7 @@ impl Plane {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next().map(|(at, _)| at)
+        self.timers.next().map(|(at, _)| *at)
     }
 
     /// Collects what sessions want sent; returns peers whose sound has stopped.

@@ -10,6 +10,7 @@ mod keep;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Density, Kind, Message, MessageType, Record};
@@ -78,8 +79,8 @@ pub(crate) enum Stage {
 
 pub(crate) struct Publication {
     pub(crate) what: What,
-    pub(crate) record: Option<Record>,
-    pub(crate) holders: Vec<Contact>,
+    pub(crate) record: Option<Arc<Record>>,
+    pub(crate) holders: Vec<Arc<Contact>>,
     pub(crate) stage: Stage,
     pub(crate) verified: bool,
     pub(crate) taken: bool,
@@ -111,6 +112,8 @@ pub(crate) struct Publication {
     peers_when_placed: u64,
     /// When it was last placed or refreshed.
     cared_for: Time,
+    /// For how long its holders were told to keep it then: peers went faster, perhaps, than they do by now.
+    kept_for: Duration,
     /// It was placed a moment ago, and is read back for the first time since.
     fresh: bool,
     op: Option<OpId>,
@@ -236,7 +239,7 @@ impl Node {
         publication.remove = true;
         publication.op = Some(op);
         if let Some(record) = &publication.record {
-            publication.record = Some(record.tombstone(&self.identity.peer, unix));
+            publication.record = Some(Arc::new(record.tombstone(&self.identity.peer, unix)));
         }
         self.find_place(now, id);
         self.drain(now);
@@ -282,6 +285,7 @@ impl Node {
             peers_when_read: 0,
             peers_when_placed: 0,
             cared_for: now,
+            kept_for: Duration::MAX,
             fresh: false,
             op,
         };
@@ -442,18 +446,20 @@ impl Node {
                 Devices(devices).to_bytes()
             }
         };
-        let latest = found.into_iter().chain(&publication.record).max_by_key(|r| r.sequence).cloned();
+        let latest = found.into_iter().chain(publication.record.as_deref()).max_by_key(|r| r.sequence);
         let longest = publication.ttl.unwrap_or(self.config.record_lifetime);
         let lifetime = u32::try_from(longest.as_secs()).unwrap_or(u32::MAX);
         let says_the_same = |r: &Record| r.value == value && r.lifetime == lifetime;
         let outdated = std::mem::take(&mut publication.outdated);
-        publication.record = match latest {
-            Some(record) if says_the_same(&record) && !outdated => Some(record),
+        let record = match latest {
+            Some(record) if says_the_same(record) && !outdated => self.book.record(record.as_ref()),
             latest => {
                 let sequence = unix.0.max(latest.map_or(0, |r| r.sequence) + 1);
-                Some(Record::sign(&keys, place, kind, sequence, unix, lifetime, value))
+                let record = Record::sign(&keys, place, kind, sequence, unix, lifetime, value);
+                self.book.record(record.as_ref())
             }
         };
+        publication.record = Some(record);
     }
 
     fn find_place(&mut self, now: Time, id: u64) {
@@ -523,7 +529,7 @@ impl Node {
         let message = if record.tombstone { MessageType::RemoveObject } else { MessageType::Publish };
         for contact in others {
             let purpose = Purpose::Store(id);
-            self.send_record(now, contact, message, record.as_ref(), lifetime, beside, purpose);
+            self.send_record(now, contact, message, (*record).as_ref(), lifetime, beside, purpose);
         }
     }
 
@@ -534,7 +540,7 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
         publication.displaced = false;
-        publication.cared_for = now;
+        (publication.cared_for, publication.kept_for) = (now, lifetime);
         publication.fresh = true;
         publication.peers_when_placed = size;
         let told = publication.told;
@@ -543,7 +549,7 @@ impl Node {
         let (here, others, spares) = match standing.walks() {
             Some(walks) => {
                 // Whoever holds it goes on, others fill what is lost; and our neighbours know of us.
-                let mut holders = std::mem::take(&mut publication.holders);
+                let mut holders: Vec<Contact> = publication.holders.iter().map(|h| **h).collect();
                 let further = closest.into_iter().filter(|c| holders.iter().all(|h| h.id != c.id));
                 let further: Vec<Contact> = further.collect();
                 // The ablest stand first. Not all copies go to them: their neighbours are as easily found.
@@ -569,7 +575,7 @@ impl Node {
         publication.holders.clear();
         publication.placed = 0;
         if here {
-            match self.storage.store(now, record.as_ref(), lifetime) {
+            match self.storage.store(now, (*record).as_ref(), lifetime) {
                 Ok(_) => self.publications.all.get_mut(&id).expect("same").accepted += 1,
                 Err(code) => self.publications.all.get_mut(&id).expect("same").refused = Some(code),
             }
@@ -581,7 +587,7 @@ impl Node {
             let rest: Vec<Contact> = holders.iter().copied().filter(|c| c != contact).collect();
             let purpose = Purpose::Store(id);
             let beside = Beside { holders: &rest, told };
-            self.send_record(now, *contact, message, record.as_ref(), lifetime, beside, purpose);
+            self.send_record(now, *contact, message, (*record).as_ref(), lifetime, beside, purpose);
         }
         if others.is_empty() {
             self.storing_ended(now, id);
@@ -598,11 +604,11 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         if let (true, Some(holder)) = (message.header.code.is_ok(), message.header.responder) {
             publication.holders.reserve_exact(1); // Five at most, for as long as the record is ours.
-            publication.holders.push(Contact { id: holder, address: remote });
+            publication.holders.push(self.book.contact(Contact { id: holder, address: remote }));
             publication.accepted += 1;
             publication.placed = publication.holders.len();
             if let Some(record) = &publication.record {
-                self.storage.held_also_by(now, &record.as_ref().summary(), holder.key().head());
+                self.storage.held_also_by(now, &(**record).as_ref().summary(), [holder.key().head()]);
             }
         } else if message.header.code == Code::BUSY && publication.stage == Stage::Storing {
             return self.store_elsewhere(now, id);
@@ -627,7 +633,7 @@ impl Node {
         let Some(record) = publication.record.clone() else { return };
         let beside = Beside { told: publication.told, ..Beside::default() };
         let purpose = Purpose::Store(id);
-        self.send_record(now, spare, MessageType::Publish, record.as_ref(), lifetime, beside, purpose);
+        self.send_record(now, spare, MessageType::Publish, (*record).as_ref(), lifetime, beside, purpose);
     }
 
     /// A holder did not answer.

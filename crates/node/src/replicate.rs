@@ -16,13 +16,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::object::COOKIE_LEN;
-use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known};
+use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known, object};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::answer::MAX_KNOWN;
 use crate::budget::Work;
 use crate::node::{Alarm, Node, Standing};
-use crate::request::{ANSWER_TIMEOUT, Purpose};
+use crate::request::{ANSWER_TIMEOUT, Purpose, push_known};
 use crate::storage::Stored;
 
 /// How often what we hold is compared with who should hold it: where sessions last an hour, and the
@@ -157,8 +157,12 @@ impl Node {
 
     /// A peer is new in our table: it is offered what falls to it.
     pub(crate) fn welcome(&mut self, now: Time, newcomer: Contact) {
+        let Some(standing) = &self.standing else { return };
         let since = now.saturating_sub(self.holder_trust());
-        let unaware = self.storage.iter().filter(|s| !s.is_held_by(since, &newcomer.id));
+        // Hardly anything falls to most newcomers, and that is quickly seen.
+        let falls_to_it =
+            |s: &&Stored| standing.table.may_name(s.record.resource.key(), self.replicas(), &newcomer.id);
+        let unaware = self.storage.iter().filter(falls_to_it).filter(|s| !s.is_held_by(since, &newcomer.id));
         let offers = unaware.flat_map(|s| self.offers_of(now, s));
         let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();
         self.offer_as_budget_allows(now, offers);
@@ -239,7 +243,7 @@ impl Node {
         if message.header.code == Code::BUSY {
             return; // They are offered again at the next comparison.
         }
-        let missing = message.find(|o| match o {
+        let missing = message.find(object::MISSING, |o| match o {
             Object::Missing(places) => Some(places),
             _ => None,
         });
@@ -249,7 +253,7 @@ impl Node {
         };
         let offered = offered.iter().copied().enumerate();
         let (wanted, held): (Vec<_>, Vec<_>) = offered.partition(|(place, _)| lacks(*place));
-        held.iter().for_each(|(_, summary)| self.storage.held_also_by(now, summary, id.key().head()));
+        held.iter().for_each(|(_, summary)| self.storage.held_also_by(now, summary, [id.key().head()]));
         let wanted: Vec<RecordSummary> = wanted.into_iter().map(|(_, summary)| summary).collect();
         self.send_copies(now, Contact { id, address: remote }, MessageType::Replicate, &wanted);
     }
@@ -289,7 +293,7 @@ impl Node {
             if sent.is_empty() {
                 return;
             }
-            copies.push(&Object::Known(&known::list(transaction, [&to.id].into_iter())));
+            push_known(&mut copies, transaction, [&to.id].into_iter());
             let bytes = copies.sign(&self.identity.peer);
             let (to, purpose) = ((to.address, Some(to.id)), Purpose::Replicate(sent.into()));
             self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);

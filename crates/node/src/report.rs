@@ -190,8 +190,8 @@ pub struct Hop {
     pub node: String,
     /// Its address.
     pub address: String,
-    /// Its round trip.
-    pub rtt_ms: f64,
+    /// The round trip to it, from the hop before or from whoever asked; nothing where none was measured.
+    pub rtt_ms: Option<f64>,
     /// `forwarded`, `answered`, `rerouted`, `asked`, `nearer`, `silent`.
     pub decision: String,
 }

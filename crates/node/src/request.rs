@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use overlay::Evidence;
 use wire::p2pp::{
-    Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known,
+    Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known, object,
 };
-use wire::{Contact, NodeId, RngExt, Time};
+use wire::{Contact, Key, NodeId, RngExt, Time};
 
 use crate::event::OpId;
 use crate::ledger::Function;
@@ -35,7 +35,7 @@ pub(crate) enum Purpose {
     Join,
     KeepAlive,
     Exchange,
-    Near,
+    Near(Key),
     Step(SearchId),
     Recursive(SearchId),
     Forward(ServerKey),
@@ -103,10 +103,22 @@ fn begin(mut header: Header, objects: &[Object<'_>]) -> (TransactionId, Builder)
     (header.transaction, builder)
 }
 
+/// Says in a question whom its asker knows, if it knows anybody.
+pub(crate) fn push_known<'a>(
+    question: &mut Builder,
+    transaction: TransactionId,
+    ids: impl Iterator<Item = &'a NodeId>,
+) {
+    let tags = known::list(transaction, ids);
+    if !tags.is_empty() {
+        question.push(&Object::Known(&tags));
+    }
+}
+
 /// Whether questions for this purpose name whom they are meant for, and so need no name in the answer.
 pub(crate) fn is_brief(purpose: &Purpose) -> bool {
     use Purpose::{KeepAlive, Near, Offer, Refresh, Replicate, Step, Store};
-    matches!(purpose, KeepAlive | Near | Step(_) | Store(_) | Refresh(_) | Offer(_) | Replicate(_))
+    matches!(purpose, KeepAlive | Near(_) | Step(_) | Store(_) | Refresh(_) | Offer(_) | Replicate(_))
 }
 
 impl Node {
@@ -139,9 +151,10 @@ impl Node {
         purpose: Purpose,
     ) {
         let rto = self.link.round_trips.rto(to.0);
-        let sent = bytes.clone();
-        if self.transactions.start(now, transaction, to, message, bytes, rto, deadline, purpose) {
-            self.send_peer(now, message, to.0, sent);
+        // The copy, which has no room left for more, is what stays.
+        let kept = bytes.clone();
+        if self.transactions.start(now, transaction, to, message, kept, rto, deadline, purpose) {
+            self.send_peer(now, message, to.0, bytes);
         }
     }
 
@@ -194,10 +207,7 @@ impl Node {
         header.source = header.source.filter(|_| !nameless);
         let (transaction, mut builder) = begin(header, objects);
         let others = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
-        let tags = known::list(transaction, to.iter().chain(others));
-        if !tags.is_empty() {
-            builder.push(&Object::Known(&tags));
-        }
+        push_known(&mut builder, transaction, to.iter().chain(others));
         (transaction, builder)
     }
 
@@ -211,9 +221,7 @@ impl Node {
         purpose: Purpose,
     ) {
         let (transaction, mut question) = self.question_to_sign(message, objects);
-        if let Some(id) = to.1.as_ref().filter(|_| is_brief(&purpose)) {
-            question.push(&Object::Known(&known::list(transaction, [id].into_iter())));
-        }
+        push_known(&mut question, transaction, to.1.iter().filter(|_| is_brief(&purpose)));
         let bytes = question.sign(&self.identity.peer);
         self.request(now, to, message, transaction, bytes, now + ANSWER_TIMEOUT, purpose);
     }
@@ -263,7 +271,7 @@ impl Node {
         if let Some(rtt) = rtt {
             self.link.round_trips.measured(now, remote, rtt);
         }
-        if let Some(address) = message.find(|o| match o {
+        if let Some(address) = message.find(object::OBSERVED_ADDRESS, |o| match o {
             Object::ObservedAddress(address) => Some(address),
             _ => None,
         }) {
@@ -388,7 +396,7 @@ impl Node {
     /// Repeats a request with the cookie that proves our address.
     fn prove_ourselves(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         let transaction = message.header.transaction;
-        let Some(cookie) = message.find(|o| match o {
+        let Some(cookie) = message.find(object::COOKIE, |o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
         }) else {
@@ -442,7 +450,7 @@ impl Node {
             Purpose::Alive(_) | Purpose::Warm(_) => {}
             Purpose::Attach(peer) => self.handle_attach_answer(now, peer, message),
             Purpose::CallBack | Purpose::Third(..) if message.header.code.is_ok() => {}
-            Purpose::Third(tested, id) => self.prove_nothing(now, tested, id),
+            Purpose::Third(tested, id) => self.write_back(now, id, tested),
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Exchange => {
                 self.learn_news(now, message);
@@ -450,9 +458,11 @@ impl Node {
                     self.hear_greeting(now, Contact { id, address: remote }, message, true);
                 }
             }
-            Purpose::Near => {
+            Purpose::Near(key) => {
                 let named = self.contacts_of_answer(message, NEAR);
-                named.iter().for_each(|c| self.mention(now, *c));
+                if let Some(from) = message.header.responder {
+                    self.mention_named(now, &key, &from, &named);
+                }
             }
             Purpose::Step(search) => self.handle_step_answer(now, search, remote, message, rtt),
             Purpose::Recursive(search) => {
@@ -468,7 +478,7 @@ impl Node {
             Purpose::Offer(offered) => self.handle_offer_answer(now, &offered, remote, message),
             Purpose::Replicate(sent) => {
                 if let Some(holder) = message.header.responder.filter(|_| message.header.code.is_ok()) {
-                    sent.iter().for_each(|s| self.storage.held_also_by(now, s, holder.key().head()));
+                    sent.iter().for_each(|s| self.storage.held_also_by(now, s, [holder.key().head()]));
                 }
             }
             Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),
@@ -494,9 +504,9 @@ impl Node {
         }
         match client.purpose {
             Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
-            Purpose::Exchange | Purpose::Near | Purpose::Attach(_) => {}
+            Purpose::Exchange | Purpose::Near(_) | Purpose::Attach(_) => {}
             Purpose::CallBack => self.handle_call_back_refused(now),
-            Purpose::Third(tested, id) => self.prove_nothing(now, tested, id),
+            Purpose::Third(tested, id) => self.write_back(now, id, tested),
             Purpose::Warm(peer) => self.let_cool(&peer),
             Purpose::Offer(_) | Purpose::Replicate(_) => {}
             Purpose::Step(search) => self.handle_step_silence(now, search, client.id),

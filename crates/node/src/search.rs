@@ -25,6 +25,7 @@ use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::report::Hop;
 use crate::request::Purpose;
+use crate::timers::Timers;
 
 /// Names one search.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -235,6 +236,11 @@ impl Search {
         matches!(self.purpose, For::Place(_) | For::ReadBefore(_))
     }
 
+    /// Whether it only teaches the table who is there.
+    fn is_for_the_table(&self) -> bool {
+        matches!(self.purpose, For::Upkeep | For::Join)
+    }
+
     /// Whether a miss is doubted: where somebody waits for the record, or relies on its being found,
     /// and did not say how to search.
     fn is_persistent(&self) -> bool {
@@ -248,6 +254,8 @@ impl Search {
 #[derive(Default)]
 pub(crate) struct Searches {
     running: BTreeMap<SearchId, Box<Search>>,
+    /// When each iterative one wants to be woken: the engine asks after every input.
+    wakes: Timers<SearchId>,
     next: u64,
     /// Mean and mean deviation of the time that recursive answers took (RFC 6298).
     usual: Option<(Duration, Duration)>,
@@ -258,11 +266,7 @@ pub(crate) struct Searches {
 impl Searches {
     /// When some iterative search wants to be woken.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let wake = |search: &Search| match &search.progress {
-            Progress::Iterative(lookup) => lookup.poll_timeout().map(|(at, _)| at),
-            Progress::Recursive => None,
-        };
-        self.running.values().filter_map(|s| wake(s)).min()
+        self.wakes.next().map(|(at, _)| *at)
     }
 
     /// How many there are.
@@ -400,7 +404,7 @@ impl Node {
 
     /// Ends a search, unless what it found is to be doubted and there are other ways to look.
     fn finish(&mut self, now: Time, id: SearchId) {
-        if let Some(pause) = self.pause_before_renewal(id) {
+        if let Some(pause) = self.pause_before_renewal(now, id) {
             return self.timers.set(Alarm::Search(id), now + pause);
         }
         if self.is_doubtful(now, id) {
@@ -418,6 +422,7 @@ impl Node {
         for (record, _) in search.records.iter().filter(|_| search.purpose.is_a_persons()) {
             self.directory.remember(search.key, record);
         }
+        self.searches.wakes.cancel(id);
         self.timers.cancel(Alarm::Search(id));
         self.timers.cancel(Alarm::Hedge(id));
         // Questions to single peers go on: their answers, or silence, still tell the table who lives.
@@ -450,9 +455,7 @@ impl Node {
                 }
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();
-                    // Where all who could lead us in were busy, a Join they will answer.
-                    let named = is_for_a_place || search.purpose == For::Join && outcome.closest.is_empty();
-                    findings.closest = match named {
+                    findings.closest = match is_for_a_place {
                         true => lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect(),
                         false => outcome.closest,
                     };
@@ -465,8 +468,10 @@ impl Node {
     /// How the peers around a key stand, by those that were named to us and by what those said who had a
     /// record. What they said of an even place also tells the size of the overlay.
     fn crowd_around(&mut self, now: Time, search: &Search) -> (Option<Crowd>, Density) {
+        let Some(standing) = self.standing.as_ref().filter(|_| !search.is_for_the_table()) else {
+            return (None, Density::default());
+        };
         let size = self.size_at_most(now);
-        let Some(standing) = &self.standing else { return (None, Density::default()) };
         let (mut crowd, mut seen) = (search.crowd, search.seen);
         if let Progress::Iterative(lookup) = &search.progress
             && crowd.is_none()
@@ -492,11 +497,13 @@ impl Node {
     }
 
     /// How long to wait until a search begins anew that ended in vain, if it shall.
-    fn pause_before_renewal(&self, id: SearchId) -> Option<Duration> {
+    fn pause_before_renewal(&self, now: Time, id: SearchId) -> Option<Duration> {
         let search = self.searches.running.get(&id)?;
         let Progress::Iterative(lookup) = &search.progress else { return None };
         let outcome = lookup.outcome()?;
         let many_are_gone = outcome.failed >= 2 && outcome.failed * 4 >= outcome.asked;
+        // Strangers that liars named may never have been there.
+        let many_are_gone = many_are_gone && (outcome.lost_known || self.has_lost_lately(now));
         let in_vain = search.records.is_empty() && search.is_persistent() && many_are_gone;
         AGAIN.get(search.renewals).copied().filter(|_| in_vain)
     }
@@ -558,11 +565,11 @@ impl Node {
     }
 }
 
-fn hop(id: NodeId, address: SocketAddr, rtt: Duration, decision: &str) -> Hop {
+fn hop(id: NodeId, address: SocketAddr, rtt: Option<Duration>, decision: &str) -> Hop {
     Hop {
         node: id.to_string(),
         address: address.to_string(),
-        rtt_ms: rtt.as_secs_f64() * 1e3,
+        rtt_ms: rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
         decision: decision.to_owned(),
     }
 }

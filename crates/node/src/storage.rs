@@ -42,16 +42,30 @@ pub struct Stored {
     /// How close together its publisher, or who passed it on, saw the peers around its place stand; nothing
     /// where that was as chance would have it.
     pub told: Density,
-    /// Other holders by the first 64 bits of their Node-IDs, and the second in which each was known to hold
-    /// it.
-    holders: Vec<(u64, u32)>,
+    /// Other holders, whom we heard of last last.
+    holders: Vec<Holder>,
+}
+
+/// Who else holds a record, in twelve bytes: these are most of what a peer keeps for others.
+#[derive(Clone, Copy, Debug)]
+struct Holder {
+    /// The first 64 bits of its Node-ID.
+    head: [u8; 8],
+    /// The second in which it was known to hold it.
+    second: u32,
+}
+
+impl Holder {
+    fn head(&self) -> u64 {
+        u64::from_be_bytes(self.head)
+    }
 }
 
 impl Stored {
     /// Peers known to hold the same version since a certain time.
     pub fn known_holders(&self, since: Time) -> impl Iterator<Item = u64> {
-        let second = |at: &u32| Time::from_secs(u64::from(*at));
-        self.holders.iter().filter(move |(_, at)| second(at) >= since).map(|(head, _)| *head)
+        let known = self.holders.iter().filter(move |h| Time::from_secs(h.second.into()) >= since);
+        known.map(Holder::head)
     }
 
     /// Whether this peer is one of them.
@@ -69,7 +83,7 @@ impl Stored {
         let granted = Duration::from_secs(self.granted.into());
         let age = granted.saturating_sub(self.expires.since(now));
         let whole = granted.min(usual);
-        (self.expires > now && age * 8 <= whole * 3).then(|| whole - age)
+        (self.granted > 0 && self.expires > now && age * 8 <= whole * 3).then(|| whole - age)
     }
 
     /// Keeps it for so long from now, if that is longer than it would be kept anyway.
@@ -85,8 +99,19 @@ impl Stored {
         self.record.sequence == summary.sequence && (*self.record).as_ref().summary() == *summary
     }
 
-    fn name(&self) -> Name {
-        (self.record.resource, self.record.kind, self.record.owner)
+    fn stands_at(&self, resource: &ResourceId, kind: Kind) -> bool {
+        self.record.resource == *resource && self.record.kind == kind
+    }
+
+    fn note_holder(&mut self, now: Time, holder: u64) {
+        let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
+        if let Some(known) = self.holders.iter().position(|h| h.head() == holder) {
+            self.holders.remove(known);
+        } else if self.holders.len() == MAX_HOLDERS {
+            self.holders.remove(0);
+        }
+        self.holders.reserve_exact(1);
+        self.holders.push(Holder { head: holder.to_be_bytes(), second });
     }
 }
 
@@ -160,7 +185,7 @@ impl Storage {
             }
             Err(place) => {
                 if self.records.len() == self.records.capacity() {
-                    self.records.reserve_exact(self.records.len() / 4 + 4);
+                    self.records.reserve_exact(self.records.len() / 8 + 2);
                 }
                 self.records.insert(place, stored);
             }
@@ -180,7 +205,7 @@ impl Storage {
     pub fn holders_of_older(&self, record: &RecordRef<'_>) -> Vec<u64> {
         let place = self.place(&(record.resource, record.kind, record.owner));
         let older = place.map(|p| &self.records[p]).ok().filter(|s| s.record.sequence < record.sequence);
-        older.map(|s| s.holders.iter().map(|(head, _)| *head).collect()).unwrap_or_default()
+        older.map(|s| s.holders.iter().map(Holder::head).collect()).unwrap_or_default()
     }
 
     /// The record of which this is the summary.
@@ -189,9 +214,9 @@ impl Storage {
     }
 
     fn find_mut(&mut self, summary: &RecordSummary) -> Option<&mut Stored> {
-        let name = self.find(summary)?.name();
-        let place = self.place(&name).ok()?;
-        Some(&mut self.records[place])
+        let first = self.first_at(&summary.resource, summary.kind);
+        let there = |s: &&mut Stored| s.stands_at(&summary.resource, summary.kind);
+        self.records[first..].iter_mut().take_while(there).find(|s| s.is(summary))
     }
 
     /// Notes what was told of the peers around the place of this version.
@@ -201,19 +226,15 @@ impl Storage {
         }
     }
 
-    /// Notes that another peer holds this version too: whose Node-ID begins so.
-    pub fn held_also_by(&mut self, now: Time, summary: &RecordSummary, holder: u64) {
-        let second = u32::try_from(now.as_millis() / 1_000).unwrap_or(u32::MAX);
+    /// Notes that other peers hold this version too: whose Node-IDs begin so.
+    pub fn held_also_by(
+        &mut self,
+        now: Time,
+        summary: &RecordSummary,
+        holders: impl IntoIterator<Item = u64>,
+    ) {
         if let Some(stored) = self.find_mut(summary) {
-            if let Some(known) = stored.holders.iter().position(|(head, _)| *head == holder) {
-                stored.holders.remove(known);
-                return stored.holders.push((holder, second));
-            }
-            if stored.holders.len() == MAX_HOLDERS {
-                stored.holders.remove(0);
-            }
-            stored.holders.reserve_exact(1);
-            stored.holders.push((holder, second));
+            holders.into_iter().for_each(|holder| stored.note_holder(now, holder));
         }
     }
 
@@ -222,25 +243,25 @@ impl Storage {
         let mut known = false;
         for stored in self.records.iter_mut() {
             let before = stored.holders.len();
-            stored.holders.retain(|(head, _)| *head != holder.key().head());
+            stored.holders.retain(|h| h.head() != holder.key().head());
             known |= stored.holders.len() < before;
         }
         known
     }
 
-    /// A peer has said that it leaves: where it was is no longer worth keeping, or passing on.
-    pub fn forget_contact(&mut self, peer: &NodeId) {
-        let before = self.records.len();
-        self.records.retain(|s| !(concerns_a_peer(s.record.kind) && s.record.resource.key() == peer.key()));
-        self.account(before);
+    /// A peer has said that it leaves: where it was is not worth passing on. It stays until it ends, since what
+    /// was said may have been recorded before and said again by somebody else.
+    pub fn let_contact_end(&mut self, peer: &NodeId) {
+        let of_peer =
+            |s: &&mut Stored| concerns_a_peer(s.record.kind) && s.record.resource.key() == peer.key();
+        self.records.iter_mut().filter(of_peer).for_each(|s| s.granted = 0);
     }
 
     /// Every record of a kind at a place, newest first; tombstones too.
     pub fn at(&self, resource: &ResourceId, kind: Kind) -> impl Iterator<Item = &Stored> {
-        let low = (*resource, kind, PublicKey([0; 32]));
         let resource = *resource;
-        let there = move |s: &&Stored| s.record.resource == resource && s.record.kind == kind;
-        self.starting_at(&low).take_while(there)
+        let first = self.first_at(&resource, kind);
+        self.records[first..].iter().take_while(move |s| s.stands_at(&resource, kind))
     }
 
     /// Live values of a kind at a place: neither withdrawn nor past their time.
@@ -270,8 +291,8 @@ impl Storage {
 
     /// Whether anything at this place is held.
     pub fn holds(&self, resource: &ResourceId) -> bool {
-        let low = (*resource, Kind(0), PublicKey([0; 32]));
-        self.starting_at(&low).next().is_some_and(|s| s.record.resource == *resource)
+        let first = self.records.get(self.first_at(resource, Kind(0)));
+        first.is_some_and(|s| s.record.resource == *resource)
     }
 
     /// Drops what has ended.
@@ -289,15 +310,18 @@ impl Storage {
 
     /// Where a record of this name is, or would be.
     fn place(&self, name: &Name) -> Result<usize, usize> {
+        let head = name.0.key().head();
         self.records.binary_search_by(|s| {
             let Record { resource, kind, owner, .. } = &*s.record;
-            resource.cmp(&name.0).then_with(|| kind.cmp(&name.1)).then_with(|| owner.cmp(&name.2))
+            // The head tells nearly always, and quickly.
+            let order = resource.key().head().cmp(&head).then_with(|| resource.cmp(&name.0));
+            order.then_with(|| kind.cmp(&name.1)).then_with(|| owner.cmp(&name.2))
         })
     }
 
-    /// The records whose names are not below this one.
-    fn starting_at(&self, low: &Name) -> std::slice::Iter<'_, Stored> {
-        self.records[self.place(low).unwrap_or_else(|place| place)..].iter()
+    /// Where the records at a place begin that are of this kind or, if there are none, of the next.
+    fn first_at(&self, resource: &ResourceId, kind: Kind) -> usize {
+        self.place(&(*resource, kind, PublicKey([0; 32]))).unwrap_or_else(|place| place)
     }
 
     /// Who may write what where.
@@ -448,6 +472,22 @@ mod tests {
         let id = bob.public().node_id(HashAlgorithm::Sha256);
         let right = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
         assert!(storage.store(Time::ZERO, right.as_ref(), HOUR).is_ok());
+    }
+
+    #[test]
+    fn where_a_peer_was_that_has_left_is_kept_until_it_ends_and_passed_on_no_more() {
+        let (mut storage, bob) = (storage(), pair(3));
+        let id = bob.public().node_id(HashAlgorithm::Sha256);
+        let contact = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
+        storage.store(Time::ZERO, contact.as_ref(), HOUR).unwrap();
+        let summary = contact.as_ref().summary();
+        let passed_on = |s: &Storage| s.find(&summary).unwrap().to_pass_on(Time::ZERO, HOUR).is_some();
+        assert!(passed_on(&storage));
+        storage.let_contact_end(&id);
+        assert!(!passed_on(&storage) && storage.live(Time::ZERO, &contact.resource, Kind::PEER).count() == 1);
+        // What was said was a replay: it goes on refreshing it.
+        storage.refresh(Time::ZERO, &summary, HOUR).unwrap();
+        assert!(passed_on(&storage));
     }
 
     #[test]

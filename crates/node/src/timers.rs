@@ -16,11 +16,13 @@ pub(crate) struct Timers<K> {
     alarms: Vec<(Time, K)>,
 }
 
-impl<K: Ord + Copy> Timers<K> {
-    pub(crate) fn new() -> Self {
+impl<K> Default for Timers<K> {
+    fn default() -> Self {
         Timers { alarms: Vec::new() }
     }
+}
 
+impl<K: Ord + Copy> Timers<K> {
     fn position(&self, name: &K) -> Option<usize> {
         // What was set last often fires soon.
         self.alarms.iter().rposition(|(_, other)| other == name)
@@ -54,8 +56,8 @@ impl<K: Ord + Copy> Timers<K> {
     }
 
     /// The next alarm.
-    pub(crate) fn next(&self) -> Option<(Time, K)> {
-        self.alarms.last().copied()
+    pub(crate) fn next(&self) -> Option<&(Time, K)> {
+        self.alarms.last()
     }
 
     /// Takes the next alarm that is due.
@@ -85,14 +87,14 @@ mod tests {
 
     #[test]
     fn alarms_fire_in_order_and_only_once() {
-        let mut timers = Timers::new();
+        let mut timers = Timers::default();
         timers.set('b', Time::from_secs(2));
         timers.set('a', Time::from_secs(3));
         timers.set('c', Time::from_secs(1));
         timers.set('a', Time::from_secs(1));
         timers.cancel('c');
         timers.set_by('b', Time::from_secs(5));
-        assert_eq!(timers.next(), Some((Time::from_secs(1), 'a')));
+        assert_eq!(timers.next(), Some(&(Time::from_secs(1), 'a')));
         assert_eq!(timers.pop_due(Time::from_secs(1)), Some('a'));
         assert_eq!(timers.pop_due(Time::from_secs(1)), None);
         assert_eq!(timers.pop_due(Time::from_secs(9)), Some('b'));
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn alarms_are_a_map_that_is_taken_from_in_the_order_of_time() {
-        let (mut timers, mut model) = (Timers::new(), BTreeMap::new());
+        let (mut timers, mut model) = (Timers::default(), BTreeMap::new());
         let mut rng = Seed::from_number(1).rng();
         for _ in 0..5_000 {
             let (name, at) = (rng.random_range(0..40u8), Time::from_secs(rng.random_range(0..100)));
@@ -124,7 +126,7 @@ mod tests {
                     due.map(|(_, name)| model.remove(&name));
                 }
             }
-            assert_eq!(timers.next(), model.iter().map(|(name, at)| (*at, *name)).min());
+            assert_eq!(timers.next().copied(), model.iter().map(|(name, at)| (*at, *name)).min());
             assert!(timers.alarms.capacity() <= 4 * (timers.alarms.len() + GROWTH));
         }
         (0..40).for_each(|name| timers.cancel(name));

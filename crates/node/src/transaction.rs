@@ -132,7 +132,7 @@ impl<P> Transactions<P> {
             clients: BTreeMap::new(),
             servers: BTreeMap::new(),
             arrivals: BTreeSet::new(),
-            timers: Timers::new(),
+            timers: Timers::default(),
             refused: VecDeque::new(),
         }
     }
@@ -355,7 +355,7 @@ impl<P> Transactions<P> {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next().map(|(at, _)| at)
+        self.timers.next().map(|(at, _)| *at)
     }
 
     /// The next thing whose time has come.

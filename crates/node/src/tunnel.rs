@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Builder, Code, Message, MessageType, Object};
+use wire::p2pp::{Builder, Code, Message, MessageType, Object, object};
 use wire::{Contact, HashAlgorithm, KeyPair, NodeId, PublicKey, RngExt, Signatures, Time};
 
 use crate::forward::MAX_WAYS;
@@ -309,11 +309,11 @@ impl Node {
             self.repeat_answer(now, remote, key, message);
             return;
         }
-        let receiver = message.find(|o| match o {
+        let receiver = message.find(object::PEER_ID, |o| match o {
             Object::PeerId(id) => Some(id),
             _ => None,
         });
-        let payload = message.find(|o| match o {
+        let payload = message.find(object::PAYLOAD, |o| match o {
             Object::Payload { content, bytes } => Some((content, bytes)),
             _ => None,
         });

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use overlay::{Greeting, MAX_ROUTE, News, Upkeep};
 use wire::p2pp::link_state::{Index, LinkState};
 use wire::p2pp::{
-    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, known,
+    Builder, Message, MessageType, Object, PLookup, PeerList, RequestOptions, TransactionId, object,
 };
 use wire::{Contact, Key, NodeId, Time};
 
 use crate::budget::Work;
 use crate::node::{Alarm, Node};
-use crate::request::{ANSWER_TIMEOUT, FEW_SENDS, Purpose, is_brief};
+use crate::request::{ANSWER_TIMEOUT, FEW_SENDS, Purpose, is_brief, push_known};
 use crate::search::{For, LookupOptions, Want};
 use crate::transaction::MAX_SENDS;
 
@@ -50,7 +50,7 @@ impl Node {
             let put_off = self.membership.put_off.take();
             let is_new = put_off.is_none();
             let poll = || self.standing.as_mut().and_then(|s| s.table.poll_upkeep());
-            let Some(wish) = put_off.or_else(poll) else { return };
+            let Some(wish) = put_off.map(|wish| *wish).or_else(poll) else { return };
             if self.is_under_way(&wish) {
                 continue;
             }
@@ -58,7 +58,7 @@ impl Node {
                 if is_new {
                     self.ledger.budget.shed(Work::Upkeep);
                 }
-                self.membership.put_off = Some(wish);
+                self.membership.put_off = Some(Box::new(wish));
                 return self.timers.set(Alarm::Upkeep, self.ledger.budget.may_at(now, Work::Upkeep));
             }
             self.ledger.budget.begin(now, Work::Upkeep, cost_of(&wish));
@@ -75,7 +75,14 @@ impl Node {
             Upkeep::Ask { with, key } => {
                 let to = (with.address, Some(with.id));
                 let wanted = Object::PLookup(PLookup { key, count: NEAR as u8, exact: false });
-                self.ask_for_news(now, to, MessageType::LookupPeer, &[wanted], (key, NEAR), Purpose::Near);
+                self.ask_for_news(
+                    now,
+                    to,
+                    MessageType::LookupPeer,
+                    &[wanted],
+                    (key, NEAR),
+                    Purpose::Near(key),
+                );
             }
             Upkeep::Greet(contact) => {
                 let to = (contact.address, Some(contact.id));
@@ -117,7 +124,7 @@ impl Node {
     fn is_under_way(&self, wish: &Upkeep) -> bool {
         let tells = |purpose: &Purpose| {
             use Purpose::{Exchange, Join, KeepAlive, Near, Step};
-            matches!(purpose, Step(_) | KeepAlive | Near | Exchange | Join)
+            matches!(purpose, Step(_) | KeepAlive | Near(_) | Exchange | Join)
         };
         match wish {
             Upkeep::Ping(contact) => self.transactions.asks(contact.address, tells),
@@ -174,11 +181,7 @@ impl Node {
         to: Option<NodeId>,
     ) -> (TransactionId, Builder) {
         let (transaction, mut question) = self.question(message, objects);
-        let ids = known.iter().map(|c| &c.id).filter(|id| Some(**id) != to);
-        let tags = known::list(transaction, ids);
-        if !tags.is_empty() {
-            question.push(&Object::Known(&tags));
-        }
+        push_known(&mut question, transaction, known.iter().map(|c| &c.id).filter(|id| Some(**id) != to));
         (transaction, question)
     }
 
@@ -208,7 +211,7 @@ impl Node {
 
     /// Another peer says how it sees the link between us.
     pub(crate) fn hear_greeting(&mut self, now: Time, from: Contact, message: &Message<'_>, answered: bool) {
-        let greeting = message.find(|o| match o {
+        let greeting = message.find(object::LINK_STATE, |o| match o {
             Object::LinkState(link) => Some(greeting(&link)),
             _ => None,
         });

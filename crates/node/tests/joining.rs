@@ -7,6 +7,7 @@ use std::time::Duration;
 use node::{Algorithm, Config, Event, OverlayOption, OverlayOptions};
 use wire::p2pp::{
     Builder, Code, Header, Kind, Message, MessageType, Object, P2pOptions, Record, TransactionId, VERSION,
+    object,
 };
 use wire::{HashAlgorithm, KeyPair, ResourceId, Seed, Socket};
 use world::{World, address};
@@ -96,7 +97,7 @@ fn a_join_meant_for_another_overlay_of_the_same_name_is_refused_with_the_differe
         let answers =
             answer(&mut world, Builder::new(&header).with(&Object::P2pOptions(options)).sign(&keys));
         let message = Message::parse(&answers[0]).unwrap();
-        let reason = message.find(|o| match o {
+        let reason = message.find(object::ERROR, |o| match o {
             Object::Error { reason, .. } => Some(reason.to_owned()),
             _ => None,
         });

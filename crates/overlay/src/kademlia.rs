@@ -61,69 +61,57 @@ const FAR_PATIENCE: f32 = 3.0;
 /// A lost neighbour makes us look for others after this time, give or take a quarter.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The figures of a Kademlia table. Its times are those for sessions of an hour; the measured churn
-/// stretches or shortens them.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub struct Params {
-    /// What the table holds.
-    ///
-    /// Buckets of 8 with 8 spares: with sessions of an hour and a check every five minutes a bucket
-    /// loses all eight between two checks practically never. The nearest 16 are kept whole, twice
-    /// the largest sensible number of replicas, so that the holders of a key near us are all known.
-    /// From one /24 at most 2 peers enter a bucket and 10 the table, which makes it expensive to
-    /// surround a peer from one rented network; from one /16 at most 3 enter the table, a twentieth
-    /// of that of an overlay of 10,000.
-    pub shape: Shape,
-    /// A peer silent for this long is asked whether it lives; jittered by a quarter for each peer.
-    /// Five minutes are a twelfth of an hour's session: some 4 % of entries are dead at any time.
-    pub check_after: Duration,
-    /// The least time between two such questions: at 230 bytes for question and answer, 4 s cap the
-    /// cost at 58 bytes/s whatever the size of the table.
-    pub check_gap: Duration,
-    /// A peer waiting for a place makes us ask the most silent one of its bucket only after this
-    /// silence. Half of `check_after`, so that a crowd of newcomers does not double the pings.
-    pub challenge_after: Duration,
-    /// A far bucket that is not full is searched this often, jittered by a quarter.
-    pub refresh: Duration,
-    /// The least time between two refreshing lookups: at 3 kB in the whole network for each, a
-    /// minute caps the cost at 50 bytes/s even with 45 buckets of base 16.
-    pub refresh_gap: Duration,
-    /// The first repetition of the lookup for our own place after joining; each doubles the wait.
-    pub neighbors_first: Duration,
-    /// The shortest wait between such lookups once joined, while the neighbours keep changing.
-    pub neighbors_min: Duration,
-    /// The longest, while nothing changes.
-    pub neighbors_max: Duration,
-}
+/// What the table holds, with digits of one bit.
+///
+/// Buckets of 8 with 8 spares: with sessions of an hour and a check every five minutes a bucket
+/// loses all eight between two checks practically never. The nearest 16 are kept whole, twice
+/// the largest sensible number of replicas, so that the holders of a key near us are all known.
+/// From one /24 at most 2 peers enter a bucket and 10 the table, which makes it expensive to
+/// surround a peer from one rented network; from one /16 at most 3 enter the table, a twentieth
+/// of that of an overlay of 10,000.
+const SHAPE: Shape = Shape {
+    base_bits: 1,
+    bucket: 8,
+    spares: 8,
+    near: 16,
+    prefix_in_bucket: 2,
+    prefix_in_table: 10,
+    wide_in_table: 3,
+};
 
-impl Default for Params {
-    fn default() -> Self {
-        Params {
-            shape: Shape {
-                base_bits: 1,
-                bucket: 8,
-                spares: 8,
-                near: 16,
-                prefix_in_bucket: 2,
-                prefix_in_table: 10,
-                wide_in_table: 3,
-            },
-            check_after: Duration::from_secs(300),
-            check_gap: Duration::from_secs(4),
-            challenge_after: Duration::from_secs(150),
-            refresh: Duration::from_secs(600),
-            refresh_gap: Duration::from_secs(60),
-            neighbors_first: Duration::from_secs(8),
-            neighbors_min: Duration::from_secs(60),
-            neighbors_max: Duration::from_secs(600),
-        }
-    }
-}
+// Times are those for sessions of an hour; the measured churn stretches or shortens them.
+
+/// A peer silent for this long is asked whether it lives; jittered by a quarter for each peer.
+/// Five minutes are a twelfth of an hour's session: some 4 % of entries are dead at any time.
+const CHECK_AFTER: Duration = Duration::from_secs(300);
+
+/// The least time between two such questions: at 230 bytes for question and answer, 4 s cap the
+/// cost at 58 bytes/s whatever the size of the table.
+const CHECK_GAP: Duration = Duration::from_secs(4);
+
+/// A peer waiting for a place makes us ask the most silent one of its bucket only after this
+/// silence. Half of [`CHECK_AFTER`], so that a crowd of newcomers does not double the pings.
+const CHALLENGE_AFTER: Duration = Duration::from_secs(150);
+
+/// A far bucket that is not full is searched this often, jittered by a quarter.
+const REFRESH: Duration = Duration::from_secs(600);
+
+/// The least time between two refreshing lookups: at 3 kB in the whole network for each, a
+/// minute caps the cost at 50 bytes/s even with 45 buckets of base 16.
+const REFRESH_GAP: Duration = Duration::from_secs(60);
+
+/// The first repetition of the lookup for our own place after joining; each doubles the wait.
+const NEIGHBORS_FIRST: Duration = Duration::from_secs(8);
+
+/// The shortest wait between such lookups once joined, while the neighbours keep changing.
+const NEIGHBORS_MIN: Duration = Duration::from_secs(60);
+
+/// The longest, while nothing changes.
+const NEIGHBORS_MAX: Duration = Duration::from_secs(600);
 
 /// A peer's view of a Kademlia overlay.
 #[derive(Debug)]
 pub struct Kademlia {
-    params: Params,
     table: Table,
     care: Care,
     check_at: Time,
@@ -142,9 +130,7 @@ pub struct Kademlia {
 
 /// A Kademlia with the default figures; see [`crate::build`].
 pub fn build(local: NodeId, base_bits: u8, seed: Seed, _now: Time) -> Box<dyn Overlay> {
-    let mut params = Params::default();
-    params.shape.base_bits = base_bits;
-    Box::new(Kademlia::new(local, params, seed))
+    Box::new(Kademlia::new(local, base_bits, seed))
 }
 
 fn xor(key: &Key, peer: &NodeId) -> Distance {
@@ -153,19 +139,18 @@ fn xor(key: &Key, peer: &NodeId) -> Distance {
 
 impl Kademlia {
     /// A table around `local`, knowing nobody yet.
-    pub fn new(local: NodeId, params: Params, seed: Seed) -> Self {
+    pub fn new(local: NodeId, base_bits: u8, seed: Seed) -> Self {
         Kademlia {
-            table: Table::new(local, params.shape),
+            table: Table::new(local, Shape { base_bits, ..SHAPE }),
             care: Care::new(seed),
             check_at: NEVER,
             probed: Time::ZERO,
             refresh_at: NEVER,
             refresh_floor: Time::ZERO,
             neighbors_at: NEVER,
-            neighbors_wait: params.neighbors_first,
+            neighbors_wait: NEIGHBORS_FIRST,
             looked: false,
             neighbors_changed: false,
-            params,
         }
     }
 
@@ -197,7 +182,7 @@ impl Kademlia {
                 }
                 self.note_neighbor(&contact.id);
                 self.open_far_rows(now);
-                let due = now + self.patience(&contact.id, Duration::ZERO);
+                let due = now + self.patience(&contact.id, Duration::ZERO, self.usual_patience());
                 self.check_at = self.check_at.min(due);
             }
         }
@@ -206,7 +191,7 @@ impl Kademlia {
     /// We knew nobody and now know one peer: look ourselves up through it, soon and often at first.
     fn join(&mut self, now: Time) {
         self.care.join(now);
-        self.neighbors_wait = self.params.neighbors_first;
+        self.neighbors_wait = NEIGHBORS_FIRST;
         self.looked = false;
         // A moment's wait lets the other bootstrap peers answer too.
         self.neighbors_at = now + Duration::from_millis(self.care.rng.random_range(40..120));
@@ -217,12 +202,12 @@ impl Kademlia {
         if alone || self.care.is_joining(now) {
             now + Duration::from_secs(1) + JOIN_SPREAD.mul_f32(self.care.rng.random_range(0.0..1.0f32))
         } else {
-            now + self.jittered(self.params.refresh)
+            now + self.jittered(REFRESH)
         }
     }
 
     fn open_far_rows(&mut self, now: Time) {
-        let spread = if self.care.is_joining(now) { JOIN_SPREAD } else { self.params.refresh };
+        let spread = if self.care.is_joining(now) { JOIN_SPREAD } else { REFRESH };
         let rng = &mut self.care.rng;
         self.table
             .open_far_rows(|| now + Duration::from_secs(1) + spread.mul_f32(rng.random_range(0.0..1.0f32)));
@@ -230,14 +215,14 @@ impl Kademlia {
     }
 
     fn note_neighbor(&mut self, id: &NodeId) -> bool {
-        let near = self.table.nearer_than(id) < self.params.shape.bucket;
+        let near = self.table.nearer_than(id) < SHAPE.bucket;
         self.neighbors_changed |= near;
         near
     }
 
     /// Somebody waits for a place beside `id`: make sure that the most silent peer there lives.
     fn challenge(&mut self, now: Time, id: &NodeId) {
-        let silence = self.care.tuned(self.params.challenge_after);
+        let silence = self.care.tuned(CHALLENGE_AFTER);
         if !self.care.may_ask(now) {
             return;
         }
@@ -262,7 +247,7 @@ impl Kademlia {
 
     /// Whether somebody mentioned is worth a question.
     fn wants(&self, now: Time, contact: &Contact) -> bool {
-        let Shape { bucket, near, .. } = self.params.shape;
+        let Shape { bucket, near, .. } = SHAPE;
         if !self.care.churn.is_storm() {
             return self.table.has_place_for(contact, bucket, near);
         }
@@ -280,7 +265,7 @@ impl Kademlia {
     /// How many peers of a bucket we look for. In a storm three of eight: each costs a question when it comes,
     /// some while it is there, and another when it has gone, and few of them are ever used.
     fn enough(&self) -> usize {
-        let all = self.params.shape.bucket;
+        let all = SHAPE.bucket;
         if self.care.churn.is_storm() { all * 3 / 8 } else { all }
     }
 
@@ -298,19 +283,26 @@ impl Kademlia {
     /// the longest silence from which it came back, since a table is not quiet only because nobody in
     /// it was asked. The jitter is the peer's own, so that many tables filled in the same minute do not
     /// all ask in the same minute, nor all ask the same peer.
-    fn patience(&self, id: &NodeId, silence: Duration) -> Duration {
+    fn patience(&self, id: &NodeId, silence: Duration, usual: Duration) -> Duration {
         let last = |key: &Key| key.as_bytes().last().copied().unwrap_or(0);
         let spread = f32::from(last(id.key()) ^ last(self.table.local().key())) / 512.0;
-        let check_after = self.params.check_after;
-        let longest = check_after.max(silence * TRUST).mul_f32(self.care.pace());
-        let is_far = self.care.churn.is_storm() && self.table.nearer_than(id) >= self.params.shape.near;
+        let longest = CHECK_AFTER.max(silence * TRUST).mul_f32(self.care.pace());
+        let is_far = self.care.churn.is_storm() && self.table.nearer_than(id) >= SHAPE.near;
         let patience = if is_far { FAR_PATIENCE } else { 1.0 };
-        self.care.tuned(check_after).min(longest).mul_f32((0.75 + spread) * patience)
+        usual.min(longest).mul_f32((0.75 + spread) * patience)
     }
 
-    fn due(&self, peer: &Peer) -> Time {
+    /// How long peers may be silent as far as the churn is concerned.
+    fn usual_patience(&self) -> Duration {
+        self.care.tuned(CHECK_AFTER)
+    }
+
+    fn due(&self, peer: &Peer, usual: Duration) -> Time {
         match peer.failures {
-            0 => (peer.heard() + self.patience(peer.id(), peer.silence())).max(peer.asked() + ASKED_SPAN),
+            0 => {
+                let patience = self.patience(peer.id(), peer.silence(), usual);
+                (peer.heard() + patience).max(peer.asked() + ASKED_SPAN)
+            }
             n => peer.asked() + RECHECK * (1 << u32::from(n - 1).min(5)),
         }
     }
@@ -319,9 +311,10 @@ impl Kademlia {
     /// table that seems quiet because nobody was asked would otherwise not notice that half of it died.
     fn check(&mut self, now: Time) {
         let probe = self.probe_at(now) <= now;
-        let rested = self.params.check_after / 2;
+        let rested = CHECK_AFTER / 2;
         let peers = || self.table.peers();
-        let due = peers().map(|p| (self.due(p), p)).filter(|&(due, _)| due <= now);
+        let usual = self.usual_patience();
+        let due = peers().map(|p| (self.due(p, usual), p)).filter(|&(due, _)| due <= now);
         let due = due.min_by_key(|&(due, _)| due).map(|(_, p)| p.contact());
         let is_rested = |p: &&Peer| now.since(p.asked().max(p.heard())) >= rested;
         let silent = || peers().filter(is_rested).min_by_key(|p| p.heard());
@@ -332,12 +325,12 @@ impl Kademlia {
                 peer.ask(now);
             }
             self.care.wish(Upkeep::Ping(contact));
-            floor = now + self.jittered(self.params.check_gap);
+            floor = now + self.jittered(CHECK_GAP);
         }
         if probe || asked.is_some() {
             self.probed = now;
         }
-        let next = self.table.peers().map(|p| self.due(p)).min();
+        let next = self.table.peers().map(|p| self.due(p, usual)).min();
         self.check_at = next.map_or(NEVER, |due| due.min(self.probe_at(now)).max(floor));
     }
 
@@ -345,7 +338,7 @@ impl Kademlia {
     /// time, so that it costs less than a byte a second and finds a break within minutes.
     fn probe_at(&self, now: Time) -> Time {
         let calm = self.care.churn.stretch() > 1.0 && !self.care.is_joining(now);
-        if calm { self.probed + (self.params.check_after / 2).mul_f32(self.care.pace()) } else { NEVER }
+        if calm { self.probed + (CHECK_AFTER / 2).mul_f32(self.care.pace()) } else { NEVER }
     }
 
     fn look_up_neighbors(&mut self, now: Time) {
@@ -354,9 +347,9 @@ impl Kademlia {
             return;
         }
         let stretch = self.care.churn.stretch();
-        let neighbors_min = self.params.neighbors_min.mul_f64(stretch.clamp(0.5, 1.0));
-        let neighbors_max = self.params.neighbors_max.mul_f64(stretch);
-        let (key, width) = (*self.table.local().key(), self.params.shape.bucket);
+        let neighbors_min = NEIGHBORS_MIN.mul_f64(stretch.clamp(0.5, 1.0));
+        let neighbors_max = NEIGHBORS_MAX.mul_f64(stretch);
+        let (key, width) = (*self.table.local().key(), SHAPE.bucket);
         if !self.looked {
             self.looked = true;
             self.care.wish(Upkeep::Lookup { key, width });
@@ -400,10 +393,10 @@ impl Kademlia {
     /// The younger we are, the sooner a bucket is worth another search: whoever joins a network that
     /// forms finds few peers at first.
     fn refresh_wait(&self, now: Time) -> Duration {
-        let (Params { refresh, .. }, stretch) = (self.params, self.care.churn.stretch());
-        let age = (now - self.care.joined()).mul_f64(AGEING).clamp(RECONSIDER.min(refresh), refresh);
+        let stretch = self.care.churn.stretch();
+        let age = (now - self.care.joined()).mul_f64(AGEING).clamp(RECONSIDER, REFRESH);
         // Our age is no shorter where sessions are.
-        age.mul_f64(stretch.max(1.0)).min(refresh.mul_f64(stretch))
+        age.mul_f64(stretch.max(1.0)).min(REFRESH.mul_f64(stretch))
     }
 
     fn refresh(&mut self, now: Time) {
@@ -425,7 +418,7 @@ impl Kademlia {
                     Some(with) => self.ask(now, with, key),
                     None => self.care.wish(Upkeep::Lookup { key, width: REFRESH_WIDTH }),
                 }
-                let gap = if self.care.is_joining(now) { JOIN_GAP } else { self.params.refresh_gap };
+                let gap = if self.care.is_joining(now) { JOIN_GAP } else { REFRESH_GAP };
                 self.refresh_floor = now + self.care.tuned(gap);
             }
         }
@@ -451,7 +444,7 @@ impl Kademlia {
         }
         // Who knows fewer peers that are nearer to a key than hold it may take itself for a holder.
         let index = self.table.index_of(id.key());
-        if self.table.wants_refresh(index, self.params.shape.bucket / 2 + 1) {
+        if self.table.wants_refresh(index, SHAPE.bucket / 2 + 1) {
             let soon = now + self.care.jittered(RECONSIDER / 2);
             self.table.refresh_by(index, soon);
             self.refresh_at = self.next_refresh();
@@ -499,7 +492,7 @@ impl Overlay for Kademlia {
 
     fn handle_failure(&mut self, now: Time, id: &NodeId) {
         let outage = self.care.failed();
-        let fresh = now.saturating_sub(self.params.challenge_after);
+        let fresh = now.saturating_sub(CHALLENGE_AFTER);
         let mut failure = self.table.fail(now, id, fresh, outage);
         if failure == Failure::Suspected && !outage && self.care.churn.is_storm() && self.table.remove(id) {
             // Most that are silent in a storm are gone.
@@ -585,7 +578,7 @@ impl Overlay for Kademlia {
     }
 
     fn neighbors(&self) -> Vec<Contact> {
-        self.table.nearest(self.table.local().key(), self.params.shape.bucket)
+        self.table.nearest(self.table.local().key(), SHAPE.bucket)
     }
 
     fn around(&self, key: &Key, count: usize) -> Vec<Contact> {
@@ -610,6 +603,16 @@ impl Overlay for Kademlia {
 
     fn contains(&self, id: &NodeId) -> bool {
         self.table.get(id).is_some_and(|p| p.failures == 0)
+    }
+
+    fn has(&self, contact: &Contact) -> bool {
+        let known = self.table.get(&contact.id).filter(|p| p.address() == contact.address);
+        // Suspects are named only where nobody else is left.
+        known.is_some_and(|p| p.failures == 0 || self.table.is_empty())
+    }
+
+    fn may_name(&self, key: &Key, count: usize, id: &NodeId) -> bool {
+        self.table.is_among_nearest(key, count, id)
     }
 
     fn at(&self, address: SocketAddr) -> Option<NodeId> {

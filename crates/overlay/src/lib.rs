@@ -61,7 +61,7 @@ mod suite;
 use wire::{NodeId, Seed, Time};
 
 pub use attached::Attached;
-pub use kademlia::{Kademlia, Params};
+pub use kademlia::Kademlia;
 pub use lookup::{Ask, Goal, Lookup, Outcome, next_hop};
 pub use overlay::{
     Entry, Evidence, Greeting, MAX_ROUTE, Metric, News, Overlay, Reason, Route, Standing, UnknownAlgorithm,

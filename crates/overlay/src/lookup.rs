@@ -28,8 +28,8 @@ pub const MAX_PATHS: usize = 8;
 /// Peers a path remembers: several times what it can use, few enough to search by walking.
 pub const MAX_SHORTLIST: usize = 64;
 
-/// Places a full path grows by: one answer's worth. Doubling would leave half of them empty.
-const ROOM: usize = 8;
+/// Places a full path grows by: half an answer's worth. Doubling would leave half of them empty.
+const ROOM: usize = 4;
 
 /// Peers a path asks at most. A million peers in base 2 need about 20 steps when tables are poor;
 /// whoever lures us on with ever nearer inventions is left after this many.
@@ -43,11 +43,21 @@ pub const MAX_ASKS_PER_ADDRESS: usize = 2;
 /// before the key, since those know best who stands behind it.
 const WITNESSES: usize = 2;
 
+/// A peer is given up when it has been silent for so many times the patience with it: after that long its
+/// question has been repeated in vain.
+const PATIENCES: u32 = 3;
+
+/// But never earlier: a busy machine may take that long.
+const LEAST_PATIENCE: Duration = Duration::from_millis(300);
+
 /// Questions in flight of a resumed search: each answer says better whom to ask than the one before.
 const PERSISTENCE: usize = 2;
 
 /// Seeds of a resumed search at each distance, counted in powers of two.
 const SEEDS_OF_LEVEL: usize = 6;
+
+/// The distances that there are, counted so.
+const LEVELS: usize = 8 * Key::MAX_LEN + 1;
 
 /// When a search has reached its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -82,6 +92,10 @@ pub struct Config {
     /// A key and a number of bits: who shares more of its first bits with that key is passed over. Strangers
     /// crowd there, and honest peers name them.
     pub avoid: Option<(Key, u32)>,
+    /// The part of the space around the key beyond which a peer should name nobody farther than itself; see
+    /// [`Metric::strays`]. Those that are named for no reason are asked when nobody else is left: a liar
+    /// could name more of its friends than a search has questions.
+    pub reach: f64,
     /// Questions on all paths together, at most.
     pub questions: usize,
     /// Whether everybody named is asked and not the nearest only: where keys have no place. Then those
@@ -93,7 +107,7 @@ pub struct Config {
     pub metric: Metric,
     /// An answer is expected within this time, unless [`Lookup::expect_by`] knows better.
     pub patience: Duration,
-    /// A question is given up after this time, should its owner not say so earlier.
+    /// A question is given up after this time at the latest.
     pub give_up: Duration,
 }
 
@@ -108,6 +122,7 @@ impl Config {
             paths: 1,
             of_network: None,
             avoid: None,
+            reach: 1.0,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             exhaustive: false,
             goal: Goal::Nearest,
@@ -150,6 +165,8 @@ pub struct Outcome {
     pub asked: usize,
     /// Peers that did not answer.
     pub failed: usize,
+    /// Whether one of them was known before the search.
+    pub lost_known: bool,
     /// Time from the first question to the end.
     pub took: Duration,
 }
@@ -162,7 +179,7 @@ enum State {
         expected: Time,
     },
     Slow {
-        at: Time,
+        until: Time,
     },
     Answered,
     /// It lives and will not answer now.
@@ -171,6 +188,11 @@ enum State {
 }
 
 impl State {
+    /// Whether it was asked, whatever came of it.
+    fn is_asked(self) -> bool {
+        !matches!(self, State::Waiting)
+    }
+
     fn is_pending(self) -> bool {
         matches!(self, State::Asked { .. } | State::Slow { .. })
     }
@@ -179,6 +201,8 @@ impl State {
 /// Where a peer stands in the order of a search, the least first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Order {
+    /// Whoever named it had no reason to.
+    astray: bool,
     /// It stands on the way: where the metric needs holders to be named, those that were come first.
     on_the_way: bool,
     /// Of an exhaustive search, its place in the answer that named it, and how near the step was: whoever
@@ -242,7 +266,8 @@ impl Lookup {
             beyond: config.exhaustive,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
-            lookup.learn(i % config.paths, i / config.paths, *seed, 1, false);
+            let order = lookup.order(&seed.id, false);
+            lookup.learn(i % config.paths, i / config.paths, *seed, 1, order);
         }
         lookup.settle();
         lookup
@@ -312,11 +337,14 @@ impl Lookup {
             self.found_depth.get_or_insert(depth);
         }
         let named = matches!(route, Route::Replicas { .. });
-        for (place, peer) in route.contacts().iter().take(self.heeded()).enumerate() {
-            self.learn(path, place, *peer, depth.saturating_add(1), named);
+        let heard = &route.contacts()[..route.contacts().len().min(self.heeded())];
+        let strays = self.config.metric.strays(&self.key, from, heard, named, self.config.reach);
+        for (place, (peer, astray)) in heard.iter().zip(strays).enumerate() {
+            let order = Order { astray, ..self.order(&peer.id, named) };
+            self.learn(path, place, *peer, depth.saturating_add(1), order);
         }
-        if route.includes_self() {
-            self.raise(path, from);
+        if route.includes_self() && self.config.metric.progress.is_some() {
+            self.raise(path, from, self.order(from, true));
         }
         self.settle();
         true
@@ -347,11 +375,15 @@ impl Lookup {
         self.now = self.now.max(now);
         let give_up = self.config.give_up;
         for candidate in self.paths.iter_mut().flat_map(|p| &mut p.candidates) {
-            candidate.state = match candidate.state {
-                State::Asked { at, .. } | State::Slow { at } if at + give_up <= now => State::Failed,
-                State::Asked { at, expected } if expected <= now => State::Slow { at },
-                state => state,
-            };
+            if let State::Asked { at, expected } = candidate.state
+                && expected.min(at + give_up) <= now
+            {
+                let patience = (expected.since(at) * PATIENCES).max(LEAST_PATIENCE);
+                candidate.state = State::Slow { until: at + patience.min(give_up) };
+            }
+            if matches!(candidate.state, State::Slow { until } if until <= now) {
+                candidate.state = State::Failed;
+            }
         }
         self.settle();
     }
@@ -370,7 +402,7 @@ impl Lookup {
                 let end = at + self.config.give_up;
                 Some(if expected < end { (expected, Reason::Patience) } else { (end, Reason::GiveUp) })
             }
-            State::Slow { at } => Some((at + self.config.give_up, Reason::GiveUp)),
+            State::Slow { until } => Some((until, Reason::GiveUp)),
             _ => None,
         };
         self.candidates().filter_map(|c| wake(c.state)).min()
@@ -397,12 +429,13 @@ impl Lookup {
                 self.insert(0, candidate);
             }
         }
-        let mut taken = [0usize; 8 * Key::MAX_LEN + 1];
+        let mut taken = [0usize; LEVELS];
         for seed in seeds {
-            let of_level = &mut taken[self.order(&seed.id, false).distance.leading_zeros() as usize];
+            let order = self.order(&seed.id, false);
+            let of_level = &mut taken[order.distance.leading_zeros() as usize];
             *of_level += 1;
             if *of_level <= SEEDS_OF_LEVEL {
-                self.learn(0, 0, *seed, 1, false);
+                self.learn(0, 0, *seed, 1, order);
             }
         }
         self.beyond = true;
@@ -421,12 +454,14 @@ impl Lookup {
             let mut answered: Vec<_> = self.candidates().filter(|c| c.state == State::Answered).collect();
             answered.sort_by_key(|c| c.order);
             let nearest = answered.first().map_or(0, |c| c.depth);
+            let failed = |c: &&Candidate| c.state == State::Failed;
             Outcome {
                 hops: self.found_depth.unwrap_or(nearest),
                 closest: answered.iter().take(self.config.width).map(|c| c.contact).collect(),
                 holders: self.holders.clone(),
                 asked: self.paths.iter().map(|p| p.asked).sum(),
-                failed: self.candidates().filter(|c| c.state == State::Failed).count(),
+                failed: self.candidates().filter(failed).count(),
+                lost_known: self.candidates().filter(failed).any(|c| c.depth == 1),
                 took: self.now - self.started.unwrap_or(self.now),
             }
         })
@@ -455,13 +490,13 @@ impl Lookup {
     /// The question still open with this peer.
     fn pending(&mut self, id: &NodeId) -> Option<&mut Candidate> {
         let mut all = self.paths.iter_mut().flat_map(|p| &mut p.candidates);
-        all.find(|c| c.contact.id == *id && c.state.is_pending())
+        all.find(|c| c.state.is_pending() && c.contact.id == *id)
     }
 
     /// The path that asked this peer, and its place there.
     fn find_asked(&self, id: &NodeId) -> Option<(usize, usize)> {
         self.paths.iter().enumerate().find_map(|(path, p)| {
-            let asked = |c: &Candidate| c.contact.id == *id && c.state != State::Waiting;
+            let asked = |c: &Candidate| c.state.is_asked() && c.contact.id == *id;
             Some((path, p.candidates.iter().position(asked)?))
         })
     }
@@ -472,7 +507,7 @@ impl Lookup {
     }
 
     fn asks_at(&self, address: SocketAddr) -> usize {
-        let asked = |c: &&Candidate| c.state != State::Waiting && c.contact.address == address;
+        let asked = |c: &&Candidate| c.state.is_asked() && c.contact.address == address;
         self.candidates().filter(asked).count()
     }
 
@@ -525,13 +560,16 @@ impl Lookup {
     fn further(&self, path: usize) -> Option<usize> {
         let Path { candidates, asked } = &self.paths[path];
         let waiting = |c: &Candidate| c.state == State::Waiting && self.may_ask(path, &c.contact);
-        let named = candidates.iter().position(|c| waiting(c) && c.depth > 1);
-        let level = |c: &Candidate| c.order.distance.leading_zeros();
-        let heard =
-            |at: u32| candidates.iter().filter(|c| c.state != State::Waiting && level(c) == at).count();
-        let seeds = candidates.iter().enumerate().filter(|(_, c)| waiting(c) && c.depth == 1);
-        let seed = seeds.min_by_key(|(_, c)| heard(level(c))).map(|(place, _)| place);
-        if asked % 3 == 2 { seed.or(named) } else { named.or(seed) }
+        let named = || candidates.iter().position(|c| c.depth > 1 && !c.order.astray && waiting(c));
+        let seed = || {
+            let level = |c: &Candidate| c.order.distance.leading_zeros() as usize;
+            let mut heard = [0u8; LEVELS];
+            candidates.iter().filter(|c| c.state.is_asked()).for_each(|c| heard[level(c)] += 1);
+            let seeds = candidates.iter().enumerate().filter(|(_, c)| c.depth == 1 && waiting(c));
+            seeds.min_by_key(|(_, c)| heard[level(c)]).map(|(place, _)| place)
+        };
+        let next = if asked % 3 == 2 { seed().or_else(named) } else { named().or_else(seed) };
+        next.or_else(|| candidates.iter().position(waiting))
     }
 
     /// Whether a path may ask nobody else.
@@ -567,11 +605,11 @@ impl Lookup {
             Some(progress) if !named => (true, progress(&self.key, id)),
             _ => (false, (self.config.metric.rank)(&self.key, id)),
         };
-        Order { on_the_way, step: (0, 0), distance }
+        Order { astray: false, on_the_way, step: (0, 0), distance }
     }
 
-    /// A path hears of a peer, named in this place of an answer.
-    fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, named: bool) {
+    /// A path hears of a peer, named in this place of an answer, or better of one that it knows.
+    fn learn(&mut self, path: usize, place: usize, contact: Contact, depth: u8, mut order: Order) {
         if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
             return;
         }
@@ -580,15 +618,11 @@ impl Lookup {
         }
         let candidates = &self.paths[path].candidates;
         if candidates.iter().any(|c| c.contact.id == contact.id) {
-            if named {
-                self.raise(path, &contact.id);
-            }
-            return;
+            return self.raise(path, &contact.id, order);
         }
         if !self.network_allows(path, &contact) {
             return;
         }
-        let mut order = self.order(&contact.id, named);
         if self.config.exhaustive {
             order.step = (u8::try_from(place).unwrap_or(u8::MAX), u8::MAX - depth);
         }
@@ -603,15 +637,14 @@ impl Lookup {
         self.paths[path].candidates.iter().filter(alike).count() < most
     }
 
-    /// A peer was named as a holder.
-    fn raise(&mut self, path: usize, id: &NodeId) {
-        if self.config.metric.progress.is_none() {
-            return;
-        }
+    /// A peer is named as a holder, or by somebody who has reason to.
+    fn raise(&mut self, path: usize, id: &NodeId, order: Order) {
         let candidates = &mut self.paths[path].candidates;
-        if let Some(place) = candidates.iter().position(|c| c.contact.id == *id) {
+        let before = |c: &Candidate| {
+            c.contact.id == *id && (order.astray, order.on_the_way) < (c.order.astray, c.order.on_the_way)
+        };
+        if let Some(place) = candidates.iter().position(before) {
             let candidate = candidates.remove(place);
-            let order = self.order(id, true);
             self.insert(path, Candidate { order, ..candidate });
         }
     }

@@ -142,6 +142,17 @@ pub trait Overlay: Send {
     /// Whether the table holds this peer in good standing.
     fn contains(&self, id: &NodeId) -> bool;
 
+    /// Whether the table has this peer at this address: it answered there.
+    fn has(&self, contact: &Contact) -> bool {
+        self.route(contact.id.key(), 1).contacts().contains(contact)
+    }
+
+    /// Whether a peer may be one of the `count` that `route` names for a key. A table that cannot see so
+    /// without looking for all of them says yes.
+    fn may_name(&self, _key: &Key, _count: usize, _id: &NodeId) -> bool {
+        true
+    }
+
     /// The peer in good standing that the table has at an address.
     fn at(&self, address: SocketAddr) -> Option<NodeId> {
         let mut good = self.contacts().into_iter().filter(|e| e.standing == Standing::Good);
@@ -374,6 +385,34 @@ pub struct Metric {
 }
 
 impl Metric {
+    /// Which of the peers that one of them names around a key it has no reason to name.
+    ///
+    /// Near the key everybody knows everybody, farther off one knows those that are nearer. `reach` is the part
+    /// of the space that counts as near; beyond it whoever is farther from the key than the peer that names
+    /// it is a stray, and who names more strays than others is believed of none. So a liar that would have us
+    /// know all its friends may name only the few that stand where they would be found anyway.
+    pub fn strays(
+        &self,
+        key: &Key,
+        from: &NodeId,
+        named: &[Contact],
+        as_holders: bool,
+        reach: f64,
+    ) -> Vec<bool> {
+        let measure = self.progress.filter(|_| !as_holders).unwrap_or(self.rank);
+        // On a ring who names the holders stands before the key, and they behind it.
+        let most = (!as_holders || self.progress.is_none()).then(|| measure(key, from));
+        let strays = |contact: &Contact| {
+            let distance = measure(key, &contact.id);
+            distance.part() > reach && most.is_none_or(|most| distance > most)
+        };
+        let mut all: Vec<bool> = named.iter().map(strays).collect();
+        if all.iter().filter(|stray| **stray).count() * 2 > all.len() {
+            all.fill(true);
+        }
+        all
+    }
+
     /// How much of the space is nearer to a key than each of these peers, the nearest first. Where peers
     /// stand evenly, so many of them stand in a part as its share of all.
     pub fn parts(&self, key: &Key, peers: &[Contact]) -> Vec<f64> {
@@ -446,6 +485,43 @@ mod tests {
         }
         assert_eq!(Algorithm::Kademlia.number(), 2);
         assert_eq!(Algorithm::from_number(255), None);
+    }
+
+    #[test]
+    fn a_peer_names_whoever_is_nearer_to_the_key_than_itself_and_near_the_key_anybody_near_it() {
+        let key = wire::HashAlgorithm::Sha256.digest(b"sip:bob@example.org");
+        let contact = |n: u32| Contact {
+            id: NodeId(wire::HashAlgorithm::Sha256.digest(&n.to_be_bytes())),
+            address: std::net::SocketAddr::from(([10, 0, 0, 1], n as u16)),
+        };
+        let metric = Algorithm::Kademlia.metric();
+        let mut peers: Vec<Contact> = (0..200).map(contact).collect();
+        peers.sort_by_key(|c| (metric.rank)(&key, &c.id));
+        let strays =
+            |from: usize, named: &[Contact]| metric.strays(&key, &peers[from].id, named, false, 32.0 / 200.0);
+        assert_eq!(strays(60, &peers[10..18]), [false; 8]);
+        assert_eq!(strays(0, &peers[1..9]), [false; 8]);
+        assert_eq!(strays(60, &peers[100..108]), [true; 8]);
+        let a_few = [&peers[10..13], &peers[100..102]].concat();
+        assert_eq!(strays(60, &a_few), [false, false, false, true, true]);
+        let most = [&peers[10..12], &peers[100..103]].concat();
+        assert_eq!(strays(60, &most), [true; 5]);
+        // In a small overlay everybody is near every key.
+        assert_eq!(metric.strays(&key, &peers[0].id, &peers[150..158], false, 32.0 / 20.0), [false; 8]);
+    }
+
+    #[test]
+    fn on_a_ring_holders_stand_behind_the_key_whoever_names_them() {
+        let at = |head: u8| wire::Key::from_slice(&[&[head][..], &[0; 31]].concat()).unwrap();
+        let contact =
+            |head| Contact { id: NodeId(at(head)), address: std::net::SocketAddr::from(([10, 0, 0, 1], 1)) };
+        let strays = |from, named: &[u8], as_holders| {
+            let named: Vec<Contact> = named.iter().map(|head| contact(*head)).collect();
+            Algorithm::Chord.metric().strays(&at(100), &NodeId(at(from)), &named, as_holders, 0.05)
+        };
+        assert_eq!(strays(90, &[101, 104, 110], true), [false; 3]);
+        assert_eq!(strays(90, &[101, 104, 150, 99], true), [false, false, true, true]);
+        assert_eq!(strays(20, &[50, 80, 99, 10], false), [false, false, false, true]);
     }
 
     #[test]

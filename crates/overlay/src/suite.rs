@@ -25,6 +25,7 @@ macro_rules! takes {
             a_mention_alone_never_makes_an_entry
             a_peer_never_knows_itself
             routes_end_at_replicas
+            what_is_seen_without_a_route_agrees_with_it
             holders_agree_on_who_they_are
             how_neighbors_stand_tells_how_many_there_are
             peers_that_join_all_at_once_agree_on_holders
@@ -119,6 +120,28 @@ pub(crate) fn routes_end_at_replicas(algorithm: Algorithm) {
         hops += path.len() - 1;
     }
     assert!(hops < 200 * 8, "{hops} hops for 200 routes");
+}
+
+pub(crate) fn what_is_seen_without_a_route_agrees_with_it(algorithm: Algorithm) {
+    let mut net = Net::new(algorithm, 1, 4);
+    net.grow(100, Duration::from_millis(50));
+    net.run_for(Duration::from_secs(60));
+    // Some of those who are known are suspects then, and others gone.
+    net.kill_share(0.3);
+    net.run_for(Duration::from_secs(60));
+    for i in net.living() {
+        let overlay = net.overlay(i);
+        let names = |key: &Key, count| overlay.route(key, count).contacts().to_vec();
+        for (n, entry) in (0..).zip(overlay.contacts()) {
+            let known = entry.contact;
+            let moved = Contact { address: contact(2_000).address, ..known };
+            for asked in [known, moved, contact(2_001)] {
+                assert_eq!(overlay.has(&asked), names(asked.id.key(), 1).contains(&asked), "{entry:?}");
+            }
+            let is_named = names(&key(n), REPLICAS).contains(&known);
+            assert!(!is_named || overlay.may_name(&key(n), REPLICAS, &known.id), "{entry:?}");
+        }
+    }
 }
 
 /// Where keys have no place: a walk that goes from peer to peer, to nobody twice, ends at a holder.

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use wire::{Book, Contact, Key, NodeId, OwnBook, Time};
 
 use crate::cell;
-use crate::overlay::{Entry, Standing};
+use crate::overlay::{Entry, MAX_ROUTE, Standing};
 
 /// The widest digit: 16 columns a row. Wider ones cost upkeep that no network we aim at repays.
 pub const MAX_BASE_BITS: u8 = 4;
@@ -293,7 +293,7 @@ impl Table {
     }
 
     fn nearest_where(&self, key: &Key, count: usize, wanted: impl Fn(&Peer) -> bool) -> Vec<Contact> {
-        let mut best: Vec<(u32, &Peer)> = Vec::with_capacity(count + 1);
+        let mut best: SmallVec<[(u32, &Peer); MAX_ROUTE + 1]> = SmallVec::new();
         let target = head(key);
         for buckets in self.groups_around(key) {
             if best.len() >= count {
@@ -303,7 +303,7 @@ impl Table {
             for peer in buckets.flat_map(|b| &b.peers).filter(|p| wanted(p)) {
                 let distance = target ^ peer.head;
                 let nearer = |&(d, other): &(u32, &Peer)| {
-                    d < distance || d == distance && is_nearer(key, other.id(), peer.id())
+                    d < distance || d == distance && key.xor(other.id().key()) < key.xor(peer.id().key())
                 };
                 if best.len() == count && best.last().is_some_and(nearer) {
                     continue;
@@ -322,12 +322,24 @@ impl Table {
     fn groups_around(&self, key: &Key) -> impl Iterator<Item = impl Iterator<Item = &Bucket>> {
         let index = self.index_of(key);
         let (row, _) = self.row_and_column(index);
-        let start = move |row: u16| self.buckets.partition_point(move |b| b.index < self.index(row, 0));
         let own = self.bucket(index).map_or(&[][..], std::slice::from_ref);
-        let beside = &self.buckets[start(row)..];
-        let before = (0..row).rev().map(move |row| &self.buckets[start(row)..start(row + 1)]);
-        let groups = [own, beside].into_iter().chain(before).enumerate();
+        let (before, beside) = self.buckets.split_at(self.start_of(row));
+        let row_of = |b: &Bucket| self.row_and_column(b.index).0;
+        let rows_before = before.chunk_by(move |a, b| row_of(a) == row_of(b)).rev();
+        let groups = [own, beside].into_iter().chain(rows_before).enumerate();
         groups.map(move |(group, buckets)| buckets.iter().filter(move |b| group != 1 || b.index != index))
+    }
+
+    /// Where in `buckets` a row begins, or would.
+    fn start_of(&self, row: u16) -> usize {
+        self.buckets.partition_point(|b| b.index < self.index(row, 0))
+    }
+
+    /// Whether fewer than `count` peers in good standing are nearer to `key` than this one.
+    pub fn is_among_nearest(&self, key: &Key, count: usize, id: &NodeId) -> bool {
+        let is_nearer = is_nearer(key, id);
+        let peers = self.groups_around(key).flatten().flat_map(|b| &b.peers);
+        peers.filter(|p| p.failures == 0 && is_nearer(p)).take(count).count() < count
     }
 
     /// How many peers in good standing are nearer to us than `id` is: those in the rows behind its
@@ -335,16 +347,10 @@ impl Table {
     pub fn nearer_than(&self, id: &NodeId) -> usize {
         let local = self.local.key();
         let (row, _) = self.row_and_column(self.index_of(id.key()));
-        let behind = self.buckets.partition_point(|b| self.row_and_column(b.index).0 < row);
-        let good = |p: &&Peer| p.failures == 0;
+        let behind = self.start_of(row);
+        let (good, is_nearer) = (|p: &&Peer| p.failures == 0, is_nearer(local, id));
         let count = |b: &Bucket| match self.row_and_column(b.index).0 {
-            same if same == row => {
-                let nearer = |p: &&Peer| match (p.head ^ head(local)).cmp(&coarse(local, id)) {
-                    std::cmp::Ordering::Equal => is_nearer(local, p.id(), id),
-                    order => order.is_lt(),
-                };
-                b.peers.iter().filter(good).filter(nearer).count()
-            }
+            same if same == row => b.peers.iter().filter(good).filter(|p| is_nearer(p)).count(),
             _ => b.peers.iter().filter(good).count(),
         };
         self.buckets[behind..].iter().map(count).sum()
@@ -563,7 +569,7 @@ impl Table {
 
     fn row_and_column(&self, index: u16) -> (u16, u8) {
         let columns = 1u16 << self.shape.base_bits;
-        (index / columns, (index % columns) as u8)
+        (index >> self.shape.base_bits, (index & (columns - 1)) as u8)
     }
 
     fn bucket(&self, index: u16) -> Option<&Bucket> {
@@ -631,11 +637,14 @@ impl Table {
         let (mut in_bucket, mut in_table, mut wide) = (0, 0, 0);
         for bucket in &self.buckets {
             for peer in bucket.peers.iter().filter(|p| v4.may_share(p.v4)) {
-                let Some(other) = peer.networks().filter(|_| *peer.id() != contact.id) else { continue };
+                let Some(other) = peer.networks() else { continue };
                 let alike = usize::from(other.small == networks.small);
-                in_table += alike;
-                in_bucket += alike * usize::from(bucket.index == index);
-                wide += usize::from(other.large.is_some() && other.large == networks.large);
+                let alike_wide = usize::from(other.large.is_some() && other.large == networks.large);
+                if alike + alike_wide > 0 && !peer.is(&contact.id) {
+                    in_table += alike;
+                    in_bucket += alike * usize::from(bucket.index == index);
+                    wide += alike_wide;
+                }
             }
         }
         in_bucket < self.shape.prefix_in_bucket
@@ -693,10 +702,11 @@ fn head(key: &Key) -> u32 {
     key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 4]| u32::from_be_bytes(*bytes))
 }
 
-/// Whether `a` is nearer to `key` than `b`.
-fn is_nearer(key: &Key, a: &NodeId, b: &NodeId) -> bool {
-    match coarse(key, a).cmp(&coarse(key, b)) {
-        std::cmp::Ordering::Equal => key.xor(a.key()) < key.xor(b.key()),
+/// Whether a peer is nearer to `key` than another one.
+fn is_nearer<'a>(key: &'a Key, than: &'a NodeId) -> impl Fn(&Peer) -> bool + 'a {
+    let (target, distance) = (head(key), coarse(key, than));
+    move |peer| match (target ^ peer.head).cmp(&distance) {
+        std::cmp::Ordering::Equal => key.xor(peer.id().key()) < key.xor(than.key()),
         order => order.is_lt(),
     }
 }

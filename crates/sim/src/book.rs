@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use wire::p2pp::{Record, RecordRef};
-use wire::{Book, Contact, KeyPair, NodeId};
+use wire::{Book, Contact, NodeId};
 
 /// Things from which on a shelf is worth sweeping.
 const SWEEP_FROM: usize = 4_096;
@@ -15,24 +15,26 @@ const SWEEP_FROM: usize = 4_096;
 /// A book for every peer of a world.
 #[derive(Debug, Default)]
 pub(crate) struct SharedBook {
-    contacts: Mutex<Shelf<NodeId, Contact>>,
-    ids: Mutex<Shelf<NodeId, NodeId>>,
-    records: Mutex<Shelf<[u8; KeyPair::SIGNATURE_LEN], Record>>,
+    contacts: Mutex<Shelf<Contact>>,
+    ids: Mutex<Shelf<NodeId>>,
+    records: Mutex<Shelf<Record>>,
 }
 
 impl Book for SharedBook {
     fn contact(&self, contact: Contact) -> Arc<Contact> {
         let is_same = |kept: &Contact| *kept == contact;
-        with(&self.contacts, |shelf| shelf.keep(contact.id, is_same, || contact))
+        with(&self.contacts, |shelf| shelf.keep(contact.id.key().head(), is_same, || contact))
     }
 
     fn id(&self, id: NodeId) -> Arc<NodeId> {
-        with(&self.ids, |shelf| shelf.keep(id, |_| true, || id))
+        with(&self.ids, |shelf| shelf.keep(id.key().head(), |kept| *kept == id, || id))
     }
 
     fn record(&self, record: RecordRef<'_>) -> Arc<Record> {
         let is_same = |kept: &Record| kept.as_ref() == record;
-        with(&self.records, |shelf| shelf.keep(record.signature, is_same, || record.to_record()))
+        let [a, b, c, d, e, f, g, h, ..] = record.signature;
+        let name = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        with(&self.records, |shelf| shelf.keep(name, is_same, || record.to_record()))
     }
 }
 
@@ -41,22 +43,22 @@ fn with<S, T>(shelf: &Mutex<S>, act: impl FnOnce(&mut S) -> T) -> T {
     act(&mut shelf.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// Things of one kind by their names.
+/// Things of one kind by the beginnings of their names, which chance makes no two of alike.
 #[derive(Debug)]
-struct Shelf<K, V> {
-    things: BTreeMap<K, Arc<V>>,
+struct Shelf<V> {
+    things: BTreeMap<u64, Arc<V>>,
     sweep_at: usize,
 }
 
-impl<K, V> Default for Shelf<K, V> {
+impl<V> Default for Shelf<V> {
     fn default() -> Self {
         Shelf { things: BTreeMap::new(), sweep_at: SWEEP_FROM }
     }
 }
 
-impl<K: Ord, V> Shelf<K, V> {
+impl<V> Shelf<V> {
     /// The thing of this name, if it is the same; else a new one takes the name.
-    fn keep(&mut self, name: K, is_same: impl FnOnce(&V) -> bool, make: impl FnOnce() -> V) -> Arc<V> {
+    fn keep(&mut self, name: u64, is_same: impl FnOnce(&V) -> bool, make: impl FnOnce() -> V) -> Arc<V> {
         if let Some(kept) = self.things.get(&name).filter(|kept| is_same(kept)) {
             return kept.clone();
         }

@@ -74,6 +74,9 @@ const SLOT_BITS: u32 = 10;
 /// Slots of the wheel: together a second, within which nearly every datagram arrives.
 const SLOTS: u64 = 1_024;
 
+/// Places a full slab grows by, besides an eighth of its length.
+const GROWTH: usize = 64;
+
 /// Everything that will happen, as far as is known.
 ///
 /// A timing wheel (Varghese and Lauck, 1987) with a heap at either end: what happens within the second waits
@@ -119,6 +122,9 @@ impl Queue {
     /// Adds something that happens at `at`.
     pub(crate) fn push(&mut self, at: Time, happening: Happening) {
         let place = self.free.pop().unwrap_or_else(|| {
+            if self.slab.len() == self.slab.capacity() {
+                self.slab.reserve_exact(self.slab.len() / 8 + GROWTH);
+            }
             self.slab.push(None);
             (self.slab.len() - 1) as u32
         });

@@ -4,13 +4,14 @@
 //! bound, and nobody stands in its table who never answered it. What does not hold is named with time
 //! and peer. Whether a woken peer has something due is seen at each wake-up, in `world.rs`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use node::directory::place_of_user;
 use wire::p2pp::object::{COOKIE, COOKIE_LEN};
 use wire::{Rng, RngExt, Time};
 
+use crate::attack::is_puppet;
 use crate::chance::{Use, stream};
 use crate::queue::Happening;
 use crate::report::series::Row;
@@ -29,8 +30,8 @@ const DRAWS: usize = 4;
 /// The memory of the one who watches.
 pub(crate) struct Watch {
     measure_from: Time,
-    /// By peer, who answered it; empty where that is not noted.
-    heard: Option<BTreeMap<usize, BTreeSet<usize>>>,
+    /// By peer, who answered it, in order; nothing where that is not noted.
+    heard: Option<Vec<Vec<u32>>>,
     rng: Rng,
     /// What peers had sent when measuring began.
     pub(crate) baseline: BTreeMap<usize, Books>,
@@ -50,7 +51,7 @@ impl Watch {
             && scenario.nodes <= MAX_ACQUAINTED;
         Watch {
             measure_from: Time::ZERO + Duration::from_secs_f64(scenario.measure_from_s),
-            heard: notes.then(BTreeMap::new),
+            heard: notes.then(Vec::new),
             rng: stream(scenario.seed, Use::Sample),
             baseline: BTreeMap::new(),
             gone: BTreeMap::new(),
@@ -82,13 +83,23 @@ impl Watch {
     pub(crate) fn heard(&mut self, to: usize, from: Option<usize>, bytes: &[u8]) {
         let is_p2pp = bytes.first().is_some_and(|flags| flags & 0xC0 == 0xC0);
         let answers = is_p2pp && (bytes[0] & 0b0010_1000 != 0 || ends_with_a_cookie(bytes));
-        if let (Some(heard), Some(from), true) = (&mut self.heard, from, answers) {
-            heard.entry(to).or_default().insert(from);
+        let (Some(heard), Some(from), true) = (&mut self.heard, from, answers && !is_puppet(to)) else {
+            return;
+        };
+        if heard.len() <= to {
+            heard.resize(to + 1, Vec::new());
+        }
+        let from = from as u32;
+        if let Err(place) = heard[to].binary_search(&from) {
+            heard[to].insert(place, from);
         }
     }
 
     /// A peer is no more.
-    pub(crate) fn forget(&mut self, books: &Books) {
+    pub(crate) fn forget(&mut self, peer: usize, books: &Books) {
+        if let Some(heard) = self.heard.as_mut().and_then(|heard| heard.get_mut(peer)) {
+            *heard = Vec::new();
+        }
         for (function, sent) in &books.by_function {
             *self.gone.entry(function).or_default() += sent;
         }
@@ -196,7 +207,7 @@ impl World<'_> {
         let every = Duration::from_secs_f64(self.scenario.invariants.every_s);
         self.queue.push(self.now + every, Happening::Check);
         for peer in self.live.clone() {
-            self.close_books(peer);
+            self.check_books(peer);
             self.check_sizes(peer);
             self.check_table(peer);
         }
@@ -227,10 +238,10 @@ impl World<'_> {
 
     fn check_table(&mut self, peer: usize) {
         let (Some(heard), Some(node)) = (&self.watch.heard, &self.peers[peer].node) else { return };
-        let heard = heard.get(&peer);
+        let heard = heard.get(peer).map_or(&[][..], Vec::as_slice);
         let stranger = node.known().into_iter().find(|known| {
             let known = self.net.peer_at(&known.address);
-            !known.is_some_and(|known| heard.is_some_and(|heard| heard.contains(&known)))
+            known.is_none_or(|known| heard.binary_search(&(known as u32)).is_err())
         });
         if let Some(stranger) = stranger {
             let now = self.now;
@@ -254,13 +265,13 @@ mod tests {
         let answers = [request.answer(Code::OK, id), request.acknowledgement(id)];
         watch.heard(0, Some(1), &Builder::new(&request).finish());
         watch.heard(0, Some(2), b"\x28 is not P2PP");
-        assert_eq!(watch.heard.as_ref().unwrap().get(&0), None);
+        assert_eq!(watch.heard.as_ref().unwrap().first(), None);
         for (n, answer) in (3..).zip(answers) {
             watch.heard(0, Some(n), &Builder::new(&answer).finish());
         }
         let proof = Builder::new(&request).with(&Object::Cookie([7; COOKIE_LEN]));
         watch.heard(0, Some(5), &proof.finish());
-        assert_eq!(watch.heard.unwrap()[&0], BTreeSet::from([3, 4, 5]));
+        assert_eq!(watch.heard.unwrap()[0], [3, 4, 5]);
     }
 
     /// What stands in the violations after a minute of twenty peers and some mischief.
@@ -281,7 +292,7 @@ mod tests {
         let wrong = seen(|world| world.peers[7].books.sent += 1);
         assert!(wrong[0].starts_with("the ledger is wrong: 60.000000s: peer 7"), "{wrong:?}");
         let strangers = seen(|world| {
-            world.watch.heard.as_mut().unwrap().remove(&4);
+            world.watch.heard.as_mut().unwrap()[4].clear();
         });
         assert!(
             strangers[0].starts_with("in a table without an answer: 60.000000s: peer 4"),

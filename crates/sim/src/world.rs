@@ -265,6 +265,9 @@ impl<'a> World<'a> {
         let number = self.peers.len();
         self.attack.enlist(number);
         let key = self.peer_key(number);
+        if number == self.peers.capacity() {
+            self.peers.reserve_exact(number / 8 + 1);
+        }
         self.peers.push(Peer {
             node: None,
             id: key.public().node_id(self.key_hash),
@@ -362,20 +365,25 @@ impl<'a> World<'a> {
         self.forget(peer);
         self.abandon_lookups_of(peer);
         self.close_books(peer);
-        self.watch.forget(&self.peers[peer].books);
+        self.watch.forget(peer, &self.peers[peer].books);
         self.peers[peer].node = None;
         self.peers[peer].ended.get_or_insert(self.now);
     }
 
     /// Notes what a peer sent, and sees whether it noted the same.
     pub(crate) fn close_books(&mut self, peer: usize) {
+        self.check_books(peer);
         let Peer { node: Some(node), books, .. } = &mut self.peers[peer] else { return };
         books.maintenance = node.maintenance_bytes_sent();
         books.by_function = node.ledger().totals().map(|(f, _, sent)| (f.name(), sent)).collect();
         books.shed = node.ledger().budget().counts();
-        let booked: u64 = books.by_function.iter().map(|(_, sent)| sent).sum();
-        let sent = books.sent;
-        if booked != sent {
+    }
+
+    /// Sees whether a peer noted what it sent.
+    pub(crate) fn check_books(&mut self, peer: usize) {
+        let Peer { node: Some(node), books: Books { sent, .. }, .. } = &self.peers[peer] else { return };
+        let booked: u64 = node.ledger().totals().map(|(.., sent)| sent).sum();
+        if booked != *sent {
             let now = self.now;
             let what = || format!("{now:?}: peer {peer} booked {booked} bytes and sent {sent}");
             self.violations.add_kind("the ledger is wrong", what);

@@ -30,6 +30,19 @@ fn a_fifth_of_the_peers_attacks_in_vain() {
     }
 }
 
+/// Peers that drop questions look as if they had gone: whoever joins is told of a storm, has its records kept
+/// for minutes only, and soon sees that nobody goes.
+#[test]
+fn records_kept_for_a_short_time_are_refreshed_before_it_is_over_though_sessions_are_long() {
+    let report = play(
+        "nodes = 120\nduration_s = 600\nmeasure_from_s = 180\njoins_per_s = 10\nlookups_per_s = 5\n\
+         signatures = 'stand-in'\n[[attackers]]\nkind = 'dropper'\nshare = 0.2\n[bars]\nlookups = 0.0",
+    );
+    let held_by_nobody = report.lookups.failures.iter().filter(|f| f.contains("held by 0 peers"));
+    assert_eq!(held_by_nobody.count(), 0, "{:?}", report.lookups);
+    assert!(share(&report) >= 0.995, "{:?}", report.lookups);
+}
+
 #[test]
 fn nobody_enters_a_table_who_was_only_mentioned() {
     let text = "nodes = 40\nduration_s = 120\nlookups_per_s = 1\n[[attackers]]\nkind = 'poisoner'\nshare = 0.2\n\

@@ -170,7 +170,7 @@ fn peers_that_may_hardly_send_put_their_upkeep_off_and_find_everybody() {
     let poor = play(&format!("{text}25"));
     assert_eq!(poor.violations, [""; 0]);
     assert_eq!(share(&poor), 1.0);
-    assert!(poor.shed["upkeep"] > 100 && poor.shed["naming"] > 0, "{:?}", poor.shed);
+    assert!(poor.shed["upkeep"] > 100 && poor.shed["replication"] > 0, "{:?}", poor.shed);
     let upkeep = poor.maintenance_bytes_per_node_per_s.mean;
     assert!(upkeep < 25.0, "{upkeep}");
     let usual = play(&format!("{text}500"));

@@ -10,6 +10,7 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use wire::p2pp::{
     Builder, Code, Header, Kind, Message, MessageType, Object, PeerList, RLookup, Record, TransactionId,
+    object,
 };
 use wire::{Contact, HashAlgorithm, Key, KeyPair, NodeId, ResourceId, Seed, UnixTime};
 
@@ -37,7 +38,7 @@ fn with_record(header: &Header, record: &Record) -> Vec<u8> {
 
 /// Reads a message and takes the record out of it.
 fn read_record(bytes: &[u8]) -> Option<u64> {
-    Message::parse(bytes).ok()?.find(|o| match o {
+    Message::parse(bytes).ok()?.find(object::RESOURCE_OBJECT, |o| match o {
         Object::Resource(record) => Some(record.sequence),
         _ => None,
     })
@@ -59,7 +60,7 @@ fn lookup_object(c: &mut Criterion) {
     group.bench_function("decode it and check the record's signature", |b| {
         b.iter(|| {
             let message = Message::parse(black_box(&bytes)).unwrap();
-            message.find(|o| match o {
+            message.find(object::RESOURCE_OBJECT, |o| match o {
                 Object::Resource(record) => Some(record.verify()),
                 _ => None,
             })
@@ -113,7 +114,7 @@ fn tables(c: &mut Criterion) {
     group.bench_function("decode an answer with 14 peers", |b| {
         b.iter(|| {
             let message = Message::parse(black_box(&bytes)).unwrap();
-            message.find(|o| match o {
+            message.find(object::ROUTING_TABLE, |o| match o {
                 Object::RoutingTable(list) => Some(list.contacts().count()),
                 _ => None,
             })

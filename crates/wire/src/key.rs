@@ -76,10 +76,10 @@ impl Key {
 
     /// This key with everything after the first `prefix` bits taken from `rest`.
     pub fn with_suffix_of(mut self, prefix: u32, rest: &Key) -> Self {
-        for i in prefix..self.bits() {
-            if self.bit(i) != rest.bit(i) {
-                self = self.with_flipped_bit(i);
-            }
+        let (whole, bits) = ((prefix / 8) as usize, prefix % 8);
+        for i in whole..self.len as usize {
+            let kept = if i == whole { !(0xff >> bits) } else { 0 };
+            self.bytes[i] = self.bytes[i] & kept | rest.bytes[i] & !kept;
         }
         self
     }
@@ -152,9 +152,10 @@ impl Distance {
     /// Leading zero bits: the more, the nearer.
     pub fn leading_zeros(&self) -> u32 {
         let mut zeros = 0;
-        for b in self.0 {
-            zeros += b.leading_zeros();
-            if b != 0 {
+        for word in self.0.as_chunks().0 {
+            let word = u64::from_be_bytes(*word);
+            zeros += word.leading_zeros();
+            if word != 0 {
                 break;
             }
         }

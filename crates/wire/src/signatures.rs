@@ -48,10 +48,12 @@ pub(crate) fn stand_in_key(seed: &Seed) -> PublicKey {
 /// The signature of a stand-in: eight times a 64-bit hash of key and message, each of another start.
 pub(crate) fn stand_in(key: &PublicKey, message: &[u8]) -> [u8; KeyPair::SIGNATURE_LEN] {
     let mut state = message.len() as u64;
-    for chunk in key.0.chunks(8).chain(message.chunks(8)) {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        state = mix(state ^ u64::from_le_bytes(word));
+    let ((key, _), (words, rest)) = (key.0.as_chunks(), message.as_chunks());
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    let last = (!rest.is_empty()).then_some(&last);
+    for word in key.iter().chain(words).chain(last) {
+        state = mix(state ^ u64::from_le_bytes(*word));
     }
     let mut signature = [0; KeyPair::SIGNATURE_LEN];
     for part in signature.chunks_exact_mut(8) {

@@ -54,7 +54,7 @@ impl Time {
 }
 
 fn micros(d: Duration) -> u64 {
-    u64::try_from(d.as_micros()).unwrap_or(u64::MAX)
+    d.as_secs().saturating_mul(1_000_000).saturating_add(d.subsec_micros().into())
 }
 
 impl Add<Duration> for Time {

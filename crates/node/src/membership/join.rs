@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::p2pp::{Builder, Code, Message, MessageType, Object, PeerList};
+use wire::p2pp::{Builder, Code, Message, MessageType, Object, PeerList, object};
 use wire::{Contact, NodeId, Time, puzzle};
 
 use super::options::{options_from_wire, options_to_wire};
@@ -23,7 +23,7 @@ impl Node {
         if self.is_client() {
             return; // Its view of the overlay chooses the peers that carry it.
         }
-        self.membership.joined = closest.iter().copied().take(JOINS).collect();
+        self.membership.joined = closest.iter().take(JOINS).map(|c| self.book.contact(*c)).collect();
         if self.membership.joined.is_empty() {
             return; // The bootstrap alarm tries again.
         }
@@ -49,14 +49,14 @@ impl Node {
                 }
             }
             Code::JOIN_DEFERRED => {
-                let wait = message.find(|o| match o {
+                let wait = message.find(object::EXPIRES, |o| match o {
                     Object::Expires(seconds) => Some(seconds),
                     _ => None,
                 });
                 self.timers.set(Alarm::Join, now + Duration::from_secs(wait.unwrap_or(30).into()));
             }
             code => {
-                let reason = message.find(|o| match o {
+                let reason = message.find(object::ERROR, |o| match o {
                     Object::Error { reason, .. } => Some(reason.to_owned()),
                     _ => None,
                 });
@@ -72,7 +72,7 @@ impl Node {
     /// Who leads us here or lets us in says how long it would have others keep a record: by that we know how
     /// long sessions last here, before we have seen any end.
     pub(super) fn learn_sessions(&mut self, answer: &Message<'_>) {
-        let lifetime = answer.find(|o| match o {
+        let lifetime = answer.find(object::EXPIRES, |o| match o {
             Object::Expires(seconds) => Some(Duration::from_secs(seconds.into())),
             _ => None,
         });
@@ -130,7 +130,7 @@ impl Node {
 
     /// In what the overlay that a Join is meant for differs from ours, as the newcomer sees it.
     pub(super) fn difference_of(&self, join: &Message<'_>) -> Option<String> {
-        let theirs = join.find(|o| match o {
+        let theirs = join.find(object::P2P_OPTIONS, |o| match o {
             Object::P2pOptions(options) => Some(options_from_wire(&options)),
             _ => None,
         })?;

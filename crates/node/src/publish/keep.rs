@@ -144,7 +144,8 @@ impl Node {
     }
 
     pub(super) fn refresh_wait(&self, id: u64) -> Duration {
-        self.refresh_interval().min(self.lifetime_of(id) / 2)
+        let kept_for = self.publications.all.get(&id).map_or(Duration::MAX, |p| p.kept_for);
+        self.refresh_interval().min(self.lifetime_of(id).min(kept_for) / 2)
     }
 
     /// Extends the life of our record at its holders by naming it.
@@ -152,9 +153,9 @@ impl Node {
         let lifetime = self.lifetime_of(id);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = &publication.record else { return };
-        let summary = record.as_ref().summary();
-        publication.cared_for = now;
-        let holders = publication.holders.clone();
+        let summary = (**record).as_ref().summary();
+        (publication.cared_for, publication.kept_for) = (now, lifetime);
+        let holders: Vec<Contact> = publication.holders.iter().map(|h| **h).collect();
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         self.storage.refresh(now, &summary, lifetime);
         let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
@@ -190,8 +191,8 @@ impl Node {
         let is_new = |c: &Contact| Some(c.id) != own && publication.holders.iter().all(|h| h.id != c.id);
         let room = (2 * replicas).saturating_sub(publication.holders.len());
         let new: Vec<Contact> = named.into_iter().filter(is_new).take(room).collect();
-        publication.holders.extend(&new);
-        let summary = record.as_ref().summary();
+        publication.holders.extend(new.iter().map(|c| self.book.contact(*c)));
+        let summary = (**record).as_ref().summary();
         let objects = [Object::RecordSummary(summary), Object::Expires(lifetime.as_secs() as u32)];
         for holder in new {
             let to = (holder.address, Some(holder.id));
@@ -214,8 +215,8 @@ impl Node {
         if let (true, Some(record), Some(holder)) =
             (message.header.code.is_ok(), &publication.record, message.header.responder)
         {
-            let summary = record.as_ref().summary();
-            self.storage.held_also_by(now, &summary, holder.key().head());
+            let summary = (**record).as_ref().summary();
+            self.storage.held_also_by(now, &summary, [holder.key().head()]);
             return self.learn_holders(now, id, message);
         }
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
@@ -224,8 +225,8 @@ impl Node {
         let lifetime = self.lifetime_of(id);
         let contact = Contact { id: holder, address: remote };
         // Not counted as a new holder: it is one.
-        let purpose = Purpose::Replicate([record.as_ref().summary()].into());
+        let purpose = Purpose::Replicate([(*record).as_ref().summary()].into());
         let beside = Beside { told: self.told_of(id), ..Beside::default() };
-        self.send_record(now, contact, MessageType::Publish, record.as_ref(), lifetime, beside, purpose);
+        self.send_record(now, contact, MessageType::Publish, (*record).as_ref(), lifetime, beside, purpose);
     }
 }

@@ -18,6 +18,7 @@ use crate::request::Purpose;
 impl Node {
     pub(super) fn go_iterative(&mut self, now: Time, id: SearchId, extra: &[Contact]) {
         let is_storm = self.churn().is_storm();
+        let reach = self.reach(now);
         let Some(standing) = &mut self.standing else { return };
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         let mut seeds: Vec<Contact> = standing.table.route(&search.toward, WIDTH).contacts().to_vec();
@@ -26,6 +27,7 @@ impl Node {
         let mut config = overlay::lookup::Config::new(standing.metric());
         config.of_network = standing.is_diverse().then_some(OF_NETWORK);
         config.width = search.options.width;
+        config.reach = reach;
         // On the way to a part of the region those who crowd in its middle are not asked.
         let middle = match search.purpose {
             For::Region(id) => self.publications.place(id),
@@ -84,6 +86,7 @@ impl Node {
         }
         let lookup = Lookup::new(search.toward, standing.id, &seeds, config);
         search.progress = Progress::Iterative(Box::new(lookup));
+        self.searches.wakes.cancel(id);
         // Two timeouts: dead entries cost time, and a person waits for at most three seconds.
         let deadline = search.started + self.config.lookup_timeout + Duration::from_millis(400);
         let patience = match search.want {
@@ -115,6 +118,10 @@ impl Node {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             let Progress::Iterative(lookup) = &mut search.progress else { return };
             let Some(ask) = lookup.poll_ask(now) else {
+                match lookup.poll_timeout() {
+                    Some((at, _)) => self.searches.wakes.set(id, at),
+                    None => self.searches.wakes.cancel(id),
+                }
                 if lookup.is_finished() && !self.persist(now, id) {
                     self.finish(now, id);
                 }
@@ -148,8 +155,10 @@ impl Node {
     /// A search has heard all the nearest peers and found nothing: looks at how they stand, and goes on
     /// where that is suspicious. `false` if there is nothing more to do.
     fn persist(&mut self, now: Time, id: SearchId) -> bool {
-        let sizes = [self.size_estimate(now), self.size_around_us()];
-        let most = self.size_at_most(now);
+        // How peers stand around places for the table, or our own, is nobody's question.
+        if self.searches.running.get(&id).is_none_or(|s| s.is_for_the_table()) {
+            return false;
+        }
         let is_storm = self.churn().is_storm();
         let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return false };
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
@@ -162,6 +171,7 @@ impl Node {
             let heard = lookup.nearest(usize::MAX).into_iter().filter(|(_, answered)| *answered || places);
             let nearest: Vec<Contact> = heard.map(|(contact, _)| contact).take(WIDTH).collect();
             let parts = standing.metric().parts(&search.key, &nearest);
+            let most = standing.size_at_most(now, &self.membership.size);
             (search.crowd, search.seen) = (Some(region::judge(&parts, most)), Density::of(&parts));
         }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
@@ -176,6 +186,7 @@ impl Node {
             if !std::mem::replace(&mut search.widened, true) {
                 // Whoever stands beside the crowd has a crowd for neighbours, and takes the overlay for
                 // larger than it is; what it heard of other places is looked at first.
+                let sizes = [standing.size(now, &self.membership.size), standing.size_around_us()];
                 let mut parts: Vec<Key> = Vec::new();
                 for part in sizes.iter().flat_map(|size| region::around(&search.key, *size)) {
                     if !parts.contains(&part) {
@@ -218,7 +229,8 @@ impl Node {
         let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
         if self.is_around_us(id) {
-            contacts.iter().for_each(|contact| self.mention(now, *contact));
+            let own = self.searches.running.get(&id).map(|s| s.toward);
+            own.iter().for_each(|own| self.mention_named(now, own, &from, &contacts));
         }
         let route = match message.header.code {
             Code::OK | Code::NOT_FOUND => Route::Replicas { contacts, includes_self: true },
@@ -227,7 +239,7 @@ impl Node {
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if search.options.trace {
             let decision = if found { "answered" } else { "nearer" };
-            search.path.push(hop(from, remote, rtt.unwrap_or_default(), decision));
+            search.path.push(hop(from, remote, rtt, decision));
         }
         if let Progress::Iterative(lookup) = &mut search.progress {
             lookup.handle_reply(now, &from, &route, found);
@@ -264,6 +276,9 @@ impl Node {
 
     /// Lets iterative searches lose patience with slow peers.
     pub(crate) fn handle_search_timeouts(&mut self, now: Time) {
+        if self.searches.poll_timeout().is_none_or(|at| at > now) {
+            return;
+        }
         let mut due = Vec::new();
         for (id, search) in &mut self.searches.running {
             if let Progress::Iterative(lookup) = &mut search.progress
@@ -289,7 +304,7 @@ impl Node {
 
     /// The person has waited long enough: what was found so far is the result.
     pub(crate) fn handle_search_deadline(&mut self, now: Time, id: SearchId) {
-        if self.pause_before_renewal(id).is_some() {
+        if self.pause_before_renewal(now, id).is_some() {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             search.renewals += 1;
             return self.go_iterative(now, id, &[]);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use wire::p2pp::{
     AddressInfo, Builder, Code, Density, Header, Kind, Message, MessageType, Object, RLookup, RequestOptions,
+    object,
 };
 use wire::{Contact, Key, PublicKey, ResourceId, Time};
 
@@ -45,11 +46,10 @@ impl Node {
             return self.go_iterative(now, id, &[]);
         }
         let third = self.config.lookup_timeout / (u32::from(RECURSIVE_ATTEMPTS) + 1);
-        let usual = match self.searches.usual {
-            Some((mean, deviation)) => mean + deviation * 4,
-            // Not known yet: a few hops, as far as hops are known.
-            None => self.link.round_trips.typical().map_or(third, |rtt| rtt * 6),
-        };
+        // No longer than a few hops take, as far as hops are known: where many are gone answers may long have
+        // been slow because of the silent ones.
+        let hops = self.link.round_trips.lately().map_or(third, |rtt| rtt * 6);
+        let usual = self.searches.usual.map_or(hops, |(mean, deviation)| hops.min(mean + deviation * 4));
         self.timers.set(Alarm::Hedge(id), now + usual.clamp(link::rtt::MIN_PATIENCE * 2, third));
     }
 
@@ -171,7 +171,7 @@ impl Node {
         let ttl = self.initial_ttl(now);
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if message.header.code.is_ok() && !search.records.is_empty() {
-            search.path = route_log(message);
+            search.path = route_log(message, |address| self.link.round_trips.rtt(address));
             search.hops = u32::from(ttl.saturating_sub(message.header.ttl)) + 1;
             search.progress = Progress::Recursive;
             if !search.direct {
@@ -214,7 +214,7 @@ impl Node {
     fn ask_with_cookie(&mut self, now: Time, id: SearchId, remote: SocketAddr, message: &Message<'_>) {
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         let Want::Object(kind, owner) = search.want else { return };
-        let Some(cookie) = message.find(|o| match o {
+        let Some(cookie) = message.find(object::COOKIE, |o| match o {
             Object::Cookie(cookie) => Some(cookie),
             _ => None,
         }) else {
@@ -271,21 +271,24 @@ fn object_question(
     builder.finish()
 }
 
-/// The hops a recursive answer reports.
-fn route_log(message: &Message<'_>) -> Vec<Hop> {
-    let decision = |n: u8| match n {
-        1 => "answered",
-        2 => "rerouted",
-        _ => "forwarded",
-    };
-    message
-        .objects()
-        .filter_map(|o| match o {
-            Object::RouteHop(h) => {
-                let rtt = Duration::from_micros(h.rtt_micros.into());
-                Some(hop(h.id, h.address, rtt, decision(h.decision)))
-            }
-            _ => None,
-        })
-        .collect()
+/// The hops a recursive answer reports. Each has logged the round trip to the one after it; `first` is ours to the
+/// first of them.
+fn route_log(message: &Message<'_>, first: impl Fn(SocketAddr) -> Option<Duration>) -> Vec<Hop> {
+    let hops = message.objects().filter_map(|o| match o {
+        Object::RouteHop(hop) => Some(hop),
+        _ => None,
+    });
+    let mut path = Vec::new();
+    let mut to_next = None;
+    for h in hops {
+        let decision = match h.decision {
+            1 => "answered",
+            2 => "rerouted",
+            _ => "forwarded",
+        };
+        let rtt = if path.is_empty() { first(h.address) } else { to_next };
+        path.push(hop(h.id, h.address, rtt, decision));
+        to_next = (h.rtt_micros > 0).then(|| Duration::from_micros(h.rtt_micros.into()));
+    }
+    path
 }

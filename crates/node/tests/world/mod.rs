@@ -9,6 +9,7 @@ use std::time::Duration;
 use node::{Config, Event, Identity, Node, OpId, Outcome, Saved, User};
 use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime, puzzle};
 
+/// One way between two peers, unless a test says otherwise.
 const LATENCY: Duration = Duration::from_millis(5);
 
 type InFlight = (Time, u64, Socket, SocketAddr, SocketAddr, Vec<u8>);
@@ -23,6 +24,10 @@ pub struct World {
     /// Whether the machines of the dead say that nobody listens there.
     pub closed_ports: bool,
     pub loss: f64,
+    /// How long every datagram is under way.
+    pub latency: Duration,
+    /// For how long a datagram or a timer occupies the one processor that all peers share.
+    pub work: Duration,
     /// Peers behind a NAT that lets in only whom they wrote to within the last minute (RFC 4787:
     /// endpoint-independent mapping, address-dependent filtering).
     pub behind_nat: BTreeSet<usize>,
@@ -74,6 +79,8 @@ impl World {
             dead: BTreeSet::new(),
             closed_ports: false,
             loss: 0.0,
+            latency: LATENCY,
+            work: Duration::ZERO,
             behind_nat: nats.iter().copied().collect(),
             opened: BTreeSet::new(),
             written: BTreeMap::new(),
@@ -123,8 +130,15 @@ impl World {
     /// More peers come.
     pub fn grow(&mut self, count: usize) {
         for _ in 0..count {
-            self.add(self.nodes.len(), &|_, _| {});
+            self.grow_at_once(1);
             self.run(Duration::from_millis(100));
+        }
+    }
+
+    /// More peers come, all at once.
+    pub fn grow_at_once(&mut self, count: usize) {
+        for _ in 0..count {
+            self.add(self.nodes.len(), &|_, _| {});
         }
     }
 
@@ -178,7 +192,7 @@ impl World {
     fn send(&mut self, socket: Socket, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         self.count += 1;
         if self.loss == 0.0 || self.rng.random_range(0.0..1.0) >= self.loss {
-            self.flying.push(Reverse((self.now + LATENCY, self.count, socket, from, to, bytes)));
+            self.flying.push(Reverse((self.now + self.latency, self.count, socket, from, to, bytes)));
         }
     }
 
@@ -215,7 +229,8 @@ impl World {
         match (arrival, wake) {
             (Some(at), _) if at <= until && wake.is_none_or(|(w, _)| at <= w) => {
                 let Reverse((at, _, socket, from, to, mut bytes)) = self.flying.pop().expect("peeked");
-                self.now = at;
+                let at = self.now.max(at);
+                self.now = at + self.work;
                 if let Some(&n) = self.by_address.get(&to).filter(|n| !self.dead.contains(n))
                     && self.is_let_in(n, from)
                 {
@@ -232,15 +247,16 @@ impl World {
                 true
             }
             (_, Some((at, n))) if at <= until => {
-                self.now = self.now.max(at);
-                self.nodes[n].handle_timeout(self.now);
+                let at = self.now.max(at);
+                self.nodes[n].handle_timeout(at);
                 let next = self.nodes[n].poll_timeout();
-                assert!(next.is_none_or(|(t, _)| t > self.now), "{n} at {:?}: {next:?}", self.now);
+                assert!(next.is_none_or(|(t, _)| t > at), "{n} at {at:?}: {next:?}");
+                self.now = at + self.work;
                 self.collect(n);
                 true
             }
             _ => {
-                self.now = until;
+                self.now = self.now.max(until);
                 false
             }
         }

@@ -15,7 +15,7 @@ fn peer(n: u32) -> Contact {
 }
 
 fn kademlia() -> Kademlia {
-    Kademlia::new(peer(0).id, Params::default(), Seed::from_number(1))
+    Kademlia::new(peer(0).id, 1, Seed::from_number(1))
 }
 
 const ALIVE: Evidence = Evidence::Alive { rtt: None };
@@ -147,9 +147,7 @@ fn a_lookup_of_ours_postpones_the_refreshing_of_its_region() {
 #[test]
 fn a_random_key_of_a_bucket_falls_into_that_bucket() {
     for base_bits in 1..=4 {
-        let mut params = Params::default();
-        params.shape.base_bits = base_bits;
-        let mut k = Kademlia::new(peer(0).id, params, Seed::from_number(1));
+        let mut k = Kademlia::new(peer(0).id, base_bits, Seed::from_number(1));
         for n in 1..200 {
             let index = k.table.index_of(peer(n).id.key());
             let key = k.key_in(index);

@@ -96,6 +96,25 @@ fn liars_who_name_each_other_are_left_behind_by_a_resumed_search() {
 }
 
 #[test]
+fn a_liar_that_names_its_friends_wherever_they_stand_costs_one_question() {
+    let peers = sorted((0..200).map(contact).collect());
+    let (liar, honest, friends) = (peers[40], &peers[90..94], &peers[45..53]);
+    let reach = 32.0 / 200.0;
+    let seeds = [&[liar][..], honest].concat();
+    let mut lookup = start(&seeds, Config { parallelism: 1, reach, ..config() });
+    assert_eq!(asks(&mut lookup, Time::ZERO), [liar]);
+    let lie = Route::Replicas { contacts: friends.to_vec(), includes_self: true };
+    assert!(lookup.handle_reply(Time::ZERO, &liar.id, &lie, false));
+    // Its friends stand nearer than whom we know, and are asked once nobody else is left.
+    assert_eq!(asks(&mut lookup, Time::ZERO), honest[..1]);
+    assert!(lookup.handle_reply(Time::ZERO, &honest[0].id, &NOTHING, false));
+    assert_eq!(asks(&mut lookup, Time::ZERO), honest[1..2]);
+    // Somebody else has reason to name one of them.
+    assert!(lookup.handle_reply(Time::ZERO, &honest[1].id, &Route::Toward(friends[..1].to_vec()), false));
+    assert_eq!(asks(&mut lookup, Time::ZERO), friends[..1]);
+}
+
+#[test]
 fn a_resumed_search_asks_no_more_than_it_may() {
     let peers = sorted((0..60).map(contact).collect());
     let mut lookup = start(&peers[..8], Config { paths: 4, parallelism: 1, questions: 11, ..config() });
@@ -148,6 +167,24 @@ fn an_exhaustive_search_goes_on_until_the_nearest_have_spoken() {
     let outcome = lookup.outcome().unwrap();
     assert_eq!(asked.len(), 4);
     assert_eq!((outcome.closest, outcome.holders.len()), (peers[..4].to_vec(), 4));
+}
+
+#[test]
+fn a_peer_that_usually_answers_at_once_holds_the_end_of_a_search_up_for_a_moment_only() {
+    let ends_at = |usual: u64| {
+        let peer = contact(1);
+        let mut lookup = start(&[peer], config());
+        assert_eq!(asks(&mut lookup, Time::ZERO), [peer]);
+        lookup.expect_by(&peer.id, Time::from_millis(usual));
+        let mut now = Time::ZERO;
+        while let Some((at, _)) = lookup.poll_timeout() {
+            now = at;
+            lookup.handle_timeout(now);
+        }
+        assert_eq!(lookup.outcome().map(|o| o.failed), Some(1));
+        now.as_millis()
+    };
+    assert_eq!((ends_at(20), ends_at(400), ends_at(60_000)), (300, 1_200, 5_000));
 }
 
 #[test]

@@ -93,6 +93,22 @@ fn one_failure_makes_a_suspect_and_two_remove_it() {
 }
 
 #[test]
+fn who_is_among_the_nearest_is_seen_without_naming_them() {
+    let mut table = table();
+    let known: Vec<Contact> = (0..40).map(|n| peer(1 << (n % 8), n)).collect();
+    known.iter().for_each(|contact| {
+        hear(&mut table, 1, *contact);
+    });
+    for n in 0..200 {
+        let key = key(n as u8, n);
+        let nearest = table.nearest(&key, 5);
+        for contact in known.iter().filter(|c| table.get(&c.id).is_some()) {
+            assert_eq!(table.is_among_nearest(&key, 5, &contact.id), nearest.contains(contact));
+        }
+    }
+}
+
+#[test]
 fn a_fresh_spare_takes_the_place_of_a_failed_peer_at_once() {
     let mut table = table();
     crowd(&mut table);

@@ -313,7 +313,7 @@ fn user_of(peer: usize) -> String {
 
 /// The key that a lookup is about.
 fn sought(message: &Message<'_>) -> Option<Key> {
-    message.find(|o| match o {
+    message.objects().find_map(|o| match o {
         Object::RLookup(RLookup { resource, .. }) => Some(resource.0),
         Object::PLookup(PLookup { key, .. }) => Some(key),
         _ => None,

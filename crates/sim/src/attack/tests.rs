@@ -1,7 +1,7 @@
 //! Attackers do what they are for; what they come to is in the tests of whole networks.
 
 use super::*;
-use wire::p2pp::{Header, Kind as RecordKind, TransactionId};
+use wire::p2pp::{Header, Kind as RecordKind, TransactionId, object};
 use wire::{ResourceId, Seed};
 
 fn contact(n: u64) -> Contact {
@@ -18,7 +18,7 @@ fn question(key: Key) -> Vec<u8> {
 fn named(bytes: &[u8]) -> Vec<Contact> {
     let message = Message::parse(bytes).unwrap();
     message
-        .find(|o| match o {
+        .find(object::NEIGHBOR_TABLE, |o| match o {
             Object::NeighborTable(list) => Some(list.contacts().collect()),
             _ => None,
         })

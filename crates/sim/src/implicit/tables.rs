@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 
 use crate::chance::{mix, unit};
 
-/// Peers of a bucket, and peers around oneself that are all known: `overlay::Params`.
+/// Peers of a bucket, and peers around oneself that are all known: `overlay::kademlia`.
 const BUCKET: u32 = 8;
 const NEAR: usize = 16;
 

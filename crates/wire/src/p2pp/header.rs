@@ -245,15 +245,17 @@ impl Header {
     pub fn emit(&self, body_len: usize, out: &mut Vec<u8>) {
         let (t, a) = (self.class.bits() >> 1, self.class.bits() & 1);
         let flags = (t << 4) | (a << 3) | (u8::from(self.from_peer) << 2) | (u8::from(self.recursive) << 1);
-        out.extend_from_slice(&[0xC0 | flags, VERSION, self.message as u8, self.ttl]);
-        out.extend_from_slice(&COOKIE.to_be_bytes());
-        out.extend_from_slice(&self.transaction.0.to_be_bytes());
-        out.extend_from_slice(&self.overlay.to_be_bytes());
-        out.extend_from_slice(&self.config_sequence.to_be_bytes());
-        out.extend_from_slice(&self.code.0.to_be_bytes());
-        out.extend_from_slice(&self.deadline_ms.to_be_bytes());
-        out.extend_from_slice(&[id_len(&self.source) as u8, id_len(&self.responder) as u8]);
-        out.extend_from_slice(&u32::try_from(body_len).unwrap_or(u32::MAX).to_be_bytes());
+        let mut fixed = [0; FIXED_LEN];
+        fixed[..4].copy_from_slice(&[0xC0 | flags, VERSION, self.message as u8, self.ttl]);
+        fixed[4..8].copy_from_slice(&COOKIE.to_be_bytes());
+        fixed[8..16].copy_from_slice(&self.transaction.0.to_be_bytes());
+        fixed[16..20].copy_from_slice(&self.overlay.to_be_bytes());
+        fixed[20..22].copy_from_slice(&self.config_sequence.to_be_bytes());
+        fixed[22..24].copy_from_slice(&self.code.0.to_be_bytes());
+        fixed[24..26].copy_from_slice(&self.deadline_ms.to_be_bytes());
+        fixed[26..28].copy_from_slice(&[id_len(&self.source) as u8, id_len(&self.responder) as u8]);
+        fixed[28..].copy_from_slice(&u32::try_from(body_len).unwrap_or(u32::MAX).to_be_bytes());
+        out.extend_from_slice(&fixed);
         for id in [&self.source, &self.responder].into_iter().flatten() {
             out.extend_from_slice(id.key().as_bytes());
         }

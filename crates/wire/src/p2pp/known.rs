@@ -6,6 +6,8 @@
 //! some thousands is left out although it is not known; since the transaction-ID is drawn anew for each
 //! question, the next one names it, and nobody can choose an identity that is always left out.
 
+use smallvec::SmallVec;
+
 use super::TransactionId;
 use crate::{HashAlgorithm, NodeId};
 
@@ -14,7 +16,9 @@ pub const TAG_LEN: usize = 2;
 
 /// The list for a question: two bytes for each peer.
 pub fn list<'a>(transaction: TransactionId, peers: impl Iterator<Item = &'a NodeId>) -> Vec<u8> {
-    peers.flat_map(|id| tag(transaction, id)).collect()
+    let mut tags = Vec::with_capacity(TAG_LEN * peers.size_hint().1.unwrap_or_default());
+    peers.for_each(|id| tags.extend_from_slice(&tag(transaction, id)));
+    tags
 }
 
 /// Whether a list that came with a question stands for this peer, too.
@@ -24,7 +28,8 @@ pub fn lists(known: &[u8], transaction: TransactionId, peer: &NodeId) -> bool {
 }
 
 fn tag(transaction: TransactionId, peer: &NodeId) -> [u8; TAG_LEN] {
-    let mut bytes = transaction.0.to_be_bytes().to_vec();
+    // On the stack, for it is needed for every peer that an answer might name.
+    let mut bytes: SmallVec<[u8; 64]> = SmallVec::from_slice(&transaction.0.to_be_bytes());
     bytes.extend_from_slice(peer.key().as_bytes());
     let digest = HashAlgorithm::Sha256.digest(&bytes);
     [digest.as_bytes()[0], digest.as_bytes()[1]]

@@ -7,7 +7,7 @@
 use smallvec::SmallVec;
 
 use super::header::Header;
-use super::object::Object;
+use super::object::{self, Object};
 use super::tlv::{self, Reader};
 use super::{MAX_DATAGRAM, ParseError};
 use crate::identity::{KeyPair, PublicKey};
@@ -59,9 +59,10 @@ impl<'a> Message<'a> {
         self.objects().take_while(|o| !matches!(o, Object::Signature { .. }))
     }
 
-    /// The first object for which `pick` has an answer.
-    pub fn find<T>(&self, mut pick: impl FnMut(Object<'a>) -> Option<T>) -> Option<T> {
-        self.objects().find_map(&mut pick)
+    /// The first object of a number for which `pick` has an answer; others are passed over unread.
+    pub fn find<T>(&self, number: u8, pick: impl FnMut(Object<'a>) -> Option<T>) -> Option<T> {
+        let numbered = Reader::new(self.body).map_while(Result::ok).filter(|tlv| tlv.number == number);
+        numbered.filter_map(|tlv| Object::parse(tlv).ok().flatten()).find_map(pick)
     }
 
     /// The whole message as it arrived.
@@ -73,7 +74,7 @@ impl<'a> Message<'a> {
     /// is right is seen by [`signer`](Self::signer).
     pub fn name_source(&mut self, hash: HashAlgorithm) {
         if self.header.source.is_none() {
-            self.header.source = self.find(|o| match o {
+            self.header.source = self.find(object::SIGNATURE, |o| match o {
                 Object::Signature { key, .. } => Some(key.node_id(hash)),
                 _ => None,
             });

@@ -199,15 +199,11 @@ const SHORT_IPV6: u8 = 0b100;
 /// Lengths of Node-IDs by the two lowest bits of a short entry's first byte.
 const ID_LENGTHS: [usize; 3] = [16, 20, 32];
 
-/// One entry of a list: in full (Peer-Info), or short, identity and UDP address without framing.
-fn read_entry<'a>(cursor: &mut Cursor<'a>) -> Result<PeerInfo<'a>, ParseError> {
+/// A short entry of a list: identity and UDP address without framing. Nothing if the next one is in full.
+fn read_short(cursor: &mut Cursor<'_>) -> Result<Option<Contact>, ParseError> {
     let head = cursor.peek().ok_or(cursor.malformed())?;
     if head & SHORT == 0 {
-        let tlv = cursor.object()?;
-        if tlv.number != PEER_INFO {
-            return Err(cursor.malformed());
-        }
-        return PeerInfo::read(&mut Cursor::new(tlv));
+        return Ok(None);
     }
     let head: u8 = cursor.read()?;
     let len = ID_LENGTHS.get(usize::from(head & 0b11)).ok_or(cursor.malformed())?;
@@ -216,7 +212,16 @@ fn read_entry<'a>(cursor: &mut Cursor<'a>) -> Result<PeerInfo<'a>, ParseError> {
     }
     let id = cursor.read_sized(*len)?;
     let address = cursor.read_sized(if head & SHORT_IPV6 != 0 { 18 } else { 6 })?;
-    Ok(PeerInfo::brief(&Contact { id, address }))
+    Ok(Some(Contact { id, address }))
+}
+
+/// An entry of a list in full: a Peer-Info.
+fn read_full<'a>(cursor: &mut Cursor<'a>) -> Result<PeerInfo<'a>, ParseError> {
+    let tlv = cursor.object()?;
+    if tlv.number != PEER_INFO {
+        return Err(cursor.malformed());
+    }
+    PeerInfo::read(&mut Cursor::new(tlv))
 }
 
 /// The short entry of a contact: 39 bytes with SHA-256 and IPv4, where the framing of a Peer-Info and its
@@ -240,19 +245,33 @@ pub enum PeerList<'a> {
 }
 
 impl<'a> PeerList<'a> {
-    /// The peers.
-    pub fn iter(&self) -> impl Iterator<Item = PeerInfo<'a>> + use<'a> {
+    /// What is to be read, and what was lent.
+    fn parts(&self) -> (Cursor<'a>, &'a [Contact]) {
         let (encoded, contacts): (&'a [u8], &'a [Contact]) = match *self {
             PeerList::Encoded(_, bytes) => (bytes, &[]),
             PeerList::Contacts(contacts) => (&[], contacts),
         };
-        let mut entries = Cursor::new(Tlv { number: ROUTING_TABLE, ignorable: false, value: encoded });
-        std::iter::from_fn(move || read_entry(&mut entries).ok()).chain(contacts.iter().map(PeerInfo::brief))
+        (Cursor::new(Tlv { number: ROUTING_TABLE, ignorable: false, value: encoded }), contacts)
+    }
+
+    /// The peers.
+    pub fn iter(&self) -> impl Iterator<Item = PeerInfo<'a>> + use<'a> {
+        let (mut entries, contacts) = self.parts();
+        let next = move || match read_short(&mut entries).ok()? {
+            Some(contact) => Some(PeerInfo::brief(&contact)),
+            None => read_full(&mut entries).ok(),
+        };
+        std::iter::from_fn(next).chain(contacts.iter().map(PeerInfo::brief))
     }
 
     /// Identity and address of every peer that has both.
     pub fn contacts(&self) -> impl Iterator<Item = Contact> + use<'a> {
-        self.iter().filter_map(|info| info.contact())
+        let (mut entries, contacts) = self.parts();
+        let next = move || match read_short(&mut entries).ok()? {
+            Some(contact) => Some(Some(contact)),
+            None => read_full(&mut entries).ok().map(|info| info.contact()),
+        };
+        std::iter::from_fn(next).flatten().chain(contacts.iter().copied())
     }
 }
 
@@ -262,7 +281,9 @@ impl<'a> Field<'a> for PeerList<'a> {
         let peers = cursor.take_rest();
         let mut entries = Cursor::new(Tlv { number: cursor.number, ignorable: false, value: peers });
         for _ in 0..count {
-            read_entry(&mut entries)?;
+            if read_short(&mut entries)?.is_none() {
+                read_full(&mut entries)?;
+            }
         }
         entries.end()?;
         Ok(PeerList::Encoded(count, peers))
