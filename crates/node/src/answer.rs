@@ -27,7 +27,7 @@ const PROOF_LEN: usize = 32 + 20;
 
 /// Most peers that a question may list as known, three times what any table lists; a longer list is not
 /// looked at, since for each peer that we name it would be searched through.
-const MAX_KNOWN: usize = 64;
+pub(crate) const MAX_KNOWN: usize = 64;
 
 /// Room a record takes in an answer at most, with its Expires.
 const RECORD_LEN: usize = 4 + 120 + 32 + MAX_VALUE + 8;
@@ -310,12 +310,16 @@ impl Node {
         (key, width): (&wire::Key, usize),
         here: Code,
     ) {
+        let is_storm = self.churn().is_storm();
         let Some(standing) = &self.standing else { return };
         // A few peers lead on almost as well, and a peer that many ask must be brief; walks have few to choose from.
         let part = if standing.walks().is_some() { 1 } else { self.ledger.budget.brevity(now) };
         let width = width.min(WIDTH / part);
         let (near, code, mut contacts) = match standing.table.route(key, width) {
-            Route::Toward(contacts) => (false, Code::NEXT_HOP, contacts),
+            Route::Toward(mut contacts) => {
+                contacts.truncate(if is_storm { WIDTH / 2 } else { width });
+                (false, Code::NEXT_HOP, contacts)
+            }
             Route::Replicas { contacts, .. } => (true, here, contacts),
         };
         contacts.retain(|c| Some(c.id) != message.header.source && c.address != remote);
@@ -455,6 +459,12 @@ impl Node {
     fn answer_granted(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>, granted: Duration) {
         let mut builder = Builder::new(&self.brief_header(remote, message, Code::OK));
         builder.push(&Object::Expires(granted.as_secs() as u32));
+        if message.header.message == MessageType::Refresh {
+            let others = self.holders_unknown_to(now, message);
+            if !others.is_empty() {
+                push_table(&mut builder, true, &others);
+            }
+        }
         self.respond(now, remote, message, builder);
     }
 

@@ -25,6 +25,7 @@ mod join;
 mod options;
 
 pub(crate) use bootstrap::HOST_CACHE;
+pub(crate) use join::JOINS;
 use options::tag_of;
 
 /// Peers around a key that all know each other: four times as many as a search wants named.
@@ -176,8 +177,7 @@ impl Node {
 
     /// Tells those who may know us that we go.
     pub(crate) fn say_goodbye(&mut self, now: Time) {
-        let mut contacts = self.standing.as_ref().map(|s| s.table.neighbors()).unwrap_or_default();
-        contacts.extend(self.standing.iter().flat_map(|s| s.table.contacts()).map(|e| e.contact));
+        let mut contacts = self.standing.as_ref().map(|s| s.table.acquaintances()).unwrap_or_default();
         contacts.sort_unstable();
         contacts.dedup();
         contacts.truncate(64);

@@ -420,8 +420,11 @@ impl Node {
         self.standing.as_ref().map_or(self.config.overlay.hash, |s| s.options.hash)
     }
 
+    /// How many peers hold a record. In a storm a fifth fewer: each copy is handed on several times in the life of
+    /// a record, which is most of what a peer sends there.
     pub(crate) fn replicas(&self) -> usize {
-        self.standing.as_ref().map_or(5, |s| usize::from(s.options.replicas).max(1))
+        let all = self.standing.as_ref().map_or(5, |s| usize::from(s.options.replicas).max(1));
+        if self.churn().is_storm() { all - all / 5 } else { all }
     }
 
     // ---- the peer port -------------------------------------------------------------------------

@@ -32,7 +32,7 @@ const MAX_PUBLICATIONS: usize = 256;
 /// newcomers, so this only mends what went wrong there.
 const REPLACE_EVERY: u32 = 12;
 
-/// A fresh search at the next refresh once so many holders did not answer.
+/// A fresh search at the next refresh once so many holders did not answer whose places nobody took.
 const REPLACE_LOST: usize = 2;
 
 /// The time between two refreshes where sessions last an hour, and the shortest anywhere.
@@ -100,8 +100,8 @@ pub(crate) struct Publication {
     spares: Vec<Contact>,
     refreshes: u32,
     failures: u32,
-    /// Holders that fell silent since the record was placed.
-    lost: usize,
+    /// Other peers that were given it when it was placed.
+    placed: usize,
     /// A peer that should hold it had no budget for it: it is placed anew at the next look.
     displaced: bool,
     /// How often it was looked at again.
@@ -279,7 +279,7 @@ impl Node {
             spares: Vec::new(),
             refreshes: 0,
             failures: 0,
-            lost: 0,
+            placed: 0,
             displaced: false,
             looks: 0,
             peers_when_read: 0,
@@ -316,12 +316,13 @@ impl Node {
     /// The time has come to publish, refresh or retry.
     pub(crate) fn handle_publication_due(&mut self, now: Time, id: u64) {
         let (size, wait) = (self.size_around_us(), self.refresh_wait(id) * 2);
+        let is_storm = self.churn().is_storm();
         let Some(publication) = self.publications.all.get(&id) else { return };
         if publication.stage != Stage::Idle {
             return;
         }
         let displaced = publication.displaced;
-        let has_grown = size > publication.peers_when_placed * PLACE_AGAIN_AT;
+        let has_grown = !is_storm && size > publication.peers_when_placed * PLACE_AGAIN_AT;
         if publication.verified && (has_grown || displaced) && self.walks().is_none() {
             return self.find_place(now, id);
         }
@@ -342,7 +343,7 @@ impl Node {
         let replace = lacks
             || publication.is_crowded()
             || publication.refreshes % REPLACE_EVERY == REPLACE_EVERY - 1
-            || publication.lost >= REPLACE_LOST;
+            || publication.holders.len() + REPLACE_LOST <= publication.placed;
         publication.refreshes += 1;
         if known && !replace && !self.addresses_changed(id) {
             return self.refresh(now, id);
@@ -538,7 +539,6 @@ impl Node {
         let (is_peer, size) = (!self.is_client(), self.size_around_us());
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let Some(record) = publication.record.clone() else { return };
-        publication.lost = 0;
         publication.displaced = false;
         (publication.cared_for, publication.kept_for) = (now, lifetime);
         publication.fresh = true;
@@ -573,6 +573,7 @@ impl Node {
         publication.refused = None;
         publication.spares = spares;
         publication.holders.clear();
+        publication.placed = 0;
         if here {
             match self.storage.store(now, (*record).as_ref(), lifetime) {
                 Ok(_) => self.publications.all.get_mut(&id).expect("same").accepted += 1,
@@ -605,6 +606,7 @@ impl Node {
             publication.holders.reserve_exact(1); // Five at most, for as long as the record is ours.
             publication.holders.push(self.book.contact(Contact { id: holder, address: remote }));
             publication.accepted += 1;
+            publication.placed = publication.holders.len();
             if let Some(record) = &publication.record {
                 self.storage.held_also_by(now, &(**record).as_ref().summary(), [holder.key().head()]);
             }
@@ -639,7 +641,6 @@ impl Node {
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         let before = publication.holders.len();
         publication.holders.retain(|h| h.address != remote);
-        publication.lost += before - publication.holders.len();
         match publication.stage {
             Stage::Storing => self.one_answer_less(now, id),
             // The last one is gone, and with it what the holders do for each other.

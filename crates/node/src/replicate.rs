@@ -19,6 +19,7 @@ use wire::p2pp::object::COOKIE_LEN;
 use wire::p2pp::{Code, Density, Message, MessageType, Object, RecordSummary, holders, known, object};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
+use crate::answer::MAX_KNOWN;
 use crate::budget::Work;
 use crate::node::{Alarm, Node, Standing};
 use crate::request::{ANSWER_TIMEOUT, Purpose, push_known};
@@ -29,9 +30,9 @@ use crate::storage::Stored;
 const REPAIR: [Duration; 3] = [Duration::from_secs(600), Duration::from_secs(60), Duration::from_secs(3_600)];
 
 /// A copy known to be elsewhere is believed for this long, with the same three: two refreshes by its
-/// owner, and some.
+/// owner, and some, or the shortest life of a record.
 const TRUST: [Duration; 3] =
-    [Duration::from_secs(1_500), Duration::from_secs(150), Duration::from_secs(4_500)];
+    [Duration::from_secs(1_500), Duration::from_secs(240), Duration::from_secs(4_500)];
 
 /// How soon after the loss of a holder its place is filled: long enough for others that fell with it
 /// to be missed too.
@@ -91,6 +92,41 @@ impl Node {
         }
         let summary = (*stored.record).as_ref().summary();
         lacking.into_iter().map(|c| (summary, left, c)).collect()
+    }
+
+    /// The peers that should hold a record beside us, and are known to.
+    fn fellow_holders(&self, now: Time, standing: &Standing, summary: &RecordSummary) -> Vec<Contact> {
+        let since = now.saturating_sub(self.holder_trust());
+        let Some(stored) = self.storage.find(summary) else { return Vec::new() };
+        let holders = holders_besides_us(standing, summary.resource.key(), self.replicas());
+        holders.into_iter().filter(|c| stored.is_held_by(since, &c.id)).collect()
+    }
+
+    /// Whom an owner that refreshes its record, and says which holders it knows, does not know to hold it: they
+    /// got it from us or another holder. The nearest of those that it knows tells it.
+    pub(crate) fn holders_unknown_to(&self, now: Time, refresh: &Message<'_>) -> Vec<Contact> {
+        let (mut tags, mut summary) = (None, None);
+        for object in refresh.objects() {
+            match object {
+                Object::Known(list) => tags = Some(list),
+                Object::RecordSummary(named) => summary = Some(named),
+                _ => {}
+            }
+        }
+        // Whoever offers records lists nobody but us.
+        let tags =
+            tags.filter(|tags| tags.len() > known::TAG_LEN && tags.len() <= MAX_KNOWN * known::TAG_LEN);
+        let (Some(tags), Some(summary), Some(standing)) = (tags, summary, &self.standing) else {
+            return Vec::new();
+        };
+        let rank = |id: &NodeId| standing.table.rank(summary.resource.key(), id);
+        let is_known = |c: &Contact| known::lists(tags, refresh.header.transaction, &c.id);
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            self.fellow_holders(now, standing, &summary).into_iter().partition(is_known);
+        if known.iter().any(|c| rank(&c.id) < rank(&standing.id)) {
+            return Vec::new();
+        }
+        unknown.into_iter().filter(|c| Some(c.id) != refresh.header.source).collect()
     }
 
     /// The time between two comparisons, as the churn asks.

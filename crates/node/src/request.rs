@@ -179,7 +179,7 @@ impl Node {
     }
 
     /// Asks a peer whether it lives. Twice is enough: whoever is silent is suspected at first, and asked again
-    /// before it is gone.
+    /// before it is gone. In a storm once: nearly all that are silent are gone, and others take their places.
     pub(crate) fn ask_whether_it_lives(&mut self, now: Time, to: (SocketAddr, Option<NodeId>)) {
         // A stranger whose address may be forged gets no more than it sent.
         let is_proven = self.link.proofs.is_proven(now, to.0);
@@ -188,7 +188,8 @@ impl Node {
         let (transaction, question) = self.brief_question(MessageType::KeepAlive, &[], &[], meant);
         let (bytes, deadline) = (question.finish(), now + ANSWER_TIMEOUT);
         self.request(now, to, MessageType::KeepAlive, transaction, bytes, deadline, Purpose::KeepAlive);
-        self.transactions.limit((transaction, to.0), FEW_SENDS);
+        let sends = if self.churn().is_storm() { 1 } else { FEW_SENDS };
+        self.transactions.limit((transaction, to.0), sends);
     }
 
     /// A question that says whom its asker knows, whoever is asked first. A peer that has us in its table is

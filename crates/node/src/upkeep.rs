@@ -13,6 +13,7 @@ use crate::budget::Work;
 use crate::node::{Alarm, Node};
 use crate::request::{ANSWER_TIMEOUT, FEW_SENDS, Purpose, is_brief, push_known};
 use crate::search::{For, LookupOptions, Want};
+use crate::transaction::MAX_SENDS;
 
 /// Peers whom we want named around a key that is searched with one question: as many as the nearest that
 /// Kademlia keeps whole, since most are known and cost two bytes.
@@ -162,11 +163,13 @@ impl Node {
             true => self.brief_question(message, objects, known, to.1),
             false => self.knowing_question(message, objects, known, to.1),
         };
-        let is_step = matches!(purpose, Purpose::Step(_));
+        let most_sends = match purpose {
+            Purpose::Step(_) => FEW_SENDS,
+            _ if self.churn().is_storm() => 1,
+            _ => MAX_SENDS,
+        };
         self.request(now, to, message, transaction, question.finish(), now + ANSWER_TIMEOUT, purpose);
-        if is_step {
-            self.transactions.limit((transaction, to.0), FEW_SENDS);
-        }
+        self.transactions.limit((transaction, to.0), most_sends);
     }
 
     /// A question that lists whom we know, but whoever is asked.

@@ -34,6 +34,9 @@ const ROOM: usize = 4;
 /// A peer asked is not asked again within this time, however often it is mentioned.
 pub(crate) const ASKED_SPAN: Duration = Duration::from_secs(60);
 
+/// A peer asked may still answer within this time, and take the place that it was asked for.
+const ANSWER_SPAN: Duration = Duration::from_secs(1);
+
 /// Nor one that failed within this time. Should it live, it will answer a lookup of ours.
 const FAILED_SPAN: Duration = Duration::from_secs(300);
 
@@ -62,6 +65,8 @@ pub(crate) struct Care {
     newcomers: VecDeque<Contact>,
     /// The most wanted first.
     to_verify: VecDeque<Contact>,
+    /// Those that may be about to answer, and when each was asked.
+    asked: Vec<(Time, NodeId)>,
     recent: Recent,
     /// When the next ping of a mentioned peer would be due if they went evenly; bursts run ahead.
     verify_due: Time,
@@ -80,6 +85,7 @@ impl Care {
             wishes: VecDeque::new(),
             newcomers: VecDeque::new(),
             to_verify: VecDeque::new(),
+            asked: Vec::new(),
             recent: Recent::default(),
             verify_due: Time::ZERO,
             joined: NEVER,
@@ -244,7 +250,14 @@ impl Care {
     /// Asks a peer that was mentioned.
     pub(crate) fn verify(&mut self, now: Time, contact: Contact) {
         self.recent.remember(now, &contact.id, ASKED_SPAN);
+        self.asked.retain(|(at, _)| now.since(*at) < ANSWER_SPAN);
+        self.asked.push((now, contact.id));
         self.ask(now, contact);
+    }
+
+    /// Those mentioned that were asked a moment ago.
+    pub(crate) fn just_asked(&self, now: Time) -> impl Iterator<Item = &NodeId> {
+        self.asked.iter().filter(move |(at, _)| now.since(*at) < ANSWER_SPAN).map(|(_, id)| id)
     }
 
     /// When the next ping is due, if anybody waits.

@@ -54,6 +54,10 @@ const AGEING: f64 = 1.5;
 /// A peer may be silent for so many times the longest silence from which it came back.
 const TRUST: u32 = 4;
 
+/// In a storm a peer that is none of the nearest may be silent for so many times as long: what leads there
+/// goes round it, and hardly anything does before it is gone anyway.
+const FAR_PATIENCE: f32 = 3.0;
+
 /// A lost neighbour makes us look for others after this time, give or take a quarter.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -233,7 +237,7 @@ impl Kademlia {
     // --- pings of mentioned peers ---------------------------------------------------------------
 
     fn mention(&mut self, now: Time, contact: Contact) {
-        if !self.care.was_mentioned(now, &contact.id) && self.wants(&contact) {
+        if !self.care.was_mentioned(now, &contact.id) && self.wants(now, &contact) {
             // Neighbours first: what they hold depends on knowing each other.
             let local = self.table.local();
             self.care.mention(now, contact, |id| xor(local.key(), id));
@@ -242,21 +246,32 @@ impl Kademlia {
     }
 
     /// Whether somebody mentioned is worth a question.
-    fn wants(&self, contact: &Contact) -> bool {
-        self.table.has_place_for(contact, self.enough())
+    fn wants(&self, now: Time, contact: &Contact) -> bool {
+        let Shape { bucket, near, .. } = SHAPE;
+        if !self.care.churn.is_storm() {
+            return self.table.has_place_for(contact, bucket, near);
+        }
+        // One place is lost at a time, and eight are mentioned for it in one answer.
+        let (index, local) = (self.table.index_of(contact.id.key()), self.table.local());
+        let is_nearer = |id: &NodeId| xor(local.key(), id) < xor(local.key(), &contact.id);
+        let (mut beside, mut nearer) = (0, 0);
+        for id in self.care.just_asked(now).filter(|id| self.table.get(id).is_none()) {
+            beside += usize::from(self.table.index_of(id.key()) == index);
+            nearer += usize::from(is_nearer(id));
+        }
+        self.table.has_place_for(contact, self.enough().saturating_sub(beside), near.saturating_sub(nearer))
     }
 
-    /// How many peers of a bucket we look for. In a storm three of four: whoever is found today is gone before
-    /// the others are. Not fewer, for who knows fewer peers that are nearer to a key than hold it takes itself
-    /// for a holder.
+    /// How many peers of a bucket we look for. In a storm three of eight: each costs a question when it comes,
+    /// some while it is there, and another when it has gone, and few of them are ever used.
     fn enough(&self) -> usize {
         let all = SHAPE.bucket;
-        if self.care.churn.is_storm() { all - all / 4 } else { all }
+        if self.care.churn.is_storm() { all * 3 / 8 } else { all }
     }
 
     fn verify(&mut self, now: Time) {
         while let Some(contact) = self.care.next_to_verify(now) {
-            if self.wants(&contact) {
+            if self.wants(now, &contact) {
                 self.care.verify(now, contact);
             }
         }
@@ -272,7 +287,9 @@ impl Kademlia {
         let last = |key: &Key| key.as_bytes().last().copied().unwrap_or(0);
         let spread = f32::from(last(id.key()) ^ last(self.table.local().key())) / 512.0;
         let longest = CHECK_AFTER.max(silence * TRUST).mul_f32(self.care.pace());
-        usual.min(longest).mul_f32(0.75 + spread)
+        let is_far = self.care.churn.is_storm() && self.table.nearer_than(id) >= SHAPE.near;
+        let patience = if is_far { FAR_PATIENCE } else { 1.0 };
+        usual.min(longest).mul_f32((0.75 + spread) * patience)
     }
 
     /// How long peers may be silent as far as the churn is concerned.
@@ -337,7 +354,7 @@ impl Kademlia {
             self.looked = true;
             self.care.wish(Upkeep::Lookup { key, width });
         } else {
-            let asked = if self.neighbors_changed { 2 } else { 1 };
+            let asked = if self.neighbors_changed && !self.care.churn.is_storm() { 2 } else { 1 };
             self.some_neighbors(asked).into_iter().for_each(|with| self.ask(now, with, key));
         }
         let settled = self.neighbors_wait >= neighbors_min;
@@ -393,8 +410,11 @@ impl Kademlia {
             self.table.set_refresh(index, again);
             if wanted {
                 let key = self.key_in(index);
-                // Somebody there names others there; where nobody is known it takes a search.
-                match self.table.most_silent_in(index).map(|p| p.contact()) {
+                // Somebody there names others there; where nobody is known it takes a search, but for the first
+                // few in a storm.
+                let there = self.table.most_silent_in(index).map(|p| p.contact());
+                let nearby = || self.table.nearest(&key, 1).pop().filter(|_| self.care.churn.is_storm());
+                match there.or_else(nearby) {
                     Some(with) => self.ask(now, with, key),
                     None => self.care.wish(Upkeep::Lookup { key, width: REFRESH_WIDTH }),
                 }
@@ -419,7 +439,10 @@ impl Kademlia {
             let soon = now + soon.mul_f32(self.care.rng.random_range(0.75..1.25f32));
             self.neighbors_at = self.neighbors_at.min(soon);
         }
-        // Who knows fewer peers that are nearer to a key than hold it takes itself for a holder.
+        if self.care.churn.is_storm() {
+            return; // Whoever is mentioned next takes the place.
+        }
+        // Who knows fewer peers that are nearer to a key than hold it may take itself for a holder.
         let index = self.table.index_of(id.key());
         if self.table.wants_refresh(index, SHAPE.bucket / 2 + 1) {
             let soon = now + self.care.jittered(RECONSIDER / 2);
@@ -446,6 +469,11 @@ impl Overlay for Kademlia {
         // are nearer than we are, then we know that many.
         match contacts.last() {
             Some(last) if contacts.len() >= count && self.rank(key, &last.id) < own => {
+                Route::Toward(contacts)
+            }
+            // A far bucket holds a sample: whole it has about as many as there are behind it.
+            Some(_) if self.rank(key, &contacts[0].id) < own && self.table.behind(key) >= 2 * count => {
+                contacts.retain(|c| self.rank(key, &c.id) < own);
                 Route::Toward(contacts)
             }
             _ => {
@@ -593,6 +621,14 @@ impl Overlay for Kademlia {
 
     fn is_mutual(&self, id: &NodeId) -> bool {
         self.table.get(id).is_some_and(|p| p.mutual)
+    }
+
+    fn acquaintances(&self) -> Vec<Contact> {
+        // In a storm most of the far ones have not come to know us, or are gone.
+        let is_storm = self.care.churn.is_storm();
+        let mut all = self.neighbors();
+        all.extend(self.table.peers().filter(|p| p.mutual || !is_storm).map(Peer::contact));
+        all
     }
 
     fn note_mutual(&mut self, id: &NodeId, mutual: bool) {

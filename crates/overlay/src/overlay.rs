@@ -164,6 +164,11 @@ pub trait Overlay: Send {
         false
     }
 
+    /// The peers that may know us, whom we tell that we go.
+    fn acquaintances(&self) -> Vec<Contact> {
+        self.neighbors().into_iter().chain(self.contacts().into_iter().map(|e| e.contact)).collect()
+    }
+
     /// A peer has said whether it has us in its table.
     fn note_mutual(&mut self, _id: &NodeId, _mutual: bool) {}
 

@@ -356,14 +356,22 @@ impl Table {
         self.buckets[behind..].iter().map(count).sum()
     }
 
-    /// Whether an answer of this stranger would bring it into the table now, if a bucket is to have so many.
-    pub fn has_place_for(&self, contact: &Contact, enough: usize) -> bool {
+    /// How many peers in good standing share more of their first digits with us than this key does.
+    pub fn behind(&self, key: &Key) -> usize {
+        let (row, _) = self.row_and_column(self.index_of(key));
+        let behind = self.buckets.iter().filter(|b| self.row_and_column(b.index).0 > row);
+        behind.map(|b| b.peers.iter().filter(|p| p.failures == 0).count()).sum()
+    }
+
+    /// Whether an answer of this stranger would bring it into the table now, if a bucket is to have so many, and
+    /// so many of the nearest are to be known.
+    pub fn has_place_for(&self, contact: &Contact, enough: usize, near: usize) -> bool {
         if contact.id == self.local || self.get(&contact.id).is_some() {
             return false;
         }
         let index = self.index_of(contact.id.key());
         let full = self.bucket(index).is_some_and(|b| has_enough(b, enough));
-        (!full || self.nearer_than(&contact.id) < self.shape.near) && self.prefix_allows(index, contact)
+        (!full || self.nearer_than(&contact.id) < near) && self.prefix_allows(index, contact)
     }
 
     /// A peer answered. `refresh_at` says when its bucket wants refreshing, should this be the first

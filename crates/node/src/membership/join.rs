@@ -14,7 +14,7 @@ use crate::publish::session_of_lifetime;
 use crate::request::Purpose;
 
 /// Joins are sent to this many of the nearest peers, so that one lost or lying peer does not matter.
-const JOINS: usize = 4;
+pub(crate) const JOINS: usize = 4;
 
 impl Node {
     /// Our own lookup has ended: introduce ourselves to the nearest peers.

@@ -15,8 +15,15 @@ use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
 
 impl Node {
-    /// Reads our own record back, the way others will look for it.
+    /// Reads our own record back, the way others will look for it. In a storm a user's only, and once: by the
+    /// time that another way has been tried the place has passed to others.
     pub(super) fn check_published(&mut self, now: Time, id: u64) {
+        let is_storm = self.churn().is_storm();
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        if is_storm && (publication.verified || publication.what == What::Peer) {
+            publication.verified = true;
+            return self.plan_next(now, id);
+        }
         self.set_stage(id, Stage::Checking);
         let Some(publication) = self.publications.all.get(&id) else { return };
         let Some(record) = &publication.record else { return };
@@ -60,14 +67,16 @@ impl Node {
         }
     }
 
-    /// Reads a young record back again if the overlay has grown, or lets it be.
+    /// Reads a young record back again if the overlay has grown, or lets it be. In a storm nobody knows how
+    /// many there are.
     pub(super) fn look_again(&mut self, now: Time, id: u64) {
+        let is_storm = self.churn().is_storm();
         let Some(publication) = self.publications.all.get(&id) else { return };
         if publication.is_crowded() {
             return self.find_place(now, id);
         }
         let had = publication.peers_when_read;
-        match self.size_estimate(now) as f64 > had as f64 * READ_AGAIN_AT {
+        match !is_storm && self.size_estimate(now) as f64 > had as f64 * READ_AGAIN_AT {
             true => self.check_published(now, id),
             false => self.plan_next(now, id),
         }
@@ -146,13 +155,13 @@ impl Node {
         let Some(record) = &publication.record else { return };
         let summary = (**record).as_ref().summary();
         (publication.cared_for, publication.kept_for) = (now, lifetime);
-        let holders = publication.holders.clone();
+        let holders: Vec<Contact> = publication.holders.iter().map(|h| **h).collect();
         let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         self.storage.refresh(now, &summary, lifetime);
         let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
-        for holder in holders {
+        for holder in &holders {
             let to = (holder.address, Some(holder.id));
-            self.ask_knowing(now, to, MessageType::Refresh, &objects, &[], Purpose::Refresh(id));
+            self.ask_knowing(now, to, MessageType::Refresh, &objects, &holders, Purpose::Refresh(id));
         }
         let next = self.jitter(self.refresh_wait(id), 0.8, 1.2);
         self.timers.set(Alarm::Publication(id), now + next);
@@ -171,6 +180,26 @@ impl Node {
         ids.into_iter().for_each(|id| self.care_for(now, id));
     }
 
+    /// A holder says who else has come to hold our record: their copies are as old as its last refresh, and are
+    /// refreshed from now on.
+    fn learn_holders(&mut self, now: Time, id: u64, message: &Message<'_>) {
+        let replicas = self.replicas();
+        let named = self.contacts_of_answer(message, replicas);
+        let (own, lifetime) = (self.node_id(), self.lifetime_of(id));
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let Some(record) = &publication.record else { return };
+        let is_new = |c: &Contact| Some(c.id) != own && publication.holders.iter().all(|h| h.id != c.id);
+        let room = (2 * replicas).saturating_sub(publication.holders.len());
+        let new: Vec<Contact> = named.into_iter().filter(is_new).take(room).collect();
+        publication.holders.extend(new.iter().map(|c| self.book.contact(*c)));
+        let summary = (**record).as_ref().summary();
+        let objects = [Object::RecordSummary(summary), Object::Expires(lifetime.as_secs() as u32)];
+        for holder in new {
+            let to = (holder.address, Some(holder.id));
+            self.ask_knowing(now, to, MessageType::Refresh, &objects, &[], Purpose::Refresh(id));
+        }
+    }
+
     /// A holder kept our record, or lost it and gets it anew.
     pub(crate) fn handle_refresh_answer(
         &mut self,
@@ -187,7 +216,8 @@ impl Node {
             (message.header.code.is_ok(), &publication.record, message.header.responder)
         {
             let summary = (**record).as_ref().summary();
-            return self.storage.held_also_by(now, &summary, [holder.key().head()]);
+            self.storage.held_also_by(now, &summary, [holder.key().head()]);
+            return self.learn_holders(now, id, message);
         }
         let (Some(record), Some(holder)) = (publication.record.clone(), message.header.responder) else {
             return;

@@ -9,6 +9,7 @@ use wire::p2pp::{Code, Density, Message, MessageType, Object, PLookup, RLookup};
 use wire::{Contact, Key, NodeId, ResourceId, Time};
 
 use super::{DISJOINT, For, MAX_QUESTIONS, Mode, OF_NETWORK, Progress, SearchId, WIDTH, Want, hop};
+use crate::membership::JOINS;
 use crate::node::{Alarm, Node};
 use crate::region;
 use crate::region::Crowd;
@@ -16,6 +17,7 @@ use crate::request::Purpose;
 
 impl Node {
     pub(super) fn go_iterative(&mut self, now: Time, id: SearchId, extra: &[Contact]) {
+        let is_storm = self.churn().is_storm();
         let reach = self.reach(now);
         let Some(standing) = &mut self.standing else { return };
         let Some(search) = self.searches.running.get_mut(&id) else { return };
@@ -54,6 +56,13 @@ impl Node {
         };
         let places = search.is_for_a_place();
         config.hears_all = places;
+        if is_storm && (places || search.purpose == For::Join) {
+            // Nobody waits for it, and most strangers ask for a proof of our address first.
+            config.parallelism = 2;
+            if search.purpose == For::Join {
+                (config.width, config.hears_all) = (JOINS, true);
+            }
+        }
         if places {
             config.questions = MAX_QUESTIONS as usize * config.paths;
         } else if search.renewals > 0 {

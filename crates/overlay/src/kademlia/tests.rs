@@ -267,6 +267,66 @@ fn a_newcomer_in_a_full_bucket_has_the_most_silent_peer_asked() {
     assert!(k.contains(&peer(far[8]).id) && !k.contains(&peer(far[0]).id));
 }
 
+/// Some that share their first bit with us, and some that do not.
+fn near_and_far(near: usize, far: usize) -> (Vec<Contact>, Vec<Contact>) {
+    let is_far = |c: &Contact| c.id.key().common_prefix(peer(0).id.key()) == 0;
+    let (far_ones, near_ones): (Vec<_>, Vec<_>) = (1..1_000).map(peer).partition(is_far);
+    (near_ones[..near].to_vec(), far_ones[..far].to_vec())
+}
+
+#[test]
+fn a_far_bucket_that_holds_few_leads_on_and_is_not_taken_for_all_there_are() {
+    let mut k = kademlia();
+    let (near, far) = near_and_far(30, 2);
+    for contact in near.iter().chain(&far) {
+        k.handle_peer(Time::ZERO, *contact, ALIVE);
+    }
+    // Nobody else on our side stands as near to it as we do.
+    let mut opposite = peer(0).id.key().as_bytes().to_vec();
+    opposite[0] ^= 0x80;
+    let key = Key::from_slice(&opposite).expect("as long as before");
+    let Route::Toward(mut named) = k.route(&key, 5) else { panic!("we hold what is far from us") };
+    named.sort_unstable();
+    let mut there = far.clone();
+    there.sort_unstable();
+    assert_eq!(named, there);
+}
+
+#[test]
+fn in_a_storm_three_far_places_cost_three_questions_however_many_are_mentioned() {
+    let mut k = kademlia();
+    let (near, far) = near_and_far(30, 8);
+    for contact in &near {
+        k.handle_peer(Time::ZERO, *contact, ALIVE);
+    }
+    k.expect_sessions(Duration::from_secs(120));
+    wishes(&mut k);
+    for contact in &far {
+        k.handle_peer(Time::ZERO, *contact, Evidence::Mentioned);
+    }
+    assert_eq!(wishes(&mut k), far[..3].iter().map(|c| Upkeep::Ping(*c)).collect::<Vec<_>>());
+    // Who is silent is no longer waited for.
+    k.handle_peer(Time::from_secs(2), far[7], Evidence::Mentioned);
+    assert_eq!(wishes(&mut k), [Upkeep::Ping(far[7])]);
+}
+
+#[test]
+fn in_a_storm_those_are_told_of_our_leaving_that_know_us_or_are_near() {
+    let mut k = kademlia();
+    let (near, far) = near_and_far(30, 4);
+    for contact in near.iter().chain(&far) {
+        k.handle_peer(Time::ZERO, *contact, ALIVE);
+    }
+    k.note_mutual(&far[1].id, true);
+    let told = |k: &Kademlia| {
+        let all = k.acquaintances();
+        far.iter().filter(|c| all.contains(c)).copied().collect::<Vec<_>>()
+    };
+    assert_eq!(told(&k), far);
+    k.expect_sessions(Duration::from_secs(120));
+    assert_eq!(told(&k), far[1..2]);
+}
+
 #[test]
 fn a_goodbye_is_believed_at_once() {
     let mut k = kademlia();

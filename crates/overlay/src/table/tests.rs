@@ -130,9 +130,9 @@ fn a_suspect_makes_room_for_a_newcomer() {
         hear(&mut table, 1, peer(0x80, n));
     }
     let suspect = peer(0x80, 2).id;
-    assert!(!table.has_place_for(&peer(0x80, 7), 4));
+    assert!(!table.has_place_for(&peer(0x80, 7), 4, 0));
     table.fail(Time::from_secs(2), &suspect, Time::from_secs(2), false);
-    assert!(table.has_place_for(&peer(0x80, 7), 4));
+    assert!(table.has_place_for(&peer(0x80, 7), 4, 0));
     assert_eq!(hear(&mut table, 3, peer(0x80, 7)), Admission::Added);
     assert!(table.get(&suspect).is_none());
 }
@@ -144,7 +144,7 @@ fn one_network_cannot_fill_a_bucket_or_the_table() {
     assert_eq!(hear(&mut table, 1, from(0x80, 1)), Admission::Added);
     assert_eq!(hear(&mut table, 1, from(0x80, 2)), Admission::Added);
     assert_eq!(hear(&mut table, 1, from(0x80, 3)), Admission::Refused);
-    assert!(!table.has_place_for(&from(0x80, 3), 4));
+    assert!(!table.has_place_for(&from(0x80, 3), 4, 0));
     assert_eq!(hear(&mut table, 1, at(0x80, 4, "198.51.100.1:1")), Admission::Added);
     for (n, first) in [0x40, 0x40, 0x20].into_iter().enumerate() {
         assert_eq!(hear(&mut table, 1, from(first, 10 + n as u32)), Admission::Added);
