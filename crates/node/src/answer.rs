@@ -312,9 +312,11 @@ impl Node {
     ) {
         let is_storm = self.churn().is_storm();
         let Some(standing) = &self.standing else { return };
-        // A few peers lead on almost as well, and a peer that many ask must be brief; walks have few to choose from.
-        let part = if standing.walks().is_some() { 1 } else { self.ledger.budget.brevity(now) };
-        let width = width.min(WIDTH / part);
+        // Half as many peers lead on almost as well, and a peer that many ask must be brief; walks have few to
+        // choose from. What leads to records is paid from elsewhere.
+        let is_paid = message.header.message == MessageType::LookupObject || standing.walks().is_some();
+        let is_brief = !is_paid && self.ledger.budget.is_short(now);
+        let width = if is_brief { width.min(WIDTH / 2) } else { width };
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(mut contacts) => {
                 contacts.truncate(if is_storm { WIDTH / 2 } else { width });

@@ -9,7 +9,7 @@
 //! room when the earlier ones have none. Nothing is dropped in silence: our own work is put off and done
 //! later, and whoever asks for what we will not do is told BUSY at once and asks somebody else. Never shed
 //! are our own lookups, calls and records, acknowledgements, answers with a record that we hold, what a peer
-//! that leaves hands over, and naming peers to whoever asks for the way, only more and more briefly: who
+//! that leaves hands over, and naming peers to whoever asks for the way, only fewer: who
 //! comes while many come would know hardly anybody, and take the overlay for a small one.
 //!
 //! A peer that many know may answer its ceiling away. A fifth of it is kept for its own upkeep, because a
@@ -24,9 +24,6 @@ use wire::Time;
 /// The deepest debt, as a share of the burst and a datagram besides: a little deeper than any work may make
 /// it. What never waits is not to keep the rest waiting for long.
 const DEEPEST: f64 = 1.125;
-
-/// The debt, as a share of the burst, beyond which answers are as brief as they get.
-const DEEP: f64 = -0.25;
 
 /// Bytes of a datagram, about.
 const DATAGRAM: f64 = 1_250.0;
@@ -204,14 +201,9 @@ impl Budget {
         *count = count.saturating_add(1);
     }
 
-    /// Answers that lead others on name a whole, a half or a quarter of the peers that they could: a few lead
-    /// on almost as well, and nobody is refused who asks for the way.
-    pub fn brevity(&self, now: Time) -> usize {
-        match self.maintenance.level(now) / self.maintenance.burst {
-            level if level > 0.0 => 1,
-            level if level > DEEP => 2,
-            _ => 4,
-        }
+    /// Whether answers to others have used up what maintenance may spend: time to be brief.
+    pub fn is_short(&self, now: Time) -> bool {
+        self.maintenance.level(now) <= 0.0
     }
 
     /// How often work was put off or refused since the start, of each sort.
@@ -299,13 +291,12 @@ mod tests {
     }
 
     #[test]
-    fn joining_may_spend_a_whole_burst_at_once_and_then_answers_become_brief_and_briefer() {
+    fn joining_may_spend_a_whole_burst_at_once() {
         let mut budget = budget();
-        let mut brevity = |bytes| {
-            budget.spend(Time::ZERO, bytes);
-            budget.brevity(Time::ZERO)
-        };
-        assert_eq!([59_000, 1_000, 14_000, 1_000].map(&mut brevity), [1, 2, 2, 4]);
+        budget.spend(Time::ZERO, 59_000);
+        assert!(budget.may(Time::ZERO, Work::Upkeep) && !budget.is_short(Time::ZERO));
+        budget.spend(Time::ZERO, 1_000);
+        assert!(budget.is_short(Time::ZERO));
     }
 
     #[test]
@@ -315,7 +306,7 @@ mod tests {
         for second in 1..=600 {
             let now = Time::from_secs(second);
             budget.spend(now, 1_500);
-            assert!(budget.brevity(now) > 1 || second < 3);
+            assert!(budget.is_short(now) || second < 3);
             for (work, kept) in [Work::Upkeep, Work::Replication].into_iter().zip(&mut kept) {
                 while budget.may(now, work) {
                     budget.begin(now, work, 150);

@@ -66,8 +66,9 @@ fn what_was_measured_while_all_joined_at_once_delays_no_lookup_after_a_third_is_
     world.grow_at_once(64);
     world.run(Duration::from_secs(10));
     let times = times_after_a_third_is_gone(world);
-    // Not the slowest: of some record all holders may be gone, and its owner has to notice.
-    assert!(times[times.len() * 99 / 100] <= 100.0, "{times:?}");
+    // The bar of a second, and for nearly all a fraction of what they waited when nothing forgot the joining.
+    assert!(times.last().is_some_and(|slowest| *slowest <= 1_000.0), "{times:?}");
+    assert!(times[times.len() * 95 / 100] <= 100.0 && times[times.len() * 99 / 100] <= 400.0, "{times:?}");
 }
 
 #[test]

@@ -19,9 +19,9 @@ use crate::search::{For, Want};
 /// Peers a bootstrap answer names (slides of 2008: recently joined and managed ones mixed).
 pub(crate) const BOOTSTRAP_PEERS: usize = 20;
 
-/// And while the answerer is short of budget, to be halved or quartered: a search asks three at once, and some of
-/// them may be gone.
-const BOOTSTRAP_PEERS_BRIEF: usize = 12;
+/// And while the answerer is short of budget: twice as many as a search asks at once, since some of them may be
+/// gone, or lie.
+const BOOTSTRAP_PEERS_BRIEF: usize = 6;
 
 /// Hosts remembered across restarts.
 pub(crate) const HOST_CACHE: usize = 64;
@@ -197,9 +197,9 @@ impl Node {
         let mut entries = standing.table.contacts();
         entries.retain(|e| e.standing != overlay::Standing::Suspect);
         entries.sort_by_key(|e| std::cmp::Reverse(e.last_seen));
-        let (count, half) = match self.ledger.budget.brevity(now) {
-            1 => (BOOTSTRAP_PEERS, BOOTSTRAP_PEERS / 2),
-            part => (BOOTSTRAP_PEERS_BRIEF / part, 0),
+        let (count, half) = match self.ledger.budget.is_short(now) {
+            true => (BOOTSTRAP_PEERS_BRIEF, 0),
+            false => (BOOTSTRAP_PEERS, BOOTSTRAP_PEERS / 2),
         };
         let mut peers: Vec<Contact> = entries.iter().take(half).map(|e| e.contact).collect();
         let mut rest: Vec<Contact> = entries.iter().skip(half).map(|e| e.contact).collect();
