@@ -174,5 +174,6 @@ fn who_founds_an_overlay_with_hardly_any_budget_is_a_peer_of_it_and_has_others_l
     let shed = [&poor, &usual].map(|world| shed(world, 0, Work::Upkeep));
     assert!(shed[0] > 2 * shed[1], "{shed:?}");
     let spent = [&poor, &usual].map(|world| world.nodes[0].maintenance_bytes_sent());
-    assert!(spent[0] * 3 < spent[1] * 2, "{spent:?}");
+    // Naming peers is never refused, or who comes knows nobody: it only names fewer.
+    assert!(spent[0] * 4 < spent[1] * 3, "{spent:?}");
 }

@@ -11,7 +11,6 @@ use node::directory::place_of_user;
 use wire::p2pp::object::{COOKIE, COOKIE_LEN};
 use wire::{Rng, RngExt, Time};
 
-use crate::attack::is_puppet;
 use crate::chance::{Use, stream};
 use crate::queue::Happening;
 use crate::report::series::Row;
@@ -83,9 +82,7 @@ impl Watch {
     pub(crate) fn heard(&mut self, to: usize, from: Option<usize>, bytes: &[u8]) {
         let is_p2pp = bytes.first().is_some_and(|flags| flags & 0xC0 == 0xC0);
         let answers = is_p2pp && (bytes[0] & 0b0010_1000 != 0 || ends_with_a_cookie(bytes));
-        let (Some(heard), Some(from), true) = (&mut self.heard, from, answers && !is_puppet(to)) else {
-            return;
-        };
+        let (Some(heard), Some(from), true) = (&mut self.heard, from, answers) else { return };
         if heard.len() <= to {
             heard.resize(to + 1, Vec::new());
         }

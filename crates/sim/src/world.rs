@@ -428,7 +428,8 @@ impl<'a> World<'a> {
     /// Hands a datagram to a peer.
     pub(crate) fn deliver(&mut self, to: usize, socket: Socket, remote: SocketAddr, bytes: &mut [u8]) {
         let now = self.clock(to);
-        if socket == Socket::Peer && self.watch.notes_answers() {
+        // A damaged address leads anywhere.
+        if socket == Socket::Peer && to < self.peers.len() && self.watch.notes_answers() {
             self.watch.heard(to, self.net.peer_at(&remote), bytes);
         }
         if socket == Socket::Peer && self.attack.is_attacker(to) && !self.reaches_attacker(to, remote, bytes)
