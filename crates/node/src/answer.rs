@@ -319,7 +319,9 @@ impl Node {
         let width = if is_brief { width.min(WIDTH / 2) } else { width };
         let (near, code, mut contacts) = match standing.table.route(key, width) {
             Route::Toward(mut contacts) => {
-                contacts.truncate(if is_storm { WIDTH / 2 } else { width });
+                if is_storm {
+                    contacts.truncate(WIDTH / 2);
+                }
                 (false, Code::NEXT_HOP, contacts)
             }
             Route::Replicas { contacts, .. } => (true, here, contacts),

@@ -160,8 +160,9 @@ impl Node {
         let Some(standing) = &self.standing else { return };
         let since = now.saturating_sub(self.holder_trust());
         // Hardly anything falls to most newcomers, and that is quickly seen.
+        let replicas = self.replicas();
         let falls_to_it =
-            |s: &&Stored| standing.table.may_name(s.record.resource.key(), self.replicas(), &newcomer.id);
+            |s: &&Stored| standing.table.may_name(s.record.resource.key(), replicas, &newcomer.id);
         let unaware = self.storage.iter().filter(falls_to_it).filter(|s| !s.is_held_by(since, &newcomer.id));
         let offers = unaware.flat_map(|s| self.offers_of(now, s));
         let offers: Vec<Offer> = offers.filter(|(.., to)| *to == newcomer).collect();

@@ -455,9 +455,10 @@ impl Node {
                 }
                 if let Some(outcome) = lookup.outcome() {
                     findings.hops = outcome.hops.into();
-                    findings.closest = match is_for_a_place {
-                        true => lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect(),
-                        false => outcome.closest,
+                    findings.closest = if is_for_a_place {
+                        lookup.nearest(WIDTH).into_iter().map(|(contact, _)| contact).collect()
+                    } else {
+                        outcome.closest
                     };
                 }
             }
@@ -503,8 +504,8 @@ impl Node {
         let outcome = lookup.outcome()?;
         let many_are_gone = outcome.failed >= 2 && outcome.failed * 4 >= outcome.asked;
         // Strangers that liars named may never have been there.
-        let many_are_gone = many_are_gone && (outcome.lost_known || self.has_lost_lately(now));
-        let in_vain = search.records.is_empty() && search.is_persistent() && many_are_gone;
+        let were_there = outcome.lost_known || self.has_lost_lately(now);
+        let in_vain = search.records.is_empty() && search.is_persistent() && many_are_gone && were_there;
         AGAIN.get(search.renewals).copied().filter(|_| in_vain)
     }
 

@@ -423,7 +423,7 @@ impl Lookup {
         }
         self.paths[0].asked = paths.iter().map(|p| p.asked).sum();
         let (asked, waiting): (Vec<_>, Vec<_>) =
-            paths.into_iter().flat_map(|p| p.candidates).partition(|c| c.state != State::Waiting);
+            paths.into_iter().flat_map(|p| p.candidates).partition(|c| c.state.is_asked());
         for candidate in asked.into_iter().chain(waiting) {
             if self.candidates().all(|c| c.contact.id != candidate.contact.id) {
                 self.insert(0, candidate);

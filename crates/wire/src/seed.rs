@@ -16,7 +16,8 @@ use rand::{Rng as _, SeedableRng, TryCryptoRng, TryRng};
 const BLOCK: usize = 16;
 
 /// The random generator of every machine: ChaCha8, number for number. It keeps one block at hand and not the
-/// four of `rand`, a third of the memory: a process may hold many thousand machines that seldom draw.
+/// four of `rand`, a third of the memory: a process may hold many thousand machines, and each draws seldom enough that three
+/// blocks in four may be made in vain.
 #[derive(Clone)]
 pub struct Rng {
     seed: [u8; 32],

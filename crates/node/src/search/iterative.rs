@@ -228,9 +228,8 @@ impl Node {
         }
         let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
-        if self.is_around_us(id) {
-            let own = self.searches.running.get(&id).map(|s| s.toward);
-            own.iter().for_each(|own| self.mention_named(now, own, &from, &contacts));
+        if let Some(own) = self.node_id().filter(|_| self.is_around_us(id)) {
+            self.mention_named(now, own.key(), &from, &contacts);
         }
         let route = match message.header.code {
             Code::OK | Code::NOT_FOUND => Route::Replicas { contacts, includes_self: true },
