@@ -58,6 +58,22 @@ const OF_NETWORK: usize = 2;
 /// Questions of one search for a record, at most.
 const MAX_QUESTIONS: u32 = 30;
 
+/// Questions of one search for a place, for each time that the overlay doubled to become as large as it is: what
+/// an honest peer knows leads to the place in as many steps at most.
+const QUESTIONS_OF_DOUBLING: u32 = 3;
+
+/// Peers that a question of a search lists as known, and of one that was resumed: it asks peers all over the
+/// space, which would name others than the nearest.
+const KNOWN: [usize; 2] = [WIDTH + WIDTH / 2, 3 * WIDTH];
+
+/// Questions in flight when a search for a place begins: those asked at once name the same peers, and whoever is
+/// asked later is told whom we know by then.
+const PLACE_PARALLELISM: usize = 2;
+
+/// Questions in flight of a search resumed, from one path and from several: each answer says better whom to ask
+/// than the one before.
+const PERSISTENCE: [usize; 2] = [3, 2];
+
 /// Copies of a question sent at most, first hops that were silent included.
 const MAX_COPIES: usize = 8;
 
@@ -234,6 +250,11 @@ impl Search {
     /// Whether it looks for the place of a record to be published.
     fn is_for_a_place(&self) -> bool {
         matches!(self.purpose, For::Place(_) | For::ReadBefore(_))
+    }
+
+    /// Whom a question of it lists as known, at most.
+    fn known(&self) -> usize {
+        KNOWN[usize::from(self.resumed)]
     }
 
     /// Whether it only teaches the table who is there.

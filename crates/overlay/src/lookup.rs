@@ -50,9 +50,6 @@ const PATIENCES: u32 = 3;
 /// But never earlier: a busy machine may take that long.
 const LEAST_PATIENCE: Duration = Duration::from_millis(300);
 
-/// Questions in flight of a resumed search: each answer says better whom to ask than the one before.
-const PERSISTENCE: usize = 2;
-
 /// Seeds of a resumed search at each distance, counted in powers of two.
 const SEEDS_OF_LEVEL: usize = 6;
 
@@ -408,19 +405,18 @@ impl Lookup {
         self.candidates().filter_map(|c| wake(c.state)).min()
     }
 
-    /// Goes on with a search that ended without finding, as far as [`Config::questions`] allows; `seeds` are
-    /// further peers to begin from, our own table.
+    /// Goes on with a search that ended without finding, as far as [`Config::questions`] allows, with so many
+    /// questions in flight; `seeds` are further peers to begin from, our own table.
     ///
     /// The nearest peers have spoken, and liars who name only each other may have been all of them. By
     /// now these are spent: their answers name nobody who was not asked. So whoever was named and not
     /// asked was named by somebody who tells more, and is asked first, the nearest first, on one path.
     /// Every third question goes to a seed. Near the key our own table may hold nobody but liars, so
     /// those are taken from all distances in turn.
-    pub fn resume(&mut self, seeds: &[Contact]) {
+    pub fn resume(&mut self, seeds: &[Contact], parallelism: usize) {
         let paths = std::mem::replace(&mut self.paths, vec![Path::default()]);
-        if self.config.paths > 1 {
-            (self.turn, self.config.paths, self.config.parallelism) = (0, 1, PERSISTENCE);
-        }
+        (self.turn, self.config.paths) = (0, 1);
+        self.config.parallelism = parallelism.clamp(1, MAX_ROUTE);
         self.paths[0].asked = paths.iter().map(|p| p.asked).sum();
         let (asked, waiting): (Vec<_>, Vec<_>) =
             paths.into_iter().flat_map(|p| p.candidates).partition(|c| c.state.is_asked());

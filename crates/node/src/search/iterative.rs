@@ -8,7 +8,10 @@ use overlay::{Evidence, Lookup, Route};
 use wire::p2pp::{Code, Density, Message, MessageType, Object, PLookup, RLookup};
 use wire::{Contact, Key, NodeId, ResourceId, Time};
 
-use super::{DISJOINT, For, MAX_QUESTIONS, Mode, OF_NETWORK, Progress, SearchId, WIDTH, Want, hop};
+use super::{
+    DISJOINT, For, MAX_QUESTIONS, Mode, OF_NETWORK, PERSISTENCE, PLACE_PARALLELISM, Progress,
+    QUESTIONS_OF_DOUBLING, SearchId, WIDTH, Want, hop,
+};
 use crate::membership::JOINS;
 use crate::node::{Alarm, Node};
 use crate::region;
@@ -56,6 +59,9 @@ impl Node {
         };
         let places = search.is_for_a_place();
         config.hears_all = places;
+        if places && config.paths == 1 {
+            config.parallelism = PLACE_PARALLELISM;
+        }
         if is_storm && (places || search.purpose == For::Join) {
             // Nobody waits for it, and most strangers ask for a proof of our address first.
             config.parallelism = 2;
@@ -64,7 +70,8 @@ impl Node {
             }
         }
         if places {
-            config.questions = MAX_QUESTIONS as usize * config.paths;
+            let size = standing.size_at_most(now, &self.membership.size);
+            config.questions = questions_for_a_place(size) * config.paths;
         } else if search.renewals > 0 {
             // Who is left by now is known: the nearest of them.
             config.questions = 2 * WIDTH;
@@ -116,6 +123,7 @@ impl Node {
         let by_nearness = self.standing.as_ref().is_some_and(|s| s.metric().progress.is_none());
         loop {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
+            let most_known = search.known();
             let Progress::Iterative(lookup) = &mut search.progress else { return };
             let Some(ask) = lookup.poll_ask(now) else {
                 match lookup.poll_timeout() {
@@ -132,7 +140,7 @@ impl Node {
             search.messages += 1;
             let address = ask.contact.address;
             lookup.expect_by(&ask.contact.id, now + self.link.round_trips.patience(address));
-            let known = if names_once { lookup.nearest(WIDTH + WIDTH / 2) } else { Vec::new() };
+            let known = if names_once { lookup.nearest(most_known) } else { Vec::new() };
             let known: Vec<Contact> = known.into_iter().map(|(contact, _)| contact).collect();
             let to = (address, Some(ask.contact.id));
             let purpose = Purpose::Step(id);
@@ -205,7 +213,7 @@ impl Node {
         }
         // Our whole table: liars may be all that stands near the key in it.
         let seeds = standing.good_contacts(&search.key);
-        lookup.resume(&seeds);
+        lookup.resume(&seeds, PERSISTENCE[usize::from(lookup.paths() > 1)]);
         self.advance(now, id);
         true
     }
@@ -309,5 +317,24 @@ impl Node {
             return self.go_iterative(now, id, &[]);
         }
         self.finish(now, id);
+    }
+}
+
+/// How many peers are asked on one path for a place in an overlay of so many.
+fn questions_for_a_place(size: u64) -> usize {
+    let doublings = u64::BITS - size.saturating_sub(1).leading_zeros();
+    let questions = (doublings * QUESTIONS_OF_DOUBLING).min(MAX_QUESTIONS);
+    // In the smallest everybody may have to be asked, and some are gone.
+    (questions as usize).max(2 * WIDTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_small_overlay_fewer_are_asked_for_a_place_than_in_a_large_one() {
+        let asked = [0, 10, 64, 65, 250, 600, u64::MAX].map(questions_for_a_place);
+        assert_eq!(asked, [16, 16, 18, 21, 24, 30, 30]);
     }
 }

@@ -86,7 +86,7 @@ fn liars_who_name_each_other_are_left_behind_by_a_resumed_search() {
         lookup.handle_reply(Time::ZERO, &ask.contact.id, &lie, false);
     }
     assert!(lookup.is_finished() && lookup.outcome().unwrap().holders.is_empty());
-    lookup.resume(&peers[40..44]);
+    lookup.resume(&peers[40..44], 1);
     assert_eq!(asks(&mut lookup, Time::ZERO), honest[..1]);
     let truth = Route::Toward(peers[..1].to_vec());
     lookup.handle_reply(Time::ZERO, &honest[0].id, &truth, false);
@@ -130,8 +130,19 @@ fn a_resumed_search_asks_no_more_than_it_may() {
         }
         assert!(lookup.is_finished());
         assert_eq!(asked, if resumed { 11 } else { 8 });
-        lookup.resume(&peers);
+        lookup.resume(&peers, 2);
     }
+}
+
+#[test]
+fn a_search_that_began_with_two_at_once_may_be_resumed_with_three() {
+    let peers = sorted((0..20).map(contact).collect());
+    let mut lookup = start(&peers[..2], Config { parallelism: 2, ..config() });
+    let first = asks(&mut lookup, Time::ZERO);
+    assert_eq!(first, peers[..2]);
+    first.iter().for_each(|c| assert!(lookup.handle_reply(Time::ZERO, &c.id, &NOTHING, false)));
+    lookup.resume(&peers[2..], 3);
+    assert_eq!(asks(&mut lookup, Time::ZERO).len(), 3);
 }
 
 #[test]
