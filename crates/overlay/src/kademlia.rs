@@ -21,7 +21,7 @@ use wire::{Book, Contact, Distance, Key, NodeId, Seed, Time, seed::RngExt};
 use crate::care::{ASKED_SPAN, Care, NEVER};
 use crate::cell;
 use crate::overlay::{Entry, Evidence, MAX_ROUTE, Metric, Overlay, Reason, Route, Upkeep};
-use crate::table::{Admission, Failure, Peer, Shape, Table};
+use crate::table::{Admission, Failure, Peer, Shape, Table, head};
 use crate::{Algorithm, Churn};
 
 /// Near and responsible are one thing under XOR.
@@ -182,7 +182,8 @@ impl Kademlia {
                 }
                 self.note_neighbor(&contact.id);
                 self.open_far_rows(now);
-                let due = now + self.patience(&contact.id, Duration::ZERO, self.usual_patience());
+                let usual = self.usual_patience();
+                let due = self.table.get(&contact.id).map_or(NEVER, |peer| self.due(peer, usual));
                 self.check_at = self.check_at.min(due);
             }
         }
@@ -283,11 +284,10 @@ impl Kademlia {
     /// the longest silence from which it came back, since a table is not quiet only because nobody in
     /// it was asked. The jitter is the peer's own, so that many tables filled in the same minute do not
     /// all ask in the same minute, nor all ask the same peer.
-    fn patience(&self, id: &NodeId, silence: Duration, usual: Duration) -> Duration {
-        let last = |key: &Key| key.as_bytes().last().copied().unwrap_or(0);
-        let spread = f32::from(last(id.key()) ^ last(self.table.local().key())) / 512.0;
+    fn patience(&self, peer: &Peer, silence: Duration, usual: Duration) -> Duration {
+        let spread = f32::from((peer.head() ^ head(self.table.local().key())) as u8) / 512.0;
         let longest = CHECK_AFTER.max(silence * TRUST).mul_f32(self.care.pace());
-        let is_far = self.care.churn.is_storm() && self.table.nearer_than(id) >= SHAPE.near;
+        let is_far = self.care.churn.is_storm() && self.table.nearer_than(peer.id()) >= SHAPE.near;
         let patience = if is_far { FAR_PATIENCE } else { 1.0 };
         usual.min(longest).mul_f32((0.75 + spread) * patience)
     }
@@ -300,7 +300,7 @@ impl Kademlia {
     fn due(&self, peer: &Peer, usual: Duration) -> Time {
         match peer.failures {
             0 => {
-                let patience = self.patience(peer.id(), peer.silence(), usual);
+                let patience = self.patience(peer, peer.silence(), usual);
                 (peer.heard() + patience).max(peer.asked() + ASKED_SPAN)
             }
             n => peer.asked() + RECHECK * (1 << u32::from(n - 1).min(5)),

@@ -110,6 +110,11 @@ impl Peer {
         &self.contact.id
     }
 
+    /// The first 32 bits of its identity, which lie at hand.
+    pub(crate) fn head(&self) -> u32 {
+        self.head
+    }
+
     /// Whether these are the first 64 bits of its identity.
     pub fn has_head(&self, head: u64) -> bool {
         u64::from(self.head) == head >> 32 && self.id().key().head() == head
@@ -698,7 +703,7 @@ fn has_enough(bucket: &Bucket, enough: usize) -> bool {
 }
 
 /// The first 32 bits of a key.
-fn head(key: &Key) -> u32 {
+pub(crate) fn head(key: &Key) -> u32 {
     key.as_bytes().first_chunk().map_or(0, |bytes: &[u8; 4]| u32::from_be_bytes(*bytes))
 }
 

@@ -37,6 +37,7 @@ impl Key {
     }
 
     /// The key's bytes, most significant first.
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len as usize]
     }
