@@ -55,6 +55,7 @@ mod replicate;
 pub mod report;
 mod request;
 pub mod role;
+mod rumor;
 mod search;
 pub mod storage;
 mod timers;

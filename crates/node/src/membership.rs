@@ -48,6 +48,8 @@ pub(crate) struct Membership {
     values: Vec<KeptValue>,
     /// Peers that may come back.
     pub(crate) lost: crate::merge::Lost,
+    /// Word of peers that are gone.
+    pub(crate) words: Vec<crate::rumor::Word>,
     /// What searches say about the number of peers.
     pub(crate) size: overlay::Size,
     /// How long sessions last, as those said whom we joined through; sorted.
@@ -71,6 +73,7 @@ impl Membership {
             leaving: false,
             values: saved.values.clone(),
             lost: crate::merge::Lost::default(),
+            words: Vec::new(),
             size: overlay::Size::default(),
             told_sessions: Vec::new(),
             put_off: None,
@@ -190,11 +193,17 @@ impl Node {
         }
     }
 
-    /// An indication: so far only Leave.
+    /// An indication: somebody leaves, or says who is gone.
     pub(crate) fn handle_indication(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
-        let (Some(source), MessageType::Leave) = (message.header.source, message.header.message) else {
-            return;
-        };
+        match message.header.message {
+            MessageType::Leave => self.handle_leave(now, remote, message),
+            MessageType::ExchangeTable => self.hear_word(now, message),
+            _ => {}
+        }
+    }
+
+    fn handle_leave(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        let Some(source) = message.header.source else { return };
         if self.signer(message).is_none() {
             return self.link.count_drop("bad signature");
         }
@@ -215,10 +224,12 @@ impl Node {
         let Some(standing) = &mut self.standing else { return };
         let known = standing.table.contains(id);
         standing.table.handle_failure(now, id);
-        if known && !standing.table.contains(id) {
+        let is_lost = known && !standing.table.contains(id);
+        if is_lost {
             self.remember_lost(now, Contact { id: *id, address });
         }
         self.repair_after(now, id);
+        self.prove_word(now, id, is_lost);
     }
 
     /// How fast peers leave, as this peer has seen it.

@@ -158,6 +158,11 @@ impl Publications {
         Some(self.all.get(&id)?.record.as_ref()?.resource.0)
     }
 
+    /// Who holds them.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Contact> {
+        self.all.values().flat_map(|p| &p.holders).map(|holder| **holder)
+    }
+
     /// The values of console and applications, to be published again after a restart.
     pub(crate) fn kept_values(&self) -> Vec<KeptValue> {
         let kept = |p: &Publication| match &p.what {

@@ -426,6 +426,7 @@ impl Node {
     /// Ends a search, unless what it found is to be doubted and there are other ways to look.
     fn finish(&mut self, now: Time, id: SearchId) {
         if let Some(pause) = self.pause_before_renewal(now, id) {
+            self.report_lost(now, id);
             return self.timers.set(Alarm::Search(id), now + pause);
         }
         if self.is_doubtful(now, id) {
@@ -523,11 +524,23 @@ impl Node {
         let search = self.searches.running.get(&id)?;
         let Progress::Iterative(lookup) = &search.progress else { return None };
         let outcome = lookup.outcome()?;
-        let many_are_gone = outcome.failed >= 2 && outcome.failed * 4 >= outcome.asked;
+        let lost = outcome.lost.len();
+        let many_are_gone = lost >= 2 && lost * 4 >= outcome.asked;
         // Strangers that liars named may never have been there.
         let were_there = outcome.lost_known || self.has_lost_lately(now);
-        let in_vain = search.records.is_empty() && search.is_persistent() && many_are_gone && were_there;
+        // By the second time those who are gone are known, and not asked.
+        let has_cause = search.renewals > 0 || many_are_gone && were_there;
+        let in_vain = search.records.is_empty() && search.is_persistent() && has_cause;
         AGAIN.get(search.renewals).copied().filter(|_| in_vain)
+    }
+
+    /// Those who did not answer may have been all that held the record sought, and its owner the last to learn
+    /// of it.
+    fn report_lost(&mut self, now: Time, id: SearchId) {
+        let Some(search) = self.searches.running.get(&id).filter(|s| s.renewals == 0) else { return };
+        let Progress::Iterative(lookup) = &search.progress else { return };
+        let lost = lookup.outcome().map(|o| o.lost).unwrap_or_default();
+        self.tell_of_lost(now, &lost);
     }
 
     /// Whether disjoint paths should look again for what somebody waits for: because nothing was found,

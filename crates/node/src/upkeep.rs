@@ -25,9 +25,6 @@ const REQUEST_COST: usize = 150;
 /// Bytes more that a request with our neighbours costs us.
 const TABLE_COST: usize = 900;
 
-/// Rumours of departures heeded in one message.
-const MOST_RUMORS: usize = 8;
-
 /// Neighbours named in such a request, as many as fit a datagram with room for a cookie.
 const NEIGHBORS_GIVEN: usize = 14;
 
@@ -193,20 +190,6 @@ impl Node {
             news.unwrap_or_else(|| News { arrived: standing.table.neighbors(), ..News::default() });
         news.arrived.truncate(NEIGHBORS_GIVEN);
         news
-    }
-
-    /// Who came and who went, as another peer tells.
-    pub(crate) fn learn_news(&mut self, now: Time, message: &Message<'_>) {
-        self.learn_mentioned(now, message);
-        let departed = message.objects().filter_map(|o| match o {
-            Object::PeerId(id) => Some(id),
-            _ => None,
-        });
-        for id in departed.take(MOST_RUMORS) {
-            if let Some(standing) = &mut self.standing {
-                standing.table.handle_rumor(now, &id);
-            }
-        }
     }
 
     /// Another peer says how it sees the link between us.

@@ -5,6 +5,7 @@ mod world;
 use std::time::Duration;
 
 use node::{LookupOptions, Outcome};
+use wire::HashAlgorithm;
 use world::World;
 
 /// The sequence of a user's record, as this peer finds it.
@@ -92,5 +93,27 @@ fn the_record_of_a_peer_that_is_gone_for_good_ends_though_its_holders_come_and_g
     match world.wait(1, op) {
         Outcome::Lookup(report) => assert!(!report.found, "{report:?}"),
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_seeks_a_record_whose_holders_fell_together_makes_its_owner_place_it_anew() {
+    for owner in [7, 23, 40] {
+        let mut world = World::new(64);
+        world.closed_ports = true;
+        world.run(Duration::from_secs(120));
+        let user = format!("user{owner}@test");
+        let place = node::directory::place_of_user(HashAlgorithm::Sha256, &user);
+        let distance = |n: &usize| world.nodes[*n].node_id().expect("it joined").key().xor(&place.0);
+        let mut others: Vec<usize> = (0..64).filter(|n| *n != owner).collect();
+        others.sort_by_key(|n| (!world.nodes[*n].holds(&place), distance(n)));
+        let (gone, left) = others.split_at(16);
+        assert!(left.iter().all(|n| !world.nodes[*n].holds(&place)));
+        world.dead.extend(gone.iter().copied());
+        let op = world.nodes[left[0]].lookup_user(world.now, &user, LookupOptions::default());
+        match world.wait(left[0], op) {
+            Outcome::Lookup(report) => assert!(report.found, "{user}: {report:?}"),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -160,8 +160,8 @@ pub struct Outcome {
     pub hops: u8,
     /// Peers asked.
     pub asked: usize,
-    /// Peers that did not answer.
-    pub failed: usize,
+    /// Peers that did not answer, nearest first.
+    pub lost: Vec<NodeId>,
     /// Whether one of them was known before the search.
     pub lost_known: bool,
     /// Time from the first question to the end.
@@ -450,14 +450,15 @@ impl Lookup {
             let mut answered: Vec<_> = self.candidates().filter(|c| c.state == State::Answered).collect();
             answered.sort_by_key(|c| c.order);
             let nearest = answered.first().map_or(0, |c| c.depth);
-            let failed = |c: &&Candidate| c.state == State::Failed;
+            let mut lost: Vec<_> = self.candidates().filter(|c| c.state == State::Failed).collect();
+            lost.sort_by_key(|c| c.order);
             Outcome {
                 hops: self.found_depth.unwrap_or(nearest),
                 closest: answered.iter().take(self.config.width).map(|c| c.contact).collect(),
                 holders: self.holders.clone(),
                 asked: self.paths.iter().map(|p| p.asked).sum(),
-                failed: self.candidates().filter(failed).count(),
-                lost_known: self.candidates().filter(failed).any(|c| c.depth == 1),
+                lost_known: lost.iter().any(|c| c.depth == 1),
+                lost: lost.into_iter().map(|c| c.contact.id).collect(),
                 took: self.now - self.started.unwrap_or(self.now),
             }
         })

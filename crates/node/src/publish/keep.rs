@@ -4,9 +4,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Density, Message, MessageType, Object, Record};
-use wire::{Contact, Key, Time};
+use wire::{Contact, Key, NodeId, Time};
 
-use super::{LOOK_AGAIN, Publication, READ_AGAIN_AT, REFRESH, REFRESHES_OF_A_LIFE, Stage, What};
+use super::{
+    LOOK_AGAIN, Publication, READ_AGAIN_AT, REFRESH, REFRESHES_OF_A_LIFE, REPLACE_LOST, Stage, What,
+};
 use crate::answer::Beside;
 use crate::event::Event;
 use crate::node::{Alarm, Node};
@@ -156,15 +158,21 @@ impl Node {
         let summary = (**record).as_ref().summary();
         (publication.cared_for, publication.kept_for) = (now, lifetime);
         let holders: Vec<Contact> = publication.holders.iter().map(|h| **h).collect();
-        let seconds = u32::try_from(lifetime.as_secs()).unwrap_or(u32::MAX);
         self.storage.refresh(now, &summary, lifetime);
-        let objects = [Object::RecordSummary(summary), Object::Expires(seconds)];
-        for holder in &holders {
-            let to = (holder.address, Some(holder.id));
-            self.ask_knowing(now, to, MessageType::Refresh, &objects, &holders, Purpose::Refresh(id));
-        }
+        self.refresh_at(now, id, &holders, &holders);
         let next = self.jitter(self.refresh_wait(id), 0.8, 1.2);
         self.timers.set(Alarm::Publication(id), now + next);
+    }
+
+    /// Names our record to some of its holders, and says whom else we know to hold it.
+    pub(crate) fn refresh_at(&mut self, now: Time, id: u64, holders: &[Contact], known: &[Contact]) {
+        let seconds = u32::try_from(self.lifetime_of(id).as_secs()).unwrap_or(u32::MAX);
+        let Some(record) = self.publications.all.get(&id).and_then(|p| p.record.as_ref()) else { return };
+        let objects = [Object::RecordSummary((**record).as_ref().summary()), Object::Expires(seconds)];
+        for holder in holders {
+            let to = (holder.address, Some(holder.id));
+            self.ask_knowing(now, to, MessageType::Refresh, &objects, known, Purpose::Refresh(id));
+        }
     }
 
     /// Peers fell together: the holders of our records may all be among them, and nobody else would ever
@@ -180,24 +188,34 @@ impl Node {
         ids.into_iter().for_each(|id| self.care_for(now, id));
     }
 
+    /// Peers are gone that stood nearer to some of our records than a holder we know: they held them, by all
+    /// appearance, and so few are left there that these are placed anew.
+    pub(crate) fn replace_lost(&mut self, now: Time, gone: &[NodeId]) {
+        let Some(standing) = self.standing.as_ref().filter(|s| s.walks().is_none()) else { return };
+        let stood_there = |p: &Publication| {
+            let Some(place) = p.record.as_ref().map(|r| r.resource.0) else { return false };
+            let farthest = p.holders.iter().map(|h| standing.table.rank(&place, &h.id)).max();
+            let nearer = gone.iter().filter(|id| Some(standing.table.rank(&place, id)) <= farthest);
+            nearer.count() >= REPLACE_LOST
+        };
+        let rests = |p: &Publication| p.verified && p.stage == Stage::Idle && stood_there(p);
+        let ids: Vec<u64> =
+            self.publications.all.iter().filter(|(_, p)| rests(p)).map(|(id, _)| *id).collect();
+        ids.into_iter().for_each(|id| self.find_place(now, id));
+    }
+
     /// A holder says who else has come to hold our record: their copies are as old as its last refresh, and are
     /// refreshed from now on.
     fn learn_holders(&mut self, now: Time, id: u64, message: &Message<'_>) {
         let replicas = self.replicas();
         let named = self.contacts_of_answer(message, replicas);
-        let (own, lifetime) = (self.node_id(), self.lifetime_of(id));
+        let own = self.node_id();
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
-        let Some(record) = &publication.record else { return };
         let is_new = |c: &Contact| Some(c.id) != own && publication.holders.iter().all(|h| h.id != c.id);
         let room = (2 * replicas).saturating_sub(publication.holders.len());
         let new: Vec<Contact> = named.into_iter().filter(is_new).take(room).collect();
         publication.holders.extend(new.iter().map(|c| self.book.contact(*c)));
-        let summary = (**record).as_ref().summary();
-        let objects = [Object::RecordSummary(summary), Object::Expires(lifetime.as_secs() as u32)];
-        for holder in new {
-            let to = (holder.address, Some(holder.id));
-            self.ask_knowing(now, to, MessageType::Refresh, &objects, &[], Purpose::Refresh(id));
-        }
+        self.refresh_at(now, id, &new, &[]);
     }
 
     /// A holder kept our record, or lost it and gets it anew.

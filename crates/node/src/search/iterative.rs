@@ -314,6 +314,7 @@ impl Node {
         if self.pause_before_renewal(now, id).is_some() {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
             search.renewals += 1;
+            search.toward = search.key;
             return self.go_iterative(now, id, &[]);
         }
         self.finish(now, id);

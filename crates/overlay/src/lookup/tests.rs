@@ -65,7 +65,7 @@ fn in_place_of_a_busy_peer_another_is_asked_and_it_goes_on_counting_among_the_ne
         assert!(lookup.handle_reply(Time::ZERO, &answering.id, &NOTHING, false));
     }
     let outcome = lookup.outcome().unwrap();
-    assert_eq!((outcome.closest, outcome.failed), (peers[1..3].to_vec(), 0));
+    assert_eq!((outcome.closest, outcome.lost), (peers[1..3].to_vec(), vec![]));
     let nearest: Vec<Contact> = lookup.nearest(3).into_iter().map(|(contact, _)| contact).collect();
     assert_eq!(nearest, peers[..3]);
 }
@@ -192,7 +192,7 @@ fn a_peer_that_usually_answers_at_once_holds_the_end_of_a_search_up_for_a_moment
             now = at;
             lookup.handle_timeout(now);
         }
-        assert_eq!(lookup.outcome().map(|o| o.failed), Some(1));
+        assert_eq!(lookup.outcome().map(|o| o.lost.len()), Some(1));
         now.as_millis()
     };
     assert_eq!((ends_at(20), ends_at(400), ends_at(60_000)), (300, 1_200, 5_000));
@@ -224,7 +224,7 @@ fn a_peer_that_never_answers_is_given_up() {
         lookup.handle_timeout(at);
     }
     assert_eq!(waits, [Reason::Patience, Reason::GiveUp]);
-    assert_eq!(lookup.outcome().unwrap().failed, 1);
+    assert_eq!(lookup.outcome().unwrap().lost.len(), 1);
 }
 
 #[test]
