@@ -224,12 +224,10 @@ impl Node {
         let Some(standing) = &mut self.standing else { return };
         let known = standing.table.contains(id);
         standing.table.handle_failure(now, id);
-        let is_lost = known && !standing.table.contains(id);
-        if is_lost {
+        if known && !standing.table.contains(id) {
             self.remember_lost(now, Contact { id: *id, address });
         }
         self.repair_after(now, id);
-        self.prove_word(now, id, is_lost);
     }
 
     /// How fast peers leave, as this peer has seen it.

@@ -34,6 +34,7 @@ pub(crate) enum Purpose {
     Return,
     Join,
     KeepAlive,
+    Word,
     Exchange,
     Near(Key),
     Step(SearchId),
@@ -329,6 +330,7 @@ impl Node {
         let replaced = match purpose {
             Purpose::Forward(served) => self.hedge_forward(now, served),
             Purpose::Recursive(search) => self.hedge_search(now, search),
+            Purpose::Word => self.prove_word(now, id),
             _ => false,
         };
         if !replaced && let Some(due) = self.transactions.insist(now, key) {
@@ -447,7 +449,7 @@ impl Node {
             Purpose::Return => self.handle_return(now, remote, message),
             Purpose::Join => self.handle_join_answer(now, message),
             Purpose::KeepAlive => self.handle_keep_alive_answer(now, remote, message),
-            Purpose::Alive(_) | Purpose::Warm(_) => {}
+            Purpose::Alive(_) | Purpose::Warm(_) | Purpose::Word => {}
             Purpose::Attach(peer) => self.handle_attach_answer(now, peer, message),
             Purpose::CallBack | Purpose::Third(..) if message.header.code.is_ok() => {}
             Purpose::Third(tested, id) => self.write_back(now, id, tested),
@@ -505,6 +507,7 @@ impl Node {
         match client.purpose {
             Purpose::Bootstrap | Purpose::Return | Purpose::Join | Purpose::KeepAlive => {}
             Purpose::Exchange | Purpose::Near(_) | Purpose::Attach(_) => {}
+            Purpose::Word => drop(self.prove_word(now, client.id)),
             Purpose::CallBack => self.handle_call_back_refused(now),
             Purpose::Third(tested, id) => self.write_back(now, id, tested),
             Purpose::Warm(peer) => self.let_cool(&peer),

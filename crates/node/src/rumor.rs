@@ -13,6 +13,7 @@ use wire::{Contact, NodeId, RngExt, Time};
 
 use crate::budget::Work;
 use crate::node::Node;
+use crate::request::{ANSWER_TIMEOUT, Purpose};
 
 /// Departures told, and heeded, in one message.
 const MOST_GONE: usize = 8;
@@ -56,7 +57,19 @@ impl Node {
         let known = self.publications.holders().chain(neighbors).find(|c| gone.contains(&c.id));
         if let Some(Contact { id, address }) = known {
             self.membership.words.push(Word { heard: now, gone, proven: false });
-            self.ask_whether_it_lives(now, (address, Some(id)));
+            let (transaction, question) = self.question(MessageType::KeepAlive, &[]);
+            let (to, deadline) = ((address, Some(id)), now + ANSWER_TIMEOUT);
+            let patience = self.link.round_trips.patience(address) * 2;
+            self.request(
+                now,
+                to,
+                MessageType::KeepAlive,
+                transaction,
+                question.finish(),
+                deadline,
+                Purpose::Word,
+            );
+            self.transactions.hedge((transaction, address), patience);
         }
     }
 
@@ -67,19 +80,24 @@ impl Node {
         words.len() < MOST_WORDS && gone.iter().filter(is_new).count() >= NEWS
     }
 
-    /// A peer is silent. If word of it is out, that is true. It is passed on if the table has lost it, and so
-    /// only once, and not where peers go all the time.
-    pub(crate) fn prove_word(&mut self, now: Time, silent: &NodeId, was_in_table: bool) {
-        let is_proof =
-            |word: &&mut Word| !word.proven && now.since(word.heard) < FRESH && word.gone.contains(silent);
-        let Some(word) = self.membership.words.iter_mut().find(is_proof) else { return };
+    /// Who is said to be gone has not answered for longer than usual. That is enough to care for what it held;
+    /// whether it stays in the table is found out with more patience. The word is passed on if it was there, and
+    /// not where peers go all the time. `false` if it is out of date.
+    pub(crate) fn prove_word(&mut self, now: Time, silent: Option<NodeId>) -> bool {
+        let is_proof = |word: &&mut Word| {
+            !word.proven && now.since(word.heard) < FRESH && silent.is_some_and(|id| word.gone.contains(&id))
+        };
+        let Some(word) = self.membership.words.iter_mut().find(is_proof) else { return false };
         word.proven = true;
         let gone = word.gone.clone();
+        let table = self.standing.as_ref().map(|s| &s.table);
+        let was_in_table = silent.is_some_and(|id| table.is_some_and(|t| t.contains(&id)));
         self.replace_lost(now, &gone);
         self.look_after_holders(now);
         if was_in_table && !self.churn().is_storm() {
             self.spread_word(now, &gone);
         }
+        true
     }
 
     /// A record was sought in vain where these are gone: others shall know. What we say is no news to us.
