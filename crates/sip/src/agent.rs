@@ -309,6 +309,19 @@ impl Agent {
         self.drain_transactions(now, media);
     }
 
+    /// Shows the sender of a request of [`Event::Route`] under this name, written as in a From header, instead
+    /// of the one it brought.
+    pub fn show_sender_as(&mut self, request: RequestId, display: &str) {
+        let shown = match self.waiting.get(&request) {
+            Some(Waiting::Call(call)) => self.calls.get_mut(call).map(|call| &mut call.display),
+            Some(Waiting::Errand) => self.errands.get_mut(&request).map(|errand| &mut errand.display),
+            None => None,
+        };
+        if let Some(shown) = shown {
+            *shown = display.to_owned();
+        }
+    }
+
     /// Refuses a request of [`Event::Route`].
     pub fn reject(
         &mut self,

@@ -104,6 +104,8 @@ pub(super) struct Call {
     pub(super) server: ServerId,
     pub(super) source: Flow,
     pub(super) request: Message,
+    /// The caller's name, as it is shown.
+    pub(super) display: String,
     pub(super) had_offer: bool,
     pub(super) branches: Vec<Branch>,
     pub(super) pairs: BTreeMap<u16, Pair>,
@@ -290,6 +292,7 @@ impl Agent {
             waiting: None,
             server,
             source: flow,
+            display: request.from().map(|f| f.display).unwrap_or_default(),
             had_offer: headers::has_sdp(&request),
             request,
             branches: Vec::new(),
@@ -342,12 +345,11 @@ impl Agent {
         let flow = destination.flow;
         let aor = format!("sip:{}", written(&call.record.to));
         let target = if destination.uri.is_empty() { aor.clone() } else { destination.uri };
-        let display = call.request.from().map(|f| f.display).unwrap_or_default();
         let branch = Branch {
             client: None,
             flow,
             call_id: self.transactions.token(),
-            local: self.as_caller(&call.record.from, &display).with_tag(&self.transactions.token()),
+            local: self.as_caller(&call.record.from, &call.display).with_tag(&self.transactions.token()),
             remote: NameAddr::new(aor),
             contact: format!("<{}>", self.addresses.uri_for(&flow, &call.record.from)),
             target,

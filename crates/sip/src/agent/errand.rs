@@ -17,6 +17,8 @@ pub(super) struct Errand {
     server: ServerId,
     request: Message,
     from: String,
+    /// The sender's name, as it is shown.
+    pub(super) display: String,
     to: String,
     open: BTreeSet<ClientId>,
     best: Option<Message>,
@@ -40,8 +42,15 @@ impl Agent {
         }
         self.addresses.learn(&flow, request.uri());
         let id = RequestId(self.new_id());
-        let errand =
-            Errand { server, request, from: from.clone(), to: to.clone(), open: BTreeSet::new(), best: None };
+        let errand = Errand {
+            server,
+            from: from.clone(),
+            display: request.from().map(|f| f.display).unwrap_or_default(),
+            to: to.clone(),
+            open: BTreeSet::new(),
+            best: None,
+            request,
+        };
         self.errands.insert(id, errand);
         self.served.insert(server, Served::Errand(id));
         let event = Event::Route { request: id, call: None, method: Method::Message, from, to, source: flow };
@@ -69,8 +78,7 @@ impl Agent {
     fn errand_for(&mut self, errand: &Errand, destination: &Destination) -> Message {
         let mut message = Message::request(Method::Message, &destination.uri);
         message.push("Max-Forwards", super::call::fewer_hops(&errand.request).to_string());
-        let display = errand.request.from().map(|f| f.display).unwrap_or_default();
-        let from = self.as_caller(&errand.from, &display).with_tag(&self.transactions.token());
+        let from = self.as_caller(&errand.from, &errand.display).with_tag(&self.transactions.token());
         message.push("From", from.to_string());
         message.push("To", format!("<sip:{}>", crate::address::written(&errand.to)));
         message.push("Call-ID", self.transactions.token());

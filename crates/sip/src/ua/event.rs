@@ -99,6 +99,8 @@ pub enum UaEvent {
         handle: Handle,
         /// Who sent it.
         from: String,
+        /// The name shown beside it, quotes included; empty if there is none.
+        display: String,
         /// To whom.
         to: String,
         /// Its Call-ID, which names it.

@@ -47,6 +47,7 @@ impl UserAgent {
         self.tell(UaEvent::MessageReceived {
             handle,
             from: aor(message.from()),
+            display: message.from().map(|from| from.display).unwrap_or_default(),
             to: aor(message.to()),
             id: message.call_id().to_owned(),
             content_type: message.content_type(),
