@@ -26,6 +26,10 @@ use crate::report::{CallReport, Failure};
 /// Calls remembered after they ended.
 pub const HISTORY: usize = 200;
 
+/// The status of a request that was not sent since another key answers to the name: of those that
+/// SIP has, the nearest (RFC 8224: invalid identity). No phone asks again by itself.
+pub(crate) const KEY_CHANGED: u16 = 438;
+
 /// How far a call has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum CallState {
@@ -161,6 +165,10 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
         (Cause::PhoneLost, _) => ("media", "see whether the phone is on and registered"),
         (Cause::Cancelled, _) => ("cancelled", "call again"),
         (_, 404) => ("not_found", "check the spelling; `openvoip lookup NAME --trace` shows the search"),
+        (_, KEY_CHANGED) => (
+            "key_changed",
+            "ask them on another way whether the key is theirs; if it is: `openvoip pins accept NAME`",
+        ),
         (_, 480) => ("unavailable", "their phone is off: leave a message with `openvoip msg`"),
         (_, 486 | 600) => ("busy", "try again later"),
         (_, 603) => ("declined", "they do not want to talk now"),
@@ -206,6 +214,7 @@ mod tests {
     fn every_failure_says_what_to_do() {
         let cases = [
             (Cause::Refused, 404, "not_found"),
+            (Cause::Refused, 438, "key_changed"),
             (Cause::Refused, 480, "unavailable"),
             (Cause::Refused, 486, "busy"),
             (Cause::Refused, 603, "declined"),

@@ -223,4 +223,7 @@ pub struct Saved {
     /// The clock of each operator's last command, by public key: a recorded one stays old.
     #[serde(default)]
     pub operator_clocks: std::collections::BTreeMap<String, u64>,
+    /// The keys that first answered to names.
+    #[serde(default)]
+    pub pins: Vec<crate::report::PinRow>,
 }

@@ -12,8 +12,9 @@ use wire::p2pp::{Code, Kind, Record};
 use wire::{Contact, HashAlgorithm, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::config::{Config, Identity};
-use crate::event::{Event, OpId, Outcome};
+use crate::event::{Event, Level, OpId, Outcome};
 use crate::node::Node;
+use crate::pins::{Verdict, short};
 use crate::region::Crowd;
 use crate::report::{LookupReport, RecordReport, Value};
 use crate::search::{Findings, For, LookupOptions, Want};
@@ -40,6 +41,14 @@ struct Resolution {
     peers: Vec<Contact>,
     /// A contact record was named but not found: the person exists, the peer is off.
     silent: usize,
+    /// Another key than the one known answers: that one, and this.
+    changed: Option<[PublicKey; 2]>,
+}
+
+impl Resolution {
+    fn new(name: String, purpose: ResolvedFor) -> Self {
+        Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0, changed: None }
+    }
 }
 
 /// Names being resolved.
@@ -77,6 +86,18 @@ impl Directory {
         self.known.push_back(known);
     }
 
+    /// At a place this owner's record is sought: another's calls for another look, even if it was found last.
+    fn expect(&mut self, place: Key, owner: PublicKey) {
+        if self.known.iter().any(|k| k.place == place && k.owner == owner) {
+            return;
+        }
+        self.known.retain(|k| k.place != place);
+        if self.known.len() >= Self::MAX_KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back(Known { place, owner, sequence: 0 });
+    }
+
     /// Whether what a search found calls for another look along disjoint paths: nothing, another owner's
     /// record than last time, or an older one. (Records are signed, and those that are not are nothing.)
     pub(crate) fn suspicious(&self, place: &Key, records: &[(Record, Duration)]) -> bool {
@@ -95,6 +116,8 @@ pub(crate) enum Resolved {
     Unknown,
     /// The name exists, none of its peers does now.
     Offline,
+    /// The first key was known, and the name is held by the second only.
+    KeyChanged([PublicKey; 2]),
 }
 
 /// Makes of anything a person may type the one canonical name: no scheme, no port, no parameters,
@@ -126,6 +149,12 @@ fn strip_port(domain: &str) -> &str {
     }
 }
 
+/// The peers that a user's record names.
+fn devices(hash: HashAlgorithm, record: &Record) -> Vec<NodeId> {
+    let devices = Devices::parse(&record.value).unwrap_or_default();
+    devices.0.iter().map(|key| key.node_id(hash)).collect()
+}
+
 /// Where the device list of a user stands.
 pub fn place_of_user(hash: HashAlgorithm, aor: &str) -> ResourceId {
     ResourceId(hash.digest(aor.as_bytes()))
@@ -139,21 +168,26 @@ impl Node {
         }
         self.directory.next += 1;
         let id = self.directory.next;
-        let name = aor.to_owned();
-        let resolution = Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0 };
-        self.directory.running.insert(id, resolution);
-        let place = place_of_user(self.hash(), aor);
+        self.directory.running.insert(id, Resolution::new(aor.to_owned(), purpose));
+        let place = self.expected_place(aor);
         let want = Want::Object(Kind::USER, None);
         self.search(now, place.0, want, For::Resolve(id), LookupOptions::default());
+    }
+
+    /// Where a user's record is sought, and the pinned key's, if one is.
+    fn expected_place(&mut self, aor: &str) -> ResourceId {
+        let place = place_of_user(self.hash(), aor);
+        if let Some(owner) = self.pins.owner(aor) {
+            self.directory.expect(place.0, owner);
+        }
+        place
     }
 
     /// Finds a peer by its Node-ID.
     pub(crate) fn resolve_node(&mut self, now: Time, node: NodeId, purpose: ResolvedFor) {
         self.directory.next += 1;
         let id = self.directory.next;
-        let name = node.to_string();
-        let resolution = Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0 };
-        self.directory.running.insert(id, resolution);
+        self.directory.running.insert(id, Resolution::new(node.to_string(), purpose));
         let want = Want::Object(Kind::PEER, None);
         self.search(now, node.0, want, For::Resolve(id), LookupOptions::default());
     }
@@ -166,10 +200,26 @@ impl Node {
         resolution.waiting -= 1;
         let crowded = (findings.crowd == Some(Crowd::Dense)).then(|| resolution.name.clone());
         let mut wanted: Vec<NodeId> = Vec::new();
-        match findings.records.first() {
+        let mut unlike = None;
+        match self.pins.choose(&resolution.name, &findings.records) {
             Some((record, _)) if record.kind == Kind::USER => {
-                let devices = Devices::parse(&record.value).unwrap_or_default();
-                wanted = devices.0.iter().map(|k| k.node_id(hash)).filter(|n| Some(*n) != own).collect();
+                wanted = devices(hash, record);
+                // Who is called or written to is remembered, and is not another one the next time.
+                let verdict = match &resolution.purpose {
+                    ResolvedFor::Sip(..) => {
+                        self.pins.meet(&resolution.name, record.owner, wanted.clone(), true)
+                    }
+                    _ => Verdict::New,
+                };
+                match verdict {
+                    Verdict::Changed(known) => {
+                        resolution.changed = Some([known, record.owner]);
+                        wanted.clear();
+                    }
+                    Verdict::Unlike(heard) => unlike = Some((resolution.name.clone(), heard)),
+                    Verdict::New | Verdict::Pinned => {}
+                }
+                wanted.retain(|n| Some(*n) != own);
                 resolution.silent += wanted.len();
             }
             Some((record, _)) => {
@@ -185,12 +235,18 @@ impl Node {
             self.search(now, node.0, want, For::Resolve(id), LookupOptions::default());
         }
         self.warn_of_crowd(crowded);
+        self.save_pins();
+        if let Some((name, heard)) = unlike {
+            let message = format!("who called or wrote as {name} before, at {}, is not there", short(heard));
+            self.log(Level::Warn, "pins", message);
+        }
         if self.directory.running.get(&id).is_some_and(|r| r.waiting == 0) {
             let Some(done) = self.directory.running.remove(&id) else { return };
-            let outcome = match (done.peers.is_empty(), done.silent) {
-                (false, _) => Resolved::Peers(done.peers),
-                (true, 0) => Resolved::Unknown,
-                (true, _) => Resolved::Offline,
+            let outcome = match (done.changed, done.peers.is_empty(), done.silent) {
+                (Some(keys), ..) => Resolved::KeyChanged(keys),
+                (None, false, _) => Resolved::Peers(done.peers),
+                (None, true, 0) => Resolved::Unknown,
+                (None, true, _) => Resolved::Offline,
             };
             self.resolved(now, done.purpose, outcome);
         }
@@ -212,7 +268,8 @@ impl Node {
             ) => self.failed(op, Code::NOT_FOUND.0, "nobody has that name"),
             (
                 ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
-                Resolved::Offline,
+                // Only who is called or written to is compared.
+                Resolved::Offline | Resolved::KeyChanged(_),
             ) => self.failed(op, Code::UNAVAILABLE.0, "none of that user's peers is there"),
         }
     }
@@ -220,7 +277,7 @@ impl Node {
     /// Looks a user up, the way a call would.
     pub fn lookup_user(&mut self, now: Time, aor: &str, options: LookupOptions) -> OpId {
         let aor = canonical_aor(aor, &self.default_domain());
-        let place = place_of_user(self.hash(), &aor);
+        let place = self.expected_place(&aor);
         self.lookup(now, place, Kind::USER, aor, options)
     }
 
@@ -254,20 +311,21 @@ impl Node {
         let hash = self.hash();
         let alarm = findings.crowd == Some(Crowd::Dense);
         self.warn_of_crowd(alarm.then(|| name.clone()));
-        let record = findings.records.first().map(|(record, left)| {
+        let record = self.pins.choose(&name, &findings.records).map(|(record, left)| {
             let nodes = match record.kind {
-                Kind::USER => {
-                    let devices = Devices::parse(&record.value).unwrap_or_default();
-                    devices.0.iter().map(|k| k.node_id(hash).to_string()).collect()
-                }
-                _ => vec![record.owner.node_id(hash).to_string()],
+                Kind::USER => devices(hash, record),
+                _ => vec![record.owner.node_id(hash)],
             };
+            // A key is looked up in hexadecimal, and has no name to compare.
+            let pin = (record.kind == Kind::USER && name.contains('@'))
+                .then(|| self.compare_record(&name, record.owner, nodes.clone()).to_owned());
             RecordReport {
                 user: name,
-                nodes,
+                nodes: nodes.iter().map(NodeId::to_string).collect(),
                 sequence: record.sequence,
                 expires_ms: left.as_millis() as u64,
                 owner: record.owner.to_string(),
+                pin,
             }
         });
         let report = LookupReport {
@@ -353,6 +411,11 @@ mod tests {
         assert!(!suspicious(&directory, &[(record(key(1), 8), lifetime)]));
         assert!(suspicious(&directory, &[(record(key(1), 6), lifetime)]));
         assert!(suspicious(&directory, &[(record(key(2), 9), lifetime)]));
+        directory.remember(*place.key(), &record(key(2), 9));
+        assert!(!suspicious(&directory, &[(record(key(2), 9), lifetime)]), "found last");
+        directory.expect(*place.key(), key(1));
+        assert!(suspicious(&directory, &[(record(key(2), 9), lifetime)]), "and not the one expected");
+        assert!(!suspicious(&directory, &[(record(key(1), 3), lifetime)]));
     }
 
     #[test]

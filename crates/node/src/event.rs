@@ -67,6 +67,18 @@ pub enum Event {
         /// The address-of-record.
         aor: String,
     },
+    /// Another key answers to a name than the one known: the call or message was refused. Or somebody calls
+    /// or writes in that name from another peer, and is shown as [`MARK`](crate::pins::MARK).
+    KeyChanged {
+        /// The address-of-record.
+        name: String,
+        /// The beginning of the key that is known.
+        known: String,
+        /// The beginning of the key that was found, or of the caller's Node-ID.
+        found: String,
+        /// Whether they call us; else we called them.
+        calls: bool,
+    },
     /// A user's record is published and was read back.
     Published {
         /// The address-of-record.

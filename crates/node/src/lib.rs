@@ -24,6 +24,7 @@
 //! | [`storage`], `replicate.rs` | what we keep for others, and that the right peers keep it |
 //! | `publish.rs` | our own records in the overlay |
 //! | [`directory`] | from a name to the peers that serve it |
+//! | [`pins`] | the keys that first answered to names |
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
 //! | [`diagnostics`], [`ledger`], [`report`] | what a peer says about itself |
@@ -48,6 +49,7 @@ mod merge;
 mod node;
 pub mod operator;
 mod phones;
+pub mod pins;
 mod plane;
 mod publish;
 mod region;

@@ -17,6 +17,7 @@ use wire::{Seed, Time};
 use crate::directory::canonical_aor;
 use crate::event::{Event, OpId, Outcome};
 use crate::node::{Alarm, Node};
+use crate::pins::MARK;
 use crate::plane::Talker;
 use crate::report::{CallReport, InboxMessage, MessageReport};
 
@@ -209,9 +210,17 @@ impl Node {
             UaEvent::MessageReceived { from, body, .. } if id == ECHO => {
                 self.phones.locals.echo.message(now, &from, "text/plain", &body);
             }
-            UaEvent::MessageReceived { from, to, id, body, .. } => {
-                let text = String::from_utf8_lossy(&body).into_owned();
-                self.keep_message(now, id, from, to, text);
+            UaEvent::MessageReceived { from, display, to, id, body, .. } => {
+                let message = InboxMessage {
+                    message_id: id,
+                    from,
+                    to,
+                    text: String::from_utf8_lossy(&body).into_owned(),
+                    time: self.unix(now).0,
+                    state: "delivered".into(),
+                    key_changed: display.contains(MARK),
+                };
+                self.keep_message(message);
             }
             UaEvent::MessageResult { status, reason, .. } => self.message_answered(now, id, status, reason),
             // Nobody is moved by a transfer: a built-in user stays where it is, and says so.
@@ -227,15 +236,7 @@ impl Node {
         }
     }
 
-    fn keep_message(&mut self, now: Time, id: String, from: String, to: String, text: String) {
-        let message = InboxMessage {
-            message_id: id,
-            from,
-            to,
-            text,
-            time: self.unix(now).0,
-            state: "delivered".into(),
-        };
+    fn keep_message(&mut self, message: InboxMessage) {
         if self.phones.inbox.len() >= self.config.inbox_limit.max(1) {
             self.phones.inbox.pop_front();
         }

@@ -28,6 +28,7 @@ use crate::ledger::{Function, Ledger};
 use crate::membership::Membership;
 use crate::operator::Operators;
 use crate::phones::LazyPhones;
+use crate::pins::Pins;
 use crate::publish::Publications;
 use crate::request::{Doubts, Purpose};
 use crate::role::Roles;
@@ -200,6 +201,7 @@ pub struct Node {
     pub(crate) searches: Searches,
     pub(crate) publications: Publications,
     pub(crate) directory: Directory,
+    pub(crate) pins: Pins,
     pub(crate) tunnels: Tunnels,
     pub(crate) phones: LazyPhones,
     pub(crate) diagnostics: Diagnostics,
@@ -238,6 +240,7 @@ impl Node {
             searches: Searches::default(),
             publications: Publications::default(),
             directory: Directory::default(),
+            pins: Pins::new(&saved.pins),
             tunnels: Tunnels::default(),
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
             diagnostics: Diagnostics::default(),
@@ -589,6 +592,7 @@ impl Node {
             values: self.publications.kept_values(),
             inbox: self.phones.made().map(|p| p.inbox.iter().cloned().collect()).unwrap_or_default(),
             operator_clocks: self.operators.clocks(),
+            pins: self.pins.rows(),
         }
     }
 

@@ -12,12 +12,13 @@ use std::ops::{Deref, DerefMut};
 use sip::{Agent, Flow, RequestId, Target};
 use wire::{ConnectionId, NodeId, Seed, Socket, Time, Transmit};
 
-use crate::call::{Call, CallState, Calls};
+use crate::call::{Call, CallState, Calls, KEY_CHANGED};
 use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, canonical_aor};
 use crate::event::{Event, Level};
 use crate::locals::{ECHO, INBOX, Locals};
 use crate::node::Node;
+use crate::pins::short;
 use crate::plane::Plane;
 use crate::report::{CallReport, InboxMessage, PhoneStatus};
 
@@ -378,8 +379,13 @@ impl Node {
 
     fn handle_agent_event(&mut self, now: Time, event: sip::Event) {
         match event {
-            sip::Event::Route { request, call, to, source, .. } => {
+            sip::Event::Route { request, call, from, to, source, .. } => {
                 let is_call = call.is_some();
+                if let Flow::Peer(peer) = source
+                    && let Some(shown) = self.doubt_caller(&from, peer)
+                {
+                    self.phones.agent.show_sender_as(request, &shown);
+                }
                 if let Some(call) = call.and_then(|c| self.phones.calls.live.get_mut(&c)) {
                     call.advance(CallState::Resolving);
                 }
@@ -473,6 +479,14 @@ impl Node {
         match outcome {
             Resolved::Unknown => self.refuse_route(now, request, 404, "Nobody has that name"),
             Resolved::Offline => self.refuse_route(now, request, 480, "None of the user's peers is there"),
+            Resolved::KeyChanged(keys) => {
+                let [known, found] = keys.map(short);
+                let reason = format!(
+                    "Key of {user} changed from {known} to {found}. If it is theirs: openvoip pins accept {user}"
+                );
+                self.emit(Event::KeyChanged { name: user, known, found, calls: false });
+                self.refuse_route(now, request, KEY_CHANGED, &reason);
+            }
             Resolved::Peers(peers) => {
                 let mut targets = Vec::new();
                 for contact in peers {

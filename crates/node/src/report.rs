@@ -181,6 +181,9 @@ pub struct RecordReport {
     pub expires_ms: u64,
     /// The owner's public key.
     pub owner: String,
+    /// Of a user: whether that key is `pinned`, `new`, or `changed`: another one was known before.
+    #[serde(default)]
+    pub pin: Option<String>,
 }
 
 /// One hop of a traced lookup.
@@ -270,7 +273,8 @@ pub struct RtpReport {
 /// Why a call failed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
-    /// In one word: `not_found`, `unavailable`, `busy`, `declined`, `timeout`, `peer_lost`, `media`.
+    /// In one word: `not_found`, `unavailable`, `busy`, `declined`, `timeout`, `peer_lost`, `media`,
+    /// `key_changed`.
     pub cause: String,
     /// What was seen.
     pub evidence: String,
@@ -331,6 +335,23 @@ pub struct MessageReport {
     pub status: u16,
 }
 
+/// A name that this peer knows, and the key that answered to it first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PinRow {
+    /// The address-of-record.
+    pub name: String,
+    /// The user's public key; nothing where the name was only claimed by who called or wrote.
+    pub key: Option<String>,
+    /// Node-IDs of the user's devices, or of the one that claimed the name.
+    pub nodes: Vec<String>,
+    /// Whether a person has checked it.
+    pub confirmed: bool,
+    /// Another key whose record was found since: what `pins accept` accepts.
+    pub other_key: Option<String>,
+    /// Node-IDs of its devices.
+    pub other_nodes: Vec<String>,
+}
+
 /// A message in the inbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InboxMessage {
@@ -346,6 +367,9 @@ pub struct InboxMessage {
     pub time: u64,
     /// `delivered`: it reached the peer where its owner reads it.
     pub state: String,
+    /// Whether it came from another peer than the sender's name was known at.
+    #[serde(default)]
+    pub key_changed: bool,
 }
 
 /// A row of the routing or neighbour table.

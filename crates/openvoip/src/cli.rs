@@ -3,7 +3,7 @@
 //! | file | commands |
 //! |---|---|
 //! | `peer.rs` | `up`, `bootstrap`, `down`, `status`, `version` |
-//! | `people.rs` | `phone`, `call`, `calls`, `msg`, `inbox`, `ping` |
+//! | `people.rs` | `phone`, `call`, `calls`, `msg`, `inbox`, `pins`, `ping` |
 //! | `overlay.rs` | `lookup`, `overlay`, `probe` |
 //! | `config.rs` | `config` |
 //! | `operate.rs` | `log`, `operator` |
@@ -73,6 +73,8 @@ enum Command {
     Call(people::Call),
     /// Calls under way and the latest that ended, oldest first.
     Calls,
+    #[command(subcommand)]
+    Pins(people::Pins),
     Ping(people::Ping),
     Probe(overlay::Probe),
     /// Read the commands of 2008 from standard input: showrt, shownt, showro, showcp, insert,
@@ -113,6 +115,7 @@ fn run(cli: Cli) -> i32 {
         Some(Command::Inbox) => context.simple("inbox"),
         Some(Command::Call(call)) => call.run(&context),
         Some(Command::Calls) => context.simple("calls"),
+        Some(Command::Pins(pins)) => pins.run(&context),
         Some(Command::Ping(ping)) => ping.run(&context),
         Some(Command::Probe(probe)) => probe.run(&context),
         Some(Command::Console) => console::run(&context),

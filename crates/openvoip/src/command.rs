@@ -9,7 +9,7 @@ mod fields;
 use std::time::Duration;
 
 use node::report::{
-    CallReport, ConnectionRow, InboxMessage, ObjectRow, PhoneStatus, Probes, Status, TableRow, Value,
+    CallReport, ConnectionRow, InboxMessage, ObjectRow, PhoneStatus, PinRow, Probes, Status, TableRow, Value,
 };
 use node::{CallOptions, LookupOptions, Mode, Node, OpId, Outcome, Table, Target};
 use serde::Deserialize;
@@ -141,6 +141,21 @@ pub enum Command {
     },
     /// Calls under way and the latest that ended.
     Calls {},
+    /// The names this peer knows, and the keys that answered to them first.
+    #[serde(rename = "pins list")]
+    PinsList {},
+    /// Take the key of a name for the person's: the changed one, or if none has, the one known.
+    #[serde(rename = "pins accept")]
+    PinsAccept {
+        /// The name.
+        who: String,
+    },
+    /// Forget the key of a name: the next one counts as the first.
+    #[serde(rename = "pins forget")]
+    PinsForget {
+        /// The name.
+        who: String,
+    },
     /// Ask a peer whether it lives.
     Ping {
         /// A Node-ID, an address or a user.
@@ -212,6 +227,15 @@ pub enum Answer {
     Inbox(Vec<InboxMessage>),
     /// Of `calls`.
     Calls(Vec<CallReport>),
+    /// Of `pins list`.
+    Pins(Vec<PinRow>),
+    /// Of `pins accept`.
+    PinAccepted(PinRow),
+    /// Of `pins forget`.
+    PinForgotten {
+        /// Whose key is not known any more.
+        name: String,
+    },
     /// Of `phone add`.
     PhoneAdded {
         /// Who may register now.
@@ -285,6 +309,8 @@ impl Command {
             Command::Inbox {} => "inbox",
             Command::Call { .. } => "call",
             Command::Calls {} => "calls",
+            Command::PinsList {} => "pins",
+            Command::PinsAccept { .. } | Command::PinsForget { .. } => "pin",
             Command::Ping { .. } => "ping",
             Command::PhoneAdd { .. } | Command::PhoneRm { .. } => "phone",
             Command::PhoneList {} => "phones",
@@ -338,6 +364,16 @@ impl Command {
                 Later(node.call(now, &from, &who, CallOptions { play, record, duration }))
             }
             Command::Calls {} => Now(Answer::Calls(node.calls(now))),
+            Command::PinsList {} => Now(Answer::Pins(node.pins())),
+            Command::PinsAccept { who } => Now(match node.accept_pin(&who) {
+                Some(pin) => Answer::PinAccepted(pin),
+                None => Answer::failed(404, format!("no key of {who} is known yet")),
+            }),
+            Command::PinsForget { who } => Now(if node.forget_pin(&who) {
+                Answer::PinForgotten { name: node::canonical_aor(&who, &node.default_domain()) }
+            } else {
+                Answer::failed(404, format!("no key of {who} is known"))
+            }),
             Command::Ping { who } => Later(node.ping(now, &who)),
             Command::PhoneAdd { who, password } => Now(admin.add_phone(node, now, &who, &password)),
             Command::PhoneRm { who } => Now(admin.remove_phone(node, now, &who)),

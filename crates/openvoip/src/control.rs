@@ -79,6 +79,9 @@ pub fn render(thing: &str, outcome: Answer) -> Value {
         Answer::Connections(rows) => done(json!({ thing: rows })),
         Answer::Inbox(messages) => done(json!({ "messages": messages })),
         Answer::Calls(calls) => done(json!({ "calls": calls })),
+        Answer::Pins(pins) => done(json!({ "pins": pins })),
+        Answer::PinAccepted(pin) => done(to_json(pin)),
+        Answer::PinForgotten { name } => done(json!({ "name": name, "forgotten": true })),
         Answer::PhoneAdded { user, server } => done(json!({ "user": user, "server": server })),
         Answer::PhoneRemoved { user } => done(json!({ "user": user, "removed": true })),
         Answer::Phones(phones) => done(json!({ "phones": phones })),
@@ -164,6 +167,7 @@ fn next_step(thing: &str, status: u16) -> &'static str {
         ("configure", 403) => "name the key that `openvoip operator key` shows in `operators` of that peer",
         ("configure", 406) => "an overlay allows it if it was founded with --remote-settings",
         ("configure", 412) => "openvoip operator key",
+        ("pin", 404) => "openvoip pins list; a key is known once its owner was called or written to",
         (_, 404) => "check the name, or give an address IP:PORT or a Node-ID",
         _ => "openvoip status",
     }

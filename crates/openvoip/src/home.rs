@@ -6,7 +6,7 @@
 //! operator.key        the key with which this owner configures other peers, likewise; only if wanted
 //! openvoip.toml       the configuration, if the owner wrote one
 //! phones.json         who may register, with passwords, likewise
-//! state.json          host cache, published values, inbox
+//! state.json          host cache, published values, inbox, keys of people
 //! control.sock        the control socket, while the peer runs
 //! openvoip.log        the log, if wanted, and openvoip.log.1 before it
 //! ```

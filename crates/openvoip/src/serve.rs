@@ -393,6 +393,14 @@ impl Service {
                 tracing::warn!("strangers crowd around {name}: they may want to hide it");
             }
             Event::NameTaken { aor } => tracing::warn!("{aor} belongs to somebody else's key"),
+            Event::KeyChanged { name, known, found, calls: false } => tracing::warn!(
+                "the key of {name} changed from {known} to {found}: not called. Ask them on another way; if it \
+                 is theirs: openvoip pins accept {name}"
+            ),
+            Event::KeyChanged { name, known, found, calls: true } => tracing::warn!(
+                "{name}, known by {known}, calls or writes from another peer, {found}: a thief, or a new \
+                 machine; openvoip lookup {name} learns the new ones of the key that is known"
+            ),
             Event::Phone { user, contact, online } => {
                 tracing::info!("phone of {user} {}: {contact}", if online { "registered" } else { "left" });
             }

@@ -64,7 +64,7 @@ fn lookups_of_users_and_keys() {
         has(
             &found,
             "found:b mode:s hops:n time_ms:n messages:n record.user:s record.nodes:l record.sequence:n \
-             record.expires_ms:n path:l",
+             record.expires_ms:n record.pin:s path:l",
         );
         assert_eq!((&found["found"], &found["record"]["nodes"]), (&json!(true), &json!([id])), "{mode}");
         has(&found["path"][0], "node:s address:s rtt_ms:n decision:s");
@@ -115,7 +115,7 @@ fn messages_and_calls() {
     let sent = alice.get(&["msg", "bob@demo.test", "see you at seven"]);
     has(&sent, "message_id:s state:s reason:s");
     let inbox = bob.get(&["inbox"]);
-    has(&inbox["messages"][0], "message_id:s from:s to:s text:s time:n state:s");
+    has(&inbox["messages"][0], "message_id:s from:s to:s text:s time:n state:s key_changed:b");
     assert_eq!(inbox["messages"][0]["text"], "see you at seven");
     let (code, failed) = alice.ask(&["msg", "nobody@demo.test", "hello"]);
     assert_eq!((code, &failed["state"]), (4, &json!("failed")));
@@ -138,6 +138,42 @@ fn messages_and_calls() {
     let calls = alice.get(&["calls"]);
     assert_eq!(calls["calls"].as_array().unwrap().len(), 3);
     calls["calls"].as_array().unwrap().iter().for_each(|call| has(call, CALL));
+}
+
+const PIN: &str = "name:s key:S nodes:l confirmed:b other_key:S other_nodes:l";
+
+#[test]
+fn keys_of_people() {
+    let [founder, alice, bob] = overlay(&[], &[]);
+    assert_eq!(alice.get(&["pins", "list"])["pins"], json!([]));
+    let (code, unknown) = alice.ask(&["pins", "accept", "bob@demo.test"]);
+    assert_eq!((code, unknown["error"].as_str().unwrap()), (4, "no key of bob@demo.test is known yet"));
+    assert!(unknown["next"].as_str().unwrap().starts_with("openvoip pins list"), "{unknown}");
+    let seen = |alice: &Peer| alice.get(&["lookup", "bob@demo.test"])["record"].clone();
+    assert_eq!(seen(&alice)["pin"], "new");
+    alice.get(&["msg", "bob@demo.test", "hello"]);
+    assert_eq!(seen(&alice)["pin"], "pinned");
+    let pin = alice.get(&["pins", "list"])["pins"][0].clone();
+    has(&pin, PIN);
+    let bobs = bob.get(&["status"]);
+    assert_eq!((&pin["key"], &pin["confirmed"]), (&bobs["users"][0]["public_key"], &json!(false)));
+    assert_eq!(pin["nodes"], json!([bobs["node_id"]]));
+    // Whoever is written to knows the peer, and no more.
+    assert_eq!(bob.get(&["pins", "list"])["pins"][0]["key"], json!(null));
+
+    let accepted = alice.get(&["pins", "accept", "bob"]);
+    has(&accepted, PIN);
+    assert_eq!((&accepted["name"], &accepted["confirmed"]), (&json!("bob@demo.test"), &json!(true)));
+    // The founder serves nobody yet: in the name of bob it is another peer that writes.
+    founder.get(&["msg", "alice@demo.test", "lend me money", "--from", "bob@demo.test"]);
+    assert_eq!(alice.get(&["inbox"])["messages"][0]["key_changed"], true);
+    assert_eq!(
+        alice.get(&["pins", "forget", "bob"]),
+        json!({
+            "schema": "openvoip.pin/1", "name": "bob@demo.test", "forgotten": true
+        })
+    );
+    assert_eq!(alice.ask(&["pins", "forget", "bob"]).0, 4);
 }
 
 #[test]

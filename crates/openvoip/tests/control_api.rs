@@ -82,6 +82,8 @@ fn a_running_peer_answers_in_the_documented_shape() {
     for peer in [&bob, &alice] {
         peer.until("status", |status| status["users"][0]["state"] == "published");
     }
+    // Somebody whose key is known.
+    ask(alice.dir(), &serde_json::json!({ "command": "msg", "who": "bob@camp.example", "text": "hello" }));
     // Values first, so that tables and lists have something to show; the goodbye last.
     let mut sections: BTreeMap<usize, Section> = sections().into_iter().enumerate().collect();
     let first: Vec<usize> = sections.iter().filter(|(_, s)| s.name == "put").map(|(n, _)| *n).collect();

@@ -100,7 +100,7 @@ impl World {
     }
 
     fn add(&mut self, n: usize, change: &dyn Fn(usize, &mut Config)) {
-        let node = self.born(n, 0, change);
+        let node = self.born(n, 0, Saved::default(), change);
         self.nodes.push(node);
         self.events.push(VecDeque::new());
         self.sent.push(0);
@@ -108,7 +108,7 @@ impl World {
         self.collect(n);
     }
 
-    fn born(&self, n: usize, life: u64, change: &dyn Fn(usize, &mut Config)) -> Node {
+    fn born(&self, n: usize, life: u64, saved: Saved, change: &dyn Fn(usize, &mut Config)) -> Node {
         let mut config = Config { listen: address(n), sip: sip_address(n), ..Config::default() };
         if n > 0 {
             config.bootstrap = vec![address(0)];
@@ -124,7 +124,7 @@ impl World {
         let identity = Identity { peer, users: vec![User { aor: format!("user{n}@test"), keys }] };
         let seed = Seed::from_number(n as u64 + 100_000 * life);
         let unix = UnixTime(self.epoch + self.now.as_millis() / 1_000);
-        Node::new(config, identity, Saved::default(), seed, self.now, unix)
+        Node::new(config, identity, saved, seed, self.now, unix)
     }
 
     /// More peers come.
@@ -144,7 +144,12 @@ impl World {
 
     /// A peer crashes and starts again with its keys and nothing else.
     pub fn restart(&mut self, n: usize) {
-        self.nodes[n] = self.born(n, 1, &|_, _| {});
+        self.restart_with(n, Saved::default());
+    }
+
+    /// The same with what it saved.
+    pub fn restart_with(&mut self, n: usize, saved: Saved) {
+        self.nodes[n] = self.born(n, 1, saved, &|_, _| {});
         self.events[n].clear();
         self.collect(n);
     }

@@ -1,4 +1,4 @@
-//! People: their phones, calls and messages, and whether their peers are there.
+//! People: their phones, calls and messages, their keys, and whether their peers are there.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -131,6 +131,38 @@ fn write_wav(path: &Path, samples: &[Value]) -> Result<(), String> {
     let wav = media::Wav { rate: 8_000, channels: 1, samples };
     let bytes = wav.write().map_err(|e| e.to_string())?;
     std::fs::write(path, bytes).map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
+/// Keys of people: the first one that answered to a name is kept, and another one is not called.
+#[derive(Subcommand)]
+pub(crate) enum Pins {
+    /// Whose keys are known, and where another one has answered since.
+    List,
+    /// Take the key of a name for the person's, once you have checked it with them: the changed one, or if
+    /// none has, the one known. It is never forgotten by itself.
+    Accept {
+        /// The name.
+        name: String,
+    },
+    /// Forget the key of a name: the next one counts as the first.
+    Forget {
+        /// The name.
+        name: String,
+    },
+}
+
+impl Pins {
+    pub(crate) fn run(self, context: &Context) -> i32 {
+        match self {
+            Pins::List => context.simple("pins list"),
+            Pins::Accept { name } => {
+                context.show(context.ask(&json!({ "command": "pins accept", "who": name })))
+            }
+            Pins::Forget { name } => {
+                context.show(context.ask(&json!({ "command": "pins forget", "who": name })))
+            }
+        }
+    }
 }
 
 /// Ask a peer whether it lives, and how far away it is.

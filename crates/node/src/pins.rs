@@ -1,0 +1,408 @@
+//! Names, and the keys that first answered to them: pinning on first use.
+//!
+//! The overlay gives a name to whoever publishes it first, for as long as the record lives. This table is
+//! the caller's own memory: a name that was called or written to belongs, for this peer, to the user key
+//! that signed its record then. A record of another key is not followed until the person says so
+//! (`openvoip pins accept`); of several records the pinned key's is taken, whoever stands beside it.
+//!
+//! Two things are remembered, and one is worth less than the other:
+//!
+//! | how it was learnt | what it proves | what comes of it |
+//! |---|---|---|
+//! | a record, found for a call or message of ours | a user key signed it, and names its peers | another key is refused |
+//! | an envelope that called or wrote to us | a peer key signed it; the name is only claimed | another peer is marked |
+//!
+//! So a claim never keeps us from calling anybody: else one message in the name of a person would make
+//! that person unreachable for whoever had not called yet. And who calls from a peer that the record did
+//! not name may be a thief, or the same person at a new machine: an envelope cannot tell them apart, a refused
+//! call may be the one that mattered. It is let through under the name [`MARK`], and the person judges.
+//! Looking the name up, or calling it, learns the new peers of a key that is pinned.
+//!
+//! Nothing here sends anything. A search that finds only another key's record looks again along disjoint
+//! paths, as it does where another one was found before (`directory.rs`).
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use wire::p2pp::Record;
+use wire::{Key, NodeId, PublicKey};
+
+use crate::directory::canonical_aor;
+use crate::event::Event;
+use crate::node::Node;
+use crate::report::PinRow;
+
+/// Names that we called or wrote to, at most; more than a person's address book. Beyond it the one
+/// that was used longest ago and not confirmed is forgotten. If all are confirmed, a new one is not kept.
+pub(crate) const MAX_MET: usize = 1_024;
+
+/// Names that only others claimed, at most: strangers fill this table, and no place of the other one.
+pub(crate) const MAX_HEARD: usize = 256;
+
+/// Longest name remembered; what claims a longer one is noise.
+const MAX_NAME: usize = 255;
+
+/// What a phone shows of a caller who is not where the name was known.
+pub const MARK: &str = "KEY CHANGED";
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Pin {
+    name: String,
+    /// The user key; nothing while the name was only claimed.
+    owner: Option<PublicKey>,
+    /// Where the user is: the peers that the record named, or the one that claimed the name.
+    peers: Vec<NodeId>,
+    /// A person checked it: never forgotten by itself.
+    confirmed: bool,
+    /// The last other key whose record was found, and its peers.
+    other: Option<(PublicKey, Vec<NodeId>)>,
+}
+
+/// How a record compares with what is remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// The name was not known.
+    New,
+    /// The key is the one known.
+    Pinned,
+    /// This key was known, and it is another one.
+    Changed(PublicKey),
+    /// Who called us by this name did so from another peer than the record has; the record counts.
+    Unlike(NodeId),
+}
+
+impl Verdict {
+    fn name(self) -> &'static str {
+        match self {
+            Verdict::New | Verdict::Unlike(_) => "new",
+            Verdict::Pinned => "pinned",
+            Verdict::Changed(_) => "changed",
+        }
+    }
+}
+
+/// The keys of the people we know, the one used last at the end.
+#[derive(Default)]
+pub(crate) struct Pins {
+    pins: VecDeque<Pin>,
+    /// Whether there is something to save.
+    unsaved: bool,
+}
+
+impl Pins {
+    /// What was known before a restart.
+    pub(crate) fn new(saved: &[PinRow]) -> Self {
+        let mut pins = Pins::default();
+        for pin in saved.iter().filter_map(read) {
+            pins.add(pin);
+        }
+        Pins { unsaved: false, ..pins }
+    }
+
+    /// All of them, the one used last at the end.
+    pub(crate) fn rows(&self) -> Vec<PinRow> {
+        self.pins.iter().map(row).collect()
+    }
+
+    /// The user key of a name, if one is known.
+    pub(crate) fn owner(&self, name: &str) -> Option<PublicKey> {
+        self.position(name).and_then(|index| self.pins[index].owner)
+    }
+
+    /// Which of the records found for a name counts: the pinned key's, else the first.
+    pub(crate) fn choose<'a>(
+        &self,
+        name: &str,
+        records: &'a [(Record, Duration)],
+    ) -> Option<&'a (Record, Duration)> {
+        let pinned =
+            self.owner(name).and_then(|owner| records.iter().find(|(record, _)| record.owner == owner));
+        pinned.or(records.first())
+    }
+
+    /// A record of a name was found. `keep`: a name that is new is remembered.
+    pub(crate) fn meet(&mut self, name: &str, owner: PublicKey, peers: Vec<NodeId>, keep: bool) -> Verdict {
+        let known = self.position(name);
+        let met = known.and_then(|index| Some((index, self.pins[index].owner?)));
+        if let Some((index, pinned)) = met {
+            let pin = &mut self.pins[index];
+            let (peers, other) =
+                if pinned == owner { (peers, None) } else { (pin.peers.clone(), Some((owner, peers))) };
+            self.unsaved |= pin.peers != peers || pin.other != other;
+            (pin.peers, pin.other) = (peers, other);
+            self.touch(index);
+            return if pinned == owner { Verdict::Pinned } else { Verdict::Changed(pinned) };
+        }
+        if !keep {
+            return Verdict::New;
+        }
+        let heard = known.and_then(|index| self.pins.remove(index));
+        let unlike = heard.and_then(|h| h.peers.first().copied()).filter(|p| !peers.contains(p));
+        self.add(Pin { name: name.to_owned(), owner: Some(owner), peers, confirmed: false, other: None });
+        unlike.map_or(Verdict::New, Verdict::Unlike)
+    }
+
+    /// A peer calls or writes in somebody's name. If the name was known to be elsewhere: the
+    /// fingerprint it was known by.
+    pub(crate) fn hear(&mut self, name: &str, from: NodeId) -> Option<String> {
+        let Some(index) = self.position(name) else {
+            let (name, peers) = (name.to_owned(), vec![from]);
+            self.add(Pin { name, owner: None, peers, confirmed: false, other: None });
+            return None;
+        };
+        let pin = &self.pins[index];
+        if !pin.peers.contains(&from) {
+            return Some(pin.owner.map_or_else(|| short(pin.peers[0]), short));
+        }
+        self.touch(index);
+        None
+    }
+
+    /// A person has checked the key: the other one if there is one, else the one known.
+    pub(crate) fn accept(&mut self, name: &str) -> Option<PinRow> {
+        let index = self.position(name)?;
+        let pin = &mut self.pins[index];
+        if let Some((owner, peers)) = pin.other.take() {
+            (pin.owner, pin.peers) = (Some(owner), peers);
+        }
+        pin.owner?;
+        pin.confirmed = true;
+        self.unsaved = true;
+        Some(row(pin))
+    }
+
+    /// A name that is met again as if for the first time.
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
+        let pin = self.position(name).and_then(|index| self.pins.remove(index));
+        self.unsaved |= pin.is_some();
+        pin.is_some()
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.pins.iter().position(|pin| pin.name == name)
+    }
+
+    fn touch(&mut self, index: usize) {
+        if let Some(pin) = self.pins.remove(index) {
+            self.pins.push_back(pin);
+        }
+    }
+
+    /// Remembers a name that is new, if need be in place of another of its kind.
+    fn add(&mut self, new: Pin) {
+        let is_met = new.owner.is_some();
+        let of_kind = |pin: &Pin| pin.owner.is_some() == is_met;
+        let most = if is_met { MAX_MET } else { MAX_HEARD };
+        if self.pins.iter().filter(|pin| of_kind(pin)).count() >= most {
+            let oldest = self.pins.iter().position(|pin| of_kind(pin) && !pin.confirmed);
+            let Some(oldest) = oldest else { return };
+            self.pins.remove(oldest);
+        }
+        if new.name.len() <= MAX_NAME {
+            self.pins.push_back(new);
+            self.unsaved = true;
+        }
+    }
+}
+
+impl Node {
+    /// The names that this peer knows and their keys, the one used last at the end.
+    pub fn pins(&self) -> Vec<PinRow> {
+        self.pins.rows()
+    }
+
+    /// A person has checked the key of a name: the changed one if it has changed, else the one
+    /// known. `None` if no key of that name is known.
+    pub fn accept_pin(&mut self, name: &str) -> Option<PinRow> {
+        let accepted = self.pins.accept(&canonical_aor(name, &self.default_domain()));
+        self.save_pins();
+        accepted
+    }
+
+    /// Forgets the key of a name, so that the next one counts as the first; `false` if none is known.
+    pub fn forget_pin(&mut self, name: &str) -> bool {
+        let forgotten = self.pins.forget(&canonical_aor(name, &self.default_domain()));
+        self.save_pins();
+        forgotten
+    }
+
+    /// What is remembered of the key that signed a user's record, for whoever looks it up.
+    pub(crate) fn compare_record(
+        &mut self,
+        name: &str,
+        owner: PublicKey,
+        peers: Vec<NodeId>,
+    ) -> &'static str {
+        let verdict = self.pins.meet(name, owner, peers, false);
+        self.save_pins();
+        verdict.name()
+    }
+
+    /// Compares a peer that calls or writes in somebody's name with where that name is known to be; what
+    /// the phone shall show if it is elsewhere.
+    pub(crate) fn doubt_caller(&mut self, claimed: &str, from: NodeId) -> Option<String> {
+        let name = canonical_aor(claimed, &self.default_domain());
+        if !name.contains('@') || self.identity.users.iter().any(|u| u.aor == name) {
+            return None;
+        }
+        let known = self.pins.hear(&name, from);
+        self.save_pins();
+        let shown = known.is_some().then(|| format!("\"{MARK}: {}\"", name.replace(['"', '\\'], "?")));
+        if let Some(known) = known {
+            self.emit(Event::KeyChanged { name, known, found: short(from), calls: true });
+        }
+        shown
+    }
+
+    /// Tells the world if there is something new to keep.
+    pub(crate) fn save_pins(&mut self) {
+        if std::mem::take(&mut self.pins.unsaved) {
+            self.emit(Event::Save);
+        }
+    }
+}
+
+/// A key as people compare it: its first sixteen digits.
+pub(crate) fn short(key: impl ToString) -> String {
+    key.to_string().chars().take(16).collect()
+}
+
+fn row(pin: &Pin) -> PinRow {
+    let text = |peers: &[NodeId]| peers.iter().map(NodeId::to_string).collect();
+    let (other, other_peers) = pin.other.as_ref().map(|(key, peers)| (key, peers.as_slice())).unzip();
+    PinRow {
+        name: pin.name.clone(),
+        key: pin.owner.map(|key| key.to_string()),
+        nodes: text(&pin.peers),
+        confirmed: pin.confirmed,
+        other_key: other.map(PublicKey::to_string),
+        other_nodes: text(other_peers.unwrap_or_default()),
+    }
+}
+
+fn read(row: &PinRow) -> Option<Pin> {
+    let peers = |nodes: &[String]| -> Vec<NodeId> {
+        nodes.iter().filter_map(|node| Some(NodeId(node.parse::<Key>().ok()?))).collect()
+    };
+    let key = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<PublicKey>().ok());
+    let pin = Pin {
+        name: row.name.clone(),
+        owner: key(&row.key),
+        peers: peers(&row.nodes),
+        confirmed: row.confirmed,
+        other: key(&row.other_key).map(|key| (key, peers(&row.other_nodes))),
+    };
+    // One of the two says who it is.
+    (pin.owner.is_some() || !pin.peers.is_empty()).then_some(pin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{HashAlgorithm, KeyPair, Seed};
+
+    fn key(n: u64) -> PublicKey {
+        KeyPair::from_seed(Seed::from_number(n)).public()
+    }
+
+    fn peer(n: u64) -> NodeId {
+        key(n).node_id(HashAlgorithm::Sha256)
+    }
+
+    fn knows(pins: &Pins, name: &str) -> bool {
+        pins.rows().iter().any(|row| row.name == name)
+    }
+
+    #[test]
+    fn the_name_used_longest_ago_makes_room_and_a_confirmed_one_never() {
+        let mut pins = Pins::default();
+        let meet = |pins: &mut Pins, n: usize| pins.meet(&format!("u{n}@test"), key(1), vec![peer(1)], true);
+        meet(&mut pins, 0);
+        pins.accept("u0@test");
+        for n in 1..MAX_MET {
+            meet(&mut pins, n);
+        }
+        assert_eq!(meet(&mut pins, 1), Verdict::Pinned, "used again");
+        meet(&mut pins, MAX_MET);
+        assert_eq!(pins.rows().len(), MAX_MET);
+        assert!(knows(&pins, "u0@test") && knows(&pins, "u1@test") && !knows(&pins, "u2@test"));
+        for n in 0..=MAX_MET {
+            pins.accept(&format!("u{n}@test"));
+        }
+        assert_eq!(meet(&mut pins, 2), Verdict::New);
+        assert!(!knows(&pins, "u2@test") && pins.rows().len() == MAX_MET, "all are confirmed");
+    }
+
+    #[test]
+    fn strangers_who_claim_many_names_push_out_only_each_other() {
+        let mut pins = Pins::default();
+        pins.meet("bob@test", key(1), vec![peer(1)], true);
+        for n in 0..1_000 {
+            pins.hear(&format!("n{n}@test"), peer(2));
+        }
+        assert_eq!(pins.rows().len(), 1 + MAX_HEARD);
+        assert!(knows(&pins, "bob@test"));
+        pins.hear(&"x".repeat(MAX_NAME + 1), peer(2));
+        assert!(pins.rows().iter().all(|row| row.name.len() <= MAX_NAME));
+    }
+
+    #[test]
+    fn of_two_records_the_pinned_keys_counts_and_of_strangers_the_first() {
+        let record = |n| {
+            let record = Record {
+                resource: wire::ResourceId(HashAlgorithm::Sha256.digest(b"bob@test")),
+                kind: wire::p2pp::Kind::USER,
+                owner: key(n),
+                sequence: 1,
+                created: wire::UnixTime(0),
+                lifetime: 60,
+                tombstone: false,
+                value: Vec::new(),
+                signature: [0; KeyPair::SIGNATURE_LEN],
+            };
+            (record, Duration::from_secs(60))
+        };
+        let found = [record(2), record(1)];
+        let mut pins = Pins::default();
+        let chosen = |pins: &Pins| pins.choose("bob@test", &found).map(|(record, _)| record.owner);
+        assert_eq!(chosen(&pins), Some(key(2)));
+        pins.meet("bob@test", key(1), vec![peer(1)], true);
+        assert_eq!(chosen(&pins), Some(key(1)));
+        pins.meet("bob@test", key(3), vec![peer(3)], true);
+        assert_eq!(chosen(&pins), Some(key(1)), "another key takes its place only when it is accepted");
+    }
+
+    #[test]
+    fn a_changed_key_is_accepted_only_while_it_is_there() {
+        let mut pins = Pins::default();
+        pins.meet("bob@test", key(1), vec![peer(1)], true);
+        assert_eq!(pins.meet("bob@test", key(2), vec![peer(2)], true), Verdict::Changed(key(1)));
+        assert_eq!(pins.meet("bob@test", key(1), vec![peer(3)], true), Verdict::Pinned);
+        assert_eq!(pins.accept("bob@test").unwrap().key, Some(key(1).to_string()), "the owner is back");
+        assert_eq!(pins.hear("bob@test", peer(3)), None, "at a new peer that the record names");
+        assert_eq!(pins.hear("bob@test", peer(1)), Some(short(key(1))));
+        pins.meet("bob@test", key(2), vec![peer(2)], true);
+        assert_eq!(pins.accept("bob@test").unwrap().key, Some(key(2).to_string()));
+        assert_eq!(pins.meet("bob@test", key(2), vec![peer(2)], true), Verdict::Pinned);
+    }
+
+    #[test]
+    fn a_claimed_name_keeps_nobody_from_calling_its_owner() {
+        let mut pins = Pins::default();
+        assert_eq!(pins.hear("bob@test", peer(2)), None);
+        assert_eq!(pins.accept("bob@test"), None, "no key of the user is known");
+        assert_eq!(pins.meet("bob@test", key(1), vec![peer(1)], true), Verdict::Unlike(peer(2)));
+        assert_eq!(pins.meet("bob@test", key(1), vec![peer(1)], true), Verdict::Pinned);
+        assert_eq!(pins.hear("bob@test", peer(2)), Some(short(key(1))));
+    }
+
+    #[test]
+    fn what_is_saved_comes_back() {
+        let mut pins = Pins::default();
+        pins.meet("bob@test", key(1), vec![peer(1), peer(2)], true);
+        pins.meet("bob@test", key(3), vec![peer(3)], true);
+        pins.hear("carol@test", peer(4));
+        let saved = pins.rows();
+        assert_eq!(Pins::new(&saved).rows(), saved);
+    }
+}
