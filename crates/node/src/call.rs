@@ -98,6 +98,11 @@ impl Call {
         }
     }
 
+    /// What was dialled means that name.
+    pub(crate) fn name_callee(&mut self, name: &str) {
+        name.clone_into(&mut self.report.to);
+    }
+
     /// The peers this call goes through.
     pub(crate) fn peers(&self) -> impl Iterator<Item = NodeId> + '_ {
         [Some(self.source), self.answered_by].into_iter().flatten().filter_map(|flow| match flow {

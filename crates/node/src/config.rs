@@ -7,6 +7,7 @@ use overlay::Algorithm;
 use wire::{HashAlgorithm, KeyPair, PublicKey};
 
 use crate::budget::Limits;
+use crate::dial;
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -134,6 +135,8 @@ pub struct Config {
     pub probe_interval: Option<Duration>,
     /// How many unanswered SIP calls, messages and records are kept: see the modules' own bounds.
     pub inbox_limit: usize,
+    /// What digits mean that are dialled here.
+    pub dial: dial::Rules,
 }
 
 impl Default for Config {
@@ -164,6 +167,7 @@ impl Default for Config {
             operators: Vec::new(),
             probe_interval: None,
             inbox_limit: 1_000,
+            dial: dial::Rules::default(),
         }
     }
 }
@@ -177,6 +181,15 @@ impl Config {
             forwarding_bytes_per_s: self.forwarding_bytes_per_s,
         }
     }
+}
+
+/// Longest name of an overlay, and longest half of an address-of-record.
+const MAX_NAME: usize = 200;
+
+/// Whether a text can stand in an address-of-record, and in a file name.
+pub fn is_name(text: &str) -> bool {
+    let good = |c: char| c.is_alphanumeric() || "+-_.[]:%".contains(c);
+    (1..=MAX_NAME).contains(&text.len()) && text.chars().all(good) && !text.contains("..")
 }
 
 /// A user served by this peer.

@@ -277,6 +277,7 @@ impl Node {
     /// Looks a user up, the way a call would.
     pub fn lookup_user(&mut self, now: Time, aor: &str, options: LookupOptions) -> OpId {
         let aor = canonical_aor(aor, &self.default_domain());
+        let aor = self.meaning(&aor).unwrap_or(aor);
         let place = self.expected_place(&aor);
         self.lookup(now, place, Kind::USER, aor, options)
     }

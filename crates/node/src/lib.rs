@@ -24,6 +24,7 @@
 //! | [`storage`], `replicate.rs` | what we keep for others, and that the right peers keep it |
 //! | `publish.rs` | our own records in the overlay |
 //! | [`directory`] | from a name to the peers that serve it |
+//! | [`dial`] | from dialled digits to a name |
 //! | [`pins`] | the keys that first answered to names |
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
@@ -38,6 +39,7 @@ pub mod budget;
 pub mod call;
 pub mod config;
 pub mod diagnostics;
+pub mod dial;
 pub mod directory;
 pub mod event;
 mod forward;

@@ -380,16 +380,26 @@ impl Node {
     fn handle_agent_event(&mut self, now: Time, event: sip::Event) {
         match event {
             sip::Event::Route { request, call, from, to, source, .. } => {
-                let is_call = call.is_some();
                 if let Flow::Peer(peer) = source
                     && let Some(shown) = self.doubt_caller(&from, peer)
                 {
                     self.phones.agent.show_sender_as(request, &shown);
                 }
+                let mut to = canonical_aor(&to, &self.default_domain());
+                // Only people dial.
+                let meant = match source {
+                    Flow::Peer(_) | Flow::Local(ECHO) => None,
+                    _ => self.meaning(&to),
+                };
+                if let Some(name) = &meant {
+                    self.phones.agent.readdress(request, name);
+                    to.clone_from(name);
+                }
                 if let Some(call) = call.and_then(|c| self.phones.calls.live.get_mut(&c)) {
                     call.advance(CallState::Resolving);
+                    meant.iter().for_each(|name| call.name_callee(name));
                 }
-                self.find_route(now, request, is_call, &to, source);
+                self.find_route(now, request, call.is_some(), to, source);
             }
             sip::Event::RouteCancelled { .. } => {}
             sip::Event::Registered { user, contact, new: true, .. } => {
@@ -450,15 +460,27 @@ impl Node {
 
     // ---- routes --------------------------------------------------------------------------------
 
+    fn is_user(&self, aor: &str) -> bool {
+        self.identity.users.iter().any(|u| u.aor == aor)
+    }
+
+    /// The name for which dialled digits stand, if they are none themselves.
+    pub(crate) fn meaning(&self, dialled: &str) -> Option<String> {
+        let home = self.default_domain().to_lowercase();
+        let (keys, _) = dialled.split_once('@').filter(|(_, domain)| *domain == home)?;
+        let name = self.config.dial.name(keys, &home)?;
+        let served = self.phones.made().and_then(|phones| phones.agent.resolve_user(dialled));
+        (served.is_none() && !self.is_user(dialled)).then_some(name)
+    }
+
     /// The agent asks where a request shall go.
-    fn find_route(&mut self, now: Time, request: RequestId, is_call: bool, to: &str, source: Flow) {
-        let to = canonical_aor(to, &self.default_domain());
+    fn find_route(&mut self, now: Time, request: RequestId, is_call: bool, to: String, source: Flow) {
         if to.split('@').next() == Some("echo") {
             return self.route(now, request, vec![Target::Local(ECHO)]);
         }
         let served = self.phones.agent.resolve_user(&to);
         let has_phone = served.as_ref().is_some_and(|u| self.phones.agent.phones(u).next().is_some());
-        let is_ours = served.is_some() || self.identity.users.iter().any(|u| u.aor == to);
+        let is_ours = served.is_some() || self.is_user(&to);
         match (served.filter(|_| has_phone), is_ours) {
             (Some(user), _) => self.route(now, request, vec![Target::User(user)]),
             // No phone there: a message waits in the inbox.

@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use media::{Endpoint, EndpointConfig, Source};
-use node::{CallOptions, Event, Outcome};
+use node::{CallOptions, Event, Outcome, User};
 use sip::Flow;
 use sip::transaction::SentBy;
 use sip::ua::{UaConfig, UaEvent, UserAgent, g711_sdp};
 use wire::sdp::Description;
-use wire::{ConnectionId, Seed, Socket};
+use wire::{ConnectionId, KeyPair, Seed, Socket};
 use world::{World, sip_address};
 
 /// A scripted phone at one peer: registers, answers, plays a tone, keeps what it hears.
@@ -30,7 +30,10 @@ struct Phone {
 
 impl Phone {
     fn new(world: &mut World, at: usize, hertz: f64) -> Phone {
-        let user = format!("user{at}");
+        Phone::of(world, at, format!("user{at}"), hertz)
+    }
+
+    fn of(world: &mut World, at: usize, user: String, hertz: f64) -> Phone {
         world.nodes[at].add_phone(world.now, &format!("{user}@test"), "secret");
         world.collect(at);
         let address = SocketAddr::from(([10, 9, 0, at as u8], 5060));
@@ -194,6 +197,92 @@ fn a_bare_name_means_the_users_own_domain_however_the_phone_spells_it() {
         phones[0].ua.hang_up(world.now, call);
         run(&mut world, &mut phones, Duration::from_secs(1));
     }
+}
+
+/// Eight peers; the third has rules for what is dialled, a phone, and a user whose name is made of digits, the
+/// seventh the phone of a radio amateur.
+fn dialling() -> (World, [Phone; 2]) {
+    let mut world = World::with(8, |n, config| {
+        if n == 2 {
+            config.dial.short.insert("11".into(), "user4".into());
+            config.dial.short.insert("42229091".into(), "user4".into());
+            config.dial.prefixes.insert("808".into(), "*@test".into());
+        }
+    });
+    for (n, aor) in [(6, "in3fqq@test"), (2, "42229091@test")] {
+        let keys = KeyPair::from_seed(Seed::from_number(500 + n as u64));
+        world.nodes[n].add_user(world.now, User { aor: aor.into(), keys });
+    }
+    world.run(Duration::from_secs(10));
+    let caller = Phone::new(&mut world, 2, 440.0);
+    let amateur = Phone::of(&mut world, 6, "in3fqq".into(), 1_000.0);
+    let mut phones = [caller, amateur];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    (world, phones)
+}
+
+#[test]
+fn who_dials_the_digits_of_a_call_sign_hears_its_owner_with_or_without_a_prefix() {
+    let (mut world, mut phones) = dialling();
+    for keys in ["436230337272", "808436230337272"] {
+        let offer = g711_sdp(phones[0].media_address());
+        let call = phones[0].ua.invite(world.now, keys, offer);
+        run(&mut world, &mut phones, Duration::from_secs(5));
+        assert!(phones[1].heard(440.0) && phones[0].heard(1_000.0), "{keys}");
+        let report = world.nodes[2].calls(world.now).pop().expect("a call");
+        assert_eq!(report.to, "in3fqq@test", "{keys}");
+        phones[0].ua.hang_up(world.now, call);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+        phones.iter_mut().for_each(|phone| phone.sound = None);
+    }
+    phones[0].ua.message(world.now, "436230337272", "text/plain", b"at the radio?");
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    assert_eq!(phones[1].texts, ["at the radio?"]);
+}
+
+#[test]
+fn a_short_code_is_a_person_to_phones_of_its_peer_and_nothing_to_others() {
+    let (mut world, mut phones) = dialling();
+    phones[0].ua.message(world.now, "11", "text/plain", b"eleven");
+    phones[1].ua.message(world.now, "11", "text/plain", b"another eleven");
+    run(&mut world, &mut phones, Duration::from_secs(3));
+    let inbox: Vec<_> = world.nodes[4].inbox().map(|m| (m.to.as_str(), m.text.as_str())).collect();
+    assert_eq!(inbox, [("user4@test", "eleven")]);
+    let looked_up = world.nodes[2].lookup_user(world.now, "11", node::LookupOptions::default());
+    let outcome = world.wait(2, looked_up);
+    assert!(matches!(&outcome, Outcome::Lookup(r) if r.found), "{outcome:?}");
+}
+
+#[test]
+fn a_user_of_this_peer_whose_name_is_made_of_digits_goes_before_every_rule() {
+    let (mut world, mut phones) = dialling();
+    phones[0].ua.message(world.now, "42229091", "text/plain", b"hello");
+    run(&mut world, &mut phones, Duration::from_secs(2));
+    let inbox: Vec<_> = world.nodes[2].inbox().map(|m| (m.to.as_str(), m.text.as_str())).collect();
+    assert_eq!(inbox, [("42229091@test", "hello")]);
+}
+
+#[test]
+fn digits_that_another_peer_asks_for_are_a_name_and_are_not_dialled_again() {
+    let mut world = World::with(8, |n, config| {
+        if n == 1 {
+            config.dial.short.insert("42229091".into(), "42229091".into());
+        }
+    });
+    let keys = KeyPair::from_seed(Seed::from_number(500));
+    world.nodes[2].add_user(world.now, User { aor: "42229091@test".into(), keys });
+    world.run(Duration::from_secs(10));
+    // The peer forgets that user, and serves the call sign for which the digits stand.
+    world.restart(2);
+    world.nodes[2].add_phone(world.now, "hb9w", "secret");
+    world.run(Duration::from_secs(10));
+    let op = world.nodes[1].message(world.now, "user1@test", "42229091", "from afar");
+    let outcome = world.wait(1, op);
+    assert!(matches!(&outcome, Outcome::Message(r) if r.status == 404), "{outcome:?}");
+    let op = world.nodes[2].message(world.now, "user2@test", "42229091", "from here");
+    let outcome = world.wait(2, op);
+    assert!(matches!(&outcome, Outcome::Message(r) if r.state == "delivered"), "{outcome:?}");
+    assert_eq!(world.nodes[2].inbox().map(|m| m.text.as_str()).collect::<Vec<_>>(), ["from here"]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! | file | commands |
 //! |---|---|
 //! | `peer.rs` | `up`, `bootstrap`, `down`, `status`, `version` |
-//! | `people.rs` | `phone`, `call`, `calls`, `msg`, `inbox`, `pins`, `ping` |
+//! | `people.rs` | `phone`, `number`, `call`, `calls`, `msg`, `inbox`, `pins`, `ping` |
 //! | `overlay.rs` | `lookup`, `overlay`, `probe` |
 //! | `config.rs` | `config` |
 //! | `operate.rs` | `log`, `operator` |
@@ -64,6 +64,7 @@ enum Command {
     Status,
     #[command(subcommand)]
     Phone(people::Phone),
+    Number(people::Number),
     Lookup(overlay::Lookup),
     #[command(subcommand)]
     Overlay(overlay::Overlay),
@@ -109,6 +110,7 @@ fn run(cli: Cli) -> i32 {
         Some(Command::Bootstrap(bootstrap)) => bootstrap.run(&context),
         Some(Command::Down) => peer::down(&context),
         Some(Command::Phone(phone)) => phone.run(&context),
+        Some(Command::Number(number)) => number.run(&context),
         Some(Command::Lookup(lookup)) => lookup.run(&context),
         Some(Command::Overlay(overlay)) => overlay.run(&context),
         Some(Command::Msg(msg)) => msg.run(&context),

@@ -10,6 +10,8 @@ mod layers;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use node::config::is_name;
+use node::dial::Rules;
 use node::{Algorithm, Config, OverlayOptions, RolePolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
@@ -21,9 +23,6 @@ pub const TEMPLATE: &str = include_str!("settings/template.toml");
 
 /// Name of the configuration file that is read from the data directory if it is there.
 pub const FILE_NAME: &str = "openvoip.toml";
-
-/// Longest name of an overlay, and of a user.
-const MAX_NAME: usize = 200;
 
 /// Everything the configuration file can say.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -38,6 +37,7 @@ pub struct Settings {
     pub role: RolePolicy,
     #[serde(with = "texts")]
     pub operators: Vec<PublicKey>,
+    pub dial: Rules,
     pub overlay: Overlay,
     pub records: Records,
     pub budget: Budget,
@@ -131,6 +131,7 @@ impl Default for Settings {
             operators,
             probe_interval,
             inbox_limit,
+            dial,
         } = Config::default();
         let OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } = overlay;
         Settings {
@@ -141,6 +142,7 @@ impl Default for Settings {
             bootstrap,
             role,
             operators,
+            dial,
             overlay: Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings },
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
@@ -187,6 +189,7 @@ impl Settings {
             operators: self.operators.clone(),
             probe_interval: Some(Duration::from_secs(self.probe.every_s)).filter(|d| !d.is_zero()),
             inbox_limit: self.inbox.limit,
+            dial: self.dial.clone(),
         }
     }
 
@@ -226,17 +229,12 @@ impl Settings {
                 problems.push(("users", format!("'{user}' is not a name like alice@camp.example")));
             }
         }
+        problems.extend(self.dial.problems());
         if let Err(e) = node::operator::check_log_filter(&self.log.level) {
             problems.push(("log.level", e));
         }
         problems
     }
-}
-
-/// Whether a text can stand in an address-of-record, and in a file name.
-fn is_name(text: &str) -> bool {
-    let good = |c: char| c.is_alphanumeric() || "+-_.[]:%".contains(c);
-    (1..=MAX_NAME).contains(&text.len()) && text.chars().all(good) && !text.contains("..")
 }
 
 /// A value that is written as it is shown.

@@ -221,6 +221,22 @@ fn the_console_of_2008() {
 }
 
 #[test]
+fn the_digits_of_a_call_sign_and_back() {
+    for given in ["in3fqq", "436230337272"] {
+        let (code, answer) = openvoip(&["number", given]);
+        has(&answer, "call_sign:s digits:s");
+        assert_eq!(
+            (code, &answer["call_sign"], &answer["digits"]),
+            (0, &json!("IN3FQQ"), &json!("436230337272"))
+        );
+    }
+    for none in ["anna", "43623033727", "432"] {
+        let (code, answer) = openvoip(&["number", none]);
+        assert_eq!((code, &answer["schema"]), (2, &json!("openvoip.error/1")), "{none}: {answer}");
+    }
+}
+
+#[test]
 fn failures_are_answers_with_exit_codes() {
     let dir = tempfile::tempdir().unwrap();
     let at = dir.path().to_str().unwrap();

@@ -158,6 +158,32 @@ fn the_command_line_wins_over_the_file_and_the_file_over_the_defaults() {
 }
 
 #[test]
+fn the_rules_for_digits_come_from_the_file_and_impossible_ones_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("openvoip.toml");
+    fs::write(&file, "users = ['in3fqq']\n[dial.short]\n11 = 'in3fqq'\n[dial.prefixes]\n808 = '*'").unwrap();
+    let peer = Peer::start_in(dir, &["bootstrap"]);
+    let number = peer.get(&["number", "IN3FQQ"])["digits"].as_str().unwrap().to_owned();
+    for keys in ["11", &number, &format!("808{number}")] {
+        peer.get(&["msg", keys, keys]);
+        let inbox = peer.get(&["inbox"]);
+        let last = inbox["messages"].as_array().unwrap().last().unwrap();
+        assert_eq!((&last["to"], &last["text"]), (&json!("in3fqq@openvoip"), &json!(keys)));
+    }
+    assert_eq!(peer.ask(&["msg", "12", "nobody"]).0, 4);
+    assert_eq!(peer.get(&["config", "show"])["settings"]["dial"]["short"], json!({ "11": "in3fqq" }));
+
+    fs::write(peer.dir().join("bad.toml"), "\n[dial]\nshort = { 1a = 'anna' }").unwrap();
+    let bad = peer.dir().join("bad.toml");
+    let (code, answer) = openvoip(&["config", "check", bad.to_str().unwrap()]);
+    assert_eq!(code, 8, "{answer}");
+    assert_eq!(
+        (&answer["problems"][0]["line"], &answer["problems"][0]["key"]),
+        (&json!(3), &json!("dial.short"))
+    );
+}
+
+#[test]
 fn whoever_joins_learns_the_options_of_the_overlay() {
     let founder = Peer::start(&["bootstrap", "--overlay-name", "camp", "--hash", "sha-1", "--base", "16"]);
     let peer = Peer::start(&["up", "--bootstrap", &founder.address()]);

@@ -322,6 +322,16 @@ impl Agent {
         }
     }
 
+    /// Says whom a request of [`Event::Route`] is for, where what was dialled only stands for them.
+    pub fn readdress(&mut self, request: RequestId, aor: &str) {
+        let to = match self.waiting.get(&request) {
+            Some(Waiting::Call(call)) => self.calls.get_mut(call).map(|call| &mut call.record.to),
+            Some(Waiting::Errand) => self.errands.get_mut(&request).map(|errand| &mut errand.to),
+            None => None,
+        };
+        to.into_iter().for_each(|to| aor.clone_into(to));
+    }
+
     /// Refuses a request of [`Event::Route`].
     pub fn reject(
         &mut self,

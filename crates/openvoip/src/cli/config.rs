@@ -69,6 +69,11 @@ pub(crate) fn mistakes(bad: &BadConfig) -> Value {
     answer
 }
 
+/// A setting as the file would say it.
+fn in_toml(value: &Value) -> String {
+    toml::Value::try_from(value).map_or_else(|_| value.to_string(), |value| value.to_string())
+}
+
 fn check(context: &Context, file: &Path) -> i32 {
     match resolve(Some(file), &Table::new()) {
         Ok(_) => {
@@ -102,7 +107,7 @@ fn show(context: &Context, origin: bool, named: Option<&Path>) -> i32 {
     }
     // One `key = value` a line, which is TOML as well.
     for key in origins.as_object().into_iter().flat_map(|o| o.keys()) {
-        let value = key.split('.').fold(&answer["settings"], |table, name| &table[name]);
+        let value = in_toml(key.split('.').fold(&answer["settings"], |table, name| &table[name]));
         match origin {
             true => {
                 let origin = origins[key].as_str().unwrap_or_default();
@@ -112,4 +117,19 @@ fn show(context: &Context, origin: bool, named: Option<&Path>) -> i32 {
         }
     }
     exit::OK
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_can_stand_in_a_file() {
+        let settings =
+            json!({ "a": 5, "b": "x\n", "c": [], "d": { "11": "anna@camp", "*9": "bob" }, "e": {} });
+        for (key, value) in settings.as_object().unwrap() {
+            let read: Table = format!("{key} = {}", in_toml(value)).parse().unwrap();
+            assert_eq!(json!(read), json!({ key: value }));
+        }
+    }
 }

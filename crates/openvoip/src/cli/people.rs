@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use node::dial;
 use openvoip::control::{self, exit};
 use serde_json::{Value, json};
 
@@ -40,6 +41,33 @@ impl Phone {
             Phone::Rm { user } => json!({ "command": "phone rm", "who": user }),
         };
         context.show(context.ask(&request))
+    }
+}
+
+/// What a keypad dials to reach a call sign, by the rule of HAMNET; or the call sign that was dialled.
+#[derive(Args)]
+pub(crate) struct Number {
+    /// A call sign like IN3FQQ, or digits.
+    #[arg(value_name = "CALL_SIGN|DIGITS", value_parser = number)]
+    number: (String, String),
+}
+
+impl Number {
+    pub(crate) fn run(self, context: &Context) -> i32 {
+        let (call_sign, digits) = self.number;
+        let body = json!({ "call_sign": call_sign, "digits": digits });
+        context.show(control::answer("number", exit::OK, body))
+    }
+}
+
+/// A call sign and its digits, by either.
+fn number(text: &str) -> Result<(String, String), String> {
+    let call_sign = dial::call_sign(text).unwrap_or_else(|| text.to_owned());
+    match dial::digits(&call_sign) {
+        Some(digits) => Ok((call_sign.to_ascii_uppercase(), digits)),
+        None => {
+            Err("neither a call sign, which has 3 to 12 letters and digits, nor the digits of one".into())
+        }
     }
 }
 

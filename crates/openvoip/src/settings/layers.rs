@@ -2,7 +2,8 @@
 //!
 //! A configuration is handled as a TOML table whose values are named by dotted keys such as
 //! `overlay.base`. The defaults give the table its shape: a key they do not have is unknown, and a
-//! value is good if the defaults with it in place still make [`Settings`].
+//! value is good if the defaults with it in place still make [`Settings`]. A table that is empty there is
+//! a value too: its keys are the owner's.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -126,17 +127,17 @@ pub fn resolve(file: Option<&Path>, command_line: &Table) -> Result<Resolved, Ba
     let defaults = default_table();
     let mut merged = defaults.clone();
     let mut origins: BTreeMap<String, Origin> =
-        leaves(&defaults).into_keys().map(|key| (key, Origin::Default)).collect();
+        leaves(&defaults, &defaults).into_keys().map(|key| (key, Origin::Default)).collect();
     let mut problems = Vec::new();
     if let Some(path) = file {
         let (table, lines) = read(path, &defaults, &mut problems);
-        for (key, value) in leaves(&table) {
+        for (key, value) in leaves(&table, &defaults) {
             let Some(line) = lines.get(&key) else { continue };
             origins.insert(key.clone(), Origin::File(path.to_owned(), *line));
             put_if_good(&mut merged, &defaults, &key, value, Some(*line), &mut problems);
         }
     }
-    for (key, value) in leaves(command_line) {
+    for (key, value) in leaves(command_line, &defaults) {
         origins.insert(key.clone(), Origin::CommandLine);
         put_if_good(&mut merged, &defaults, &key, value, None, &mut problems);
     }
@@ -159,19 +160,24 @@ fn default_table() -> Table {
     Table::try_from(Settings::default()).expect("settings are a table")
 }
 
-/// Every value that is not a table, by its dotted key.
-fn leaves(table: &Table) -> BTreeMap<String, Value> {
-    fn walk(table: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
+/// Every value that is not a section of the defaults, by its dotted key.
+fn leaves(table: &Table, defaults: &Table) -> BTreeMap<String, Value> {
+    fn walk(table: &Table, defaults: &Table, prefix: &str, found: &mut BTreeMap<String, Value>) {
         for (name, value) in table {
-            match value {
-                Value::Table(inner) => walk(inner, &format!("{prefix}{name}."), found),
-                value => drop(found.insert(format!("{prefix}{name}"), value.clone())),
+            match (value, defaults.get(name).and_then(section)) {
+                (Value::Table(inner), Some(known)) => walk(inner, known, &format!("{prefix}{name}."), found),
+                _ => drop(found.insert(format!("{prefix}{name}"), value.clone())),
             }
         }
     }
     let mut found = BTreeMap::new();
-    walk(table, "", &mut found);
+    walk(table, defaults, "", &mut found);
     found
+}
+
+/// The section that a default is, if it is one.
+fn section(default: &Value) -> Option<&Table> {
+    default.as_table().filter(|table| !table.is_empty())
 }
 
 /// Puts a value at a dotted key.
@@ -249,20 +255,21 @@ fn find_keys(
     for (name, value) in table {
         let line = line_at(name.span().start);
         let key = format!("{prefix}{}", name.get_ref());
-        match (defaults.get(name.get_ref().as_ref()), value.get_ref()) {
-            (Some(Value::Table(known)), DeValue::Table(inner)) => {
+        let default = defaults.get(name.get_ref().as_ref());
+        match (default, default.and_then(section), value.get_ref()) {
+            (_, Some(known), DeValue::Table(inner)) => {
                 find_keys(inner, known, &format!("{key}."), line_at, lines, problems);
             }
-            (Some(Value::Table(_)), _) => {
+            (_, Some(_), _) => {
                 let problem = format!("is a section: write [{key}]");
                 problems.push(Problem { line: Some(line), key: Some(key), problem, nearest: None });
             }
-            (Some(_), DeValue::Table(_)) => {
+            (Some(value), None, DeValue::Table(_)) if !value.is_table() => {
                 let problem = "is a value and not a section".into();
                 problems.push(Problem { line: Some(line), key: Some(key), problem, nearest: None });
             }
-            (Some(_), _) => drop(lines.insert(key, line)),
-            (None, _) => {
+            (Some(_), None, _) => drop(lines.insert(key, line)),
+            (None, None, _) => {
                 let nearest = nearest(&key);
                 let problem = "there is no such key".into();
                 problems.push(Problem { line: Some(line), key: Some(key), problem, nearest });
@@ -280,7 +287,7 @@ fn nearest(key: &str) -> Option<String> {
         let whole = strsim::damerau_levenshtein(key, known);
         whole.min(strsim::damerau_levenshtein(&last(key), &last(known)) + 1)
     };
-    leaves(&defaults).into_keys().chain(sections).min_by_key(far)
+    leaves(&defaults, &defaults).into_keys().chain(sections).min_by_key(far)
 }
 
 #[cfg(test)]
@@ -301,7 +308,8 @@ mod tests {
     #[test]
     fn every_setting_is_in_the_template_with_its_reason() {
         let template: Table = super::super::TEMPLATE.parse().unwrap();
-        assert_eq!(leaves(&template), leaves(&default_table()));
+        let defaults = default_table();
+        assert_eq!(leaves(&template, &defaults), leaves(&defaults, &defaults));
         let mut reason = false;
         for line in super::super::TEMPLATE.lines() {
             if line.contains(" = ") && !line.starts_with('#') {
@@ -355,6 +363,28 @@ mod tests {
             mistakes("refresh_s = 100"),
             ["line 1: refresh_s: there is no such key; did you mean 'records.refresh_s'?"]
         );
+    }
+
+    #[test]
+    fn the_keys_of_an_empty_table_are_the_owners_and_bad_ones_are_named() {
+        for text in
+            ["[dial]\nshort = { 11 = 'anna@camp', '*9' = 'bob' }", "[dial.short]\n11='anna@camp'\n'*9'='bob'"]
+        {
+            let resolved = check(text).unwrap();
+            let short = &resolved.settings.dial.short;
+            assert_eq!((short["11"].as_str(), short["*9"].as_str(), short.len()), ("anna@camp", "bob", 2));
+            assert!(resolved.is_demanded("dial.short") && !resolved.is_demanded("dial.prefixes"));
+        }
+        assert_eq!(
+            mistakes("[dial]\nshort = { 1a = 'anna' }\nprefixes = { 808 = 'bob' }\nshrt = {}"),
+            [
+                "line 2: dial.short: '1a' is not 1 to 40 keys out of 0 to 9, * and #",
+                "line 3: dial.prefixes: 808: 'bob' has no * for what follows the prefix",
+                "line 4: dial.shrt: there is no such key; did you mean 'dial.short'?",
+            ]
+        );
+        assert!(mistakes("[dial]\nshort = 11")[0].starts_with("line 2: dial.short: "));
+        assert!(mistakes("[dial.short]\n11 = 12")[0].starts_with("line 1: dial.short: "));
     }
 
     #[test]

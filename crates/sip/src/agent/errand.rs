@@ -19,7 +19,7 @@ pub(super) struct Errand {
     from: String,
     /// The sender's name, as it is shown.
     pub(super) display: String,
-    to: String,
+    pub(super) to: String,
     open: BTreeSet<ClientId>,
     best: Option<Message>,
 }
