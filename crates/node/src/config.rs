@@ -184,7 +184,7 @@ impl Config {
 }
 
 /// Longest name of an overlay, and longest half of an address-of-record.
-const MAX_NAME: usize = 200;
+pub(crate) const MAX_NAME: usize = 200;
 
 /// Whether a text can stand in an address-of-record, and in a file name.
 pub fn is_name(text: &str) -> bool {

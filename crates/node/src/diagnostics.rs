@@ -323,7 +323,7 @@ impl Node {
         match target {
             Target::User(user) => {
                 let aor = canonical_aor(user, &self.default_domain());
-                if self.identity.users.iter().any(|u| u.aor == aor) {
+                if self.is_user(&aor) {
                     return self.failed(
                         op,
                         Code::BAD_REQUEST.0,

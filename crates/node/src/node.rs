@@ -574,7 +574,7 @@ impl Node {
 
     /// Adds a user to those this peer serves and announces them.
     pub fn add_user(&mut self, now: Time, user: User) {
-        if self.identity.users.iter().any(|u| u.aor == user.aor) {
+        if self.is_user(&user.aor) {
             return;
         }
         self.identity.users.push(user);

@@ -460,7 +460,8 @@ impl Node {
 
     // ---- routes --------------------------------------------------------------------------------
 
-    fn is_user(&self, aor: &str) -> bool {
+    /// Whether this peer serves a user of that name.
+    pub(crate) fn is_user(&self, aor: &str) -> bool {
         self.identity.users.iter().any(|u| u.aor == aor)
     }
 

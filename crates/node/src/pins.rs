@@ -27,6 +27,7 @@ use std::time::Duration;
 use wire::p2pp::Record;
 use wire::{Key, NodeId, PublicKey};
 
+use crate::config::MAX_NAME;
 use crate::directory::canonical_aor;
 use crate::event::Event;
 use crate::node::Node;
@@ -39,8 +40,8 @@ pub(crate) const MAX_MET: usize = 1_024;
 /// Names that only others claimed, at most: strangers fill this table, and no place of the other one.
 pub(crate) const MAX_HEARD: usize = 256;
 
-/// Longest name remembered; what claims a longer one is noise.
-const MAX_NAME: usize = 255;
+/// Longest address-of-record remembered; what claims a longer one is noise.
+const MAX_AOR: usize = 2 * MAX_NAME + 1;
 
 /// What a phone shows of a caller who is not where the name was known.
 pub const MARK: &str = "KEY CHANGED";
@@ -198,7 +199,7 @@ impl Pins {
             let Some(oldest) = oldest else { return };
             self.pins.remove(oldest);
         }
-        if new.name.len() <= MAX_NAME {
+        if new.name.len() <= MAX_AOR {
             self.pins.push_back(new);
             self.unsaved = true;
         }
@@ -242,7 +243,7 @@ impl Node {
     /// the phone shall show if it is elsewhere.
     pub(crate) fn doubt_caller(&mut self, claimed: &str, from: NodeId) -> Option<String> {
         let name = canonical_aor(claimed, &self.default_domain());
-        if !name.contains('@') || self.identity.users.iter().any(|u| u.aor == name) {
+        if !name.contains('@') || self.is_user(&name) {
             return None;
         }
         let known = self.pins.hear(&name, from);
@@ -342,8 +343,8 @@ mod tests {
         }
         assert_eq!(pins.rows().len(), 1 + MAX_HEARD);
         assert!(knows(&pins, "bob@test"));
-        pins.hear(&"x".repeat(MAX_NAME + 1), peer(2));
-        assert!(pins.rows().iter().all(|row| row.name.len() <= MAX_NAME));
+        pins.hear(&"x".repeat(MAX_AOR + 1), peer(2));
+        assert!(pins.rows().iter().all(|row| row.name.len() <= MAX_AOR));
     }
 
     #[test]

@@ -68,7 +68,7 @@ const KNOWN: [usize; 2] = [WIDTH + WIDTH / 2, 3 * WIDTH];
 
 /// Questions in flight when a search for a place begins: those asked at once name the same peers, and whoever is
 /// asked later is told whom we know by then.
-const PLACE_PARALLELISM: usize = 2;
+const FEW_AT_ONCE: usize = 2;
 
 /// Questions in flight of a search resumed, from one path and from several: each answer says better whom to ask
 /// than the one before.
@@ -252,8 +252,8 @@ impl Search {
         matches!(self.purpose, For::Place(_) | For::ReadBefore(_))
     }
 
-    /// Whom a question of it lists as known, at most.
-    fn known(&self) -> usize {
+    /// How many a question of it lists as known, at most.
+    fn most_known(&self) -> usize {
         KNOWN[usize::from(self.resumed)]
     }
 

@@ -5,7 +5,7 @@ mod world;
 use std::time::Duration;
 
 use node::{Outcome, Target};
-use wire::p2pp::{Builder, Class, Code, Header, MessageType, TransactionId};
+use wire::p2pp::{Builder, Class, Code, Header, MessageType, Object, TransactionId};
 use wire::{HashAlgorithm, NodeId, Socket};
 use world::{World, address};
 
@@ -65,4 +65,29 @@ fn a_stranger_gets_no_more_bytes_than_it_sent_whatever_kind_of_message_it_sent()
         }
     }
     assert!(answered > sent / 10, "{answered} of {sent} were answered");
+}
+
+#[test]
+fn false_word_of_a_loss_costs_a_question_each_for_eight_and_goes_no_further() {
+    let mut world = World::new(16);
+    world.run(Duration::from_secs(60));
+    let nobody = |n: u32| NodeId(HashAlgorithm::Sha256.digest(&n.to_be_bytes()));
+    let living: Vec<NodeId> = world.nodes.iter().map(|n| n.node_id().expect("it joined")).collect();
+    for n in 0..20 {
+        let request = Header::request(MessageType::ExchangeTable, TransactionId(n), nobody(0));
+        let overlay = world.nodes[0].overlay_tag().expect("it is in one");
+        let header = Header { class: Class::Indication, overlay, ..request };
+        let mut word = Builder::new(&header);
+        for gone in [living[1 + n as usize % 15], nobody(2 * n as u32 + 1), nobody(2 * n as u32 + 2)] {
+            word.push(&Object::PeerId(gone));
+        }
+        world.nodes[0].handle_datagram(world.now, Socket::Peer, address(1_000), &mut word.finish());
+    }
+    let before = world.sent[0];
+    world.collect(0);
+    let asked = world.sent[0] - before;
+    assert!((8 * 60..8 * 120).contains(&asked), "{asked} bytes for eight questions");
+    // Told to all whom it knows, a single word would be some thousand bytes.
+    world.run(Duration::from_secs(3));
+    assert!(world.sent[0] - before < asked + 1_000, "{}", world.sent[0] - before);
 }

@@ -47,6 +47,14 @@ fn stolen(world: &mut World) {
     assert!(world.events[THIEF].iter().any(|e| matches!(e, Event::Published { aor } if aor == NAME)));
 }
 
+/// The friend has written to the owner, and then the name is stolen.
+fn stolen_from_a_friend() -> World {
+    let mut world = ready();
+    greet(&mut world, FRIEND, "hello");
+    stolen(&mut world);
+    world
+}
+
 fn write(world: &mut World, from: usize, as_whom: &str, to: &str, text: &str) -> MessageReport {
     let op = world.nodes[from].message(world.now, as_whom, to, text);
     match world.wait(from, op) {
@@ -109,9 +117,7 @@ fn who_knew_the_owner_is_told_and_a_stranger_reaches_the_thief() {
 
 #[test]
 fn the_owner_comes_back_and_is_reached_with_nothing_to_accept() {
-    let mut world = ready();
-    greet(&mut world, FRIEND, "hello");
-    stolen(&mut world);
+    let mut world = stolen_from_a_friend();
     assert_eq!(greet(&mut world, FRIEND, "are you there?").status, 438);
     world.dead.insert(THIEF);
     world.run(LIFETIME * 2);
@@ -126,9 +132,7 @@ fn the_owner_comes_back_and_is_reached_with_nothing_to_accept() {
 
 #[test]
 fn a_key_that_the_person_accepts_is_called_and_one_that_is_forgotten_is_new() {
-    let mut world = ready();
-    greet(&mut world, FRIEND, "hello");
-    stolen(&mut world);
+    let mut world = stolen_from_a_friend();
     assert_eq!(greet(&mut world, FRIEND, "is it you?").status, 438);
     let accepted = world.nodes[FRIEND].accept_pin("sip:User5").unwrap();
     assert_eq!((accepted.key, accepted.confirmed), (Some(thiefs_keys().public().to_string()), true));

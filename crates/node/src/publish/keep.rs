@@ -165,7 +165,7 @@ impl Node {
     }
 
     /// Names our record to some of its holders, and says whom else we know to hold it.
-    pub(crate) fn refresh_at(&mut self, now: Time, id: u64, holders: &[Contact], known: &[Contact]) {
+    fn refresh_at(&mut self, now: Time, id: u64, holders: &[Contact], known: &[Contact]) {
         let seconds = u32::try_from(self.lifetime_of(id).as_secs()).unwrap_or(u32::MAX);
         let Some(record) = self.publications.all.get(&id).and_then(|p| p.record.as_ref()) else { return };
         let objects = [Object::RecordSummary((**record).as_ref().summary()), Object::Expires(seconds)];

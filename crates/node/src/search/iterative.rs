@@ -9,7 +9,7 @@ use wire::p2pp::{Code, Density, Message, MessageType, Object, PLookup, RLookup};
 use wire::{Contact, Key, NodeId, ResourceId, Time};
 
 use super::{
-    DISJOINT, For, MAX_QUESTIONS, Mode, OF_NETWORK, PERSISTENCE, PLACE_PARALLELISM, Progress,
+    DISJOINT, FEW_AT_ONCE, For, MAX_QUESTIONS, Mode, OF_NETWORK, PERSISTENCE, Progress,
     QUESTIONS_OF_DOUBLING, SearchId, WIDTH, Want, hop,
 };
 use crate::membership::JOINS;
@@ -59,15 +59,12 @@ impl Node {
         };
         let places = search.is_for_a_place();
         config.hears_all = places;
-        if places && config.paths == 1 {
-            config.parallelism = PLACE_PARALLELISM;
+        if places && (config.paths == 1 || is_storm) {
+            config.parallelism = FEW_AT_ONCE;
         }
-        if is_storm && (places || search.purpose == For::Join) {
+        if is_storm && search.purpose == For::Join {
             // Nobody waits for it, and most strangers ask for a proof of our address first.
-            config.parallelism = 2;
-            if search.purpose == For::Join {
-                (config.width, config.hears_all) = (JOINS, true);
-            }
+            (config.parallelism, config.width, config.hears_all) = (FEW_AT_ONCE, JOINS, true);
         }
         if places {
             let size = standing.size_at_most(now, &self.membership.size);
@@ -123,7 +120,7 @@ impl Node {
         let by_nearness = self.standing.as_ref().is_some_and(|s| s.metric().progress.is_none());
         loop {
             let Some(search) = self.searches.running.get_mut(&id) else { return };
-            let most_known = search.known();
+            let most_known = search.most_known();
             let Progress::Iterative(lookup) = &mut search.progress else { return };
             let Some(ask) = lookup.poll_ask(now) else {
                 match lookup.poll_timeout() {
