@@ -7,6 +7,9 @@
 //! detection by distance statistics of Cholez et al. (2010), with the exact law. `N` is what we think
 //! by our own neighbours and other places ([`overlay::Size`]), of which no single one counts for much.
 //!
+//! The law is applied around each of those nearest peers too. Sybils around another name that answer for a
+//! key beside it with each other stand no closer to that key than honest peers might, but in a heap.
+//!
 //! Who looks for a record is mostly led to it without seeing the peers around it. So whoever answers with
 //! one tells how close they stand (Density), and the asker judges for itself.
 //!
@@ -17,9 +20,10 @@
 //! key: flip one bit, and the peers nearest to that key stand as far from the name as the region
 //! reaches, and far from whoever crowds in its middle.
 
-use wire::Key;
+use overlay::Metric;
 use wire::p2pp::Density;
 use wire::p2pp::density::RANKS;
+use wire::{Contact, Key};
 
 use crate::search::WIDTH;
 
@@ -52,16 +56,33 @@ pub(crate) enum Crowd {
     Even,
     /// Denser than chance allows: somebody chose identities to stand there.
     Dense,
+    /// They stand in a heap around this place beside it: somebody chose identities to stand there, and names
+    /// nobody else here.
+    Beside(Key),
     /// Sparser than usual: the nearest may have been kept from us.
     Sparse,
 }
 
-/// Judges how the peers nearest to a key stand in an overlay of so many: of each, nearest first, how much
-/// of the space is nearer ([`overlay::Metric::parts`]).
-pub(crate) fn judge(nearest: &[f64], size: u64) -> Crowd {
-    if is_dense(Density::of(nearest), size) {
-        return Crowd::Dense;
+/// Judges how the peers nearest to a key stand in an overlay of so many, and tells how close to it.
+pub(crate) fn judge(metric: &Metric, key: &Key, nearest: &[Contact], size: u64) -> (Crowd, Density) {
+    let parts = metric.parts(key, nearest);
+    let density = Density::of(&parts);
+    if is_dense(density, size) {
+        return (Crowd::Dense, density);
     }
+    let heap = nearest.iter().find(|peer| is_in_a_heap(metric, peer, nearest, size));
+    (heap.map_or_else(|| judge_even(&parts, size), |peer| Crowd::Beside(peer.id.0)), density)
+}
+
+/// Whether the others crowd around one of the peers near a key, wherever that stands.
+fn is_in_a_heap(metric: &Metric, peer: &Contact, nearest: &[Contact], size: u64) -> bool {
+    let others: Vec<Contact> = nearest.iter().copied().filter(|c| c.id != peer.id).collect();
+    is_dense(Density::of(&metric.parts(peer.id.key(), &others)), size)
+}
+
+/// Judges peers that do not crowd: of each, nearest first, how much of the space is nearer
+/// ([`Metric::parts`]).
+fn judge_even(nearest: &[f64], size: u64) -> Crowd {
     let heard = nearest.len().min(WIDTH);
     if heard < FEWEST || size < SMALLEST {
         return Crowd::Even;
@@ -128,12 +149,17 @@ mod tests {
         (0..count).map(|n| Contact { id: id(n), address }).collect()
     }
 
+    /// The peers nearest to a key that are not there, the nearest first.
+    fn around_key(all: &[Contact], key: &Key, count: usize) -> Vec<Contact> {
+        let mut others: Vec<Contact> = all.iter().filter(|c| c.id.key() != key).copied().collect();
+        others.sort_by_cached_key(|c| (METRIC.rank)(key, &c.id));
+        others.truncate(count);
+        others
+    }
+
     /// How the peers nearest to a key stand, without one that is there.
     fn nearest(all: &[Contact], key: &Key, count: usize) -> Vec<f64> {
-        let others: Vec<Contact> = all.iter().filter(|c| c.id.key() != key).copied().collect();
-        let mut parts = METRIC.parts(key, &others);
-        parts.truncate(count);
-        parts
+        METRIC.parts(key, &around_key(all, key, count))
     }
 
     fn name(n: usize) -> Key {
@@ -167,16 +193,17 @@ mod tests {
     #[test]
     fn of_honest_names_less_than_one_in_a_thousand_raises_an_alarm() {
         let peers = crowd("peer", 2_000);
-        let (mut alarms, mut sparse) = (0, 0);
+        let (mut alarms, mut heaps, mut sparse) = (0, 0, 0);
         for n in 0..4_000 {
             let size = size_by(&peers, &peers[n % 100].id.0);
-            match judge(&nearest(&peers, &name(n), 8), size) {
+            match judge(&METRIC, &name(n), &around_key(&peers, &name(n), 8), size).0 {
                 Crowd::Dense => alarms += 1,
+                Crowd::Beside(_) => heaps += 1,
                 Crowd::Sparse => sparse += 1,
                 Crowd::Even => {}
             }
         }
-        assert_eq!(alarms, 0);
+        assert_eq!((alarms, heaps), (0, 0));
         assert!((600..1_400).contains(&sparse), "{sparse} of 4000");
     }
 
@@ -189,8 +216,26 @@ mod tests {
             let ground = |c: Contact| Contact { id: NodeId(name(n).with_suffix_of(14, c.id.key())), ..c };
             let mut sybils: Vec<Contact> = crowd("sybil", 8).into_iter().map(ground).collect();
             sybils.extend_from_slice(&peers);
-            let verdict = judge(&nearest(&sybils, &name(n), 8), size_by(&peers, &own));
+            let size = size_by(&peers, &own);
+            let (verdict, _) = judge(&METRIC, &name(n), &around_key(&sybils, &name(n), 8), size);
             assert_eq!(verdict, Crowd::Dense, "name {n}");
+        }
+    }
+
+    #[test]
+    fn a_heap_of_chosen_identities_beside_a_name_is_noticed() {
+        let peers = crowd("peer", 2_000);
+        for n in 0..200 {
+            let victim = name(n);
+            let beside = victim.with_flipped_bit(8);
+            let ground = |c: Contact| Contact { id: NodeId(victim.with_suffix_of(14, c.id.key())), ..c };
+            let sybils: Vec<Contact> = crowd("sybil", 200).into_iter().map(ground).collect();
+            // They name nobody but themselves, and stand no closer than honest peers of a small overlay.
+            let named = around_key(&sybils, &beside, 8);
+            let size = size_by(&peers, &peers[n].id.0);
+            let (verdict, _) = judge(&METRIC, &beside, &named, size);
+            let Crowd::Beside(heap) = verdict else { panic!("name {n}: {verdict:?}") };
+            assert!(heap.common_prefix(&victim) >= 14, "name {n}");
         }
     }
 
@@ -214,7 +259,7 @@ mod tests {
             let key = name(0);
             let squeeze = |c: Contact| Contact { id: NodeId(key.with_suffix_of(bits, c.id.key())), ..c };
             let crowd: Vec<Contact> = crowd("x", count).into_iter().map(squeeze).collect();
-            let _ = judge(&METRIC.parts(&key, &crowd), near as u64 * 1_000);
+            let _ = judge(&METRIC, &key, &crowd, near as u64 * 1_000);
             let _ = around(&key, near as u64 * 1_000);
         }
     }

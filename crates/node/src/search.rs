@@ -77,6 +77,9 @@ const PERSISTENCE: [usize; 2] = [3, 2];
 /// Copies of a question sent at most, first hops that were silent included.
 const MAX_COPIES: usize = 8;
 
+/// Heaps of chosen identities that one search passes over, at most.
+const MAX_HEAPS: usize = 3;
+
 /// Pauses after which a record is sought again that was missing where many peers are gone: its owner may
 /// have noticed by then, and placed it anew.
 const AGAIN: [Duration; 4] = [
@@ -237,6 +240,9 @@ struct Search {
     resumed: bool,
     /// Whether it went on in the region around the key.
     widened: bool,
+    /// Heaps of chosen identities beside the key that are passed over: one of each, and how many bits it may
+    /// share with who is asked.
+    heaps: SmallVec<[(Key, u32); 1]>,
     /// Parts of the region that are still to be searched, the next one last.
     regions: SmallVec<[Key; 3]>,
 }
@@ -375,6 +381,7 @@ impl Node {
             told: None,
             resumed: false,
             widened: false,
+            heaps: SmallVec::new(),
             regions: SmallVec::new(),
         };
         self.searches.running.insert(id, Box::new(search));
@@ -503,8 +510,8 @@ impl Node {
         {
             // Found before the nearest had all spoken: those that were named tell whether they crowd.
             let named: Vec<Contact> = lookup.nearest(WIDTH).into_iter().map(|(c, _)| c).collect();
-            let parts = standing.metric().parts(&search.key, &named);
-            (crowd, seen) = (Some(region::judge(&parts, size)), Density::of(&parts));
+            let (verdict, density) = region::judge(&standing.metric(), &search.key, &named, size);
+            (crowd, seen) = (Some(verdict), density);
         }
         let Some(told) = search.told else { return (crowd, seen) };
         if region::is_dense(told, size) {

@@ -67,7 +67,7 @@ pub enum Goal {
 }
 
 /// How a search is done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// Questions in flight on each path (Kademlia's alpha). Three overtake one dead peer without
     /// pause and triple no traffic that one would not have needed.
@@ -86,9 +86,9 @@ pub struct Config {
     /// than there are peers, and would be all that a search hears of. No limit where a search
     /// knows too few networks to tell.
     pub of_network: Option<usize>,
-    /// A key and a number of bits: who shares more of its first bits with that key is passed over. Strangers
-    /// crowd there, and honest peers name them.
-    pub avoid: Option<(Key, u32)>,
+    /// Keys, each with a number of bits: who shares more of its first bits with that key is passed over.
+    /// Strangers crowd there, and honest peers name them.
+    pub avoid: Vec<(Key, u32)>,
     /// The part of the space around the key beyond which a peer should name nobody farther than itself; see
     /// [`Metric::strays`]. Those that are named for no reason are asked when nobody else is left: a liar
     /// could name more of its friends than a search has questions.
@@ -118,7 +118,7 @@ impl Config {
             hears_all: false,
             paths: 1,
             of_network: None,
-            avoid: None,
+            avoid: Vec::new(),
             reach: 1.0,
             questions: MAX_PATHS * MAX_ASKS_PER_PATH,
             exhaustive: false,
@@ -248,11 +248,12 @@ impl Lookup {
     /// [`Overlay::route`](crate::Overlay::route) named, or those of a host cache.
     pub fn new(key: Key, local: NodeId, seeds: &[Contact], config: Config) -> Self {
         let config = config.bounded();
+        let (paths, beyond) = (config.paths, config.exhaustive);
         let mut lookup = Lookup {
             key,
             local,
             config,
-            paths: vec![Path::default(); config.paths],
+            paths: vec![Path::default(); paths],
             turn: 0,
             holders: Vec::new(),
             found_depth: None,
@@ -260,11 +261,11 @@ impl Lookup {
             now: Time::ZERO,
             wake: None,
             finished: false,
-            beyond: config.exhaustive,
+            beyond,
         };
         for (i, seed) in seeds.iter().take(MAX_SHORTLIST).enumerate() {
             let order = lookup.order(&seed.id, false);
-            lookup.learn(i % config.paths, i / config.paths, *seed, 1, order);
+            lookup.learn(i % paths, i / paths, *seed, 1, order);
         }
         lookup.settle();
         lookup
@@ -610,7 +611,7 @@ impl Lookup {
         if contact.id == self.local || contact.id.key().bits() != self.key.bits() {
             return;
         }
-        if self.config.avoid.is_some_and(|(key, bits)| contact.id.key().common_prefix(&key) > bits) {
+        if self.config.avoid.iter().any(|(key, bits)| contact.id.key().common_prefix(key) > *bits) {
             return;
         }
         let candidates = &self.paths[path].candidates;

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::{Evidence, Lookup, Route};
-use wire::p2pp::{Code, Density, Message, MessageType, Object, PLookup, RLookup};
+use wire::p2pp::{Code, Message, MessageType, Object, PLookup, RLookup};
 use wire::{Contact, Key, NodeId, ResourceId, Time};
 
 use super::{
-    DISJOINT, FEW_AT_ONCE, For, MAX_QUESTIONS, Mode, OF_NETWORK, PERSISTENCE, Progress,
+    DISJOINT, FEW_AT_ONCE, For, MAX_HEAPS, MAX_QUESTIONS, Mode, OF_NETWORK, PERSISTENCE, Progress,
     QUESTIONS_OF_DOUBLING, SearchId, WIDTH, Want, hop,
 };
 use crate::membership::JOINS;
@@ -36,8 +36,9 @@ impl Node {
             For::Region(id) => self.publications.place(id),
             _ => search.is_beside().then_some(search.key),
         };
-        config.avoid = middle.map(|key| (key, key.common_prefix(&search.toward)));
-        if middle.is_some() {
+        let middle = middle.map(|key| (key, key.common_prefix(&search.toward)));
+        config.avoid = search.heaps.iter().copied().chain(middle).collect();
+        if !config.avoid.is_empty() {
             // They may be all that stands near it in our table.
             seeds = standing.good_contacts(&search.toward);
         }
@@ -45,7 +46,10 @@ impl Node {
             (0, Mode::Parallel) => DISJOINT[0],
             // Where the region around the key is searched, one path for each part.
             (0, Mode::Recursive)
-                if search.want != Want::Peers && !search.is_beside() && search.renewals == 0 =>
+                if search.want != Want::Peers
+                    && !search.is_beside()
+                    && search.renewals == 0
+                    && search.heaps.is_empty() =>
             {
                 let paths = DISJOINT[search.rounds.min(1)];
                 search.rounds += 1;
@@ -69,8 +73,8 @@ impl Node {
         if places {
             let size = standing.size_at_most(now, &self.membership.size);
             config.questions = questions_for_a_place(size) * config.paths;
-        } else if search.renewals > 0 {
-            // Who is left by now is known: the nearest of them.
+        } else if search.renewals > 0 || !search.heaps.is_empty() {
+            // Who is left by now is known, or who is to be passed over: the nearest of the others.
             config.questions = 2 * WIDTH;
         } else if search.want != Want::Peers && !search.is_beside() {
             config.questions = MAX_QUESTIONS.saturating_sub(search.messages) as usize;
@@ -175,15 +179,24 @@ impl Node {
             // have, and who was named counts too.
             let heard = lookup.nearest(usize::MAX).into_iter().filter(|(_, answered)| *answered || places);
             let nearest: Vec<Contact> = heard.map(|(contact, _)| contact).take(WIDTH).collect();
-            let parts = standing.metric().parts(&search.key, &nearest);
             let most = standing.size_at_most(now, &self.membership.size);
-            (search.crowd, search.seen) = (Some(region::judge(&parts, most)), Density::of(&parts));
+            let (crowd, seen) = region::judge(&standing.metric(), &search.key, &nearest, most);
+            (search.crowd, search.seen) = (Some(crowd), seen);
         }
         // Where the nearest stand sparser than most, nearer ones may have been kept from us.
         // Where peers last for minutes a place passes on before it could be lied about for long.
-        let doubted = persistent || places && search.crowd == Some(Crowd::Sparse) && !is_storm;
+        let looks_odd = matches!(search.crowd, Some(Crowd::Sparse | Crowd::Beside(_)));
+        let doubted = persistent || places && looks_odd && !is_storm;
         if !search.records.is_empty() || !doubted {
             return false;
+        }
+        if let Some(Crowd::Beside(heap)) = search.crowd
+            && search.heaps.len() < MAX_HEAPS
+        {
+            // Its peers name each other, however far from the key: it is asked for again without them.
+            search.heaps.push((heap, heap.common_prefix(&search.key)));
+            self.go_iterative(now, id, &[]);
+            return true;
         }
         if persistent && search.crowd == Some(Crowd::Dense) {
             // Those that crowd there will not tell; the record is kept around them, and older holders stand
