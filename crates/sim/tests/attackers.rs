@@ -68,6 +68,20 @@ fn sybils_beside_a_name_raise_an_alarm_and_do_not_hide_it() {
     assert!(attack.others.alarms as f64 <= 0.01 * attack.others.issued as f64, "{attack:?}");
 }
 
+/// The Sybils fill everybody's table of that part of the space, and answer with each other for eight names in a
+/// thousand that are not their victim's.
+#[test]
+fn names_beside_an_eclipsed_one_are_published_and_found() {
+    let report = play(
+        "nodes = 1000\nseed = 2\nduration_s = 200\nmeasure_from_s = 80\njoins_per_s = 100\nlookups_per_s = 20\n\
+         signatures = 'stand-in'\n[[attackers]]\nkind = 'sybil'\ncount = 100\nat_s = 2\nagainst = 400\n\
+         sought = 0.3",
+    );
+    assert_eq!(report.violations, Vec::<String>::new());
+    let attack = report.attack.unwrap();
+    assert_eq!(attack.others.succeeded, attack.others.issued);
+}
+
 /// In a table of forty entries four places would be a tenth: the overlay must not be too small.
 #[test]
 fn a_prefix_gets_few_places_in_tables() {
