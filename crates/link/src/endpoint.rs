@@ -1,24 +1,23 @@
 //! The one port of a peer.
 //!
 //! Everything between peers goes through here: what arrives is sorted by its first byte, STUN is
-//! answered on the spot, and what leaves is counted and queued. Later the secure links of the other
-//! profiles and the paths that ICE finds live here too; callers keep saying "send this to that
-//! contact".
+//! answered on the spot, frames of links are opened, and what leaves is sealed where the profile says so,
+//! counted and queued. Later the paths that ICE finds live here too; callers keep saying "send this to that
+//! address".
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::{Contact, Seed, Socket, Time, Transmit, stun};
+use wire::{KeyPair, PublicKey, Seed, Time, Transmit, stun};
 
 use crate::demux::Protocol;
+use crate::links::{self, Links, Opened};
 use crate::mapped::MappedAddress;
+use crate::outbox::Outbox;
+use crate::profile::Profile;
 use crate::proof::Proofs;
 use crate::rtt::RoundTrips;
-
-/// Datagrams waiting to be sent; a world drains the queue after every input, so this is never
-/// reached unless it does not.
-const MAX_QUEUE: usize = 4_096;
 
 /// STUN answers per second to strangers: a binding answer is longer than a bare request, so their
 /// number is bounded (RFC 8489 section 6.3 leaves this to the server).
@@ -27,12 +26,16 @@ const STUN_ANSWERS_PER_S: u32 = 50;
 /// What arrived on the port, if it is the caller's business.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A P2PP message.
+    /// A P2PP message in the clear.
     P2pp,
+    /// What a link brought, and whose it is.
+    Sealed(PublicKey, Vec<u8>),
     /// RTP or RTCP from another peer.
     Media,
     /// Dealt with here: STUN.
-    Handled,
+    Stun,
+    /// Dealt with here: a link is made.
+    Link,
     /// Nothing this peer understands; counted under the returned name.
     Dropped(&'static str),
 }
@@ -46,71 +49,90 @@ pub struct Endpoint {
     pub round_trips: RoundTrips,
     /// Our address as others see it.
     pub mapped: MappedAddress,
-    queue: VecDeque<Transmit>,
+    /// Nothing where messages stand in the clear.
+    links: Option<Box<Links>>,
+    out: Outbox,
     stun_window: (Time, u32),
-    /// One for each reason met, which are few.
-    dropped: Vec<(&'static str, u64)>,
 }
 
 impl Endpoint {
-    /// A port that has not sent or received anything yet.
-    pub fn new(seed: Seed) -> Self {
+    /// A port that has not sent or received anything yet, of a peer with these keys.
+    pub fn new(profile: Profile, keys: &KeyPair, seed: Seed) -> Self {
+        let mut rng = seed.rng();
+        // The first child is the secret of cookies, in every profile.
+        let proofs = Proofs::new(seed);
         Endpoint {
-            proofs: Proofs::new(seed),
+            proofs,
             round_trips: RoundTrips::default(),
             mapped: MappedAddress::default(),
-            queue: VecDeque::new(),
+            links: Links::new(profile, keys, Seed::child_of(&mut rng)).map(Box::new),
+            out: Outbox::default(),
             stun_window: (Time::ZERO, 0),
-            dropped: Vec::new(),
         }
     }
 
     /// Sorts a datagram that arrived on the peer port.
     pub fn handle_datagram(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
         match Protocol::of(bytes) {
+            Protocol::P2pp if self.links.is_some() => self.dropped("p2pp in the clear"),
             Protocol::P2pp => Received::P2pp,
             Protocol::Media => Received::Media,
             Protocol::Stun => self.handle_stun(now, remote, bytes),
             Protocol::Dtls => self.dropped("dtls"),
             Protocol::TurnChannel => self.dropped("turn"),
-            Protocol::Secure => self.dropped("secure"),
+            Protocol::Secure => self.handle_frame(now, remote, bytes),
             Protocol::Unknown => self.dropped("unknown"),
         }
     }
 
-    /// Sends a message to a peer by its best path: for now the address it was announced at.
-    pub fn send(&mut self, contact: &Contact, bytes: Vec<u8>) {
-        self.send_to(contact.address, bytes);
-    }
-
-    /// Sends to an address whose owner's identity is not known yet.
-    pub fn send_to(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
-        if self.queue.len() >= MAX_QUEUE {
-            self.count_drop("queue full");
-            return;
+    /// Sends a message to an address, as the profile asks.
+    pub fn send_to(&mut self, now: Time, remote: SocketAddr, bytes: Vec<u8>) {
+        match &mut self.links {
+            Some(links) => links.send(now, remote, bytes, &mut self.out),
+            None => self.out.push(remote, bytes),
         }
-        self.queue.push_back(Transmit { socket: Socket::Peer, remote, bytes });
     }
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        wire::queue::pop_front(&mut self.queue)
+        self.out.pop()
+    }
+
+    /// When links want to be woken.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.links.as_ref()?.poll_timeout()
+    }
+
+    /// Does what links have to do by now.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if let Some(links) = &mut self.links {
+            links.handle_timeout(now, &mut self.out);
+        }
+    }
+
+    /// How many bytes longer a message is on the wire, once there is a link.
+    pub fn overhead(&self) -> usize {
+        if self.links.is_some() { links::OVERHEAD } else { 0 }
+    }
+
+    /// Whether messages go over links.
+    pub fn has_links(&self) -> bool {
+        self.links.is_some()
+    }
+
+    /// How many links stand.
+    pub fn count_links(&self) -> usize {
+        self.links.as_ref().map_or(0, |links| links.len())
     }
 
     /// Counts a datagram that was dropped.
     pub fn count_drop(&mut self, why: &'static str) {
-        match self.dropped.iter_mut().find(|(reason, _)| *reason == why) {
-            Some((_, count)) => *count += 1,
-            None => {
-                self.dropped.reserve_exact(1);
-                self.dropped.push((why, 1));
-            }
-        }
+        self.out.count_drop(why);
     }
 
     /// How many datagrams were dropped, by reason.
     pub fn drops(&self) -> BTreeMap<&'static str, u64> {
-        self.dropped.iter().copied().collect()
+        self.out.drops()
     }
 
     fn dropped(&mut self, why: &'static str) -> Received {
@@ -118,13 +140,22 @@ impl Endpoint {
         Received::Dropped(why)
     }
 
+    fn handle_frame(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
+        let Some(links) = &mut self.links else { return self.dropped("secure") };
+        match links.handle(now, remote, bytes, &mut self.proofs, &mut self.out) {
+            Opened::Message(peer, message) => Received::Sealed(peer, message),
+            Opened::Handled => Received::Link,
+            Opened::Dropped(why) => self.dropped(why),
+        }
+    }
+
     fn handle_stun(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
         let Some(answer) = stun::answer(bytes, remote) else { return self.dropped("stun") };
         if answer.len() > bytes.len() && !self.proofs.is_proven(now, remote) && !self.may_answer(now) {
             return self.dropped("stun rate");
         }
-        self.send_to(remote, answer);
-        Received::Handled
+        self.out.push(remote, answer);
+        Received::Stun
     }
 
     fn may_answer(&mut self, now: Time) -> bool {
@@ -144,7 +175,7 @@ mod tests {
     const BINDING: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
     fn endpoint() -> Endpoint {
-        Endpoint::new(Seed::from_number(1))
+        Endpoint::new(Profile::Open, &KeyPair::from_seed(Seed::from_number(2)), Seed::from_number(1))
     }
 
     fn stranger() -> SocketAddr {
@@ -154,7 +185,7 @@ mod tests {
     #[test]
     fn a_stun_binding_request_is_answered_with_the_senders_address() {
         let mut endpoint = endpoint();
-        assert_eq!(endpoint.handle_datagram(Time::ZERO, stranger(), &BINDING), Received::Handled);
+        assert_eq!(endpoint.handle_datagram(Time::ZERO, stranger(), &BINDING), Received::Stun);
         let answer = endpoint.poll_transmit().expect("an answer");
         assert_eq!(answer.remote, stranger());
         assert_eq!(stun::mapped_address(&answer.bytes, &BINDING[8..20]), Some(stranger()));

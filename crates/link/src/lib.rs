@@ -4,24 +4,30 @@
 //! |---|---|
 //! | [`endpoint`] | [`Endpoint`]: the one port; sorts what arrives, answers STUN, sends to contacts |
 //! | [`demux`] | which protocol a first byte belongs to (RFC 7983) |
+//! | [`profile`] | what is done to messages between peers: nothing, signed, or secure |
+//! | `links.rs` | links, over which messages go unless the profile is open |
 //! | [`proof`] | which addresses are proven, and the cookies that prove them |
 //! | [`mapped`] | one's own address as other peers see it |
 //! | [`rtt`] | round trips per address and the timeouts that follow (RFC 6298) |
 //! | `book.rs` | a packed map from addresses, on which proofs and round trips stand |
+//! | `outbox.rs` | what leaves, and the count of what does not |
 //!
-//! `node` hands over [`wire::Contact`]s and messages and never picks an address itself; secure links
-//! and ICE paths take their place behind [`Endpoint::send`]. The profile is `open` for now: P2PP
-//! travels in the clear, signed where it changes something.
+//! `node` hands over addresses and messages and never seals one itself; ICE paths will take their place behind
+//! [`Endpoint::send_to`].
 
 mod book;
 pub mod demux;
 pub mod endpoint;
+mod links;
 pub mod mapped;
+mod outbox;
+pub mod profile;
 pub mod proof;
 pub mod rtt;
 
 pub use demux::Protocol;
 pub use endpoint::{Endpoint, Received};
 pub use mapped::MappedAddress;
+pub use profile::Profile;
 pub use proof::Proofs;
 pub use rtt::RoundTrips;

@@ -8,6 +8,7 @@ use std::fmt;
 use ed25519_dalek::Signer;
 use zeroize::Zeroizing;
 
+use crate::agreement::AgreementKey;
 use crate::signatures::{self, Signatures, StandIn};
 use crate::{HashAlgorithm, NodeId, Seed};
 
@@ -102,6 +103,12 @@ impl KeyPair {
             }
             Signatures::StandIn(_) => signatures::stand_in(&self.public, message),
         }
+    }
+
+    /// The secret with which this identity agrees on keys with others: see [`crate::agreement`].
+    pub fn agreement(&self) -> AgreementKey {
+        let signing = ed25519_dalek::SigningKey::from_bytes(&self.secret);
+        AgreementKey::from_scalar(signing.to_scalar_bytes())
     }
 
     /// The secret, for the file it is kept in.

@@ -9,10 +9,11 @@
 //!
 //! The shared words: [`Key`], [`NodeId`], [`ResourceId`] and [`Distance`] are points of the
 //! identifier space; [`Time`] is the world's clock handed in as an argument; [`Seed`] and [`Rng`]
-//! are chance handed in at construction; [`Datagram`] and [`Transmit`] are what goes in and out.
+//! are chance handed in at construction; [`KeyPair`] signs, [`AgreementKey`] agrees on secrets; [`Datagram`] and [`Transmit`] are what goes in and out.
 //!
 //! Nothing here does IO. Parsing never panics and never allocates more than the input justifies.
 
+pub mod agreement;
 pub mod book;
 pub mod identity;
 pub mod key;
@@ -28,6 +29,7 @@ pub mod sip;
 pub mod stun;
 pub mod time;
 
+pub use agreement::AgreementKey;
 pub use book::{Book, OwnBook};
 pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};

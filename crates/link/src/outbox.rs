@@ -1,0 +1,45 @@
+//! What leaves a port, and the count of what does not.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+
+use wire::{Socket, Transmit};
+
+/// Datagrams waiting to be sent; a world drains the queue after every input, so this is never
+/// reached unless it does not.
+const MAX_QUEUE: usize = 4_096;
+
+/// Datagrams on their way out, and what was dropped on either way.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    queue: VecDeque<Transmit>,
+    /// One for each reason met, which are few.
+    dropped: Vec<(&'static str, u64)>,
+}
+
+impl Outbox {
+    pub(crate) fn push(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
+        if self.queue.len() >= MAX_QUEUE {
+            return self.count_drop("queue full");
+        }
+        self.queue.push_back(Transmit { socket: Socket::Peer, remote, bytes });
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<Transmit> {
+        wire::queue::pop_front(&mut self.queue)
+    }
+
+    pub(crate) fn count_drop(&mut self, why: &'static str) {
+        match self.dropped.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, count)) => *count += 1,
+            None => {
+                self.dropped.reserve_exact(1);
+                self.dropped.push((why, 1));
+            }
+        }
+    }
+
+    pub(crate) fn drops(&self) -> BTreeMap<&'static str, u64> {
+        self.dropped.iter().copied().collect()
+    }
+}
