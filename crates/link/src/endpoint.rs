@@ -14,7 +14,7 @@ use wire::{KeyPair, PublicKey, Seed, Time, Transmit, stun};
 use crate::demux::Protocol;
 use crate::links::{self, Links, Opened};
 use crate::mapped::MappedAddress;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Sent};
 use crate::profile::Profile;
 use crate::proof::Proofs;
 use crate::rtt::RoundTrips;
@@ -85,10 +85,11 @@ impl Endpoint {
         }
     }
 
-    /// Sends a message to an address, as the profile asks.
-    pub fn send_to(&mut self, now: Time, remote: SocketAddr, bytes: Vec<u8>) {
+    /// Sends a message to an address, as the profile asks. Over a link it may leave later, or never: when it
+    /// leaves, [`take_sent`](Self::take_sent) says so under the label.
+    pub fn send_to(&mut self, now: Time, remote: SocketAddr, bytes: Vec<u8>, label: u8) {
         match &mut self.links {
-            Some(links) => links.send(now, remote, bytes, &mut self.out),
+            Some(links) => links.send(now, remote, (bytes, label), &mut self.out),
             None => self.out.push(remote, bytes),
         }
     }
@@ -96,6 +97,11 @@ impl Endpoint {
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.out.pop()
+    }
+
+    /// What went over links since this was last asked.
+    pub fn take_sent(&mut self) -> Vec<Sent> {
+        self.out.take_sent()
     }
 
     /// When links want to be woken.
@@ -123,6 +129,15 @@ impl Endpoint {
     /// How many links stand.
     pub fn count_links(&self) -> usize {
         self.links.as_ref().map_or(0, |links| links.len())
+    }
+
+    /// Nobody listens at `remote`, says the network, and quotes the beginning of a datagram of ours: the beginnings
+    /// of the messages that did not arrive there.
+    pub fn handle_unreachable(&mut self, remote: SocketAddr, quoted: &[u8]) -> Vec<Vec<u8>> {
+        match &mut self.links {
+            Some(links) => links.refused(remote, quoted).iter().map(|b| b.to_vec()).collect(),
+            None => vec![quoted.to_vec()],
+        }
     }
 
     /// Counts a datagram that was dropped.

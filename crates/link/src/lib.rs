@@ -28,6 +28,7 @@ pub mod rtt;
 pub use demux::Protocol;
 pub use endpoint::{Endpoint, Received};
 pub use mapped::MappedAddress;
+pub use outbox::Sent;
 pub use profile::Profile;
 pub use proof::Proofs;
 pub use rtt::RoundTrips;

@@ -75,6 +75,12 @@ const REPEAT_THIRD: Duration = Duration::from_millis(250);
 /// How long frames of the link before are still opened, once there is another.
 const OVERLAP: Duration = Duration::from_secs(10);
 
+/// Messages sent lately whose beginnings are kept, should the network say that nobody listens where they went.
+const RECENT: usize = 4;
+
+/// How much of a message's beginning is kept: what tells one P2PP request from another.
+const BEGINNING: usize = 16;
+
 /// Words of lost links believed at most so often: each makes a handshake.
 const BELIEVE_LOST: Duration = Duration::from_secs(1);
 
@@ -112,7 +118,8 @@ struct Link {
     session: Option<Session>,
     /// The one before: what was sealed with it may still be on its way.
     before: Option<Session>,
-    waiting: Vec<Vec<u8>>,
+    /// Messages, each with its label.
+    waiting: Vec<(Vec<u8>, u8)>,
     used: Time,
     believed_lost: Option<Time>,
 }
@@ -156,6 +163,8 @@ struct Session {
     since: Time,
     sent: u32,
     seen: Window,
+    /// The beginnings of the messages sent last, each at its counter's place.
+    recent: [[u8; BEGINNING]; RECENT],
     /// The end of the frame sent last.
     tail: [u8; 8],
     /// The third frame, while nothing has come back yet, and when it was sent last.
@@ -165,13 +174,24 @@ struct Session {
 impl Session {
     fn new(now: Time, index: u32, theirs: u32, agreed: Agreed) -> Self {
         let Agreed { peer, cipher } = agreed;
-        let seen = Window::default();
-        Session { index, theirs, peer, cipher, since: now, sent: 0, seen, tail: [0; 8], third: None }
+        Session {
+            index,
+            theirs,
+            peer,
+            cipher,
+            since: now,
+            sent: 0,
+            seen: Window::default(),
+            recent: Default::default(),
+            tail: [0; 8],
+            third: None,
+        }
     }
 
     fn seal(&mut self, suite: Suite, message: &[u8]) -> Vec<u8> {
         let head = frame::sealed_head(suite, self.theirs, self.sent);
         let body = self.cipher.seal(&head, self.sent, message);
+        self.recent[self.sent as usize % RECENT] = beginning(message);
         self.sent += 1;
         let sealed = [&head[..], &body].concat();
         self.tail = frame::tail(&sealed).expect("a tag is longer");
@@ -187,6 +207,12 @@ impl Session {
         self.seen.note(counter);
         self.third = None;
         Ok(message)
+    }
+
+    /// The beginning of a message that went with this counter, if it was one of the last.
+    fn sent_with(&self, counter: u32) -> Option<[u8; BEGINNING]> {
+        let is_recent = counter < self.sent && self.sent - counter <= RECENT as u32;
+        is_recent.then(|| self.recent[counter as usize % RECENT])
     }
 
     /// Whether a new one should take its place.
@@ -213,7 +239,13 @@ impl Links {
     // ---- out -----------------------------------------------------------------------------------
 
     /// Sends a message over the link to an address, once there is one.
-    pub(crate) fn send(&mut self, now: Time, remote: SocketAddr, message: Vec<u8>, out: &mut Outbox) {
+    pub(crate) fn send(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        (message, label): (Vec<u8>, u8),
+        out: &mut Outbox,
+    ) {
         self.make_room(&remote);
         let link = self.links.entry(remote).or_insert_with(|| Box::new(Link::new(now)));
         link.used = now;
@@ -228,13 +260,13 @@ impl Links {
                     && now.since(*at) >= REPEAT_THIRD
                 {
                     *at = now;
-                    out.push(remote, third.clone());
+                    out.push_frame(remote, third.clone(), None);
                 }
-                out.push(remote, session.seal(self.suite, &message));
+                out.push_frame(remote, session.seal(self.suite, &message), Some(label));
                 session.is_worn(now)
             }
             None => {
-                link.wait(message, out);
+                link.wait(message, label, out);
                 true
             }
         };
@@ -250,7 +282,7 @@ impl Links {
         body.resize(self.suite.padded_first(), 0);
         let due = now + RETRY;
         let opening = Opening { index, half, body, cookie: [0; 16], sends: 1, due };
-        out.push(remote, opening.first(self.suite));
+        out.push_frame(remote, opening.first(self.suite), None);
         let Some(link) = self.links.get_mut(&remote) else { return };
         if let Some(old) = link.opening.replace(opening) {
             self.wakes.remove(&(old.due, remote));
@@ -335,12 +367,12 @@ impl Links {
         }
         self.half_open.retain(|h| now.since(h.since) < HALF_OPEN);
         if let Some(half) = self.half_open.iter().find(|h| h.remote == remote && h.theirs == from) {
-            out.push(remote, half.second.clone());
+            out.push_frame(remote, half.second.clone(), None);
             return Opened::Handled;
         }
         if !self.may_answer(now) && !proofs.accept(now, remote, &cookie) {
             let cookie = proofs.cookie(now, remote);
-            out.push(remote, Frame::Cookie { to: from, cookie }.to_bytes(self.suite));
+            out.push_frame(remote, Frame::Cookie { to: from, cookie }.to_bytes(self.suite), None);
             return Opened::Dropped("link cookie");
         }
         let Some((half, body)) = self.suite.respond(&self.keys, Seed::child_of(&mut self.rng), body) else {
@@ -348,7 +380,7 @@ impl Links {
         };
         let index = self.free_index();
         let second = Frame::Second { to: from, from: index, body: &body }.to_bytes(self.suite);
-        out.push(remote, second.clone());
+        out.push_frame(remote, second.clone(), None);
         if self.half_open.len() >= MAX_HALF_OPEN {
             self.half_open.pop_front();
         }
@@ -385,7 +417,7 @@ impl Links {
             return Opened::Dropped("link forged");
         };
         let third = Frame::Third { to: from, body: &third }.to_bytes(self.suite);
-        out.push(remote, third.clone());
+        out.push_frame(remote, third.clone(), None);
         let session = Session { third: Some((third, now)), ..Session::new(now, to, from, agreed) };
         self.stand(now, remote, session, proofs, out);
         Opened::Handled
@@ -429,8 +461,8 @@ impl Links {
             self.wakes.remove(&(opening.due, remote));
             self.indices.remove(&opening.index);
         }
-        for message in std::mem::take(&mut link.waiting) {
-            out.push(remote, session.seal(self.suite, &message));
+        for (message, label) in std::mem::take(&mut link.waiting) {
+            out.push_frame(remote, session.seal(self.suite, &message), Some(label));
         }
         self.indices.insert(session.index, remote);
         if let Some(oldest) = std::mem::replace(&mut link.before, link.session.replace(session)) {
@@ -453,7 +485,7 @@ impl Links {
         }) else {
             // As long as what it answers, or shorter: its end is in it.
             if let Some(tail) = frame::tail(body).filter(|_| body.len() >= suite::TAG) {
-                out.push(remote, Frame::Lost { to, tail }.to_bytes(self.suite));
+                out.push_frame(remote, Frame::Lost { to, tail }.to_bytes(self.suite), None);
             }
             return Opened::Dropped("link unknown");
         };
@@ -470,20 +502,14 @@ impl Links {
     }
 
     /// Too many ask: we ask again with the cookie.
-    fn handle_cookie(
-        &mut self,
-        remote: SocketAddr,
-        to: u32,
-        cookie: [u8; 16],
-        out: &mut Outbox,
-    ) -> Opened {
+    fn handle_cookie(&mut self, remote: SocketAddr, to: u32, cookie: [u8; 16], out: &mut Outbox) -> Opened {
         let opening = self.links.get_mut(&remote).and_then(|l| l.opening.as_mut());
         let Some(opening) = opening.filter(|o| o.index == to && o.cookie != cookie && o.sends < 2 * SENDS)
         else {
             return Opened::Dropped("link unknown");
         };
         (opening.cookie, opening.sends) = (cookie, opening.sends + 1);
-        out.push(remote, opening.first(self.suite));
+        out.push_frame(remote, opening.first(self.suite), None);
         Opened::Handled
     }
 
@@ -510,6 +536,34 @@ impl Links {
         Opened::Handled
     }
 
+    /// The beginnings of messages that did not arrive, as the network says of a frame of ours, of which it quotes
+    /// as much as it likes. What waits for a link that was refused does not wait any longer.
+    pub(crate) fn refused(&mut self, remote: SocketAddr, quoted: &[u8]) -> Vec<[u8; BEGINNING]> {
+        let Some(link) = self.links.get_mut(&remote) else { return Vec::new() };
+        if let Some((head, _)) = quoted.split_first_chunk::<9>() {
+            let of = |session: &Session| {
+                let counter = u32::from_be_bytes(*head.last_chunk().expect("nine bytes"));
+                let is_ours = *head == frame::sealed_head(self.suite, session.theirs, counter);
+                is_ours.then(|| session.sent_with(counter))?
+            };
+            if let Some(message) = link.sessions().find_map(of) {
+                return vec![message];
+            }
+        }
+        let asked = link.opening.as_ref().is_some_and(|opening| {
+            let head = [&[self.suite.first_byte()][..], &opening.index.to_be_bytes()].concat();
+            quoted.starts_with(&head)
+        });
+        if !asked {
+            return Vec::new();
+        }
+        let waited = std::mem::take(&mut link.waiting);
+        if link.session.is_none() {
+            self.forget(remote);
+        }
+        waited.iter().map(|(message, _)| beginning(message)).collect()
+    }
+
     // ---- time ----------------------------------------------------------------------------------
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
@@ -533,7 +587,7 @@ impl Links {
                 }
                 continue;
             }
-            out.push(remote, opening.first(self.suite));
+            out.push_frame(remote, opening.first(self.suite), None);
             opening.due = now + RETRY * (1 << opening.sends);
             opening.sends += 1;
             self.wakes.insert((opening.due, remote));
@@ -563,18 +617,25 @@ impl Link {
     }
 
     /// Keeps a message until the link stands; one that waits already was only repeated.
-    fn wait(&mut self, message: Vec<u8>, out: &mut Outbox) {
+    fn wait(&mut self, message: Vec<u8>, label: u8, out: &mut Outbox) {
         let (most, most_bytes) = MAX_WAITING;
-        let bytes: usize = self.waiting.iter().map(Vec::len).sum();
-        if self.waiting.contains(&message) {
+        let bytes: usize = self.waiting.iter().map(|(message, _)| message.len()).sum();
+        if self.waiting.iter().any(|(waits, _)| *waits == message) {
             return;
         }
         if self.waiting.len() >= most || bytes + message.len() > most_bytes {
             out.count_drop("link waits");
             return;
         }
-        self.waiting.push(message);
+        self.waiting.push((message, label));
     }
+}
+
+fn beginning(message: &[u8]) -> [u8; BEGINNING] {
+    let mut beginning = [0; BEGINNING];
+    let len = message.len().min(BEGINNING);
+    beginning[..len].copy_from_slice(&message[..len]);
+    beginning
 }
 
 #[cfg(test)]

@@ -9,10 +9,23 @@ use wire::{Socket, Transmit};
 /// reached unless it does not.
 const MAX_QUEUE: usize = 4_096;
 
+/// A datagram of a link that was sent, for whoever keeps the books.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    /// Where it went.
+    pub remote: SocketAddr,
+    /// Its bytes.
+    pub len: usize,
+    /// What its sender called the message in it; nothing for a frame that makes a link.
+    pub label: Option<u8>,
+}
+
 /// Datagrams on their way out, and what was dropped on either way.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     queue: VecDeque<Transmit>,
+    /// What went over links since it was last asked.
+    sent: Vec<Sent>,
     /// One for each reason met, which are few.
     dropped: Vec<(&'static str, u64)>,
 }
@@ -23,6 +36,16 @@ impl Outbox {
             return self.count_drop("queue full");
         }
         self.queue.push_back(Transmit { socket: Socket::Peer, remote, bytes });
+    }
+
+    /// Sends a frame of a link: one with a message of this label, or one that makes a link.
+    pub(crate) fn push_frame(&mut self, remote: SocketAddr, bytes: Vec<u8>, label: Option<u8>) {
+        self.sent.push(Sent { remote, len: bytes.len(), label });
+        self.push(remote, bytes);
+    }
+
+    pub(crate) fn take_sent(&mut self) -> Vec<Sent> {
+        std::mem::take(&mut self.sent)
     }
 
     pub(crate) fn pop(&mut self) -> Option<Transmit> {

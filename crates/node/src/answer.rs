@@ -213,9 +213,12 @@ impl Node {
         self.ledger.budget.shed(work);
         let bytes = Builder::new(&self.answer_header(message, Code::BUSY)).finish();
         if bytes.len() <= message.bytes().len() || self.link.proofs.is_proven(now, remote) {
-            self.ledger.refused(now, Function::of(message.header.message), &remote, bytes.len());
+            let function = Function::of(message.header.message);
+            if !self.link.has_links() {
+                self.ledger.refused(now, function, &remote, bytes.len());
+            }
             self.roles.wrote(now, remote);
-            self.link.send_to(remote, bytes);
+            self.link.send_to(now, remote, bytes, function.label(true));
         }
         false
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use link::Profile;
 use overlay::Algorithm;
 use wire::{HashAlgorithm, KeyPair, PublicKey};
 
@@ -104,6 +105,8 @@ pub struct Config {
     /// Options of `overlay` on which this peer insists: an overlay that has others is not joined, and
     /// [`Event::Offline`](crate::Event::Offline) says in what it differs.
     pub insist: Vec<OverlayOption>,
+    /// What protects the traffic between peers.
+    pub profile: Profile,
     /// Addresses of peers to ask first. Empty and no host cache: this peer founds the overlay.
     pub bootstrap: Vec<SocketAddr>,
     /// Whether this node is a peer or a client, or decides by itself.
@@ -145,6 +148,7 @@ impl Default for Config {
         Config {
             overlay: OverlayOptions::default(),
             insist: Vec::new(),
+            profile: Profile::Open,
             bootstrap: Vec::new(),
             role: RolePolicy::Auto,
             // Loopback until told otherwise: nothing is exposed by accident.

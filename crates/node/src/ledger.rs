@@ -41,11 +41,13 @@ pub enum Function {
     Diagnostics,
     /// STUN.
     Stun,
+    /// Making links.
+    Link,
 }
 
 impl Function {
     /// Every function.
-    pub const ALL: [Function; 9] = [
+    pub const ALL: [Function; 10] = [
         Function::Keepalive,
         Function::Join,
         Function::Table,
@@ -55,6 +57,7 @@ impl Function {
         Function::Media,
         Function::Diagnostics,
         Function::Stun,
+        Function::Link,
     ];
 
     /// The function a P2PP message serves.
@@ -93,12 +96,24 @@ impl Function {
             Function::Media => "media",
             Function::Diagnostics => "diagnostics",
             Function::Stun => "stun",
+            Function::Link => "link",
         }
+    }
+
+    /// A message of this function, refusal or not, as one byte for [`link::Endpoint::send_to`].
+    pub(crate) fn label(self, refusal: bool) -> u8 {
+        self as u8 | u8::from(refusal) << 7
+    }
+
+    /// The function of a label, and whether the message is a refusal.
+    pub(crate) fn of_label(label: u8) -> (Self, bool) {
+        (Function::ALL[usize::from(label & 0x7f)], label >> 7 == 1)
     }
 
     /// Whether the ceiling applies.
     pub fn is_maintenance(self) -> bool {
-        matches!(self, Function::Keepalive | Function::Join | Function::Table | Function::Storage)
+        use Function::{Join, Keepalive, Link, Storage, Table};
+        matches!(self, Keepalive | Join | Table | Storage | Link)
     }
 }
 

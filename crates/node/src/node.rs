@@ -227,7 +227,7 @@ impl Node {
         let mut rng = seed.rng();
         let home = home_of(&identity, &config);
         let mut node = Node {
-            link: Endpoint::new(Seed::child_of(&mut rng)),
+            link: Endpoint::new(config.profile, &identity.peer, Seed::child_of(&mut rng)),
             standing: None,
             transactions: Transactions::new(),
             timers: Timers::default(),
@@ -304,8 +304,10 @@ impl Node {
     /// without one of ours under way to that very address nothing happens. With it that request, and no
     /// other, is treated as if the hop had been silent for as long as we wait.
     pub fn handle_unreachable(&mut self, now: Time, remote: SocketAddr, quoted: &[u8]) {
-        if let Some(transaction) = Header::quoted_transaction(quoted) {
-            self.handle_refusal(now, (transaction, remote));
+        for message in self.link.handle_unreachable(remote, quoted) {
+            if let Some(transaction) = Header::quoted_transaction(&message) {
+                self.handle_refusal(now, (transaction, remote));
+            }
         }
         self.drain(now);
     }
@@ -324,6 +326,7 @@ impl Node {
         {
             standing.table.handle_timeout(now);
         }
+        self.link.handle_timeout(now);
         self.handle_phones_timeout(now);
         self.drain(now);
     }
@@ -354,6 +357,7 @@ impl Node {
             self.timers.next().map(|(at, _)| (*at, "alarm")),
             self.searches.poll_timeout().map(|at| (at, "search")),
             table.map(|(at, reason)| (at, reason.name())),
+            self.link.poll_timeout().map(|at| (at, "link")),
             self.phones.poll_timeout(),
         ]
         .iter()
@@ -439,27 +443,31 @@ impl Node {
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
         match self.link.handle_datagram(now, remote, bytes) {
-            Received::P2pp => {
-                self.handle_p2pp(now, remote, bytes);
-                None
-            }
-            Received::Media => self.handle_peer_media(now, remote, bytes),
-            Received::Handled => {
-                self.ledger.received(now, Function::Stun, &remote, bytes.len());
-                None
-            }
-            Received::Dropped(_) => None,
+            Received::P2pp => self.handle_p2pp(now, remote, bytes, None),
+            Received::Sealed(sender, message) => self.handle_p2pp(now, remote, &message, Some(sender)),
+            Received::Media => return self.handle_peer_media(now, remote, bytes),
+            Received::Stun => self.ledger.received(now, Function::Stun, &remote, bytes.len()),
+            Received::Link => self.ledger.received(now, Function::Link, &remote, bytes.len()),
+            Received::Dropped(_) => {}
         }
+        None
     }
 
-    fn handle_p2pp(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) {
+    /// Takes a P2PP message; of one that came over a link we know whose link it is.
+    fn handle_p2pp(&mut self, now: Time, remote: SocketAddr, bytes: &[u8], sender: Option<PublicKey>) {
         let mut message = match Message::parse(bytes) {
             Ok(message) => message,
             Err(error) => return self.refuse_unparsed(now, remote, bytes, error),
         };
+        let said = message.header;
         message.name_source(self.hash());
         let header = message.header;
-        self.ledger.received(now, Function::of(header.message), &remote, bytes.len());
+        let len = bytes.len() + self.link.overhead();
+        self.ledger.received(now, Function::of(header.message), &remote, len);
+        let sender = sender.filter(|_| self.standing.is_some()).map(|key| key.node_id(self.hash()));
+        if sender.is_some_and(|id| !self.is_its_own(remote, &said, id)) {
+            return self.link.count_drop("another's name");
+        }
         if self.is_foreign(&header) {
             return self.refuse_foreign(now, remote, &message);
         }
@@ -473,6 +481,21 @@ impl Node {
                 if let Some(source) = header.source {
                     self.transactions.answer_received(&(source, header.transaction), remote);
                 }
+            }
+        }
+    }
+
+    /// Whether a message that came over the link of a peer says nothing else of who sends it. What others
+    /// asked, or answered, and this hop passes on, names them and not it; so does the signature of an operator.
+    fn is_its_own(&self, remote: SocketAddr, header: &Header, sender: NodeId) -> bool {
+        let is_from = |named: Option<NodeId>| named.is_none_or(|id| id == sender);
+        match header.class {
+            Class::Request | Class::Indication => header.recursive || is_from(header.source),
+            Class::RequestReceived | Class::ResponseReceived => true,
+            Class::Response | Class::ResponseAck => {
+                let client = self.transactions.client(header.transaction, remote);
+                client
+                    .is_none_or(|c| is_from(c.id) && (c.purpose.is_passed_on() || is_from(header.responder)))
             }
         }
     }
@@ -552,6 +575,7 @@ impl Node {
             self.handle_silence(now, client, false);
         }
         self.drain_phones(now);
+        self.book_links(now);
         if self.storage.changes() != self.told_changes {
             self.tell_holdings(now);
         }
@@ -561,6 +585,19 @@ impl Node {
     /// The bounds of walks, where keys have no place.
     pub(crate) fn walks(&self) -> Option<overlay::Walks> {
         self.standing.as_ref().and_then(Standing::walks)
+    }
+
+    /// Books what went over links.
+    fn book_links(&mut self, now: Time) {
+        for sent in self.link.take_sent() {
+            match sent.label.map(Function::of_label) {
+                None => self.ledger.sent(now, Function::Link, &sent.remote, sent.len),
+                Some((function, false)) => self.ledger.sent(now, function, &sent.remote, sent.len),
+                Some((function, true)) => {
+                    self.ledger.refused(now, function, &sent.remote, sent.len);
+                }
+            }
+        }
     }
 
     /// Tells the table which keys we hold, where neighbours want to know.

@@ -122,6 +122,13 @@ pub(crate) fn is_brief(purpose: &Purpose) -> bool {
     matches!(purpose, KeepAlive | Near(_) | Step(_) | Store(_) | Refresh(_) | Offer(_) | Replicate(_))
 }
 
+impl Purpose {
+    /// Whether hops pass the request on, so that others than who was asked may answer.
+    pub(crate) fn is_passed_on(&self) -> bool {
+        matches!(self, Purpose::Recursive(_) | Purpose::Forward(_))
+    }
+}
+
 impl Node {
     // ---- asking --------------------------------------------------------------------------------
 
@@ -159,11 +166,15 @@ impl Node {
         }
     }
 
-    /// Sends a P2PP message and books it.
+    /// Sends a P2PP message and books it; what waits for a link is booked when it leaves, by
+    /// [`book_links`](Self::book_links).
     pub(crate) fn send_peer(&mut self, now: Time, message: MessageType, remote: SocketAddr, bytes: Vec<u8>) {
-        self.ledger.sent(now, Function::of(message), &remote, bytes.len());
+        let function = Function::of(message);
+        if !self.link.has_links() {
+            self.ledger.sent(now, function, &remote, bytes.len());
+        }
         self.roles.wrote(now, remote);
-        self.link.send_to(remote, bytes);
+        self.link.send_to(now, remote, bytes, function.label(false));
     }
 
     /// Asks one peer something small, unsigned, that needs no more than these objects.
@@ -278,7 +289,7 @@ impl Node {
         }) {
             self.learn_own_address(now, remote, address);
         }
-        let is_direct = !matches!(client.purpose, Purpose::Recursive(_) | Purpose::Forward(_));
+        let is_direct = !client.purpose.is_passed_on();
         let named = if is_direct { header.responder } else { expected };
         let id = named.or_else(|| self.mutual_responder(now, &client, message));
         let is_known = |id: NodeId| self.standing.as_ref().is_some_and(|s| s.table.contains(&id));

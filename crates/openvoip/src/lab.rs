@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use node::report::LookupReport;
-use node::{Algorithm, LookupOptions, Outcome};
+use node::{Algorithm, LookupOptions, Outcome, Profile};
 use sim::report::Percentiles;
 use wire::{HashAlgorithm, ResourceId, RngExt};
 
@@ -63,6 +63,8 @@ pub struct Options {
     pub idle: Duration,
     /// The overlay algorithm.
     pub overlay: Algorithm,
+    /// What protects messages between the peers.
+    pub profile: Profile,
     /// All keys, and who looks whom up, follow from this number.
     pub seed: u64,
 }
@@ -94,7 +96,10 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report
     let start = Instant::now();
     let peers = options.peers.clamp(2, MAX_PEERS);
     let io = |e: std::io::Error| e.to_string();
-    let mut lab = Lab { peers: Peers::new(options.overlay, options.seed).map_err(io)?, failures: Vec::new() };
+    let mut lab = Lab {
+        peers: Peers::new(options.overlay, options.profile, options.seed).map_err(io)?,
+        failures: Vec::new(),
+    };
     let late = lab.peers.join(peers, progress)?;
     if !late.is_empty() {
         lab.fail(format!("{} of {peers} peers did not join and publish their users in time", late.len()));
@@ -122,6 +127,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(String)) -> Result<Report
     Ok(Report {
         peers,
         overlay: options.overlay.to_string(),
+        profile: options.profile.to_string(),
         seed: options.seed,
         joined_ms,
         lookups,
@@ -294,6 +300,7 @@ mod tests {
             settle: Duration::ZERO,
             idle: Duration::ZERO,
             overlay: Algorithm::Kademlia,
+            profile: Profile::default(),
             seed: 3,
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
-use node::{Algorithm, Config, OverlayOptions, RolePolicy};
+use node::{Algorithm, Config, OverlayOptions, Profile, RolePolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
@@ -60,6 +60,8 @@ pub struct Overlay {
     pub replicas: u8,
     pub difficulty: u8,
     pub remote_settings: bool,
+    #[serde(with = "text")]
+    pub profile: Profile,
 }
 
 /// This peer's own records at other peers.
@@ -116,6 +118,7 @@ impl Default for Settings {
         let Config {
             overlay,
             insist: _, // Follows from who said what: `Resolved::config`.
+            profile,
             bootstrap,
             role,
             listen,
@@ -143,7 +146,7 @@ impl Default for Settings {
             role,
             operators,
             dial,
-            overlay: Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings },
+            overlay: Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings, profile },
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
                 bytes_per_s: budget_bytes_per_s,
@@ -174,6 +177,7 @@ impl Settings {
                 remote_settings: overlay.remote_settings,
             },
             insist: Vec::new(),
+            profile: overlay.profile,
             bootstrap: self.bootstrap.clone(),
             role: self.role,
             listen: self.listen,

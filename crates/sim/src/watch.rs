@@ -78,10 +78,13 @@ impl Watch {
     }
 
     /// A datagram reached a peer: notes who sent it if it answers something (T = 1x, or A; see the
-    /// header's layout in `wire::p2pp::header`). A request that ends with a cookie answers that cookie.
+    /// header's layout in `wire::p2pp::header`). A request that ends with a cookie answers that cookie; a frame of
+    /// a link, unless it asks for one, answers the frame before.
     pub(crate) fn heard(&mut self, to: usize, from: Option<usize>, bytes: &[u8]) {
         let is_p2pp = bytes.first().is_some_and(|flags| flags & 0xC0 == 0xC0);
-        let answers = is_p2pp && (bytes[0] & 0b0010_1000 != 0 || ends_with_a_cookie(bytes));
+        let is_frame =
+            bytes.first().is_some_and(|first| (80..128).contains(first) && (1..=3).contains(&(first % 16)));
+        let answers = is_frame || is_p2pp && (bytes[0] & 0b0010_1000 != 0 || ends_with_a_cookie(bytes));
         let (Some(heard), Some(from), true) = (&mut self.heard, from, answers) else { return };
         if heard.len() <= to {
             heard.resize(to + 1, Vec::new());

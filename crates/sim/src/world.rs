@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use node::{Config, Event, Identity, Node, OpId, OverlayOptions, RolePolicy, Saved, User};
+use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Profile, RolePolicy, Saved, User};
 use wire::{Contact, HashAlgorithm, KeyPair, NodeId, Rng, Socket, Time, UnixTime, puzzle};
 
 use crate::attack::{Attack, Twist, is_puppet};
@@ -101,6 +101,7 @@ pub(crate) struct World<'a> {
     pub(crate) event_rng: Rng,
     pub(crate) work_rng: Rng,
     pub(crate) hash: LogHash,
+    pub(crate) profile: Profile,
     pub(crate) violations: Violations,
     pub(crate) report: Report,
     pub(crate) model_bytes: ModelBytes,
@@ -150,6 +151,7 @@ impl<'a> World<'a> {
             ..OverlayOptions::default()
         };
         World {
+            profile: scenario.profile().unwrap_or_default(),
             net: Net::new(scenario),
             sessions: scenario.churn.clone().map(Sessions::new),
             session_rng: stream(scenario.seed, Use::Sessions),
@@ -319,6 +321,7 @@ impl<'a> World<'a> {
                 false => self.scenario.peer.role.policy(),
             },
             capacity: crate::chance::capacity(self.scenario.seed, number as u64),
+            profile: self.profile,
             ..self.scenario.peer.config()
         };
         let models = users.iter().map(|u| UserModel { aor: u.aor.clone(), ..UserModel::default() }).collect();

@@ -137,12 +137,7 @@ struct Keys {
 
 impl Keys {
     /// Those of who asked.
-    fn agreed(
-        own: &AgreementKey,
-        theirs: &[u8; KEY],
-        asking: &[u8; KEY],
-        asked: &[u8; KEY],
-    ) -> Option<Self> {
+    fn agreed(own: &AgreementKey, theirs: &[u8; KEY], asking: &[u8; KEY], asked: &[u8; KEY]) -> Option<Self> {
         let shared = own.agree(theirs)?;
         let keys = Hkdf::<Sha256>::new(Some(&[*asking, *asked].concat()), &*shared);
         let mut both = Keys { send: Zeroizing::default(), receive: Zeroizing::default() };

@@ -45,7 +45,7 @@ impl Wire {
     fn send(&mut self, from: u64, to: u64, message: &[u8]) {
         let now = self.now;
         let end = self.end(from);
-        end.links.send(now, address(to), message.to_vec(), &mut end.out);
+        end.links.send(now, address(to), (message.to_vec(), 1), &mut end.out);
     }
 
     /// Takes what one end wants to send.
@@ -152,7 +152,11 @@ fn both_may_ask_at_once() {
         wire.send(1, 2, b"one");
         wire.send(2, 1, b"two");
         wire.carry(|_, _| false);
-        assert_eq!((wire.heard(1), wire.heard(2)), (vec![b"two".to_vec()], vec![b"one".to_vec()]), "{profile}");
+        assert_eq!(
+            (wire.heard(1), wire.heard(2)),
+            (vec![b"two".to_vec()], vec![b"one".to_vec()]),
+            "{profile}"
+        );
         assert_eq!([1, 2].map(|n| wire.end(n).links.indices.len()), [1, 1], "{profile}: one link");
     }
 }
@@ -163,7 +167,7 @@ fn nobody_answers_and_what_waits_is_given_up_in_three_seconds() {
     let nobody = SocketAddr::from(([192, 0, 2, 99], 7080));
     let now = wire.now;
     let end = wire.end(1);
-    end.links.send(now, nobody, b"hello".to_vec(), &mut end.out);
+    end.links.send(now, nobody, (b"hello".to_vec(), 1), &mut end.out);
     let mut sent = wire.carry(|_, _| false).len();
     for _ in 0..60 {
         wire.wait(Duration::from_millis(50));
@@ -274,7 +278,7 @@ fn who_is_asked_by_too_many_answers_with_cookies_no_longer_than_the_question() {
         for n in 0..3 * ANSWERS_PER_S {
             let from = SocketAddr::from(([198, 51, 100, 1], n as u16 + 1));
             asker.links.forget(address(2));
-            asker.links.send(now, address(2), vec![1], &mut asker.out);
+            asker.links.send(now, address(2), (vec![1], 1), &mut asker.out);
             let first = asker.out.pop().unwrap().bytes;
             let end = wire.end(2);
             end.links.handle(now, from, &first, &mut end.proofs, &mut end.out);
@@ -302,7 +306,7 @@ fn links_messages_and_halves_are_bounded() {
     let end = wire.end(1);
     for n in 0..2 * MAX_LINKS {
         let to = SocketAddr::from(([10, 0, (n / 256) as u8, n as u8], 7080));
-        (0..MAX_WAITING.0 as u8 + 5).for_each(|m| end.links.send(now, to, vec![m; 100], &mut end.out));
+        (0..MAX_WAITING.0 as u8 + 5).for_each(|m| end.links.send(now, to, (vec![m; 100], 1), &mut end.out));
     }
     assert_eq!(end.links.links.len(), MAX_LINKS);
     assert_eq!(end.links.indices.len(), MAX_LINKS);

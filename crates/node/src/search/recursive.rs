@@ -69,7 +69,8 @@ impl Node {
         let Some(search) = self.searches.running.get(&id) else { return false };
         // A route log makes answers long, and the last copy shall come back where strangers are kept out.
         let may_be_direct = !trace && search.attempt + 1 < self.recursive_attempts() && !self.is_client();
-        let direct = may_be_direct && self.searches.prefers_direct();
+        // A stranger would first have to make a link to us, which takes as long as the way back.
+        let direct = may_be_direct && !self.link.has_links() && self.searches.prefers_direct();
         // Of our own record we know the length.
         let value = match search.purpose {
             For::ReadBack(id) => self.publications.value_len(id),

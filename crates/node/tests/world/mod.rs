@@ -39,6 +39,8 @@ pub struct World {
     pub no_ports: bool,
     /// What the calendars of peers that start say when the world begins, in seconds since 1970.
     pub epoch: u64,
+    /// What goes over the wire between peers, where somebody listens.
+    pub tap: Option<Vec<Vec<u8>>>,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -87,6 +89,7 @@ impl World {
             sent: Vec::new(),
             no_ports: false,
             epoch: 1_800_000_000,
+            tap: None,
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -131,6 +134,14 @@ impl World {
     pub fn grow(&mut self, count: usize) {
         for _ in 0..count {
             self.grow_at_once(1);
+            self.run(Duration::from_millis(100));
+        }
+    }
+
+    /// More peers come, each with its configuration changed as told.
+    pub fn grow_with(&mut self, count: usize, change: impl Fn(usize, &mut Config)) {
+        for _ in 0..count {
+            self.add(self.nodes.len(), &change);
             self.run(Duration::from_millis(100));
         }
     }
@@ -180,6 +191,7 @@ impl World {
 
     fn send_from(&mut self, n: usize, to: SocketAddr, bytes: Vec<u8>) {
         self.sent[n] += bytes.len() as u64 + 28;
+        self.tap.iter_mut().for_each(|tap| tap.push(bytes.clone()));
         let hidden = self.behind_nat.contains(&n);
         if hidden {
             self.written.insert((n, to), self.now);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use node::Algorithm;
+use node::{Algorithm, Profile};
 use openvoip::control::{self, exit};
 use openvoip::{demo, lab};
 use serde_json::json;
@@ -103,6 +103,9 @@ pub(crate) struct Lab {
     /// The overlay algorithm.
     #[arg(long, value_name = "ALGORITHM", default_value = "kademlia")]
     overlay: Algorithm,
+    /// What protects messages between the peers: open, signed or secure.
+    #[arg(long, default_value = "open", conflicts_with_all = ["interactive", "namespaces"])]
+    profile: Profile,
     /// All keys, and who looks whom up, follow from this number.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -129,6 +132,7 @@ impl Lab {
             settle: Duration::from_secs_f64(self.settle),
             idle: Duration::from_secs_f64(self.idle),
             overlay: self.overlay,
+            profile: self.profile,
             seed: self.seed,
         };
         match lab::run(&options, &mut |line| eprintln!("{line}")) {

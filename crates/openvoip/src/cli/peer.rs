@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use node::Algorithm;
+use node::{Algorithm, Profile};
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
 use openvoip::logging::{self, Logs};
@@ -48,6 +48,10 @@ struct Common {
     /// Base of the algorithm: 2, 4, 8 or 16 [default: 2 if this peer founds the overlay].
     #[arg(long)]
     base: Option<u16>,
+    /// What protects messages between peers, the same for all of an overlay: open, signed (readable) or secure
+    /// [default: open].
+    #[arg(long)]
+    profile: Option<Profile>,
     /// Let operators set load values of the overlay's peers from afar, if this peer founds it.
     #[arg(long)]
     remote_settings: bool,
@@ -74,6 +78,7 @@ impl Common {
         set("overlay.algorithm", text(&self.overlay));
         set("overlay.hash", self.hash.map(|hash| hash.name().into()));
         set("overlay.base", self.base.map(|base| i64::from(base).into()));
+        set("overlay.profile", text(&self.profile));
         set("overlay.remote_settings", self.remote_settings.then_some(true.into()));
         set("operators", list(&self.operator));
         set("log.level", text(&self.log_level));

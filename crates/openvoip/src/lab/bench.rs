@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use node::{Algorithm, Outcome};
+use node::{Algorithm, Outcome, Profile};
 use serde_json::Value;
 
 use super::MAX_PEERS;
@@ -60,7 +60,7 @@ impl InProcess {
     /// # Errors
     /// In words, if the system does not let us wait for sockets.
     pub fn new(overlay: Algorithm, seed: u64) -> Result<InProcess, String> {
-        Peers::new(overlay, seed).map(InProcess).map_err(|e| e.to_string())
+        Peers::new(overlay, Profile::default(), seed).map(InProcess).map_err(|e| e.to_string())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use node::{Algorithm, Config, Event, Identity, Node, OpId, Outcome, OverlayOptions, Saved, User};
+use node::{Algorithm, Config, Event, Identity, Node, OpId, Outcome, OverlayOptions, Profile, Saved, User};
 use wire::{KeyPair, Rng, Seed, Time};
 
 use crate::run::{Bound, World};
@@ -32,6 +32,7 @@ pub(super) struct Peers {
     pub(super) living: Vec<usize>,
     pub(super) rng: Rng,
     overlay: Algorithm,
+    profile: Profile,
     addresses: Vec<SocketAddr>,
     /// Who is not in the overlay yet, and whose user is not published and read back.
     joining: BTreeSet<usize>,
@@ -42,12 +43,13 @@ pub(super) struct Peers {
 
 impl Peers {
     /// Nobody yet. All keys follow from the seed.
-    pub(super) fn new(overlay: Algorithm, seed: u64) -> std::io::Result<Peers> {
+    pub(super) fn new(overlay: Algorithm, profile: Profile, seed: u64) -> std::io::Result<Peers> {
         Ok(Peers {
             world: World::new()?,
             living: Vec::new(),
             rng: Seed::from_number(seed).rng(),
             overlay,
+            profile,
             addresses: Vec::new(),
             joining: BTreeSet::new(),
             publishing: BTreeSet::new(),
@@ -102,6 +104,7 @@ impl Peers {
                 algorithm: self.overlay,
                 ..OverlayOptions::default()
             },
+            profile: self.profile,
             ..Config::default()
         };
         let seed = Seed::child_of(&mut self.rng);

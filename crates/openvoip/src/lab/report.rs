@@ -12,6 +12,8 @@ pub struct Report {
     pub peers: usize,
     /// The overlay algorithm.
     pub overlay: String,
+    /// What protected the messages.
+    pub profile: String,
     /// The seed.
     pub seed: u64,
     /// From the start until every peer was in the overlay and every user published and read back.

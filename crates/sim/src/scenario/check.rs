@@ -65,7 +65,7 @@ impl Scenario {
         if ![2, 4, 8, 16].contains(&self.base) {
             return bad("base", "choose 2, 4, 8 or 16");
         }
-        self.algorithm().and(self.hash_algorithm()).map(|_| ())
+        self.algorithm().and(self.hash_algorithm()).and(self.profile()).map(|_| ())
     }
 
     fn check_nat(&self) -> Result<(), BadScenario> {

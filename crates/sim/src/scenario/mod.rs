@@ -18,7 +18,7 @@ mod place;
 use std::str::FromStr;
 use std::time::Duration;
 
-use node::Algorithm;
+use node::{Algorithm, Profile};
 use serde::Deserialize;
 use wire::HashAlgorithm;
 
@@ -87,6 +87,9 @@ pub struct Scenario {
     pub stale: f64,
     /// Whether signatures are real.
     pub signatures: SignatureKind,
+    /// What protects the traffic between peers: `open`, `signed` or `secure`. Where signatures are stand-ins, so
+    /// are the links of `secure`.
+    pub profile: String,
     /// Share of datagrams that never arrive.
     pub loss: f64,
     /// Largest payload of a datagram between peers; a larger one is a violation.
@@ -149,6 +152,7 @@ impl Default for Scenario {
             model: Scope::Full,
             stale: 0.05,
             signatures: SignatureKind::Real,
+            profile: "open".into(),
             loss: 0.0,
             // What every path is expected to carry in one piece, tunnels and IPv6 included.
             mtu: 1_200,
@@ -214,6 +218,18 @@ impl Scenario {
     /// The hash.
     pub fn hash_algorithm(&self) -> Result<HashAlgorithm, BadScenario> {
         self.hash.parse().or_else(|problem: String| check::bad("hash", problem))
+    }
+
+    /// What protects the traffic between peers.
+    pub fn profile(&self) -> Result<Profile, BadScenario> {
+        let profile = self.profile.parse().or_else(|problem: String| check::bad("profile", problem))?;
+        match profile {
+            // They look at what they are asked, and forge answers, in the clear.
+            Profile::Signed | Profile::Secure if !self.attackers.is_empty() => {
+                check::bad("profile", "attackers are simulated in the profile 'open' only")
+            }
+            profile => Ok(profile),
+        }
     }
 
     /// The same with the sessions of a trace: lines of `peer,up,down`, times in seconds, `#` begins a
