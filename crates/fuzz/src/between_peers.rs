@@ -1,10 +1,12 @@
-//! P2PP messages and records, and STUN.
+//! P2PP messages and records, frames of links, and STUN.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use link::{Endpoint, Received};
+use node::Profile;
 use node::storage::Devices;
 use wire::p2pp::{Builder, Header, Message, Object, Record};
-use wire::{HashAlgorithm, stun};
+use wire::{HashAlgorithm, KeyPair, Seed, Time, stun};
 
 /// A P2PP message reads the same after it was written again, and no hop's change breaks it.
 pub fn p2pp(bytes: &[u8]) {
@@ -53,6 +55,28 @@ fn look_inside(object: &Object<'_>) {
             assert_eq!(found.to_record().as_ref(), *found);
         }
         _ => {}
+    }
+}
+
+/// A frame from a stranger, in either profile, is answered with no more than it was, and so is what it may lead
+/// to: the first byte is the profile's, the rest is anything.
+pub fn link(bytes: &[u8]) {
+    let remote = SocketAddr::from(([192, 0, 2, 1], 7080));
+    let mut now = Time::from_secs(10);
+    for (profile, suite) in [(Profile::Secure, 80), (Profile::Signed, 96)] {
+        let keys = KeyPair::from_seed(Seed::from_number(1));
+        let mut endpoint = Endpoint::new(profile, &keys, Seed::from_number(2));
+        for frame in bytes.chunks(200) {
+            let mut frame = frame.to_vec();
+            frame[0] = suite + frame[0] % 16;
+            let received = endpoint.handle_datagram(now, remote, &frame);
+            assert!(!matches!(received, Received::Sealed(..)), "nobody has a link");
+            let answered = std::iter::from_fn(|| endpoint.poll_transmit()).map(|t| t.bytes.len());
+            assert!(answered.sum::<usize>() <= frame.len());
+            now += std::time::Duration::from_millis(100);
+            endpoint.handle_timeout(now);
+            assert_eq!(endpoint.poll_timeout(), None, "nothing of ours is under way");
+        }
     }
 }
 

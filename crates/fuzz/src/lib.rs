@@ -8,7 +8,7 @@
 //!
 //! | file | targets |
 //! |---|---|
-//! | `between_peers` | `p2pp`, `record`, `stun` |
+//! | `between_peers` | `p2pp`, `record`, `link`, `stun` |
 //! | `signalling` | `sip`, `sip_stream`, `sdp` |
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
@@ -32,6 +32,7 @@ pub type Target = fn(&[u8]);
 pub const TARGETS: &[(&str, Target)] = &[
     ("p2pp", between_peers::p2pp),
     ("record", between_peers::record),
+    ("link", between_peers::link),
     ("stun", between_peers::stun),
     ("sip", signalling::sip),
     ("sip_stream", signalling::sip_stream),

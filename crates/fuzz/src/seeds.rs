@@ -7,7 +7,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use link::Endpoint;
 use media::Wav;
+use node::Profile;
 use wire::p2pp::{Kind, Object, PLookup, RLookup, Record, RequestOptions};
 use wire::rtp::rtcp::{self, ReportBlock, SenderInfo};
 use wire::{HashAlgorithm, KeyPair, ResourceId, Seed, Socket, Time, UnixTime, rtp, stun};
@@ -39,6 +41,17 @@ pub fn all() -> Vec<Input> {
         out.push(("stun", name.into(), bytes));
     }
     let keys = KeyPair::from_seed(Seed([9; 32]));
+    for profile in [Profile::Secure, Profile::Signed] {
+        let mut asking = Endpoint::new(profile, &keys, Seed([8; 32]));
+        asking.send_to(Time::ZERO, SocketAddr::from(([192, 0, 2, 1], 9)), vec![0], 0);
+        let first = asking.poll_transmit().expect("a frame that asks for a link").bytes;
+        let head = first[0] - first[0] % 16;
+        let sealed = [&[head + 3][..], &[7; 8 + 32 + 16]].concat();
+        let lost = [&[head + 5][..], &[7; 12]].concat();
+        for (name, bytes) in [("first", first), ("sealed", sealed), ("lost", lost)] {
+            out.push(("link", format!("{profile}_{name}"), bytes));
+        }
+    }
     let resource = ResourceId(HashAlgorithm::Sha256.digest(b"alice@test"));
     let devices = node::storage::Devices(vec![keys.public()]).to_bytes();
     let record = Record::sign(&keys, resource, Kind::USER, 3, UnixTime(1_800_000_000), 600, devices.clone());

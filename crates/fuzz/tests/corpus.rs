@@ -33,7 +33,7 @@ macro_rules! replays {
     };
 }
 
-replays!(p2pp, record, stun, sip, sip_stream, sdp, rtp, rtcp, media, wav, tape, node, control);
+replays!(p2pp, record, link, stun, sip, sip_stream, sdp, rtp, rtcp, media, wav, tape, node, control);
 
 #[test]
 fn every_target_has_a_wrapper_a_corpus_and_a_replay() {
