@@ -43,6 +43,9 @@ local ALGORITHMS = {
 
 local HASHES = { [1] = "sha-1", [2] = "sha-256", [4] = "md4", [5] = "md5" }
 local HASH_WIDTHS = { [1] = 20, [2] = 32, [4] = 16, [5] = 16 }
+local BASES = { [0] = "none" }
+for bits = 1, 8 do BASES[bits] = ("%d"):format(2 ^ bits) end
+
 local IS_WIDTH = { [16] = true, [20] = true, [32] = true }
 local KINDS = { [0x0000] = "user", [0x0001] = "peer", [0x0100] = "stun", [0x0200] = "turn", [0x4000] = "data" }
 local HOST_TYPES = { [0] = "host", [1] = "server reflexive", [2] = "peer reflexive", [3] = "relayed" }
@@ -72,7 +75,7 @@ local OFFENCES = {
 
 local experts = {}
 for offence, words in pairs(OFFENCES) do
-  local abbreviation = "p2pp.error." .. offence:gsub("(%l)(%u)", "%1_%2"):lower()
+  local abbreviation = "p2pp.mark." .. offence:gsub("(%l)(%u)", "%1_%2"):lower()
   local severity = offence == "Odd" and expert.severity.WARN or expert.severity.ERROR
   experts[offence] = ProtoExpert.new(abbreviation, words, expert.group.MALFORMED, severity)
 end
@@ -88,6 +91,7 @@ local function field(make, abbreviation, ...)
 end
 
 local unread = field(ProtoField.bytes, "unread", "Not read")
+local odd = field(ProtoField.bytes, "odd", "Carried, but not what its kind says")
 
 local Cursor = {}
 Cursor.__index = Cursor
@@ -117,15 +121,15 @@ function Cursor:take(length)
 end
 
 -- Says what is wrong and goes on.
-function Cursor:mark(offence, number, tree)
+function Cursor:mark(offence, number)
   local name = number and ("%s(%d)"):format(offence, number) or offence
-  tree = tree or self.tree
-  tree:add_proto_expert_info(experts[offence], name .. ": " .. OFFENCES[offence])
+  self.tree:add_proto_expert_info(experts[offence], name .. ": " .. OFFENCES[offence])
 end
 
 -- Says what is wrong and reads no further.
 function Cursor:refuse(offence, number)
-  error({ offence = offence or self.short, number = offence and number or self.number }, 0)
+  if not offence then offence, number = self.short, self.number end
+  error({ offence = offence, number = number }, 0)
 end
 
 -- Takes the steps of a layout, to the end of the bytes. If one refuses, what is left stands beside the reason.
@@ -136,8 +140,8 @@ function Cursor:read(layout)
   end)
   if ok then return end
   if type(reason) ~= "table" then error(reason, 0) end
-  local rest = self:left() > 0 and self.tree:add(unread, self:take(self:left()))
-  self:mark(reason.offence, reason.number, rest)
+  if self:left() > 0 then self.tree:add(reason.offence == "Odd" and odd or unread, self:take(self:left())) end
+  self:mark(reason.offence, reason.number)
 end
 
 -- Steps -------------------------------------------------------------------------------------------------------------
@@ -205,6 +209,23 @@ local function key(abbreviation, label)
   end
 end
 
+local UTF8 = {
+  "^[\0-\127]+", "^[\194-\223][\128-\191]", "^\224[\160-\191][\128-\191]",
+  "^[\225-\236\238\239][\128-\191][\128-\191]", "^\237[\128-\159][\128-\191]", "^\240[\144-\191][\128-\191][\128-\191]",
+  "^[\241-\243][\128-\191][\128-\191][\128-\191]", "^\244[\128-\143][\128-\191][\128-\191]",
+}
+
+local function is_utf8(raw)
+  local at = 1
+  while at <= #raw do
+    local last
+    for _, form in ipairs(UTF8) do last = last or select(2, raw:find(form, at)) end
+    if not last then return false end
+    at = last + 1
+  end
+  return true
+end
+
 -- UTF-8, at most 255 bytes.
 local function text(abbreviation, label)
   local made = field(ProtoField.string, abbreviation, label, base.UNICODE)
@@ -212,7 +233,7 @@ local function text(abbreviation, label)
     return function(c)
       local width = c.got[length] or c:left()
       if width == 0 then return end
-      if width > 255 or width > c:left() or c:peek(width):string(ENC_UTF_8) ~= c:peek(width):raw() then c:refuse() end
+      if width > 255 or width > c:left() or not is_utf8(c:peek(width):raw()) then c:refuse() end
       c.tree:add_packet_field(made, c:take(width), ENC_UTF_8)
     end
   end
@@ -370,7 +391,9 @@ local function frame(c)
   if c:left() < 4 then c:refuse("Truncated") end
   local length = 4 + c:peek(4)(2, 2):uint()
   if c:left() < length then c:refuse("Truncated") end
-  return c:peek(1):uint(), length
+  local number = c:peek(1):uint()
+  if c:peek(4):bitfield(8, 1) == 1 then c:refuse("Malformed", number) end
+  return number, length
 end
 
 -- The next object, framing included, by one of these layouts.
@@ -379,7 +402,6 @@ local function object(c, layouts)
   local tree = c.tree:add(c:peek(length), NAMES[number] or ("Unknown object %d"):format(number))
   c:split(length, tree, "Malformed", number):read({
     framing,
-    check(function(got) return got["object.reserved_a"] == 0 end),
     layouts[number] or function(o)
       if o.got["object.ignorable"] == 0 then o:refuse("UnknownObject", number) end
       unknown(o)
@@ -442,7 +464,7 @@ define(3, "Unhashed-ID", name())
 define(4, "Uptime", u32("uptime", "Uptime (s)"))
 define(5, "P2P-Options",
   u8("options.hash", "Hash", base.DEC, HASHES), u8("options.hash.width", "Bytes of a hash"),
-  u8("options.algorithm", "Algorithm", base.DEC, ALGORITHMS), u8("options.base_bits", "Bits of the base"),
+  u8("options.algorithm", "Algorithm", base.DEC, ALGORITHMS), u8("options.base_bits", "Base", base.DEC, BASES),
   u8("options.difficulty", "Difficulty"), u8("options.replicas", "Replicas"),
   bits(1, { "options.reserved", "Reserved", 0xFE },
     { "options.remote_settings", "Operators may set load values", 0x01 }),
@@ -522,7 +544,10 @@ framing = all(
 
 -- Messages (sections 3 and 4) ---------------------------------------------------------------------------------------
 
-local COOKIE, VERSION, MAX_OBJECTS = 0x596ABF0D, 1, 64
+local COOKIE, VERSION, FIXED_LENGTH, MAX_OBJECTS = 0x596ABF0D, 1, 32, 64
+
+-- Of a header that is cut only this is said.
+local function is_whole(_, c) return c.stop >= FIXED_LENGTH end
 
 -- An identifier of the header, if it is there.
 local function identifier(abbreviation, label)
@@ -542,12 +567,14 @@ local message = {
     { "reserved", "Reserved", 0x01 }),
   u8("version", "Version"), u8("message", "Message", base.DEC, MESSAGES), u8("ttl", "TTL"),
   u32("cookie", "Cookie", base.HEX),
-  function(c) if c.got.first_bits ~= 3 or c.got.cookie ~= COOKIE then c:refuse("NotP2pp") end end,
+  when(is_whole, function(c)
+    if c.got.first_bits ~= 3 or c.got.cookie ~= COOKIE then c:refuse("NotP2pp") end
+  end),
   u64("transaction", "Transaction-ID", base.HEX),
-  function(c)
+  when(is_whole, function(c)
     if c.got.version ~= VERSION then c:refuse("Version", c.got.version) end
     if not CLASSES[c.got.class] then c:mark("Class") end
-  end,
+  end),
   u32("overlay", "Overlay tag", base.HEX), u16("config_sequence", "Configuration sequence"),
   u16("code", "Response code", base.DEC, CODES), u16("deadline", "Remaining deadline (ms)"),
   u8("source.length", "Length of the source-ID"), u8("responder.length", "Length of the response-ID"),
