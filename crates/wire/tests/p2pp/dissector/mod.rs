@@ -55,13 +55,13 @@ fn assert_same_verdicts(name: &str, datagrams: &[Vec<u8>]) {
     }
 }
 
-/// That every byte of a message stands in a field that has a name.
+/// That every bit of a message stands in a field that has a name.
 fn assert_covered(name: &str, bytes: &[u8], fields: &[Field]) {
     let named =
         fields.iter().filter(|f| !f.is_tree && f.name.starts_with("p2pp.") && f.name != "p2pp.unread");
-    let covered: BTreeSet<usize> = named.flat_map(|f| f.bytes.clone()).collect();
-    let bare: Vec<usize> = (0..bytes.len()).filter(|at| !covered.contains(at)).collect();
-    assert!(bare.is_empty(), "{name}: no field has bytes {bare:?}");
+    let covered: BTreeSet<usize> = named.flat_map(|f| f.bits.iter().copied()).collect();
+    let bare: Vec<usize> = (0..8 * bytes.len()).filter(|bit| !covered.contains(bit)).collect();
+    assert!(bare.is_empty(), "{name}: no field shows the bits {bare:?}");
 }
 
 /// Whether a value is shown by one of these fields.
@@ -218,12 +218,13 @@ fn tunnel(content: u8, bytes: &[u8]) -> Vec<u8> {
 fn whatever_shares_the_port_goes_to_the_dissector_that_knows_it() {
     let stun = [&[0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42][..], &[7; 12]].concat();
     let rtp = [&[0x80, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0x10, 0x92][..], &[0xff; 160]].concat();
+    let last = [&[0xBF, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0x10, 0x92][..], &[0; 199], &[1]].concat();
     let rtcp = [&[0x80, 201, 0, 1][..], &[0, 0, 0x10, 0x93]].concat();
     let unknown = vec![100; 20];
-    let datagrams = [stun, rtp, rtcp, unknown, with_body(&[]), Vec::new()];
+    let datagrams = [stun, rtp, last, rtcp, unknown, with_body(&[]), Vec::new()];
     let Some(shown) = columns("shared", &datagrams, PORT) else { return };
     let protocols: Vec<_> = shown.iter().map(|(protocol, _)| protocol.as_str()).collect();
-    assert_eq!(protocols, ["STUN", "RTP", "RTCP", "UDP", "P2PP", "UDP"]);
+    assert_eq!(protocols, ["STUN", "RTP", "RTP", "RTCP", "UDP", "P2PP", "UDP"]);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Datagrams through tshark with the dissector, and its words back as values.
 
 use std::io::ErrorKind;
-use std::ops::Range;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -103,8 +102,8 @@ pub(crate) struct Field {
     pub(crate) show: String,
     /// The bytes, in hexadecimal, of what is not a part of a byte.
     pub(crate) value: String,
-    /// Where it stands in the datagram.
-    pub(crate) bytes: Range<usize>,
+    /// Which bits of the datagram it shows.
+    pub(crate) bits: Vec<usize>,
     /// How many fields it stands inside.
     pub(crate) depth: usize,
     /// Whether fields stand inside it.
@@ -127,9 +126,6 @@ fn fields_of(packet: &str) -> Vec<Field> {
             depth -= 1;
             continue;
         }
-        let number = |name| attribute(element, name).parse().unwrap_or(0);
-        let (at, size): (usize, usize) = (number("pos"), number("size"));
-        let at = at.saturating_sub(HEADERS);
         let name = attribute(element, "name");
         // A mark makes no tree of a field; what Lua calls a text is a tree without a field.
         let is_mark = name.starts_with("p2pp.mark.") || name.starts_with("_ws.") && name != "_ws.lua.text";
@@ -139,10 +135,10 @@ fn fields_of(packet: &str) -> Vec<Field> {
             }
             fields.push(Field {
                 name,
+                bits: bits_of(element),
                 label: attribute(element, "showname"),
                 show: attribute(element, "show"),
                 value: attribute(element, "value"),
-                bytes: at..at + size,
                 depth,
                 is_tree: false,
             });
@@ -150,6 +146,21 @@ fn fields_of(packet: &str) -> Vec<Field> {
         depth += usize::from(!element.ends_with("/>"));
     }
     fields
+}
+
+/// The bits that a field shows. Where they are not whole bytes its label begins with a picture: `..11 0... = `.
+fn bits_of(element: &str) -> Vec<usize> {
+    let number = |name| attribute(element, name).parse().unwrap_or(0);
+    let (at, size): (usize, usize) = (number("pos"), number("size"));
+    let first = 8 * at.saturating_sub(HEADERS);
+    let label = attribute(element, "showname");
+    match label.split_once(" = ") {
+        Some((picture, _)) if element.contains(" unmaskedvalue=") => {
+            let bits = picture.chars().filter(|c| *c != ' ').enumerate();
+            bits.filter(|(_, c)| *c != '.').map(|(i, _)| first + i).collect()
+        }
+        _ => (first..first + 8 * size).collect(),
+    }
 }
 
 /// An attribute of an XML element; empty if it is absent.
