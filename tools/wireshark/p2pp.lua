@@ -172,7 +172,7 @@ local function bits(width, ...)
     local uint = width == 1 and ProtoField.uint8 or ProtoField.uint16
     local made = mask == low and field(ProtoField.bool, abbreviation, label, width * 8, nil, mask)
       or field(uint, abbreviation, label, base.DEC, names, mask)
-    parts[i] = { abbreviation = abbreviation, field = made, low = low, size = mask / low + 1 }
+    parts[i] = { abbreviation = abbreviation, field = made, low = low, size = math.floor(mask / low) + 1 }
   end
   return function(c)
     local range = c:take(width)
@@ -245,7 +245,9 @@ local function ip(length)
   return function(c)
     local width = c.got[length] or c:left()
     if width ~= 4 and width ~= 16 then c:refuse() end
-    c.tree:add(width == 4 and ipv4 or ipv6, c:take(width))
+    local range = c:take(width)
+    c.got.ip = tostring(width == 4 and range:ipv4() or range:ipv6())
+    c.tree:add(width == 4 and ipv4 or ipv6, range)
   end
 end
 
@@ -339,14 +341,15 @@ local envelope = {
   end,
 }
 
--- Pieces by sender and number of their envelope, and whole envelopes by the packet that brought the last piece.
+-- Pieces by sender, number and size of their envelope, and whole envelopes by the packet that brought the last piece.
 local pieces, envelopes = {}, {}
 
 function p2pp.init() pieces, envelopes = {}, {} end
 
 local function keep(c)
   local got, packet = c.got, c.about.pinfo
-  local id = (c.about.source or tostring(packet.src)) .. got["piece.envelope"]
+  local sender = c.about.source or tostring(packet.src)
+  local id = ("%s %d of %d"):format(sender, got["piece.envelope"], got["piece.count"])
   local others = pieces[id] or { missing = got["piece.count"] }
   pieces[id] = others
   if others[got["piece.index"]] then return end
@@ -444,6 +447,7 @@ local function peer(c)
   local entry = c:split(length, c.tree:add(c:peek(length), "Peer"), "Malformed", c.number)
   entry.got.width = width
   entry:read(short_peer)
+  entry.tree:append_text((" %s at %s, port %d"):format(entry.got.node_id:sub(1, 8), entry.got.ip, entry.got.port))
 end
 
 local peers = all(u8("table.count", "Peers"), times("table.count", peer))
@@ -650,11 +654,7 @@ function p2pp.dissector(tvb, pinfo, tree)
 end
 
 p2pp.fields = fields
-p2pp.experts = (function()
-  local list = {}
-  for _, made in pairs(experts) do list[#list + 1] = made end
-  return list
-end)()
+p2pp.experts = experts
 
 -- At other ports a message is known by its first bits, its version and its cookie.
 p2pp:register_heuristic("udp", function(tvb, pinfo, tree)
