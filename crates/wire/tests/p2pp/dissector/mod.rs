@@ -16,7 +16,7 @@ use super::cases::hostile::with_body;
 use super::cases::{Case, Reads, answerer, asker, cases, id};
 use super::properties::{around, built};
 use super::strategies;
-use tshark::{Field, PORT, columns, errors, fields};
+use tshark::{Field, PORT, columns, errors, fields, tshark};
 
 /// A vector as a datagram: an object alone stands in a KeepAlive.
 fn datagram(case: &Case) -> Vec<u8> {
@@ -249,13 +249,17 @@ fn sip_in_a_tunnel_is_read_in_one_piece_or_in_several_in_any_order_and_the_port_
         sdp.len()
     );
     let envelope = [&[1][..], &asker().public().0, &[9; 64], invite.as_bytes()].concat();
-    let piece = |index: u8, bytes: &[u8]| tunnel(1, &[&[0xca, 0xfe, 0, 1, index, 3][..], bytes].concat());
+    let piece_of = |count: u8, index: u8, bytes: &[u8]| {
+        tunnel(1, &[&[0xca, 0xfe, 0, 1, index, count][..], bytes].concat())
+    };
+    let piece = |index, bytes: &[u8]| piece_of(3, index, bytes);
     let (first, rest) = envelope.split_at(100);
     let (second, third) = rest.split_at(100);
     let datagrams = [
         tunnel(0, &envelope),
         with_body(&[]),
         piece(2, third),
+        piece_of(9, 8, third),
         piece(0, first),
         piece(0, first),
         piece(1, second),
@@ -263,6 +267,20 @@ fn sip_in_a_tunnel_is_read_in_one_piece_or_in_several_in_any_order_and_the_port_
     let Some(shown) = columns("tunnel", &datagrams, PORT) else { return };
     let has_sip: Vec<bool> =
         shown.iter().map(|(_, info)| info.contains("INVITE sip:bob@demo.test")).collect();
-    assert_eq!(has_sip, [true, false, false, false, false, true]);
+    assert_eq!(has_sip, [true, false, false, false, false, false, true]);
     assert!(shown.iter().all(|(protocol, _)| protocol == "P2PP"), "{shown:?}");
+}
+
+#[test]
+fn every_filter_and_field_of_the_page_is_understood() {
+    let page = include_str!("../../../../../docs/wireshark.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |"));
+    let fields =
+        page.split_whitespace().filter(|word| word.starts_with("p2pp.") && !word.starts_with("p2pp.ports"));
+    for filter in rows.map(|(filter, _)| filter).chain(fields) {
+        let filter = filter.trim_matches(|c: char| c == '`' || c == '.' || c == ';' || c == ',');
+        if tshark("filters", &[with_body(&[])], PORT, &["-Y", filter]).is_none() {
+            return;
+        }
+    }
 }
