@@ -22,7 +22,7 @@ fn encoded(object: &Object<'_>) -> Vec<u8> {
     bytes
 }
 
-fn built(header: &Header, objects: &[Object<'_>]) -> Vec<u8> {
+pub(crate) fn built(header: &Header, objects: &[Object<'_>]) -> Vec<u8> {
     let mut builder = Builder::new(header);
     objects.iter().for_each(|o| {
         builder.push(o);
@@ -31,7 +31,7 @@ fn built(header: &Header, objects: &[Object<'_>]) -> Vec<u8> {
 }
 
 /// A message of a body of raw bytes.
-fn around(header: &Header, body: &[u8]) -> Vec<u8> {
+pub(crate) fn around(header: &Header, body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     header.emit(body.len(), &mut bytes);
     bytes.extend_from_slice(body);

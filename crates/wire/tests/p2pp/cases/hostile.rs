@@ -22,7 +22,7 @@ fn altered(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 }
 
 /// A KeepAlive with a body of raw bytes.
-fn with_body(body: &[u8]) -> Vec<u8> {
+pub(crate) fn with_body(body: &[u8]) -> Vec<u8> {
     let mut bytes = Builder::new(&super::messages::request(MessageType::KeepAlive)).finish();
     bytes.extend_from_slice(body);
     bytes[28..32].copy_from_slice(&(body.len() as u32).to_be_bytes());

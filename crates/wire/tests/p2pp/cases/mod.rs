@@ -4,7 +4,7 @@
 //! Ed25519 signatures are deterministic (RFC 8032). The test in `vectors.rs` compares these cases
 //! with `docs/p2pp-vectors.txt`; the example `p2pp_vectors` prints that file anew.
 
-mod hostile;
+pub(crate) mod hostile;
 mod messages;
 mod objects;
 
