@@ -575,11 +575,11 @@ impl Node {
             self.handle_silence(now, client, false);
         }
         self.drain_phones(now);
-        self.book_links(now);
         if self.storage.changes() != self.told_changes {
             self.tell_holdings(now);
         }
         self.drain_upkeep(now);
+        self.book_links(now);
     }
 
     /// The bounds of walks, where keys have no place.
