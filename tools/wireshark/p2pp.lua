@@ -1,6 +1,7 @@
 -- P2PP between OpenVoIP's peers, for Wireshark and tshark.
 --
--- Reads all that peers of the link profile *open* write to each other's peer port, as docs/protocol.md lays it out.
+-- Reads all that peers write to each other's peer port, as docs/protocol.md lays it out: in the profile *open*, in
+-- *signed*, where messages stand in the frames of links, and of *secure* the heads of the frames.
 -- Every byte of a P2PP message is a field with a name; STUN, RTP and tunnelled SIP go to Wireshark's own dissectors.
 -- docs/wireshark.md says how to install it and what to ask for.
 --
@@ -624,9 +625,60 @@ local function read_message(tvb, pinfo, tree)
   pinfo.cols.protocol = "P2PP"
 end
 
+-- Frames of links (section 16.1) --------------------------------------------------------------------------------------
+
+local PROFILES = { [5] = "secure", [6] = "signed" }
+local FRAMES = { [0] = "first", [1] = "second", [2] = "third", [3] = "sealed", [4] = "cookie", [5] = "lost" }
+
+local CODE = 16
+
+local frame_head = bits(1, { "link.profile", "Profile", 0xF0, PROFILES }, { "link.frame", "Frame", 0x0F, FRAMES })
+local to, from = u32("link.to", "Index of the receiver", base.HEX), u32("link.from", "Index of the sender", base.HEX)
+local counter, cookie = u32("link.counter", "Counter"), bytes("link.cookie", "Cookie")(16)
+local ephemeral = bytes("link.ephemeral", "Key for one use")(32)
+local identity = bytes("link.identity", "Who it is: Ed25519 key")(32)
+local signature, code = bytes("link.signature", "Signature")(64), bytes("link.code", "Code")(CODE)
+local padding, sealed = bytes("link.padding", "Padding")(), bytes("link.sealed", "Encrypted")()
+local tail = bytes("link.tail", "End of the frame that named it")(8)
+local proof = { identity, signature, code }
+
+-- The message in a frame, read as if it stood alone.
+local function in_frame(c)
+  local length = c:left() - CODE
+  if length < 0 then c:refuse() end
+  c.about.message = c:take(length):tvb()
+end
+
+local HEADS = { [0] = { from, cookie }, { to, from }, { to }, { to, counter }, { to, cookie }, { to, tail } }
+local BODIES = {
+  [5] = { [0] = { sealed }, { sealed }, { sealed }, { sealed }, {}, {} },
+  [6] = { [0] = { ephemeral, padding }, { ephemeral, table.unpack(proof) }, proof, { in_frame, code }, {}, {} },
+}
+
+local frame = {
+  frame_head,
+  function(c)
+    local kind = c.got["link.frame"]
+    if not FRAMES[kind] then c:refuse("Malformed") end
+    for _, step in ipairs(HEADS[kind]) do step(c) end
+    for _, step in ipairs(BODIES[c.got["link.profile"]][kind]) do step(c) end
+  end,
+}
+
+local function read_frame(tvb, pinfo, tree)
+  local top, about = tree:add(p2pp, tvb()), { pinfo = pinfo }
+  local c = cursor(tvb, 0, tvb:len(), top, "Truncated", nil, about)
+  c:read(frame)
+  local words = ("Link %s, %s"):format(PROFILES[c.got["link.profile"]], FRAMES[c.got["link.frame"]] or "unknown frame")
+  top:append_text(", " .. words)
+  pinfo.cols.info = words
+  pinfo.cols.protocol = "P2PP"
+  if about.message and about.message:len() > 0 then read_message(about.message, pinfo, tree) end
+end
+
 -- The port, which others share (section 16) -------------------------------------------------------------------------
 
-local FIRST_OF_P2PP = 192
+local FIRST_OF_P2PP, FRAMES_OF_LINKS = 192, { 80, 111 }
 local SHARERS = { { 0, 3, "stun-udp" }, { 20, 63, "dtls" }, { 64, 79, "turnchannel" }, { 128, 191, "rtp" } }
 
 -- The dissector of what is no P2PP. RTCP has the types that RTP leaves free (RFC 5761).
@@ -643,8 +695,10 @@ end
 
 function p2pp.dissector(tvb, pinfo, tree)
   if tvb:len() == 0 then return 0 end
-  if tvb(0, 1):uint() >= FIRST_OF_P2PP then
-    read_message(tvb, pinfo, tree)
+  local first = tvb(0, 1):uint()
+  local is_frame = first >= FRAMES_OF_LINKS[1] and first <= FRAMES_OF_LINKS[2]
+  if first >= FIRST_OF_P2PP or is_frame then
+    (is_frame and read_frame or read_message)(tvb, pinfo, tree)
     -- A call's SDP names this port, and makes all that comes to it RTP. It is ours to share out.
     pinfo.conversation = p2pp
   else

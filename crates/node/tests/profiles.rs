@@ -1,5 +1,8 @@
 //! The profiles of an overlay: what protects messages between peers, and what a listener sees of them.
 
+#[path = "../../wire/tests/p2pp/dissector/tshark.rs"]
+#[allow(dead_code)]
+mod tshark;
 mod world;
 
 use std::time::Duration;
@@ -89,6 +92,30 @@ fn under_signed_a_listener_reads_every_message() {
     }
     assert!(messages > 100);
     assert!(heard.iter().any(|d| holds(d, b"the fox is in the henhouse")));
+}
+
+#[test]
+fn under_signed_wireshark_reads_every_frame_and_under_secure_none_of_what_is_said() {
+    let signed = overheard(Profile::Signed);
+    let inside = |frame: &Vec<u8>| (frame[0] == 99).then(|| frame[9..frame.len() - 16].to_vec());
+    let messages: Vec<Vec<u8>> = signed.iter().filter_map(inside).collect();
+    let Some(columns) = tshark::columns("signed", &signed, tshark::PORT) else { return };
+    let mut in_the_clear =
+        tshark::columns("signed-inside", &messages, tshark::PORT).expect("as before").into_iter();
+    let marked = tshark::errors("signed", &signed).expect("as before");
+    for ((frame, column), marks) in signed.iter().zip(columns).zip(marked) {
+        let (protocol, info) = match frame[0] {
+            96 => ("P2PP".into(), "Link signed, first".into()),
+            97 => ("P2PP".into(), "Link signed, second".into()),
+            98 => ("P2PP".into(), "Link signed, third".into()),
+            _ => in_the_clear.next().expect("one for each message"),
+        };
+        assert_eq!((column, marks), ((protocol, info), vec![]), "{frame:02x?}");
+    }
+    let secure = overheard(Profile::Secure);
+    for (protocol, info) in tshark::columns("secure", &secure, tshark::PORT).expect("as before") {
+        assert!(protocol == "P2PP" && info.starts_with("Link secure, "), "{protocol}: {info}");
+    }
 }
 
 #[test]

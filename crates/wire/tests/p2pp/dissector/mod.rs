@@ -220,7 +220,7 @@ fn whatever_shares_the_port_goes_to_the_dissector_that_knows_it() {
     let rtp = [&[0x80, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0x10, 0x92][..], &[0xff; 160]].concat();
     let last = [&[0xBF, 0, 0, 1, 0, 0, 0, 160, 0, 0, 0x10, 0x92][..], &[0; 199], &[1]].concat();
     let rtcp = [&[0x80, 201, 0, 1][..], &[0, 0, 0x10, 0x93]].concat();
-    let unknown = vec![100; 20];
+    let unknown = vec![115; 20];
     let datagrams = [stun, rtp, last, rtcp, unknown, with_body(&[]), Vec::new()];
     let Some(shown) = columns("shared", &datagrams, PORT) else { return };
     let protocols: Vec<_> = shown.iter().map(|(protocol, _)| protocol.as_str()).collect();
