@@ -47,19 +47,20 @@ class Overlay:
     Use as a context manager; every process it starts is ended with it.
     """
 
-    def __init__(self, openvoip, peers, users, algorithm='kademlia'):
+    def __init__(self, openvoip, peers, users, algorithm='kademlia', profile='open'):
         self.openvoip, self.count, self.users = os.path.abspath(openvoip), peers, users
-        self.algorithm = algorithm
+        self.algorithm, self.profile = algorithm, profile
         self.work = tempfile.mkdtemp(prefix='openvoip-test-')
         self.running = {}
 
     def __enter__(self):
         try:
-            self._start(0, 'bootstrap', '--listen', f'127.0.0.1:{OVERLAY}', '--overlay', self.algorithm)
+            self._start(0, 'bootstrap', '--listen', f'127.0.0.1:{OVERLAY}', '--overlay', self.algorithm,
+                        '--profile', self.profile)
             wait(lambda: self.ask(0, 'status'), 10)
             for n in range(1, self.count):
                 self._start(n, 'up', '--listen', f'127.0.0.1:{OVERLAY + n}', '--sip', self.sip(n), '--bootstrap',
-                            f'127.0.0.1:{OVERLAY}', '--user', f'{self.users.get(n, f"user{n}")}@{DOMAIN}')
+                            f'127.0.0.1:{OVERLAY}', '--profile', self.profile, '--user', f'{self.users.get(n, f"user{n}")}@{DOMAIN}')
             for n in range(1, self.count):
                 if not wait(lambda: self.ask(n, 'status')['users'][0]['state'] == 'published', 20):
                     raise RuntimeError(f'peer {n} did not publish its user; see {self.log(n)}')

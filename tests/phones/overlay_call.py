@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two real SIP phones at two peers of a 16-peer overlay, judged by what was heard.
 
-usage: overlay_call.py PATH-OF-OPENVOIP [OVERLAY] [--short]
+usage: overlay_call.py PATH-OF-OPENVOIP [OVERLAY] [--short] [--profile=PROFILE]
 Starts a bootstrap peer and 15 peers, registers one headless baresip at each of two of them, and lets
 them call each other: tone heard both ways, message, hold and resume; the same over TCP between a
 phone and its peer; then four other peers are killed and they call again; CANCEL, busy. `--short` ends
@@ -21,8 +21,9 @@ def call(seconds):
     time.sleep(seconds)
 
 
-words = [word for word in sys.argv[2:] if word != '--short']
+words = [word for word in sys.argv[2:] if not word.startswith('--')]
 short, algorithm = '--short' in sys.argv[2:], words[0] if words else 'kademlia'
+profiles = [word.removeprefix('--profile=') for word in sys.argv[2:] if word.startswith('--profile=')]
 
 
 def first_call():
@@ -78,7 +79,7 @@ def by_hand():
     check(f'a refusal comes back as busy ({closed})', '486' in closed or 'Busy' in closed)
 
 
-with rig.Overlay(sys.argv[1], 16, {3: 'alice', 12: 'bob'}, algorithm) as overlay:
+with rig.Overlay(sys.argv[1], 16, {3: 'alice', 12: 'bob'}, algorithm, *profiles) as overlay:
     alice, bob = phone(overlay, 3, 'alice', contact='bob'), phone(overlay, 12, 'bob', contact='alice')
     try:
         for p in (alice, bob): p.start()

@@ -67,7 +67,10 @@ impl Node {
                 // back, the attempts go on while the table is empty.
                 self.found(now);
             } else {
-                self.stay_offline("no bootstrap peer and no host of the cache answers; still trying".into());
+                let profile = self.config.profile;
+                self.stay_offline(format!(
+                    "no bootstrap peer and no host of the cache answers to profile {profile}; still trying"
+                ));
             }
         }
         let pause = self.jitter(pause.min(Duration::from_secs(60)), 0.75, 1.25);
