@@ -147,6 +147,8 @@ impl Node {
             role: self.roles.role().name().into(),
             clients: self.attachments.clients(),
             warm_links: self.attachments.warm(),
+            profile: self.config.profile.to_string(),
+            links: self.link.count_links(),
             load: self.diagnostics.load.clone(),
             dropped: self.dropped(),
             probes: Probes {

@@ -56,6 +56,12 @@ pub struct Status {
     pub clients: usize,
     /// Links kept warm through NATs.
     pub warm_links: usize,
+    /// What protects messages to and from other peers: `open`, `signed` or `secure`.
+    #[serde(default)]
+    pub profile: String,
+    /// Links over which they go.
+    #[serde(default)]
+    pub links: usize,
     /// Load values set by an operator or measured.
     pub load: BTreeMap<String, String>,
     /// Datagrams, messages and packets dropped, by reason.

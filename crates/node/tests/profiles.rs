@@ -18,7 +18,10 @@ const BOTH: [Profile; 2] = [Profile::Signed, Profile::Secure];
 fn protected(profile: Profile, count: usize) -> World {
     let mut world = World::with(count, |_, config| config.profile = profile);
     world.run(Duration::from_secs(30));
-    assert!(world.nodes.iter().all(Node::is_online), "{profile}");
+    for node in &mut world.nodes {
+        let status = node.status(world.now);
+        assert!(status.online && status.profile == profile.name() && status.links > 0, "{profile}: {status:?}");
+    }
     world
 }
 
