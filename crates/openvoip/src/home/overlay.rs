@@ -1,0 +1,69 @@
+//! Which overlay a data directory belongs to: its founder key, and the document that was accepted last.
+//!
+//! A ticket brings the founder key; a document must be of that key, and must follow the one before by the
+//! rule of [`SignedDocument::accept`]. The first founder key that comes stays.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+
+use wire::document::MAX_LEN;
+use wire::{PublicKey, SignedDocument};
+
+use super::Home;
+
+const FOUNDER: &str = "overlay.founder";
+const DOCUMENT: &str = "overlay.document";
+
+/// The document in a file; whether its signature holds is not asked here.
+pub fn read_document(path: &Path) -> Result<SignedDocument, String> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).and_then(|file| file.take(MAX_LEN as u64 + 1).read_to_end(&mut bytes));
+    file.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    SignedDocument::parse(&bytes).map_err(|flaw| format!("{}: {flaw}", path.display()))
+}
+
+impl Home {
+    /// The founder key of the overlay that this peer belongs to, if it was ever told one.
+    pub fn founder(&self) -> Result<Option<PublicKey>, String> {
+        let path = self.0.join(FOUNDER);
+        match fs::read_to_string(&path) {
+            Ok(text) => text.trim().parse().map(Some).map_err(|e| format!("{}: {e}", path.display())),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(format!("cannot read {}: {e}", path.display())),
+        }
+    }
+
+    /// Keeps the founder key of the overlay; another one than before is refused.
+    pub fn take_founder(&self, founder: &PublicKey) -> Result<(), String> {
+        match self.founder()? {
+            None => self.write(FOUNDER, founder.to_string().as_bytes()),
+            Some(known) if known == *founder => Ok(()),
+            Some(known) => Err(format!(
+                "this peer belongs to the overlay of the founder key {known}, and was told to join that of \
+                 {founder}. Use another --data-dir, or move {} away",
+                self.0.join(FOUNDER).display()
+            )),
+        }
+    }
+
+    /// The document that was accepted last.
+    pub fn document(&self) -> Result<Option<SignedDocument>, String> {
+        let path = self.0.join(DOCUMENT);
+        if path.exists() { read_document(&path).map(Some) } else { Ok(None) }
+    }
+
+    /// Accepts a document and keeps it, or says why it is none for this peer.
+    pub fn take_document(&self, signed: &SignedDocument) -> Result<(), String> {
+        let (founder, held) = (self.founder()?, self.document()?);
+        if held.as_ref() != Some(signed) {
+            let founder = founder.unwrap_or(signed.document.founder);
+            let held = held.as_ref().map(|held| &held.document);
+            signed
+                .accept(&founder, held)
+                .map_err(|refusal| format!("this document is refused: {refusal}"))?;
+        }
+        self.take_founder(&signed.document.founder)?;
+        self.write(DOCUMENT, &signed.to_bytes())
+    }
+}
