@@ -60,6 +60,16 @@ fn a_document_reads_as_it_was_written_and_its_signature_covers_every_byte() {
 }
 
 #[test]
+fn the_example_of_the_specification_is_this_document() {
+    let text = include_str!("../../../../docs/overlay-document.md");
+    let (_, example) = text.split_once("```hex\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let bytes = signed(|_| (), 1).to_bytes();
+    let lines: Vec<String> = bytes.chunks(40).map(|line| data_encoding::HEXLOWER.encode(line)).collect();
+    assert_eq!(example.trim_end(), lines.join("\n"));
+}
+
+#[test]
 fn what_is_cut_off_or_goes_on_is_no_document() {
     let bytes = signed(|_| (), 1).to_bytes();
     for len in 0..bytes.len() {
