@@ -169,6 +169,10 @@ fn a_document_founds_the_overlay_and_leads_into_it() {
     let mut founder =
         Peer::spawn(own.path(), &["up", "--document", &file, "--listen", &address, "--sip", ANY]);
     founder.wait_until("it founds", 10, |peer| peer.status()["online"] == true);
+    // Told to found, a peer asks nobody that the document names.
+    let (_dir, lonely) = founded(&["--peer", &nobody().to_string()]);
+    assert_eq!(Peer::start(&["bootstrap", "--document", &lonely]).status()["routing_entries"], 0);
+
     let peer = Peer::start(&["up", "--document", &file]);
     let overlay = &peer.status()["overlay"];
     assert_eq!(
