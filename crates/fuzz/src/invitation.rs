@@ -1,10 +1,18 @@
 //! Overlay documents and tickets: what people hand each other before they join.
 
-use wire::document::{MAX_LEN, OverlayDocument, SignedDocument};
+use wire::document::{Chain, MAX_CHAIN, MAX_LEN, OverlayDocument, SignedDocument};
 use wire::ticket::{NotATicket, Ticket};
 
-/// A document has one encoding, a bounded length, and counts only if somebody signed it.
+/// A document has one encoding, a bounded length, and counts only if somebody signed it; so do several in a row.
 pub fn document(bytes: &[u8]) {
+    if let Ok(chain) = Chain::parse(bytes) {
+        assert_eq!(chain.to_bytes(), bytes);
+        assert!((1..=MAX_CHAIN).contains(&chain.documents().len()));
+        let [first, newest] = [&chain.documents()[0], chain.newest()];
+        if chain.accept(&first.document.founder, None).is_ok() {
+            assert!(first.is_of_founder() && newest.is_authentic());
+        }
+    }
     let Ok(signed) = SignedDocument::parse(bytes) else { return };
     assert_eq!(signed.to_bytes(), bytes);
     assert!(bytes.len() <= MAX_LEN);

@@ -82,10 +82,12 @@ fn invitation(out: &mut Vec<Input>) {
         out.push(("document", name.into(), signed.to_bytes()));
     };
     push("first", &document, &founder);
+    let first = SignedDocument::sign(document.clone(), &founder).expect("within bounds").to_bytes();
     document.sequence = 2;
     document.revoked = [PublicKey([9; 32])].into();
     document.bootstrap.insert(SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 7_080)));
     push("of_operator", &document, &operator);
+    out.push(("document", "chain".into(), [first, out.last().expect("just pushed").2.clone()].concat()));
     out.push(("ticket", "text".into(), ticket.to_text().expect("within bounds").into_bytes()));
     out.push(("ticket", "capitals".into(), ticket.to_capitals().expect("likewise").into_bytes()));
 }

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use node::{Identity, OverlayOptions, Saved, User};
 use wire::{HashAlgorithm, KeyPair, Seed, puzzle};
 
-pub use overlay::read_document;
+pub use overlay::read_documents;
 
 const OPERATOR_KEY: &str = "operator.key";
 

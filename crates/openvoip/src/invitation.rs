@@ -7,10 +7,8 @@ use std::path::PathBuf;
 use node::{Algorithm, OverlayOptions};
 use wire::document::{KindRule, OverlayDocument};
 
-use crate::home::Home;
+use crate::home::{self, Home};
 use crate::settings::{BASES, Resolved};
-
-pub use crate::home::read_document;
 
 /// The options of an overlay, as its document says them.
 ///
@@ -54,11 +52,12 @@ pub fn take_document(resolved: &mut Resolved, home: &Home) -> Result<BTreeSet<So
     if path.as_os_str().is_empty() {
         return Ok(BTreeSet::new());
     }
-    let signed = read_document(&path)?;
-    let options = options(&signed.document).map_err(|why| format!("{}: {why}", path.display()))?;
+    let chain = home::read_documents(&path)?;
+    let document = &chain.newest().document;
+    let options = options(document).map_err(|why| format!("{}: {why}", path.display()))?;
     resolved.take_options(&options)?;
-    home.take_document(&signed)?;
-    let mut peers = signed.document.bootstrap;
+    home.take_documents(&chain)?;
+    let mut peers = document.bootstrap.clone();
     peers.remove(&resolved.settings.listen);
     Ok(peers)
 }

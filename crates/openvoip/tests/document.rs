@@ -57,9 +57,9 @@ fn a_document_is_made_with_a_key_beside_it_and_nothing_is_overwritten() {
     let shown = get(&["overlay", "show", &file]);
     has(
         &shown,
-        "file:s name:s founder:s sequence:n created:n signature_holds:b signer:s signed_by_founder:b algorithm:s \
-         hash:s base:n replicas:n difficulty:n remote_settings:b profiles:l kinds:l bootstrap:l managed:l \
-         revoked:l operators:l bytes:n",
+        "file:s name:s founder:s sequence:n created:n signature_holds:b signer:s signed_by_founder:b documents:n \
+         good_for_newcomers:b algorithm:s hash:s base:n replicas:n difficulty:n remote_settings:b profiles:l \
+         kinds:l bootstrap:l managed:l revoked:l operators:l bytes:n",
     );
     assert_eq!((&shown["schema"], &shown["name"]), (&json!("openvoip.overlay/1"), &json!("camp")));
     assert_eq!((&shown["algorithm"], &shown["replicas"]), (&json!("chord"), &json!(3)));
@@ -94,9 +94,9 @@ fn a_changed_document_is_shown_as_that_and_signed_by_nobody() {
     assert!(refused(1, &["overlay", "invite", &file]).contains("signature does not hold"));
     bytes.push(0);
     fs::write(&file, &bytes).unwrap();
-    assert!(refused(1, &["overlay", "show", &file]).ends_with("1 bytes too many follow"));
-    fs::write(&file, "hello").unwrap();
     assert!(refused(1, &["overlay", "show", &file]).ends_with("this is not an overlay document"));
+    fs::write(&file, &bytes[..bytes.len() - 2]).unwrap();
+    assert!(refused(1, &["overlay", "show", &file]).ends_with("it is cut off within signature"));
 }
 
 #[test]
@@ -113,13 +113,15 @@ fn founder_and_operators_sign_the_next_document_and_nobody_else() {
     ]
     .concat());
     assert_eq!((&signed["sequence"], &signed["signed_by_founder"]), (&json!(2), &json!(false)));
+    assert_eq!((&signed["documents"], &signed["good_for_newcomers"]), (&json!(2), &json!(true)));
     assert_eq!((&signed["signer"], &signed["operators"]), (&json!(old_key), &json!([new_key])));
     assert_eq!((&signed["revoked"], &signed["bootstrap"]), (&json!([old_key]), &json!(["192.0.2.7:7080"])));
     refused(1, &["overlay", "sign", &file, "--key", &old]);
     assert_eq!(get(&["overlay", "sign", &file, "--key", &new])["sequence"], 3);
     let third = format!("{file}.3");
     let founder = format!("{file}.key");
-    assert_eq!(get(&["overlay", "sign", &file, "--key", &founder, "--out", &third])["sequence"], 4);
+    let fourth = get(&["overlay", "sign", &file, "--key", &founder, "--out", &third]);
+    assert_eq!((&fourth["sequence"], &fourth["documents"]), (&json!(4), &json!(1)));
     assert_eq!(get(&["overlay", "show", &file])["sequence"], 3);
 }
 
@@ -224,12 +226,17 @@ fn a_peer_takes_the_documents_that_follow_the_one_it_holds_and_no_others() {
         peer.wait_until("it founds", 10, |peer| peer.status()["online"] == true);
         peer.down();
     };
+    // A newcomer cannot judge what an operator signed without the documents before it.
+    let chain = fs::read(&third).unwrap();
+    let alone = path(&dir, "alone");
+    fs::write(&alone, &chain[fs::read(&second).unwrap().len()..]).unwrap();
+    assert_eq!(get(&["overlay", "show", &alone])["good_for_newcomers"], false);
     assert!(
-        refused(&second).contains("neither the founder key nor an operator key of the document held before")
+        refused(&alone).contains("neither the founder key nor an operator key of the document held before")
     );
-    takes(&file);
-    takes(&file);
-    takes(&third);
+    takes(&second);
+    takes(&second);
+    takes(&alone);
     assert!(refused(&second).contains("a document of sequence 3 is held already"));
     takes(&third);
 }

@@ -6,7 +6,8 @@
 //!
 //! The rule of acceptance ([`SignedDocument::accept`]): a document is good if its signature holds, it is of
 //! the founder key one knows, it is signed by that key or by an operator key *of the document one holds*,
-//! and its sequence is higher than that document's. `docs/overlay-document.md` says what follows from it.
+//! and its sequence is higher than that document's. A [`Chain`] of documents is for who holds none yet.
+//! `docs/overlay-document.md` says what follows from it.
 //!
 //! ```text
 //! "OVPD" | version (8) = 1 | founder key (32 bytes) | sequence (64) | created, Unix seconds (64)
@@ -21,6 +22,8 @@
 //! signer's public key (32 bytes) | signature (64 bytes)
 //! ```
 
+mod chain;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
@@ -29,6 +32,8 @@ use crate::p2pp::Kind;
 use crate::p2pp::record::MAX_VALUE;
 use crate::strict::{self, Flaw, Reader};
 use crate::{HashAlgorithm, UnixTime};
+
+pub use chain::{Chain, MAX_CHAIN};
 
 const MAGIC: [u8; 4] = *b"OVPD";
 
@@ -367,10 +372,14 @@ impl SignedDocument {
     pub fn parse(bytes: &[u8]) -> Result<Self, Flaw> {
         strict::check_count("bytes", bytes.len(), MAX_LEN)?;
         let mut reader = Reader(bytes);
-        let document = OverlayDocument::read(&mut reader)?;
-        let (signer, signature) = (reader.key("signer")?, reader.array("signature")?);
+        let signed = SignedDocument::read(&mut reader)?;
         reader.end()?;
-        Ok(SignedDocument { document, signer, signature })
+        Ok(signed)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Flaw> {
+        let document = OverlayDocument::read(reader)?;
+        Ok(SignedDocument { document, signer: reader.key("signer")?, signature: reader.array("signature")? })
     }
 
     /// Whether the signer signed exactly this.

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use node::{Algorithm, OverlayOptions};
 use openvoip::control::{self, exit};
-use openvoip::home::{self, read_document};
+use openvoip::home::{self, read_documents};
 use openvoip::{invitation, serve};
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
-use wire::document::{KindRule, Profiles};
+use wire::document::{Chain, KindRule, Profiles};
 use wire::ticket::{MAX_PEERS, PREFIX};
 use wire::{HashAlgorithm, KeyPair, OverlayDocument, PublicKey, SignedDocument, Ticket};
 
@@ -66,7 +66,7 @@ impl Create {
         let key_file = home::beside(&self.out, ".key");
         context.show(match self.create(&key_file) {
             Ok(signed) => {
-                let mut body = describe(&self.out, &signed);
+                let mut body = describe(&self.out, &Chain::new(signed));
                 body["key_file"] = json!(key_file);
                 control::answer("overlay", exit::OK, body)
             }
@@ -123,10 +123,10 @@ impl Show {
                 Ok(ticket) => invite(&ticket).unwrap_or_else(|e| failed(&e)),
                 Err(e) => control::failure(exit::FAILED, &format!("{e}"), "openvoip overlay show TICKET"),
             },
-            false => match read_document(file) {
-                Ok(signed) => {
-                    let exit = if signed.is_authentic() { exit::OK } else { exit::FAILED };
-                    control::answer("overlay", exit, describe(file, &signed))
+            false => match read_documents(file) {
+                Ok(chain) => {
+                    let exit = if chain.newest().is_authentic() { exit::OK } else { exit::FAILED };
+                    control::answer("overlay", exit, describe(file, &chain))
                 }
                 Err(e) => failed(&e),
             },
@@ -135,7 +135,8 @@ impl Show {
 }
 
 /// Change a document, raise its sequence, and sign it anew with the founder key or an operator key that the
-/// document named before. Without a change only sequence, date and signature are new.
+/// document named before. Without a change only sequence, date and signature are new. What an operator signs
+/// stands behind the documents before it, so that newcomers can judge it too.
 #[derive(Args)]
 pub(crate) struct Sign {
     /// The document; the new one takes its place unless --out says otherwise.
@@ -176,22 +177,20 @@ impl Sign {
     pub(crate) fn run(self, context: &Context) -> i32 {
         let file = self.out.as_deref().unwrap_or(&self.file);
         context.show(match self.sign(file) {
-            Ok(signed) => control::answer("overlay", exit::OK, describe(file, &signed)),
+            Ok(chain) => control::answer("overlay", exit::OK, describe(file, &chain)),
             Err(e) => control::failure(exit::FAILED, &e, "openvoip overlay sign --help"),
         })
     }
 
-    fn sign(&self, file: &Path) -> Result<SignedDocument, String> {
-        let held = read_document(&self.file)?;
-        if !held.is_authentic() {
-            return Err(format!("{}: its signature does not hold", self.file.display()));
-        }
-        let next = self.next(&held.document, &home::read_key(&self.key)?)?;
+    fn sign(&self, file: &Path) -> Result<Chain, String> {
+        let mut chain = authentic(&self.file)?;
+        let next = self.next(&chain.newest().document, &home::read_key(&self.key)?)?;
+        chain.push(next).map_err(|flaw| format!("{flaw}: let the founder sign, which begins anew"))?;
         match &self.out {
-            Some(_) => home::write_new(file, DOCUMENT_MODE, &next.to_bytes())?,
-            None => home::replace(file, DOCUMENT_MODE, &next.to_bytes())?,
+            Some(_) => home::write_new(file, DOCUMENT_MODE, &chain.to_bytes())?,
+            None => home::replace(file, DOCUMENT_MODE, &chain.to_bytes())?,
         }
-        Ok(next)
+        Ok(chain)
     }
 
     /// The document that follows `held`, signed by a key that may.
@@ -242,12 +241,18 @@ impl Invite {
     }
 
     fn ticket(&self) -> Result<Ticket, String> {
-        let signed = read_document(&self.file)?;
-        if !signed.is_authentic() {
-            return Err(format!("{}: its signature does not hold", self.file.display()));
-        }
-        let OverlayDocument { founder, name, bootstrap, .. } = signed.document;
+        let OverlayDocument { founder, name, bootstrap, .. } =
+            authentic(&self.file)?.newest().document.clone();
         Ok(Ticket { founder, name, peers: bootstrap.into_iter().take(MAX_PEERS).collect() })
+    }
+}
+
+/// The documents in a file, if somebody signed the newest as it is.
+fn authentic(file: &Path) -> Result<Chain, String> {
+    let chain = read_documents(file)?;
+    match chain.newest().is_authentic() {
+        true => Ok(chain),
+        false => Err(format!("{}: its signature does not hold", file.display())),
     }
 }
 
@@ -268,8 +273,9 @@ fn failed(reason: &str) -> Value {
     control::failure(exit::FAILED, reason, "openvoip overlay create NAME --out FILE")
 }
 
-/// What a document says, and who signed it.
-fn describe(file: &Path, signed: &SignedDocument) -> Value {
+/// What the newest document of a file says, who signed it, and whether the founder key is enough to accept it.
+fn describe(file: &Path, chain: &Chain) -> Value {
+    let signed = chain.newest();
     let document = &signed.document;
     let algorithm = Algorithm::from_number(document.algorithm)
         .map_or_else(|| json!(document.algorithm), |algorithm| json!(algorithm.name()));
@@ -287,6 +293,8 @@ fn describe(file: &Path, signed: &SignedDocument) -> Value {
         "signature_holds": signed.is_authentic(),
         "signer": signed.signer.to_string(),
         "signed_by_founder": signed.is_of_founder(),
+        "documents": chain.documents().len(),
+        "good_for_newcomers": chain.accept(&document.founder, None).is_ok(),
         "algorithm": algorithm,
         "hash": document.hash.name(),
         "base": document.base,

@@ -1,13 +1,13 @@
 //! Which overlay a data directory belongs to: its founder key, and the document that was accepted last.
 //!
 //! A ticket brings the founder key; a document must be of that key, and must follow the one before by the
-//! rule of [`SignedDocument::accept`]. The first founder key that comes stays.
+//! rule of [`Chain::accept`]. The first founder key that comes stays.
 
 use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use wire::document::MAX_LEN;
+use wire::document::{Chain, MAX_CHAIN, MAX_LEN};
 use wire::{PublicKey, SignedDocument};
 
 use super::Home;
@@ -15,12 +15,13 @@ use super::Home;
 const FOUNDER: &str = "overlay.founder";
 const DOCUMENT: &str = "overlay.document";
 
-/// The document in a file; whether its signature holds is not asked here.
-pub fn read_document(path: &Path) -> Result<SignedDocument, String> {
+/// The documents in a file; whether their signatures hold is not asked here.
+pub fn read_documents(path: &Path) -> Result<Chain, String> {
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).and_then(|file| file.take(MAX_LEN as u64 + 1).read_to_end(&mut bytes));
-    file.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    SignedDocument::parse(&bytes).map_err(|flaw| format!("{}: {flaw}", path.display()))
+    let most = (MAX_CHAIN * MAX_LEN) as u64 + 1;
+    let read = fs::File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+    read.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    Chain::parse(&bytes).map_err(|flaw| format!("{}: {flaw}", path.display()))
 }
 
 impl Home {
@@ -50,20 +51,16 @@ impl Home {
     /// The document that was accepted last.
     pub fn document(&self) -> Result<Option<SignedDocument>, String> {
         let path = self.0.join(DOCUMENT);
-        if path.exists() { read_document(&path).map(Some) } else { Ok(None) }
+        if path.exists() { read_documents(&path).map(|chain| Some(chain.newest().clone())) } else { Ok(None) }
     }
 
-    /// Accepts a document and keeps it, or says why it is none for this peer.
-    pub fn take_document(&self, signed: &SignedDocument) -> Result<(), String> {
-        let (founder, held) = (self.founder()?, self.document()?);
-        if held.as_ref() != Some(signed) {
-            let founder = founder.unwrap_or(signed.document.founder);
-            let held = held.as_ref().map(|held| &held.document);
-            signed
-                .accept(&founder, held)
-                .map_err(|refusal| format!("this document is refused: {refusal}"))?;
-        }
-        self.take_founder(&signed.document.founder)?;
-        self.write(DOCUMENT, &signed.to_bytes())
+    /// Accepts the newest document of a chain and keeps it, or says why it is none for this peer.
+    pub fn take_documents(&self, chain: &Chain) -> Result<(), String> {
+        let newest = chain.newest();
+        let founder = self.founder()?.unwrap_or(newest.document.founder);
+        let accepted = chain.accept(&founder, self.document()?.as_ref());
+        accepted.map_err(|refusal| format!("this document is refused: {refusal}"))?;
+        self.take_founder(&founder)?;
+        self.write(DOCUMENT, &newest.to_bytes())
     }
 }

@@ -192,6 +192,64 @@ fn the_founder_or_an_operator_of_the_document_before_may_sign_the_next() {
     assert_eq!(second.accept(&founder, None), Err(Refusal::Signer(pair(2).public())));
 }
 
+/// The founder's first document, and two that follow it: signed by 2 and by 3, each appointed by the one before.
+fn chain() -> Chain {
+    let mut chain = Chain::new(signed(|_| (), 1));
+    chain.push(signed(|d| (d.sequence, d.operators) = (2, [pair(3).public()].into()), 2)).unwrap();
+    chain.push(signed(|d| d.sequence = 3, 3)).unwrap();
+    chain
+}
+
+#[test]
+fn who_knows_only_the_founder_key_accepts_a_whole_chain_and_no_part_without_its_beginning() {
+    let (chain, founder) = (chain(), pair(1).public());
+    assert_eq!(Chain::parse(&chain.to_bytes()), Ok(chain.clone()));
+    assert_eq!(chain.accept(&founder, None), Ok(()));
+    let without = |n: usize| {
+        let mut documents = chain.documents().to_vec();
+        documents.remove(n);
+        let bytes: Vec<u8> = documents.iter().flat_map(SignedDocument::to_bytes).collect();
+        Chain::parse(&bytes).unwrap()
+    };
+    assert_eq!(without(0).accept(&founder, None), Err(Refusal::Signer(pair(2).public())));
+    assert_eq!(without(1).accept(&founder, None), Err(Refusal::Signer(pair(3).public())));
+    assert_eq!(without(2).accept(&founder, None), Ok(()));
+    assert!(matches!(chain.accept(&pair(9).public(), None), Err(Refusal::Founder { .. })));
+    let mut bytes = chain.to_bytes();
+    *bytes.last_mut().unwrap() ^= 1;
+    let forged = Chain::parse(&bytes).unwrap();
+    assert_eq!(forged.accept(&founder, None), Err(Refusal::Signature(pair(3).public())));
+    assert!(Chain::parse(&[]).is_err() && Chain::parse(&bytes[..bytes.len() - 1]).is_err());
+}
+
+#[test]
+fn who_holds_a_document_goes_on_from_there_and_not_back() {
+    let (chain, founder) = (chain(), pair(1).public());
+    for held in chain.documents() {
+        assert_eq!(chain.accept(&founder, Some(held)), Ok(()));
+    }
+    let first = Chain::new(chain.documents()[0].clone());
+    let old = Refusal::Old { theirs: 1, held: 3 };
+    assert_eq!(first.accept(&founder, Some(chain.newest())), Err(old));
+    // Another document 2 than the one held appoints nobody.
+    let held = signed(|d| d.sequence = 2, 1);
+    assert_eq!(chain.accept(&founder, Some(&held)), Err(Refusal::Signer(pair(3).public())));
+}
+
+#[test]
+fn a_chain_has_a_bound_and_the_founder_begins_a_new_one() {
+    let mut chain = Chain::new(signed(|_| (), 1));
+    for sequence in 2..=MAX_CHAIN as u64 {
+        chain.push(signed(|d| d.sequence = sequence, 2)).unwrap();
+    }
+    let next = |by| signed(|d| d.sequence = 100, by);
+    assert!(matches!(chain.push(next(2)), Err(Flaw::TooMany { what: "documents", count: 33, most: 32 })));
+    let longer = [chain.to_bytes(), next(2).to_bytes()].concat();
+    assert!(matches!(Chain::parse(&longer), Err(Flaw::TooMany { what: "documents", .. })));
+    chain.push(next(1)).unwrap();
+    assert_eq!(chain, Chain::new(next(1)));
+}
+
 #[test]
 fn another_founder_an_older_sequence_and_a_broken_signature_are_refused() {
     let (first, founder) = (signed(|d| d.sequence = 5, 1), pair(1).public());
