@@ -42,6 +42,14 @@ fn refused(code: i32, arguments: &[&str]) -> String {
     answer.1["error"].as_str().unwrap().to_owned()
 }
 
+/// Why a peer does not even start.
+fn stays_down(dir: &Path, command: &[&str]) -> String {
+    let peer = Peer::spawn(dir, &[command, &["--json", "--listen", ANY, "--sip", ANY]].concat());
+    let (code, answer) = peer.ended();
+    assert_eq!((code, &answer["schema"]), (8, &json!("openvoip.error/1")), "{command:?}: {answer}");
+    answer["error"].as_str().unwrap().to_owned()
+}
+
 /// The file of a new operator key, and its public half.
 fn operator(dir: &TempDir, name: &str) -> (String, String) {
     let home = dir.path().join(name);
@@ -135,18 +143,22 @@ fn a_ticket_leads_into_the_overlay_and_keeps_its_founder_key() {
     assert_eq!(get(&["overlay", "show", &ticket.to_uppercase().replace('-', " ")]), invited);
 
     let typed = ticket.replace("openvoip:", "Openvoip: ").replace('-', " ");
-    let peer = Peer::start(&["up", "--ticket", &typed]);
-    assert_eq!(peer.status()["overlay"]["name"], "camp");
-    let kept = fs::read_to_string(peer.dir().join("overlay.founder")).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let mut peer = Peer::ready(home.path(), &["up", "--ticket", &typed]);
+    peer.wait_until("it joins", 10, |peer| peer.status()["online"] == true);
+    assert_eq!(
+        (&peer.status()["overlay"]["name"], &peer.status()["routing_entries"]),
+        (&json!("camp"), &json!(1))
+    );
+    let kept = fs::read_to_string(home.path().join("overlay.founder")).unwrap();
     assert_eq!(json!(kept), invited["founder"]);
 
     // Another overlay's ticket, or document, is not for this peer any more.
     let (_other, other) = founded(&["--peer", &founder.address()]);
-    let dir = peer.dir().to_str().unwrap().to_owned();
-    let up = ["up", "--data-dir", &dir, "--listen", ANY, "--sip", ANY];
-    assert!(refused(8, &[&up[..], &["--document", &other]].concat()).contains("founder key"));
+    peer.down();
+    assert!(stays_down(home.path(), &["up", "--document", &other]).contains("founder key"));
     let stranger = get(&["overlay", "invite", &other])["ticket"].as_str().unwrap().to_owned();
-    assert!(refused(8, &[&up[..], &["--ticket", &stranger]].concat()).contains("belongs to the overlay"));
+    assert!(stays_down(home.path(), &["up", "--ticket", &stranger]).contains("belongs to the overlay"));
 }
 
 #[test]
@@ -199,8 +211,9 @@ fn an_overlay_that_differs_from_the_document_is_not_joined_and_the_peer_says_in_
     });
     assert_eq!(peer.status()["online"], false);
 
-    let up = ["up", "--data-dir", &path(&dir, "other"), "--document", &file, "--overlay-name", "fair"];
-    assert!(refused(8, &up).ends_with("name is camp there and fair here"));
+    let other = tempfile::tempdir().unwrap();
+    let told = stays_down(other.path(), &["up", "--document", &file, "--overlay-name", "fair"]);
+    assert!(told.ends_with("name is camp there and fair here"), "{told}");
 }
 
 #[test]
@@ -213,16 +226,9 @@ fn a_peer_takes_the_documents_that_follow_the_one_it_holds_and_no_others() {
     get(&["overlay", "sign", &second, "--key", &operator_file, "--out", &third]);
 
     let home = tempfile::tempdir().unwrap();
-    let data = home.path().to_str().unwrap().to_owned();
-    let command =
-        |document: &str| ["bootstrap", "--data-dir", &data, "--document", document].map(str::to_owned);
-    let refused = |document: &str| {
-        let command = command(document);
-        refused(8, &[&command.each_ref().map(String::as_str)[..], &["--listen", ANY, "--sip", ANY]].concat())
-    };
+    let refused = |document: &str| stays_down(home.path(), &["bootstrap", "--document", document]);
     let takes = |document: &str| {
-        let command = ["bootstrap", "--document", document];
-        let mut peer = Peer::ready(home.path(), &command);
+        let mut peer = Peer::ready(home.path(), &["bootstrap", "--document", document]);
         peer.wait_until("it founds", 10, |peer| peer.status()["online"] == true);
         peer.down();
     };
