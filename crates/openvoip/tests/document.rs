@@ -245,4 +245,10 @@ fn a_peer_takes_the_documents_that_follow_the_one_it_holds_and_no_others() {
     takes(&alone);
     assert!(refused(&second).contains("a document of sequence 3 is held already"));
     takes(&third);
+    // The document held names the founder as well.
+    fs::remove_file(home.path().join("overlay.founder")).unwrap();
+    let (_other, other) = founded(&[]);
+    assert!(refused(&other).contains("it is of the overlay of the founder key"));
+    fs::remove_file(home.path().join("overlay.document")).unwrap();
+    takes(&other);
 }

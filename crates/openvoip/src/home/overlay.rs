@@ -42,8 +42,8 @@ impl Home {
             Some(known) if known == *founder => Ok(()),
             Some(known) => Err(format!(
                 "this peer belongs to the overlay of the founder key {known}, and was told to join that of \
-                 {founder}. Use another --data-dir, or move {} away",
-                self.0.join(FOUNDER).display()
+                 {founder}. Use another --data-dir, or move {FOUNDER} and {DOCUMENT} in {} away",
+                self.0.display()
             )),
         }
     }
@@ -56,10 +56,12 @@ impl Home {
 
     /// Accepts the newest document of a chain and keeps it, or says why it is none for this peer.
     pub fn take_documents(&self, chain: &Chain) -> Result<(), String> {
-        let newest = chain.newest();
-        let founder = self.founder()?.unwrap_or(newest.document.founder);
-        let accepted = chain.accept(&founder, self.document()?.as_ref());
-        accepted.map_err(|refusal| format!("this document is refused: {refusal}"))?;
+        let (newest, held) = (chain.newest(), self.document()?);
+        let known = self.founder()?.or(held.as_ref().map(|held| held.document.founder));
+        let founder = known.unwrap_or(newest.document.founder);
+        chain
+            .accept(&founder, held.as_ref())
+            .map_err(|refusal| format!("this document is refused: {refusal}"))?;
         self.take_founder(&founder)?;
         self.write(DOCUMENT, &newest.to_bytes())
     }
