@@ -13,12 +13,14 @@
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
 //! | `commands` | `control`: lines of the control protocol |
+//! | `invitation` | `document`, `ticket`: what is handed over before joining |
 //!
 //! A new parser gets a function here, a line in [`TARGETS`], a wrapper in `fuzz/targets` and a folder
 //! in `fuzz/corpus`; the test says which of them is missing.
 
 pub mod between_peers;
 pub mod commands;
+pub mod invitation;
 pub mod peer;
 mod script;
 pub mod seeds;
@@ -44,4 +46,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("tape", sound::tape),
     ("node", peer::node),
     ("control", commands::control),
+    ("document", invitation::document),
+    ("ticket", invitation::ticket),
 ];

@@ -10,9 +10,13 @@ use std::time::Duration;
 use link::Endpoint;
 use media::Wav;
 use node::Profile;
+use wire::document::KindRule;
 use wire::p2pp::{Kind, Object, PLookup, RLookup, Record, RequestOptions};
 use wire::rtp::rtcp::{self, ReportBlock, SenderInfo};
-use wire::{HashAlgorithm, KeyPair, ResourceId, Seed, Socket, Time, UnixTime, rtp, stun};
+use wire::{
+    HashAlgorithm, KeyPair, OverlayDocument, PublicKey, ResourceId, Seed, SignedDocument, Socket, Ticket,
+    Time, UnixTime, rtp, stun,
+};
 
 use crate::peer::World;
 use crate::script::{push, steps};
@@ -59,7 +63,51 @@ pub fn all() -> Vec<Input> {
     out.push(("record", "user".into(), record.to_bytes()));
     out.push(("record", "devices".into(), devices));
     out.push(("control", "commands".into(), COMMANDS.join("\n").into_bytes()));
+    invitation(&mut out);
     out
+}
+
+/// The first document of an overlay, one that an operator signed, and a ticket.
+fn invitation(out: &mut Vec<Input>) {
+    let (founder, operator) = (KeyPair::from_seed(Seed([1; 32])), KeyPair::from_seed(Seed([2; 32])));
+    let peer = SocketAddr::from(([192, 0, 2, 1], 7_080));
+    let mut document = OverlayDocument {
+        founder: founder.public(),
+        sequence: 1,
+        created: UnixTime(1_800_000_000),
+        name: "camp".into(),
+        algorithm: 2,
+        hash: HashAlgorithm::Sha256,
+        base: 2,
+        replicas: 5,
+        difficulty: 0,
+        remote_settings: false,
+        profile: Profile::Open,
+        kinds: KindRule::today(),
+        bootstrap: [peer].into(),
+        managed: [].into(),
+        revoked: [].into(),
+        operators: [operator.public()].into(),
+    };
+    let ticket = Ticket {
+        profile: Profile::Open,
+        founder: founder.public(),
+        name: "camp".into(),
+        peers: [peer].into(),
+    };
+    let mut push = |name: &str, document: &OverlayDocument, key| {
+        let signed = SignedDocument::sign(document.clone(), key).expect("within bounds");
+        out.push(("document", name.into(), signed.to_bytes()));
+    };
+    push("first", &document, &founder);
+    let first = SignedDocument::sign(document.clone(), &founder).expect("within bounds").to_bytes();
+    document.sequence = 2;
+    document.revoked = [PublicKey([9; 32])].into();
+    document.bootstrap.insert(SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 7_080)));
+    push("of_operator", &document, &operator);
+    out.push(("document", "chain".into(), [first, out.last().expect("just pushed").2.clone()].concat()));
+    out.push(("ticket", "text".into(), ticket.to_text().expect("within bounds").into_bytes()));
+    out.push(("ticket", "capitals".into(), ticket.to_capitals().expect("likewise").into_bytes()));
 }
 
 /// What Alice's peer received while a script ran, each kind of message once.

@@ -33,7 +33,10 @@ macro_rules! replays {
     };
 }
 
-replays!(p2pp, record, link, stun, sip, sip_stream, sdp, rtp, rtcp, media, wav, tape, node, control);
+replays!(
+    p2pp, record, link, stun, sip, sip_stream, sdp, rtp, rtcp, media, wav, tape, node, control, document,
+    ticket
+);
 
 #[test]
 fn every_target_has_a_wrapper_a_corpus_and_a_replay() {

@@ -4,8 +4,8 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use link::{Endpoint, Profile, Received};
-use wire::{KeyPair, Seed, Time};
+use link::{Endpoint, Received};
+use wire::{KeyPair, Profile, Seed, Time};
 
 const NOW: Time = Time::from_secs(10);
 

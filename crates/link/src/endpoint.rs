@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::{KeyPair, PublicKey, Seed, Time, Transmit, stun};
+use wire::{KeyPair, Profile, PublicKey, Seed, Time, Transmit, stun};
 
 use crate::demux::Protocol;
 use crate::links::{self, Links, Opened};
 use crate::mapped::MappedAddress;
 use crate::outbox::{Outbox, Sent};
-use crate::profile::Profile;
 use crate::proof::Proofs;
 use crate::rtt::RoundTrips;
 

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`endpoint`] | [`Endpoint`]: the one port; sorts what arrives, answers STUN, sends to contacts |
 //! | [`demux`] | which protocol a first byte belongs to (RFC 7983) |
-//! | [`profile`] | what is done to messages between peers: nothing, signed, or secure |
 //! | `links.rs` | links, over which messages go unless the profile is open |
 //! | [`proof`] | which addresses are proven, and the cookies that prove them |
 //! | [`mapped`] | one's own address as other peers see it |
@@ -21,7 +20,6 @@ pub mod endpoint;
 mod links;
 pub mod mapped;
 mod outbox;
-pub mod profile;
 pub mod proof;
 pub mod rtt;
 
@@ -29,6 +27,5 @@ pub use demux::Protocol;
 pub use endpoint::{Endpoint, Received};
 pub use mapped::MappedAddress;
 pub use outbox::Sent;
-pub use profile::Profile;
 pub use proof::Proofs;
 pub use rtt::RoundTrips;

@@ -31,10 +31,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::{KeyPair, PublicKey, Rng, RngExt, Seed, Time};
+use wire::{KeyPair, Profile, PublicKey, Rng, RngExt, Seed, Time};
 
+use crate::Proofs;
 use crate::outbox::Outbox;
-use crate::{Profile, Proofs};
 use frame::Frame;
 pub(crate) use frame::OVERHEAD;
 use suite::{Agreed, Cipher, Initiator, Responder, Suite};

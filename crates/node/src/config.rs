@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use link::Profile;
 use overlay::Algorithm;
-use wire::{HashAlgorithm, KeyPair, PublicKey};
+pub(crate) use wire::strict::MAX_NAME;
+pub use wire::strict::is_name;
+use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
 
 use crate::budget::Limits;
 use crate::dial;
@@ -50,7 +51,7 @@ impl Default for OverlayOptions {
     }
 }
 
-/// An option without which keys do not mean the same to two peers.
+/// An option that an overlay may have otherwise than this peer was told.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum OverlayOption {
     /// The overlay's name.
@@ -61,12 +62,29 @@ pub enum OverlayOption {
     Hash,
     /// Base of the algorithm.
     Base,
+    /// How many peers hold each record.
+    Replicas,
+    /// Difficulty of the admission puzzle.
+    Difficulty,
+    /// Whether operators may set load values from afar.
+    RemoteSettings,
 }
 
 impl OverlayOption {
-    /// All of them, in the order in which differences are told.
-    pub const ALL: [OverlayOption; 4] =
+    /// Those without which keys do not mean the same to two peers.
+    pub const OF_KEYS: [OverlayOption; 4] =
         [OverlayOption::Name, OverlayOption::Algorithm, OverlayOption::Hash, OverlayOption::Base];
+
+    /// All of them, in the order in which differences are told.
+    pub const ALL: [OverlayOption; 7] = [
+        OverlayOption::Name,
+        OverlayOption::Algorithm,
+        OverlayOption::Hash,
+        OverlayOption::Base,
+        OverlayOption::Replicas,
+        OverlayOption::Difficulty,
+        OverlayOption::RemoteSettings,
+    ];
 
     /// Its name in configuration and in words to people.
     pub fn name(self) -> &'static str {
@@ -75,6 +93,9 @@ impl OverlayOption {
             OverlayOption::Algorithm => "algorithm",
             OverlayOption::Hash => "hash",
             OverlayOption::Base => "base",
+            OverlayOption::Replicas => "replicas",
+            OverlayOption::Difficulty => "difficulty",
+            OverlayOption::RemoteSettings => "remote_settings",
         }
     }
 
@@ -84,6 +105,9 @@ impl OverlayOption {
             OverlayOption::Algorithm => options.algorithm.to_string(),
             OverlayOption::Hash => options.hash.to_string(),
             OverlayOption::Base => options.base.to_string(),
+            OverlayOption::Replicas => options.replicas.to_string(),
+            OverlayOption::Difficulty => options.difficulty.to_string(),
+            OverlayOption::RemoteSettings => options.remote_settings.to_string(),
         }
     }
 }
@@ -185,15 +209,6 @@ impl Config {
             forwarding_bytes_per_s: self.forwarding_bytes_per_s,
         }
     }
-}
-
-/// Longest name of an overlay, and longest half of an address-of-record.
-pub(crate) const MAX_NAME: usize = 200;
-
-/// Whether a text can stand in an address-of-record, and in a file name.
-pub fn is_name(text: &str) -> bool {
-    let good = |c: char| c.is_alphanumeric() || "+-_.[]:%".contains(c);
-    (1..=MAX_NAME).contains(&text.len()) && text.chars().all(good) && !text.contains("..")
 }
 
 /// A user served by this peer.

@@ -75,9 +75,9 @@ pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};
 pub use locals::CallOptions;
 
-pub use link::Profile;
 pub use media::Forward;
 pub use node::Node;
 pub use overlay::Algorithm;
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
+pub use wire::Profile;

@@ -415,6 +415,8 @@ impl Devices {
 
 #[cfg(test)]
 mod tests {
+    use wire::document::{KindRule, Policy};
+
     use super::*;
     use wire::{KeyPair, Seed, UnixTime};
 
@@ -472,6 +474,31 @@ mod tests {
         let id = bob.public().node_id(HashAlgorithm::Sha256);
         let right = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
         assert!(storage.store(Time::ZERO, right.as_ref(), HOUR).is_ok());
+    }
+
+    #[test]
+    fn what_is_kept_is_kept_by_the_rules_that_a_document_states() {
+        let (first, second) = (pair(1), pair(2));
+        let elsewhere = |kind, policy| {
+            let mut storage = storage();
+            let takes = |storage: &mut Storage, owner: &KeyPair| {
+                storage.store(Time::ZERO, record(owner, "place", kind, 1).as_ref(), HOUR).is_ok()
+            };
+            assert_eq!(takes(&mut storage, &first), policy != Policy::OwnPlace, "{kind:?}");
+            assert_eq!(takes(&mut storage, &second), policy == Policy::EachOwner, "{kind:?}");
+        };
+        for rule in KindRule::today() {
+            elsewhere(rule.kind, rule.policy);
+            let own = ResourceId(first.public().node_id(HashAlgorithm::Sha256).0);
+            let mut own = Record::sign(&first, own, rule.kind, 1, UnixTime(1), 3_600, vec![]);
+            assert!(storage().store(Time::ZERO, own.as_ref(), HOUR).is_ok(), "{rule:?}");
+            own.value = vec![0; rule.max_value.into()];
+            assert!(Record::from_bytes(&own.to_bytes()).is_ok());
+            own.value.push(0);
+            assert!(Record::from_bytes(&own.to_bytes()).is_err());
+        }
+        let unknown = record(&first, "place", Kind(0x7fff), 1);
+        assert!(storage().store(Time::ZERO, unknown.as_ref(), HOUR).is_err());
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn insist(options: &[OverlayOption], change: impl Fn(&mut OverlayOptions)) -> Ve
 
 #[test]
 fn a_peer_that_insists_on_another_option_stays_out_and_says_once_which_one() {
-    use OverlayOption::{Algorithm as Routing, Base, Hash, Name};
+    use OverlayOption::{Algorithm as Routing, Base, Difficulty, Hash, Name, RemoteSettings, Replicas};
     let cases = [
         (insist(&[Name], |o| o.name = "fair".into()), "name is camp there and fair here"),
         (
@@ -47,6 +47,12 @@ fn a_peer_that_insists_on_another_option_stays_out_and_says_once_which_one() {
         ),
         (insist(&[Hash], |o| o.hash = HashAlgorithm::Md5), "hash is sha-256 there and md5 here"),
         (insist(&[Base], |o| o.base = 16), "base is 2 there and 16 here"),
+        (insist(&[Replicas], |o| o.replicas = 3), "replicas is 5 there and 3 here"),
+        (insist(&[Difficulty], |o| o.difficulty = 1), "difficulty is 0 there and 1 here"),
+        (
+            insist(&[RemoteSettings], |o| o.remote_settings = true),
+            "remote_settings is false there and true here",
+        ),
     ];
     for (told, words) in cases {
         assert_eq!(told.len(), 1, "{told:?}");

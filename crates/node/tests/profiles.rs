@@ -20,7 +20,10 @@ fn protected(profile: Profile, count: usize) -> World {
     world.run(Duration::from_secs(30));
     for node in &mut world.nodes {
         let status = node.status(world.now);
-        assert!(status.online && status.profile == profile.name() && status.links > 0, "{profile}: {status:?}");
+        assert!(
+            status.online && status.profile == profile.name() && status.links > 0,
+            "{profile}: {status:?}"
+        );
     }
     world
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `peer.rs` | `up`, `bootstrap`, `down`, `status`, `version` |
 //! | `people.rs` | `phone`, `number`, `call`, `calls`, `msg`, `inbox`, `pins`, `ping` |
-//! | `overlay.rs` | `lookup`, `overlay`, `probe` |
+//! | `overlay.rs` | `lookup`, `overlay`, `probe`; `document.rs` what `overlay` does with documents and tickets |
 //! | `config.rs` | `config` |
 //! | `operate.rs` | `log`, `operator` |
 //! | `laboratory.rs` | `demo`, `lab`; `lesson.rs` the one that is typed into |
@@ -17,6 +17,7 @@
 mod answer;
 mod config;
 mod console;
+mod document;
 mod laboratory;
 mod lesson;
 mod operate;

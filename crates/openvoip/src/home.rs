@@ -7,12 +7,16 @@
 //! openvoip.toml       the configuration, if the owner wrote one
 //! phones.json         who may register, with passwords, likewise
 //! state.json          host cache, published values, inbox, keys of people
+//! overlay.founder     the founder key of the overlay, public, from a ticket or a document; see home/overlay.rs
+//! overlay.document    the overlay's document that was accepted last
 //! control.sock        the control socket, while the peer runs
 //! openvoip.log        the log, if wanted, and openvoip.log.1 before it
 //! ```
 //!
 //! Files are replaced, never overwritten in place. One that cannot be read is set aside under another
 //! name with a message, and nothing is lost silently.
+
+mod overlay;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,6 +26,8 @@ use std::path::{Path, PathBuf};
 
 use node::{Identity, OverlayOptions, Saved, User};
 use wire::{HashAlgorithm, KeyPair, Seed, puzzle};
+
+pub use overlay::read_documents;
 
 const OPERATOR_KEY: &str = "operator.key";
 
@@ -104,22 +110,16 @@ impl Home {
         }
         let path = self.0.join(name);
         match fs::read(&path) {
-            Ok(text) => data_encoding::HEXLOWER
-                .decode(text.trim_ascii())
-                .ok()
-                .and_then(|b| b.try_into().ok())
-                .map(|b| KeyPair::from_seed(Seed(b)))
-                .ok_or_else(|| {
-                    format!(
-                        "{} is not a key (64 hexadecimal digits). Restore it from a copy; or move it away, \
-                         and a new identity is made at the next start",
-                        path.display()
-                    )
-                }),
+            Ok(text) => key_in(&text).ok_or_else(|| {
+                format!(
+                    "{} is not a key (64 hexadecimal digits). Restore it from a copy; or move it away, \
+                     and a new identity is made at the next start",
+                    path.display()
+                )
+            }),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let pair = new_key(hash, difficulty)?;
-                let text = data_encoding::HEXLOWER.encode(&*pair.secret());
-                self.write(name, text.as_bytes())?;
+                self.write(name, text_of(&pair).as_bytes())?;
                 Ok(pair)
             }
             Err(e) => Err(format!("cannot read {}: {e}", path.display())),
@@ -168,22 +168,60 @@ impl Home {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
-        let path = self.0.join(name);
-        let new = path.with_extension("new");
-        let written = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&new)
-            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::rename(&new, &path));
-        written.map_err(|e| format!("cannot write {}: {e}", path.display()))
+        replace(&self.0.join(name), 0o600, bytes)
     }
 }
 
+/// Puts a file in the place of another, whole or not at all.
+pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), String> {
+    let new = beside(path, ".new");
+    let written = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&new)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&new, path));
+    written.map_err(|e| format!("cannot write {}: {e}", path.display()))
+}
+
+/// A file beside another: its name with an ending.
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}
+
+/// Writes a file where none is.
+pub fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), String> {
+    let open = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    let written = open.and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()));
+    written.map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => format!("{} is there already, and stays", path.display()),
+        _ => format!("cannot write {}: {e}", path.display()),
+    })
+}
+
+/// A key from the text of its file.
+fn key_in(text: &[u8]) -> Option<KeyPair> {
+    let secret = data_encoding::HEXLOWER.decode(text.trim_ascii()).ok()?;
+    secret.try_into().ok().map(|secret| KeyPair::from_seed(Seed(secret)))
+}
+
+/// The text of a key's file.
+pub fn text_of(key: &KeyPair) -> String {
+    data_encoding::HEXLOWER.encode(&*key.secret())
+}
+
+/// The key in a file, wherever it is.
+pub fn read_key(path: &Path) -> Result<KeyPair, String> {
+    let text = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    key_in(&text).ok_or_else(|| format!("{} is not a key (64 hexadecimal digits)", path.display()))
+}
+
 /// A new key, drawn until its Node-ID fulfils the difficulty.
-pub(crate) fn new_key(hash: HashAlgorithm, difficulty: u8) -> Result<KeyPair, String> {
+pub fn new_key(hash: HashAlgorithm, difficulty: u8) -> Result<KeyPair, String> {
     puzzle::solve(hash, difficulty, || {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).map_err(|e| e.to_string())?;

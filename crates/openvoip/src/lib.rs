@@ -8,6 +8,7 @@ pub mod control;
 pub mod demo;
 pub mod home;
 mod icmp;
+pub mod invitation;
 pub mod lab;
 pub mod logging;
 pub mod peer;

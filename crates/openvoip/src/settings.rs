@@ -24,6 +24,9 @@ pub const TEMPLATE: &str = include_str!("settings/template.toml");
 /// Name of the configuration file that is read from the data directory if it is there.
 pub const FILE_NAME: &str = "openvoip.toml";
 
+/// Bases that an overlay can have.
+pub const BASES: [u16; 4] = [2, 4, 8, 16];
+
 /// Everything the configuration file can say.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // The template explains each field, with its reason.
@@ -62,6 +65,7 @@ pub struct Overlay {
     pub remote_settings: bool,
     #[serde(with = "text")]
     pub profile: Profile,
+    pub document: String,
 }
 
 /// This peer's own records at other peers.
@@ -146,7 +150,17 @@ impl Default for Settings {
             role,
             operators,
             dial,
-            overlay: Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings, profile },
+            overlay: Overlay {
+                name,
+                algorithm,
+                hash,
+                base,
+                replicas,
+                difficulty,
+                remote_settings,
+                profile,
+                document: String::new(),
+            },
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
                 bytes_per_s: budget_bytes_per_s,
@@ -221,7 +235,7 @@ impl Settings {
         within("probe.every_s", self.probe.every_s, 0, 86_400);
         within("inbox.limit", self.inbox.limit as u64, 1, 100_000);
         within("log.max_bytes", self.log.max_bytes, 10_000, 1 << 40);
-        if ![2, 4, 8, 16].contains(&self.overlay.base) {
+        if !BASES.contains(&self.overlay.base) {
             problems.push(("overlay.base", format!("{} is not 2, 4, 8 or 16", self.overlay.base)));
         }
         if !is_name(&self.overlay.name) {

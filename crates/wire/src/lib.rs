@@ -6,6 +6,8 @@
 //! | [`sip`], [`sdp`] | SIP messages and session descriptions (RFC 3261, RFC 8866) |
 //! | [`stun`] | STUN binding requests and answers (RFC 8489) |
 //! | [`rtp`] | RTP and RTCP headers (RFC 3550, RFC 5761) |
+//! | [`document`] | what holds in an overlay, signed by its founder (`docs/overlay-document.md`) |
+//! | [`ticket`] | an invitation into an overlay, as a text that can be read aloud |
 //!
 //! The shared words: [`Key`], [`NodeId`], [`ResourceId`] and [`Distance`] are points of the
 //! identifier space; [`Time`] is the world's clock handed in as an argument; [`Seed`] and [`Rng`]
@@ -15,10 +17,12 @@
 
 pub mod agreement;
 pub mod book;
+pub mod document;
 pub mod identity;
 pub mod key;
 pub mod net;
 pub mod p2pp;
+pub mod profile;
 pub mod puzzle;
 pub mod queue;
 pub mod rtp;
@@ -26,14 +30,19 @@ pub mod sdp;
 pub mod seed;
 pub mod signatures;
 pub mod sip;
+pub mod strict;
 pub mod stun;
+pub mod ticket;
 pub mod time;
 
 pub use agreement::AgreementKey;
 pub use book::{Book, OwnBook};
+pub use document::{OverlayDocument, SignedDocument};
 pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};
 pub use net::{ConnectionId, Contact, Datagram, Socket, Transmit};
+pub use profile::Profile;
 pub use seed::{Rng, RngExt, Seed};
 pub use signatures::Signatures;
+pub use ticket::Ticket;
 pub use time::{Time, UnixTime};

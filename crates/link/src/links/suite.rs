@@ -5,11 +5,10 @@
 
 use std::fmt::Debug;
 
-use wire::{KeyPair, PublicKey, Seed, Signatures};
+use wire::{KeyPair, Profile, PublicKey, Seed, Signatures};
 
 use super::frame::HEADS;
 use super::{noise, signed, stand_in};
-use crate::Profile;
 
 /// Width of what tells that a frame is genuine.
 pub(crate) const TAG: usize = 16;

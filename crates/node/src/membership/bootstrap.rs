@@ -136,7 +136,7 @@ impl Node {
                 self.adopt_options(now, options);
             }
             (Some(Ok(options)), Some(standing)) => {
-                if let Some(difference) = standing.options.difference(&options, &OverlayOption::ALL) {
+                if let Some(difference) = standing.options.difference(&options, &OverlayOption::OF_KEYS) {
                     let text = format!("{remote} is in another overlay: {difference}");
                     return self.log(Level::Warn, "join", text);
                 }

@@ -136,7 +136,7 @@ impl Node {
         })?;
         let ours = &self.standing.as_ref()?.options;
         match theirs {
-            Ok(theirs) => theirs.difference(ours, &OverlayOption::ALL),
+            Ok(theirs) => theirs.difference(ours, &OverlayOption::OF_KEYS),
             Err(_) => Some(format!("algorithm is {} there", ours.algorithm)),
         }
     }

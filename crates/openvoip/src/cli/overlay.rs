@@ -5,7 +5,7 @@ use openvoip::control::{self, exit};
 use serde_json::{Value, json};
 
 use super::answer::Context;
-use super::seconds;
+use super::{document, seconds};
 
 /// Find a user, or the record at a key.
 #[derive(Args)]
@@ -65,7 +65,7 @@ pub(crate) fn lookup(context: &Context, mut request: Value, kind: Option<&str>) 
     answer
 }
 
-/// The overlay's tables and records.
+/// The overlay's tables and records, and the documents and tickets that describe overlays.
 #[derive(Subcommand)]
 pub(crate) enum Overlay {
     /// The routing table.
@@ -102,11 +102,19 @@ pub(crate) enum Overlay {
         /// The key it was stored under.
         key: String,
     },
+    Create(Box<document::Create>),
+    Show(document::Show),
+    Sign(Box<document::Sign>),
+    Invite(document::Invite),
 }
 
 impl Overlay {
     pub(crate) fn run(self, context: &Context) -> i32 {
         let request = match self {
+            Overlay::Create(create) => return create.run(context),
+            Overlay::Show(show) => return show.run(context),
+            Overlay::Sign(sign) => return sign.run(context),
+            Overlay::Invite(invite) => return invite.run(context),
             Overlay::Routes(remote) => remote.request("routes"),
             Overlay::Neighbors(remote) => remote.request("neighbors"),
             Overlay::Objects(remote) => remote.request("objects"),

@@ -8,12 +8,13 @@ use clap::Args;
 use node::{Algorithm, Profile};
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
+use openvoip::invitation;
 use openvoip::logging::{self, Logs};
 use openvoip::serve;
 use openvoip::settings::{BadConfig, Resolved, put, resolve};
 use serde_json::json;
 use toml::{Table, Value};
-use wire::{HashAlgorithm, PublicKey};
+use wire::{HashAlgorithm, PublicKey, Ticket};
 
 use super::answer::Context;
 use super::config;
@@ -52,6 +53,10 @@ struct Common {
     /// [default: open].
     #[arg(long)]
     profile: Option<Profile>,
+    /// The overlay's signed document, a file: it says name, algorithm and all the other options of the
+    /// overlay and, with `up`, whom to ask first. An overlay that differs in any of them is not joined.
+    #[arg(long, value_name = "FILE")]
+    document: Option<String>,
     /// Let operators set load values of the overlay's peers from afar, if this peer founds it.
     #[arg(long)]
     remote_settings: bool,
@@ -79,6 +84,7 @@ impl Common {
         set("overlay.hash", self.hash.map(|hash| hash.name().into()));
         set("overlay.base", self.base.map(|base| i64::from(base).into()));
         set("overlay.profile", text(&self.profile));
+        set("overlay.document", text(&self.document));
         set("overlay.remote_settings", self.remote_settings.then_some(true.into()));
         set("operators", list(&self.operator));
         set("log.level", text(&self.log_level));
@@ -109,6 +115,10 @@ pub(crate) struct Up {
     /// peer founds an overlay.
     #[arg(long, value_name = "IP:PORT")]
     bootstrap: Vec<SocketAddr>,
+    /// An invitation, in quotes if there are spaces in it: it says the overlay's name and whom to ask first.
+    /// The founder key in it is kept, and a document must be of that key.
+    #[arg(long, conflicts_with = "overlay_name")]
+    ticket: Option<Ticket>,
     /// An address-of-record this peer serves, for example alice@camp.example; repeatable.
     #[arg(long, value_name = "NAME@DOMAIN")]
     user: Vec<String>,
@@ -120,14 +130,24 @@ pub(crate) struct Up {
 impl Up {
     pub(crate) fn run(self, context: &Context) -> i32 {
         let mut table = self.common.table();
+        let asked = self.ticket.iter().flat_map(|ticket| &ticket.peers).chain(&self.bootstrap);
         for (key, value) in [
-            ("bootstrap", list(&self.bootstrap)),
+            ("overlay.name", self.ticket.as_ref().map(|ticket| ticket.name.clone().into())),
+            ("overlay.profile", self.ticket.as_ref().map(|ticket| ticket.profile.name().into())),
+            ("bootstrap", list(&asked.collect::<Vec<_>>())),
             ("users", list(&self.user)),
             ("role", self.client.then_some("client".into())),
         ] {
             value.into_iter().for_each(|value| put(&mut table, key, value));
         }
-        serve(context, self.common.resolve(context, &table))
+        serve(context, self.common.resolve(context, &table), |resolved, home| {
+            if let Some(ticket) = &self.ticket {
+                home.take_founder(&ticket.founder)?;
+            }
+            let peers = invitation::take_document(resolved, home)?;
+            resolved.settings.bootstrap.extend(peers);
+            Ok(())
+        })
     }
 }
 
@@ -140,22 +160,33 @@ pub(crate) struct Bootstrap {
 
 impl Bootstrap {
     pub(crate) fn run(self, context: &Context) -> i32 {
-        serve(context, self.common.resolve(context, &self.common.table()))
+        serve(context, self.common.resolve(context, &self.common.table()), |resolved, home| {
+            invitation::take_document(resolved, home).map(drop)
+        })
     }
 }
 
-/// Runs the peer until it ends.
-fn serve(context: &Context, resolved: Result<Resolved, BadConfig>) -> i32 {
-    let resolved = match resolved {
+/// Runs the peer until it ends. `invited` lays over the settings what a ticket or a document says.
+fn serve(
+    context: &Context,
+    resolved: Result<Resolved, BadConfig>,
+    invited: impl FnOnce(&mut Resolved, &Home) -> Result<(), String>,
+) -> i32 {
+    let mut resolved = match resolved {
         Ok(resolved) => resolved,
         Err(bad) => return context.show(config::mistakes(&bad)),
     };
+    let home = match Home::open(&context.data_dir) {
+        Ok(home) => home,
+        Err(e) => return context.show(control::failure(exit::FAILED, &e, "openvoip up --help")),
+    };
+    if let Err(e) = invited(&mut resolved, &home) {
+        return context.show(control::failure(exit::CONFIG, &e, "openvoip overlay show FILE"));
+    }
     let settings = &resolved.settings;
     let log_file = context.data_dir.join(logging::FILE_NAME);
-    let logs = Home::open(&context.data_dir).and_then(|_| {
-        let file = settings.log.file.then_some((log_file.as_path(), settings.log.max_bytes));
-        Logs::start(&settings.log.level, file)
-    });
+    let file = settings.log.file.then_some((log_file.as_path(), settings.log.max_bytes));
+    let logs = Logs::start(&settings.log.level, file);
     let demanded = |key, address| Some(address).filter(|_| resolved.is_demanded(key));
     let ended = logs.and_then(|logs| {
         serve::run(serve::Options {

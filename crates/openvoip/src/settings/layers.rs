@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use node::OverlayOption;
+use node::{OverlayOption, Profile};
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
-use super::Settings;
+use super::{Overlay, Settings};
 
 /// Largest configuration file read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -28,6 +28,8 @@ pub enum Origin {
     File(PathBuf, usize),
     /// The command line, or an environment variable that stands for an option of it.
     CommandLine,
+    /// The overlay's document.
+    Document,
 }
 
 impl fmt::Display for Origin {
@@ -36,6 +38,7 @@ impl fmt::Display for Origin {
             Origin::Default => f.write_str("default"),
             Origin::File(path, line) => write!(f, "{}:{line}", path.display()),
             Origin::CommandLine => f.write_str("command line"),
+            Origin::Document => f.write_str("overlay document"),
         }
     }
 }
@@ -101,18 +104,73 @@ impl Resolved {
         self.origins.get(key).is_some_and(|origin| *origin != Origin::Default)
     }
 
-    /// What the node is told. It insists on the options of an overlay that the command line names, and
-    /// on those that a file changes: whoever keeps a whole template insists on nothing by that.
+    /// What the node is told. It insists on the options of an overlay that the command line names, on
+    /// those that a file changes (whoever keeps a whole template insists on nothing by that), and on
+    /// all that a document says.
     pub fn config(&self) -> node::Config {
-        let config = self.settings.config();
+        let of_keys = |option: &OverlayOption| OverlayOption::OF_KEYS.contains(option);
+        let insists = |option: &OverlayOption| match self.origins.get(&key_of(*option)) {
+            Some(Origin::Document) => true,
+            _ => of_keys(option) && self.means(*option),
+        };
+        let insist = OverlayOption::ALL.into_iter().filter(insists).collect();
+        node::Config { insist, ..self.settings.config() }
+    }
+
+    /// Whether somebody asked for this option of the overlay.
+    fn means(&self, option: OverlayOption) -> bool {
         let defaults = node::OverlayOptions::default();
-        let meant = |option: &OverlayOption| match self.origins.get(&format!("overlay.{}", option.name())) {
-            Some(Origin::CommandLine) => true,
-            Some(Origin::File(..)) => config.overlay.difference(&defaults, &[*option]).is_some(),
+        match self.origins.get(&key_of(option)) {
+            Some(Origin::CommandLine | Origin::Document) => true,
+            Some(Origin::File(..)) => {
+                self.settings.config().overlay.difference(&defaults, &[option]).is_some()
+            }
+            Some(Origin::Default) | None => false,
+        }
+    }
+
+    /// Takes the profile of an overlay from its document.
+    ///
+    /// # Errors
+    /// In words, if file or command line ask for another.
+    pub fn take_profile(&mut self, profile: Profile) -> Result<(), String> {
+        let key = "overlay.profile";
+        let ours = self.settings.overlay.profile;
+        let is_meant = match self.origins.get(key) {
+            Some(Origin::CommandLine | Origin::Document) => true,
+            Some(Origin::File(..)) => ours != Profile::default(),
             Some(Origin::Default) | None => false,
         };
-        let insist = OverlayOption::ALL.into_iter().filter(meant).collect();
-        node::Config { insist, ..config.clone() }
+        if is_meant && ours != profile {
+            return Err(format!(
+                "the overlay document is of another overlay than was asked for: profile is {profile} there and {ours} here"
+            ));
+        }
+        self.settings.overlay.profile = profile;
+        self.origins.insert(key.into(), Origin::Document);
+        Ok(())
+    }
+
+    /// Takes the options of an overlay from its document.
+    ///
+    /// # Errors
+    /// In words, if file or command line ask for others.
+    pub fn take_options(&mut self, options: &node::OverlayOptions) -> Result<(), String> {
+        let ours = self.settings.config().overlay;
+        let meant: Vec<_> = OverlayOption::ALL.into_iter().filter(|option| self.means(*option)).collect();
+        if let Some(difference) = ours.difference(options, &meant) {
+            return Err(format!(
+                "the overlay document is of another overlay than was asked for: {difference}"
+            ));
+        }
+        let node::OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } =
+            options.clone();
+        let Overlay { profile, ref mut document, .. } = self.settings.overlay;
+        let document = std::mem::take(document);
+        self.settings.overlay =
+            Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings, profile, document };
+        self.origins.extend(OverlayOption::ALL.map(|option| (key_of(option), Origin::Document)));
+        Ok(())
     }
 
     /// The settings by name, and the origin of each by its dotted key: `config show`.
@@ -120,6 +178,11 @@ impl Resolved {
         let origins: BTreeMap<_, _> = self.origins.iter().map(|(k, o)| (k, o.to_string())).collect();
         json!({ "settings": self.settings, "origin": origins })
     }
+}
+
+/// The dotted key of an option of the overlay.
+fn key_of(option: OverlayOption) -> String {
+    format!("overlay.{}", option.name())
 }
 
 /// Lays a file and the command line over the defaults.
@@ -347,6 +410,24 @@ mod tests {
         assert_eq!(resolve(Some(&file), &line).unwrap().config().insist, [Name, Hash, Base]);
         std::fs::write(&file, super::super::TEMPLATE).unwrap();
         assert_eq!(resolve(Some(&file), &Table::new()).unwrap().config(), node::Config::default());
+    }
+
+    #[test]
+    fn a_document_says_everything_of_the_overlay_and_contradicts_nobody() {
+        let document = node::OverlayOptions { name: "camp".into(), replicas: 3, ..Default::default() };
+        let mut resolved = check(super::super::TEMPLATE).unwrap();
+        resolved.take_options(&document).unwrap();
+        let config = resolved.config();
+        assert_eq!((config.overlay, config.insist), (document.clone(), OverlayOption::ALL.to_vec()));
+        assert_eq!(resolved.origins["overlay.hash"], Origin::Document);
+        for (text, words) in [
+            ("name = 'fair'", "name is camp there and fair here"),
+            ("replicas = 4", "replicas is 3 there and 4 here"),
+        ] {
+            let refused = check(&format!("[overlay]\n{text}")).unwrap().take_options(&document).unwrap_err();
+            assert!(refused.ends_with(words), "{refused}");
+        }
+        assert_eq!(check("[overlay]\nname = 'camp'").unwrap().take_options(&document), Ok(()));
     }
 
     #[test]

@@ -143,6 +143,20 @@ impl Peer {
         String::from_utf8(output.stdout).unwrap()
     }
 
+    /// Waits until it has ended by itself; its exit code, and the object it printed.
+    pub fn ended(mut self) -> (i32, Value) {
+        let end = Instant::now() + Duration::from_secs(10);
+        let code = loop {
+            match self.child.try_wait().expect("a child") {
+                Some(status) => break status.code().expect("an exit code"),
+                None => assert!(Instant::now() < end, "it does not end by itself:\n{}", self.said()),
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let printed = std::io::read_to_string(self.child.stdout.take().expect("piped")).unwrap();
+        (code, serde_json::from_str(&printed).unwrap_or(Value::Null))
+    }
+
     /// Stops it as its owner does, and waits until it has ended.
     pub fn down(mut self) {
         self.get(&["down"]);

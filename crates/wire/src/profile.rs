@@ -19,7 +19,17 @@ impl Profile {
     /// All of them.
     pub const ALL: [Profile; 3] = [Profile::Open, Profile::Signed, Profile::Secure];
 
-    /// Its name in documents and on the command line.
+    /// Its number in an overlay's document.
+    pub fn number(self) -> u8 {
+        1 << self as u8
+    }
+
+    /// The profile with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Profile::ALL.into_iter().find(|p| p.number() == number)
+    }
+
+    /// Its name, on the command line and elsewhere.
     pub fn name(self) -> &'static str {
         match self {
             Profile::Open => "open",

@@ -1,0 +1,42 @@
+//! Overlay documents and tickets: what people hand each other before they join.
+
+use wire::document::{Chain, MAX_CHAIN, MAX_LEN, OverlayDocument, SignedDocument};
+use wire::ticket::{NotATicket, Ticket};
+
+/// A document has one encoding, a bounded length, and counts only if somebody signed it; so do several in a row.
+pub fn document(bytes: &[u8]) {
+    if let Ok(chain) = Chain::parse(bytes) {
+        assert_eq!(chain.to_bytes(), bytes);
+        assert!((1..=MAX_CHAIN).contains(&chain.documents().len()));
+        let [first, newest] = [&chain.documents()[0], chain.newest()];
+        if chain.accept(&first.document.founder, None).is_ok() {
+            assert!(first.is_of_founder() && newest.is_authentic());
+        }
+    }
+    let Ok(signed) = SignedDocument::parse(bytes) else { return };
+    assert_eq!(signed.to_bytes(), bytes);
+    assert!(bytes.len() <= MAX_LEN);
+    assert_eq!(signed.document.check(), Ok(()));
+    let founder = signed.document.founder;
+    if signed.accept(&founder, None).is_ok() {
+        assert!(signed.is_authentic() && signed.is_of_founder());
+    }
+    // However it is signed, it cannot follow itself.
+    assert!(signed.accept(&founder, Some(&signed.document)).is_err());
+    let older = OverlayDocument { sequence: 0, ..signed.document.clone() };
+    if signed.accept(&founder, Some(&older)).is_ok() {
+        assert!(signed.document.sequence > 0 && signed.is_authentic());
+    }
+}
+
+/// A ticket reads the same however it is written, and one wrong letter is noticed.
+pub fn ticket(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(ticket) = text.parse::<Ticket>() else { return };
+    let written = ticket.to_text().expect("what was read can be written");
+    assert_eq!(written.parse(), Ok(ticket.clone()));
+    assert_eq!(ticket.to_capitals().expect("likewise").parse(), Ok(ticket));
+    let (rest, last) = written.split_at(written.len() - 1);
+    let other = if last == "0" { "8" } else { "0" };
+    assert_eq!(format!("{rest}{other}").parse::<Ticket>(), Err(NotATicket::Typing));
+}

@@ -1,0 +1,275 @@
+//! Overlays that are described by a signed document: made, shown, changed, handed on, and joined by. The real
+//! program on loopback.
+
+mod program;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use program::{ANY, Peer, has, nobody, openvoip, openvoip_in};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A folder with the document of an overlay in it, and its path.
+fn founded(options: &[&str]) -> (TempDir, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = path(&dir, "camp");
+    get(&[&["overlay", "create", "camp", "--out", &file], options].concat());
+    (dir, file)
+}
+
+fn path(dir: &TempDir, name: &str) -> String {
+    dir.path().join(name).to_str().unwrap().to_owned()
+}
+
+/// What a command that must work answers.
+fn get(arguments: &[&str]) -> Value {
+    let (code, answer) = openvoip(arguments);
+    assert_eq!(code, 0, "{arguments:?}: {answer}");
+    answer
+}
+
+/// Why a command failed, with this exit code.
+fn refused(code: i32, arguments: &[&str]) -> String {
+    let answer = openvoip(arguments);
+    assert_eq!(
+        (answer.0, &answer.1["schema"]),
+        (code, &json!("openvoip.error/1")),
+        "{arguments:?}: {}",
+        answer.1
+    );
+    answer.1["error"].as_str().unwrap().to_owned()
+}
+
+/// Why a peer does not even start.
+fn stays_down(dir: &Path, command: &[&str]) -> String {
+    let peer = Peer::spawn(dir, &[command, &["--json", "--listen", ANY, "--sip", ANY]].concat());
+    let (code, answer) = peer.ended();
+    assert_eq!((code, &answer["schema"]), (8, &json!("openvoip.error/1")), "{command:?}: {answer}");
+    answer["error"].as_str().unwrap().to_owned()
+}
+
+/// The file of a new operator key, and its public half.
+fn operator(dir: &TempDir, name: &str) -> (String, String) {
+    let home = dir.path().join(name);
+    let (_, answer) = openvoip_in(&home, &["operator", "key"]);
+    (answer["file"].as_str().unwrap().to_owned(), answer["public_key"].as_str().unwrap().to_owned())
+}
+
+#[test]
+fn a_document_is_made_with_a_key_beside_it_and_nothing_is_overwritten() {
+    let (dir, file) = founded(&["--algorithm", "chord", "--replicas", "3", "--peer", "192.0.2.1:7080"]);
+    let key_file = format!("{file}.key");
+    assert_eq!(fs::metadata(&key_file).unwrap().permissions().mode() & 0o777, 0o600);
+    let shown = get(&["overlay", "show", &file]);
+    has(
+        &shown,
+        "file:s name:s founder:s sequence:n created:n signature_holds:b signer:s signed_by_founder:b documents:n \
+         good_for_newcomers:b algorithm:s hash:s base:n replicas:n difficulty:n remote_settings:b profile:s \
+         kinds:l bootstrap:l managed:l revoked:l operators:l bytes:n",
+    );
+    assert_eq!((&shown["schema"], &shown["name"]), (&json!("openvoip.overlay/1"), &json!("camp")));
+    assert_eq!((&shown["algorithm"], &shown["replicas"]), (&json!("chord"), &json!(3)));
+    assert_eq!((&shown["signature_holds"], &shown["signed_by_founder"]), (&json!(true), &json!(true)));
+    assert_eq!((&shown["profile"], &shown["bootstrap"]), (&json!("open"), &json!(["192.0.2.1:7080"])));
+
+    let before = (fs::read(&file).unwrap(), fs::read(&key_file).unwrap());
+    let again = ["overlay", "create", "fair", "--out", &file];
+    assert!(refused(1, &again).contains("is there already"));
+    fs::remove_file(&file).unwrap();
+    assert!(refused(1, &again).contains("camp.key is there already"), "the key stays");
+    assert!(!Path::new(&file).exists());
+    assert_eq!(fs::read(&key_file).unwrap(), before.1);
+    let other = path(&dir, "other");
+    assert!(
+        refused(1, &["overlay", "create", "a b", "--out", &other]).starts_with("name: a b is not a word")
+    );
+    assert!(refused(1, &["overlay", "create", "x", "--base", "3", "--out", &other]).contains("power of two"));
+    assert!(!Path::new(&format!("{other}.key")).exists());
+}
+
+#[test]
+fn a_changed_document_is_shown_as_that_and_signed_by_nobody() {
+    let (_dir, file) = founded(&["--peer", "192.0.2.1:7080"]);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[5 + 32 + 7] = 9; // The sequence.
+    fs::write(&file, &bytes).unwrap();
+    let (code, shown) = openvoip(&["overlay", "show", &file]);
+    assert_eq!((code, &shown["signature_holds"], &shown["sequence"]), (1, &json!(false), &json!(9)));
+    let key = format!("{file}.key");
+    assert!(refused(1, &["overlay", "sign", &file, "--key", &key]).contains("signature does not hold"));
+    assert!(refused(1, &["overlay", "invite", &file]).contains("signature does not hold"));
+    bytes.push(0);
+    fs::write(&file, &bytes).unwrap();
+    assert!(refused(1, &["overlay", "show", &file]).ends_with("this is not an overlay document"));
+    fs::write(&file, &bytes[..bytes.len() - 2]).unwrap();
+    assert!(refused(1, &["overlay", "show", &file]).ends_with("it is cut off within signature"));
+}
+
+#[test]
+fn founder_and_operators_sign_the_next_document_and_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let [(old, old_key), (new, new_key)] = [operator(&dir, "old"), operator(&dir, "new")];
+    let (_camp, file) = founded(&["--operator", &old_key]);
+    let not_one = refused(1, &["overlay", "sign", &file, "--key", &new, "--operator", &new_key]);
+    assert!(not_one.contains("neither the founder key nor an operator key"), "{not_one}");
+
+    let signed = get(&[
+        &["overlay", "sign", &file, "--key", &old, "--operator", &new_key, "--revoke", &old_key][..],
+        &["--peer", "192.0.2.7:7080"],
+    ]
+    .concat());
+    assert_eq!((&signed["sequence"], &signed["signed_by_founder"]), (&json!(2), &json!(false)));
+    assert_eq!((&signed["documents"], &signed["good_for_newcomers"]), (&json!(2), &json!(true)));
+    assert_eq!((&signed["signer"], &signed["operators"]), (&json!(old_key), &json!([new_key])));
+    assert_eq!((&signed["revoked"], &signed["bootstrap"]), (&json!([old_key]), &json!(["192.0.2.7:7080"])));
+    refused(1, &["overlay", "sign", &file, "--key", &old]);
+    assert_eq!(get(&["overlay", "sign", &file, "--key", &new])["sequence"], 3);
+    let third = format!("{file}.3");
+    let founder = format!("{file}.key");
+    let fourth = get(&["overlay", "sign", &file, "--key", &founder, "--out", &third]);
+    assert_eq!((&fourth["sequence"], &fourth["documents"]), (&json!(4), &json!(1)));
+    assert_eq!(get(&["overlay", "show", &file])["sequence"], 3);
+}
+
+#[test]
+fn a_ticket_leads_into_the_overlay_and_keeps_its_founder_key() {
+    let founder = Peer::start(&["bootstrap", "--overlay-name", "camp"]);
+    let (_dir, file) = founded(&["--peer", &founder.address()]);
+    let invited = get(&["overlay", "invite", &file]);
+    has(&invited, "name:s profile:s founder:s peers:l ticket:s");
+    let ticket = invited["ticket"].as_str().unwrap();
+    assert_eq!(get(&["overlay", "show", &ticket.to_uppercase().replace('-', " ")]), invited);
+
+    let typed = ticket.replace("openvoip:", "Openvoip: ").replace('-', " ");
+    let home = tempfile::tempdir().unwrap();
+    let mut peer = Peer::ready(home.path(), &["up", "--ticket", &typed]);
+    peer.wait_until("it joins", 10, |peer| peer.status()["online"] == true);
+    assert_eq!(
+        (&peer.status()["overlay"]["name"], &peer.status()["routing_entries"]),
+        (&json!("camp"), &json!(1))
+    );
+    let kept = fs::read_to_string(home.path().join("overlay.founder")).unwrap();
+    assert_eq!(json!(kept), invited["founder"]);
+
+    // Another overlay's ticket, or document, is not for this peer any more.
+    let (_other, other) = founded(&["--peer", &founder.address()]);
+    peer.down();
+    assert!(stays_down(home.path(), &["up", "--document", &other]).contains("founder key"));
+    let stranger = get(&["overlay", "invite", &other])["ticket"].as_str().unwrap().to_owned();
+    assert!(stays_down(home.path(), &["up", "--ticket", &stranger]).contains("belongs to the overlay"));
+}
+
+#[test]
+fn a_ticket_that_is_typed_wrong_is_told_as_that() {
+    let (_dir, file) = founded(&["--peer", "192.0.2.1:7080"]);
+    let ticket = get(&["overlay", "invite", &file])["ticket"].as_str().unwrap().to_owned();
+    let wrong = if ticket.ends_with('x') { 'y' } else { 'x' };
+    let typed = format!("{}{wrong}", &ticket[..ticket.len() - 1]);
+    assert!(refused(1, &["overlay", "show", &typed]).contains("typed wrong"));
+    assert!(refused(2, &["up", "--ticket", &typed]).contains("typed wrong"));
+    let (_dir, lonely) = founded(&[]);
+    assert!(refused(1, &["overlay", "invite", &lonely]).contains("nobody could join"));
+}
+
+#[test]
+fn a_document_founds_the_overlay_and_leads_into_it() {
+    let address = nobody().to_string();
+    let (_dir, file) =
+        founded(&["--algorithm", "chord", "--base", "4", "--replicas", "3", "--peer", &address]);
+    // Whom the document names first founds, since nobody else is named.
+    let own = tempfile::tempdir().unwrap();
+    let mut founder =
+        Peer::spawn(own.path(), &["up", "--document", &file, "--listen", &address, "--sip", ANY]);
+    founder.wait_until("it founds", 10, |peer| peer.status()["online"] == true);
+    // Told to found, a peer asks nobody that the document names.
+    let (_dir, lonely) = founded(&["--peer", &nobody().to_string()]);
+    assert_eq!(Peer::start(&["bootstrap", "--document", &lonely]).status()["routing_entries"], 0);
+
+    let peer = Peer::start(&["up", "--document", &file]);
+    let overlay = &peer.status()["overlay"];
+    assert_eq!(
+        (&overlay["name"], &overlay["algorithm"], &overlay["base"]),
+        (&json!("camp"), &json!("chord"), &json!(4))
+    );
+    let shown = peer.get(&["config", "show", "--origin"]);
+    assert_eq!(shown["settings"]["overlay"]["replicas"], 3);
+    assert_eq!(shown["origin"]["overlay.replicas"], "overlay document");
+}
+
+#[test]
+fn documents_and_tickets_lead_into_an_overlay_whose_messages_are_protected() {
+    for profile in ["signed", "secure"] {
+        let address = nobody().to_string();
+        let (_dir, file) = founded(&["--profile", profile, "--peer", &address]);
+        let own = tempfile::tempdir().unwrap();
+        let mut founder =
+            Peer::spawn(own.path(), &["up", "--document", &file, "--listen", &address, "--sip", ANY]);
+        founder.wait_until("it founds", 10, |peer| peer.status()["online"] == true);
+        let invited = get(&["overlay", "invite", &file]);
+        assert_eq!(invited["profile"], profile);
+        for how in [["--document", &file], ["--ticket", invited["ticket"].as_str().unwrap()]] {
+            let home = tempfile::tempdir().unwrap();
+            let mut peer = Peer::ready(home.path(), &["up", how[0], how[1]]);
+            peer.wait_until("it joins", 10, |peer| peer.status()["online"] == true);
+            let status = peer.status();
+            assert_eq!((&status["profile"], status["links"].as_u64() > Some(0)), (&json!(profile), true));
+        }
+    }
+}
+
+#[test]
+fn an_overlay_that_differs_from_the_document_is_not_joined_and_the_peer_says_in_what() {
+    let founder = Peer::start(&["bootstrap", "--overlay-name", "camp"]);
+    let (_dir, file) = founded(&["--replicas", "3", "--peer", &founder.address()]);
+    let dir = tempfile::tempdir().unwrap();
+    let config = path(&dir, "c.toml");
+    fs::write(&config, format!("[overlay]\ndocument = '{file}'\n")).unwrap();
+    let mut peer = Peer::ready(dir.path(), &["up", "--config", &config]);
+    peer.wait_until("it says what differs", 10, |peer| {
+        peer.said().contains("replicas is 5 there and 3 here")
+    });
+    assert_eq!(peer.status()["online"], false);
+
+    let other = tempfile::tempdir().unwrap();
+    let told = stays_down(other.path(), &["up", "--document", &file, "--overlay-name", "fair"]);
+    assert!(told.ends_with("name is camp there and fair here"), "{told}");
+}
+
+#[test]
+fn a_peer_takes_the_documents_that_follow_the_one_it_holds_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (operator_file, operator_key) = operator(&dir, "operator");
+    let (_camp, file) = founded(&["--operator", &operator_key]);
+    let [second, third] = ["second", "third"].map(|name| path(&dir, name));
+    get(&["overlay", "sign", &file, "--key", &operator_file, "--out", &second]);
+    get(&["overlay", "sign", &second, "--key", &operator_file, "--out", &third]);
+
+    let home = tempfile::tempdir().unwrap();
+    let refused = |document: &str| stays_down(home.path(), &["bootstrap", "--document", document]);
+    let takes = |document: &str| {
+        let mut peer = Peer::ready(home.path(), &["bootstrap", "--document", document]);
+        peer.wait_until("it founds", 10, |peer| peer.status()["online"] == true);
+        peer.down();
+    };
+    // A newcomer cannot judge what an operator signed without the documents before it.
+    let chain = fs::read(&third).unwrap();
+    let alone = path(&dir, "alone");
+    fs::write(&alone, &chain[fs::read(&second).unwrap().len()..]).unwrap();
+    assert_eq!(get(&["overlay", "show", &alone])["good_for_newcomers"], false);
+    assert!(
+        refused(&alone).contains("neither the founder key nor an operator key of the document held before")
+    );
+    takes(&second);
+    takes(&second);
+    takes(&alone);
+    assert!(refused(&second).contains("a document of sequence 3 is held already"));
+    takes(&third);
+    // The document held names the founder as well.
+    fs::remove_file(home.path().join("overlay.founder")).unwrap();
+    let (_other, other) = founded(&[]);
+    assert!(refused(&other).contains("it is of the overlay of the founder key"));
+    fs::remove_file(home.path().join("overlay.document")).unwrap();
+    takes(&other);
+}

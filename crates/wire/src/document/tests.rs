@@ -1,0 +1,353 @@
+use proptest::collection::{btree_set, vec};
+use proptest::prelude::*;
+
+use super::*;
+use crate::Seed;
+
+fn pair(n: u8) -> KeyPair {
+    KeyPair::from_seed(Seed([n; 32]))
+}
+
+fn key(n: u16) -> PublicKey {
+    let mut bytes = [7; 32];
+    bytes[..2].copy_from_slice(&n.to_be_bytes());
+    PublicKey(bytes)
+}
+
+/// The first document of an overlay that `pair(1)` founded and `pair(2)` may change.
+fn sample() -> OverlayDocument {
+    OverlayDocument {
+        founder: pair(1).public(),
+        sequence: 1,
+        created: UnixTime(1_800_000_000),
+        name: "camp".into(),
+        algorithm: 2,
+        hash: HashAlgorithm::Sha256,
+        base: 2,
+        replicas: 5,
+        difficulty: 0,
+        remote_settings: false,
+        profile: Profile::Open,
+        kinds: KindRule::today(),
+        bootstrap: ["192.0.2.1:7080", "[2001:db8::1]:7080"].iter().map(|a| a.parse().unwrap()).collect(),
+        managed: BTreeSet::new(),
+        revoked: [key(9)].into(),
+        operators: [pair(2).public()].into(),
+    }
+}
+
+fn signed(change: impl Fn(&mut OverlayDocument), by: u8) -> SignedDocument {
+    let mut document = sample();
+    change(&mut document);
+    SignedDocument::sign(document, &pair(by)).unwrap()
+}
+
+/// Where the bytes of the options begin in the sample.
+const OPTIONS: usize = 4 + 1 + 32 + 16 + 1 + "camp".len();
+
+#[test]
+fn a_document_reads_as_it_was_written_and_its_signature_covers_every_byte() {
+    let signed = signed(|_| (), 1);
+    let bytes = signed.to_bytes();
+    assert_eq!(SignedDocument::parse(&bytes), Ok(signed.clone()));
+    assert!(signed.is_authentic() && signed.is_of_founder());
+    for place in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[place] ^= 1;
+        let read = SignedDocument::parse(&changed);
+        assert!(read.is_err() || !read.unwrap().is_authentic(), "byte {place}");
+    }
+}
+
+#[test]
+fn the_example_of_the_specification_is_this_document() {
+    let text = include_str!("../../../../docs/overlay-document.md");
+    let (_, example) = text.split_once("```hex\n").expect("an example");
+    let (example, _) = example.split_once("```").expect("its end");
+    let bytes = signed(|_| (), 1).to_bytes();
+    let lines: Vec<String> = bytes.chunks(40).map(|line| data_encoding::HEXLOWER.encode(line)).collect();
+    assert_eq!(example.trim_end(), lines.join("\n"));
+}
+
+#[test]
+fn what_is_cut_off_or_goes_on_is_no_document() {
+    let bytes = signed(|_| (), 1).to_bytes();
+    for len in 0..bytes.len() {
+        assert!(SignedDocument::parse(&bytes[..len]).is_err(), "{len} bytes");
+    }
+    assert_eq!(SignedDocument::parse(&[&bytes[..], &[0]].concat()), Err(Flaw::Trailing(1)));
+}
+
+#[test]
+fn another_beginning_a_later_version_and_unknown_numbers_are_named() {
+    let bytes = signed(|_| (), 1).to_bytes();
+    let with = |place: usize, value: u8| {
+        let mut changed = bytes.clone();
+        changed[place] = value;
+        SignedDocument::parse(&changed).unwrap_err().to_string()
+    };
+    assert_eq!(with(0, b'X'), "this is not an overlay document");
+    assert_eq!(with(4, 2), "this is version 2, and this program reads version 1; update openvoip");
+    assert_eq!(with(OPTIONS + 1, 99), "hash: 99 is not the number of a hash");
+    assert_eq!(with(OPTIONS + 2, 9), "base: 2^9 is not 0 or a power of two up to 256");
+    assert_eq!(with(OPTIONS + 3, 0), "replicas: 0 is not 1 to 16");
+    assert_eq!(with(OPTIONS + 4, 33), "difficulty: 33 is not 0 to 32");
+    assert_eq!(with(OPTIONS + 5, 2), "flags: 2 is not 0 or 1 (remote settings)");
+    for bits in [0, 8] {
+        assert!(with(OPTIONS + 6, bits).starts_with("profile: "));
+    }
+    assert_eq!(with(OPTIONS + 11, 9), "policy: 9 is not the number of a policy");
+    assert!(with(OPTIONS - 4, b' ').contains("is not a word of letters"));
+}
+
+#[test]
+fn two_rules_for_one_kind_and_a_key_revoked_and_trusted_are_contradictions() {
+    let two = [Policy::FirstOwner, Policy::EachOwner];
+    let rule = |policy| KindRule { kind: Kind::USER, policy, max_value: 1 };
+    let mut document = OverlayDocument { kinds: two.map(rule).into(), ..sample() };
+    assert_eq!(document.check(), Err(Flaw::Order("kinds")));
+    for revoked in [pair(1).public(), pair(2).public()] {
+        document = OverlayDocument { revoked: [revoked].into(), ..sample() };
+        assert!(document.check().unwrap_err().to_string().contains("trusted to sign"), "{revoked}");
+    }
+}
+
+#[test]
+fn the_largest_document_is_as_long_as_the_bound_and_one_item_more_is_refused() {
+    let address = |n: usize| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16 + 1], 7_080));
+    let keys = |count: usize, start: u16| (0..count as u16).map(|n| key(start + n)).collect();
+    let rule = |n| KindRule { kind: Kind(n), policy: Policy::EachOwner, max_value: 1 };
+    let largest = OverlayDocument {
+        name: "n".repeat(strict::MAX_NAME),
+        kinds: (0..MAX_KINDS as u16).map(rule).collect(),
+        bootstrap: (0..MAX_BOOTSTRAP).map(address).collect(),
+        managed: keys(MAX_MANAGED, 0),
+        revoked: keys(MAX_REVOKED, 1_000),
+        operators: keys(MAX_OPERATORS, 2_000),
+        ..sample()
+    };
+    let signed = SignedDocument::sign(largest.clone(), &pair(1)).unwrap();
+    assert_eq!(signed.to_bytes().len(), MAX_LEN);
+    assert_eq!(SignedDocument::parse(&signed.to_bytes()), Ok(signed));
+    let longer: [fn(&mut OverlayDocument); 6] = [
+        |d| d.name.push('n'),
+        |d| _ = d.kinds.insert(KindRule { kind: Kind(99), policy: Policy::OwnPlace, max_value: 0 }),
+        |d| _ = d.bootstrap.insert(SocketAddr::from(([192, 0, 2, 1], 7_080))),
+        |d| _ = d.managed.insert(key(900)),
+        |d| _ = d.revoked.insert(key(1_900)),
+        |d| _ = d.operators.insert(key(2_900)),
+    ];
+    for (n, longer) in longer.iter().enumerate() {
+        let mut document = largest.clone();
+        longer(&mut document);
+        let unchecked = SignedDocument { document, signer: key(0), signature: [0; 64] };
+        assert!(unchecked.document.check().is_err(), "{n}");
+        assert!(SignedDocument::parse(&unchecked.to_bytes()).is_err(), "{n}");
+    }
+    let over = vec![0; MAX_LEN + 1];
+    assert!(matches!(SignedDocument::parse(&over), Err(Flaw::TooMany { what: "bytes", .. })));
+}
+
+/// The order of the group, L of RFC 8032 section 5.1, least significant byte first.
+const GROUP_ORDER: [u8; 32] = [
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+];
+
+#[test]
+fn a_signature_has_one_form() {
+    let mut signed = signed(|_| (), 1);
+    // S + L passes the equation of RFC 8032 as S does; only the check of its range tells them apart.
+    let mut carry = 0;
+    for (byte, order) in signed.signature[32..].iter_mut().zip(GROUP_ORDER) {
+        let sum = u16::from(*byte) + u16::from(order) + carry;
+        (*byte, carry) = (sum as u8, sum >> 8);
+    }
+    assert_eq!(carry, 0);
+    assert!(!signed.is_authentic());
+    // A key of small order could have "signed" anything.
+    let mut neutral = [0; 32];
+    neutral[0] = 1;
+    let mut anything = signed.clone();
+    anything.signer = PublicKey(neutral);
+    anything.signature = [0; 64];
+    anything.signature[0] = 1;
+    assert!(!anything.is_authentic());
+}
+
+#[test]
+fn the_founder_or_an_operator_of_the_document_before_may_sign_the_next() {
+    let founder = pair(1).public();
+    let first = signed(|_| (), 1);
+    assert_eq!(first.accept(&founder, None), Ok(()));
+    let second = signed(|d| (d.sequence, d.operators) = (2, [pair(3).public()].into()), 2);
+    assert_eq!(second.accept(&founder, Some(&first.document)), Ok(()));
+    // The new operator could not have appointed itself, and the old one is out.
+    let third = |by| signed(|d| d.sequence = 3, by);
+    assert_eq!(third(3).accept(&founder, Some(&first.document)), Err(Refusal::Signer(pair(3).public())));
+    assert_eq!(third(3).accept(&founder, Some(&second.document)), Ok(()));
+    assert_eq!(third(2).accept(&founder, Some(&second.document)), Err(Refusal::Signer(pair(2).public())));
+    assert_eq!(third(1).accept(&founder, Some(&second.document)), Ok(()));
+    // Whoever holds nothing cannot know the operators.
+    assert_eq!(second.accept(&founder, None), Err(Refusal::Signer(pair(2).public())));
+}
+
+/// The founder's first document, and two that follow it: signed by 2 and by 3, each appointed by the one before.
+fn chain() -> Chain {
+    let mut chain = Chain::new(signed(|_| (), 1));
+    chain.push(signed(|d| (d.sequence, d.operators) = (2, [pair(3).public()].into()), 2)).unwrap();
+    chain.push(signed(|d| d.sequence = 3, 3)).unwrap();
+    chain
+}
+
+#[test]
+fn who_knows_only_the_founder_key_accepts_a_whole_chain_and_no_part_without_its_beginning() {
+    let (chain, founder) = (chain(), pair(1).public());
+    assert_eq!(Chain::parse(&chain.to_bytes()), Ok(chain.clone()));
+    assert_eq!(chain.accept(&founder, None), Ok(()));
+    let without = |n: usize| {
+        let mut documents = chain.documents().to_vec();
+        documents.remove(n);
+        let bytes: Vec<u8> = documents.iter().flat_map(SignedDocument::to_bytes).collect();
+        Chain::parse(&bytes).unwrap()
+    };
+    assert_eq!(without(0).accept(&founder, None), Err(Refusal::Signer(pair(2).public())));
+    assert_eq!(without(1).accept(&founder, None), Err(Refusal::Signer(pair(3).public())));
+    assert_eq!(without(2).accept(&founder, None), Ok(()));
+    assert!(matches!(chain.accept(&pair(9).public(), None), Err(Refusal::Founder { .. })));
+    let mut bytes = chain.to_bytes();
+    *bytes.last_mut().unwrap() ^= 1;
+    let forged = Chain::parse(&bytes).unwrap();
+    assert_eq!(forged.accept(&founder, None), Err(Refusal::Signature(pair(3).public())));
+    assert!(Chain::parse(&[]).is_err() && Chain::parse(&bytes[..bytes.len() - 1]).is_err());
+}
+
+#[test]
+fn who_holds_a_document_goes_on_from_there_and_not_back() {
+    let (chain, founder) = (chain(), pair(1).public());
+    for held in chain.documents() {
+        assert_eq!(chain.accept(&founder, Some(held)), Ok(()));
+    }
+    let first = Chain::new(chain.documents()[0].clone());
+    let old = Refusal::Old { theirs: 1, held: 3 };
+    assert_eq!(first.accept(&founder, Some(chain.newest())), Err(old));
+    // Another document 2 than the one held appoints nobody.
+    let held = signed(|d| d.sequence = 2, 1);
+    assert_eq!(chain.accept(&founder, Some(&held)), Err(Refusal::Signer(pair(3).public())));
+}
+
+#[test]
+fn a_chain_has_a_bound_and_the_founder_begins_a_new_one() {
+    let mut chain = Chain::new(signed(|_| (), 1));
+    for sequence in 2..=MAX_CHAIN as u64 {
+        chain.push(signed(|d| d.sequence = sequence, 2)).unwrap();
+    }
+    let next = |by| signed(|d| d.sequence = 100, by);
+    assert!(matches!(chain.push(next(2)), Err(Flaw::TooMany { what: "documents", count: 33, most: 32 })));
+    let longer = [chain.to_bytes(), next(2).to_bytes()].concat();
+    assert!(matches!(Chain::parse(&longer), Err(Flaw::TooMany { what: "documents", .. })));
+    chain.push(next(1)).unwrap();
+    assert_eq!(chain, Chain::new(next(1)));
+}
+
+#[test]
+fn another_founder_an_older_sequence_and_a_broken_signature_are_refused() {
+    let (first, founder) = (signed(|d| d.sequence = 5, 1), pair(1).public());
+    let other = pair(4).public();
+    let refusal = Refusal::Founder { theirs: founder, ours: other };
+    assert_eq!(first.accept(&other, None), Err(refusal));
+    for sequence in [4, 5] {
+        let refusal = Refusal::Old { theirs: sequence, held: 5 };
+        let late = signed(|d| d.sequence = sequence, 1);
+        assert_eq!(late.accept(&founder, Some(&first.document)), Err(refusal));
+    }
+    let mut forged = first;
+    forged.document.replicas = 1;
+    assert_eq!(forged.accept(&founder, None), Err(Refusal::Signature(founder)));
+}
+
+fn any_keys(most: usize, mark: u8) -> impl Strategy<Value = BTreeSet<PublicKey>> {
+    // The mark keeps revoked keys apart from others.
+    let key = any::<[u8; 32]>().prop_map(move |mut bytes| {
+        bytes[31] = mark;
+        PublicKey(bytes)
+    });
+    btree_set(key, 0..most.min(20))
+}
+
+fn any_address() -> impl Strategy<Value = SocketAddr> {
+    let v4 = any::<([u8; 4], u16)>().prop_map(SocketAddr::from);
+    let v6 = any::<([u8; 16], u16)>().prop_map(SocketAddr::from);
+    prop_oneof![v4, v6].prop_filter("can be written to", |a| strict::check_peer_address(a).is_ok())
+}
+
+prop_compose! {
+    fn any_document()(
+        (sequence, created, algorithm, remote_settings) in any::<(u64, u64, u8, bool)>(),
+        name in "[a-zà-öø-ü0-9-]{1,60}",
+        hash in prop::sample::select(HashAlgorithm::ALL.to_vec()),
+        base_bits in 0..=MAX_BASE_BITS,
+        replicas in 1..=MAX_REPLICAS,
+        difficulty in 0..=MAX_DIFFICULTY,
+        profile in 0_usize..3,
+        kinds in btree_set(any::<u16>(), 0..=MAX_KINDS),
+        policy in prop::sample::select(Policy::ALL.to_vec()),
+        max_value in any::<u16>(),
+        bootstrap in btree_set(any_address(), 0..=MAX_BOOTSTRAP),
+        managed in any_keys(MAX_MANAGED, 1),
+        revoked in any_keys(MAX_REVOKED, 2),
+        operators in any_keys(MAX_OPERATORS, 1),
+    ) -> OverlayDocument {
+        OverlayDocument {
+            founder: key(1),
+            sequence,
+            created: UnixTime(created),
+            name,
+            algorithm,
+            hash,
+            base: if base_bits == 0 { 0 } else { 1 << base_bits },
+            replicas,
+            difficulty,
+            remote_settings,
+            profile: Profile::ALL[profile],
+            kinds: kinds.into_iter().map(|n| KindRule { kind: Kind(n), policy, max_value }).collect(),
+            bootstrap,
+            managed,
+            revoked,
+            operators,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_document_reads_as_it_was_written(document in any_document(), by in 1_u8..9) {
+        let signed = SignedDocument::sign(document, &pair(by)).unwrap();
+        let bytes = signed.to_bytes();
+        prop_assert!(bytes.len() <= MAX_LEN && signed.is_authentic());
+        prop_assert_eq!(SignedDocument::parse(&bytes), Ok(signed));
+    }
+
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in vec(any::<u8>(), 0..600), valid in any::<bool>()) {
+        let mut bytes = bytes;
+        if valid {
+            bytes.splice(0..0, [&MAGIC[..], &[VERSION]].concat());
+        }
+        if let Ok(signed) = SignedDocument::parse(&bytes) {
+            prop_assert_eq!(signed.to_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn what_still_reads_after_a_change_has_one_encoding(
+        document in any_document(), place in any::<prop::sample::Index>(), value in any::<u8>()
+    ) {
+        let mut bytes = SignedDocument::sign(document, &pair(1)).unwrap().to_bytes();
+        let place = place.index(bytes.len());
+        bytes[place] = value;
+        if let Ok(signed) = SignedDocument::parse(&bytes) {
+            prop_assert_eq!(signed.to_bytes(), bytes);
+        }
+    }
+}
