@@ -116,6 +116,7 @@ mod tests {
     use super::*;
     use wire::signatures::StandIn;
 
+    #[expect(clippy::disallowed_methods, reason = "the suite of simulated worlds is tried too")]
     fn keys(suite: Suite, n: u64) -> KeyPair {
         let seed = Seed::from_number(n);
         match suite {

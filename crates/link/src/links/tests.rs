@@ -333,6 +333,7 @@ fn a_stand_in_costs_as_many_bytes_as_noise_and_is_refused_by_the_real_world() {
         wire.end(1).links = links;
         wire
     };
+    #[expect(clippy::disallowed_methods, reason = "a simulated world, for once")]
     let stand_in = |n| KeyPair::stand_in(Seed::from_number(n), StandIn::in_a_simulation());
     let mut mixed = of(stand_in(1));
     mixed.send(1, 2, b"hello");
