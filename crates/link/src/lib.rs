@@ -26,6 +26,6 @@ pub mod rtt;
 pub use demux::Protocol;
 pub use endpoint::{Endpoint, Received};
 pub use mapped::MappedAddress;
-pub use outbox::Sent;
+pub use outbox::{Cargo, Sent};
 pub use proof::Proofs;
 pub use rtt::RoundTrips;

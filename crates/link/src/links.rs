@@ -28,13 +28,13 @@ mod suite;
 mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::{KeyPair, Profile, PublicKey, Rng, RngExt, Seed, Time};
 
 use crate::Proofs;
-use crate::outbox::Outbox;
+use crate::outbox::{Cargo, Outbox};
 use frame::Frame;
 pub(crate) use frame::OVERHEAD;
 use suite::{Agreed, Cipher, Initiator, Responder, Suite};
@@ -46,12 +46,16 @@ const MAX_LINKS: usize = 1_024;
 /// Most addresses that asked and have not shown yet that they hear us.
 const MAX_HALF_OPEN: usize = 128;
 
+/// A host with more links than this is a crowd: when room is needed, its links go first.
+const CROWD: usize = MAX_LINKS / 8;
+
 /// How long such a half is kept: longer than the repetitions of whoever asks.
 const HALF_OPEN: Duration = Duration::from_secs(5);
 
-/// First frames answered without a cookie in a second: each costs a quarter of a millisecond. Twice what a
-/// peer gets from all its neighbours when it comes back after they lost it.
-const ANSWERS_PER_S: u32 = 100;
+/// First frames answered in a second, without a cookie and in all: each costs a third of a millisecond. The first
+/// is twice what a peer gets from all its neighbours when it comes back after they lost it; what is beyond the second
+/// waits, and asks again.
+const ANSWERS_PER_S: [u32; 2] = [100, 300];
 
 /// Pause before a first frame is sent again, doubled each time: two thirds of all paths on earth answer sooner.
 const RETRY: Duration = Duration::from_millis(400);
@@ -107,8 +111,8 @@ pub(crate) struct Links {
     half_open: VecDeque<HalfOpen>,
     /// When a first frame is to be sent again.
     wakes: BTreeSet<(Time, SocketAddr)>,
-    /// First frames answered in this second.
-    answers: (Time, u32),
+    /// The second that lasts, and how many first frames came in it and how many were answered.
+    answers: (Time, u32, u32),
 }
 
 /// A link to an address, made or in the making.
@@ -232,7 +236,7 @@ impl Links {
             indices: BTreeMap::new(),
             half_open: VecDeque::new(),
             wakes: BTreeSet::new(),
-            answers: (Time::ZERO, 0),
+            answers: (Time::ZERO, 0, 0),
         })
     }
 
@@ -260,9 +264,9 @@ impl Links {
                     && now.since(*at) >= REPEAT_THIRD
                 {
                     *at = now;
-                    out.push_frame(remote, third.clone(), None);
+                    out.push_frame(remote, third.clone(), Cargo::Asking);
                 }
-                out.push_frame(remote, session.seal(self.suite, &message), Some(label));
+                out.push_frame(remote, session.seal(self.suite, &message), Cargo::Message(label));
                 session.is_worn(now)
             }
             None => {
@@ -282,7 +286,7 @@ impl Links {
         body.resize(self.suite.padded_first(), 0);
         let due = now + RETRY;
         let opening = Opening { index, half, body, cookie: [0; 16], sends: 1, due };
-        out.push_frame(remote, opening.first(self.suite), None);
+        out.push_frame(remote, opening.first(self.suite), Cargo::Asking);
         let Some(link) = self.links.get_mut(&remote) else { return };
         if let Some(old) = link.opening.replace(opening) {
             self.wakes.remove(&(old.due, remote));
@@ -301,12 +305,18 @@ impl Links {
         }
     }
 
-    /// Forgets the link that was silent longest where there is no room for another.
+    /// Where there is no room for another link, forgets the one that was silent longest, of the host with most
+    /// links if that is a crowd.
     fn make_room(&mut self, remote: &SocketAddr) {
         if self.links.len() < MAX_LINKS || self.links.contains_key(remote) {
             return;
         }
-        if let Some(oldest) = self.links.iter().min_by_key(|(_, l)| l.used).map(|(at, _)| *at) {
+        let mut of_host: BTreeMap<IpAddr, usize> = BTreeMap::new();
+        self.links.keys().for_each(|at| *of_host.entry(at.ip()).or_default() += 1);
+        let crowd = of_host.into_iter().filter(|(_, links)| *links > CROWD).max_by_key(|(_, links)| *links);
+        let goes_first = |at: &SocketAddr| crowd.is_none_or(|(host, _)| at.ip() == host);
+        let candidates = self.links.iter().filter(|(at, _)| goes_first(at));
+        if let Some(oldest) = candidates.min_by_key(|(_, l)| l.used).map(|(at, _)| *at) {
             self.forget(oldest);
         }
     }
@@ -367,20 +377,27 @@ impl Links {
         }
         self.half_open.retain(|h| now.since(h.since) < HALF_OPEN);
         if let Some(half) = self.half_open.iter().find(|h| h.remote == remote && h.theirs == from) {
-            out.push_frame(remote, half.second.clone(), None);
+            out.push_frame(remote, half.second.clone(), Cargo::Answering);
             return Opened::Handled;
         }
-        if !self.may_answer(now) && !proofs.accept(now, remote, &cookie) {
-            let cookie = proofs.cookie(now, remote);
-            out.push_frame(remote, Frame::Cookie { to: from, cookie }.to_bytes(self.suite), None);
-            return Opened::Dropped("link cookie");
+        if self.is_flooded(now) {
+            if !proofs.accept(now, remote, &cookie) {
+                let cookie = proofs.cookie(now, remote);
+                let answer = Frame::Cookie { to: from, cookie }.to_bytes(self.suite);
+                out.push_frame(remote, answer, Cargo::Answering);
+                return Opened::Dropped("link cookie");
+            }
+            if self.answers.2 >= ANSWERS_PER_S[1] {
+                return Opened::Dropped("link flood");
+            }
         }
+        self.answers.2 += 1;
         let Some((half, body)) = self.suite.respond(&self.keys, Seed::child_of(&mut self.rng), body) else {
             return Opened::Dropped("link forged");
         };
         let index = self.free_index();
         let second = Frame::Second { to: from, from: index, body: &body }.to_bytes(self.suite);
-        out.push_frame(remote, second.clone(), None);
+        out.push_frame(remote, second.clone(), Cargo::Answering);
         if self.half_open.len() >= MAX_HALF_OPEN {
             self.half_open.pop_front();
         }
@@ -388,13 +405,13 @@ impl Links {
         Opened::Handled
     }
 
-    fn may_answer(&mut self, now: Time) -> bool {
-        let (start, count) = &mut self.answers;
-        if now.since(*start) >= Duration::from_secs(1) {
-            (*start, *count) = (now, 0);
+    /// Another first frame came: whether they are too many by now to be answered without a proof.
+    fn is_flooded(&mut self, now: Time) -> bool {
+        if now.since(self.answers.0) >= Duration::from_secs(1) {
+            self.answers = (now, 0, 0);
         }
-        *count += 1;
-        *count <= ANSWERS_PER_S
+        self.answers.1 += 1;
+        self.answers.1 > ANSWERS_PER_S[0]
     }
 
     fn handle_second(
@@ -417,7 +434,7 @@ impl Links {
             return Opened::Dropped("link forged");
         };
         let third = Frame::Third { to: from, body: &third }.to_bytes(self.suite);
-        out.push_frame(remote, third.clone(), None);
+        out.push_frame(remote, third.clone(), Cargo::Asking);
         let session = Session { third: Some((third, now)), ..Session::new(now, to, from, agreed) };
         self.stand(now, remote, session, proofs, out);
         Opened::Handled
@@ -462,7 +479,7 @@ impl Links {
             self.indices.remove(&opening.index);
         }
         for (message, label) in std::mem::take(&mut link.waiting) {
-            out.push_frame(remote, session.seal(self.suite, &message), Some(label));
+            out.push_frame(remote, session.seal(self.suite, &message), Cargo::Message(label));
         }
         self.indices.insert(session.index, remote);
         if let Some(oldest) = std::mem::replace(&mut link.before, link.session.replace(session)) {
@@ -485,7 +502,7 @@ impl Links {
         }) else {
             // As long as what it answers, or shorter: its end is in it.
             if let Some(tail) = frame::tail(body).filter(|_| body.len() >= suite::TAG) {
-                out.push_frame(remote, Frame::Lost { to, tail }.to_bytes(self.suite), None);
+                out.push_frame(remote, Frame::Lost { to, tail }.to_bytes(self.suite), Cargo::Answering);
             }
             return Opened::Dropped("link unknown");
         };
@@ -509,7 +526,7 @@ impl Links {
             return Opened::Dropped("link unknown");
         };
         (opening.cookie, opening.sends) = (cookie, opening.sends + 1);
-        out.push_frame(remote, opening.first(self.suite), None);
+        out.push_frame(remote, opening.first(self.suite), Cargo::Asking);
         Opened::Handled
     }
 
@@ -587,7 +604,7 @@ impl Links {
                 }
                 continue;
             }
-            out.push_frame(remote, opening.first(self.suite), None);
+            out.push_frame(remote, opening.first(self.suite), Cargo::Asking);
             opening.due = now + RETRY * (1 << opening.sends);
             opening.sends += 1;
             self.wakes.insert((opening.due, remote));

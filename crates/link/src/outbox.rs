@@ -16,8 +16,19 @@ pub struct Sent {
     pub remote: SocketAddr,
     /// Its bytes.
     pub len: usize,
-    /// What its sender called the message in it; nothing for a frame that makes a link.
-    pub label: Option<u8>,
+    /// What it carried.
+    pub cargo: Cargo,
+}
+
+/// What a datagram of a link carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cargo {
+    /// A message, by what its sender called it.
+    Message(u8),
+    /// Our part of making a link that we asked for.
+    Asking,
+    /// Our part of one that others asked for: no more than they sent.
+    Answering,
 }
 
 /// Datagrams on their way out, and what was dropped on either way.
@@ -38,9 +49,9 @@ impl Outbox {
         self.queue.push_back(Transmit { socket: Socket::Peer, remote, bytes });
     }
 
-    /// Sends a frame of a link: one with a message of this label, or one that makes a link.
-    pub(crate) fn push_frame(&mut self, remote: SocketAddr, bytes: Vec<u8>, label: Option<u8>) {
-        self.sent.push(Sent { remote, len: bytes.len(), label });
+    /// Sends a frame of a link.
+    pub(crate) fn push_frame(&mut self, remote: SocketAddr, bytes: Vec<u8>, cargo: Cargo) {
+        self.sent.push(Sent { remote, len: bytes.len(), cargo });
         self.push(remote, bytes);
     }
 

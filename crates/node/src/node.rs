@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Endpoint, Received};
+use link::{Cargo, Endpoint, Received};
 use overlay::{Evidence, Overlay};
 use wire::p2pp::{Builder, Class, Code, Density, Header, Message, MessageType, Object, ParseError};
 use wire::{
@@ -590,12 +590,17 @@ impl Node {
     /// Books what went over links.
     fn book_links(&mut self, now: Time) {
         for sent in self.link.take_sent() {
-            match sent.label.map(Function::of_label) {
-                None => self.ledger.sent(now, Function::Link, &sent.remote, sent.len),
-                Some((function, false)) => self.ledger.sent(now, function, &sent.remote, sent.len),
-                Some((function, true)) => {
-                    self.ledger.refused(now, function, &sent.remote, sent.len);
-                }
+            // To answer who asks for a link is no more than it sent, and costs the budget nothing: else whoever
+            // asks often enough would use it up.
+            let (function, refusal) = match sent.cargo {
+                Cargo::Message(label) => Function::of_label(label),
+                Cargo::Asking => (Function::Link, false),
+                Cargo::Answering => (Function::Link, true),
+            };
+            if refusal {
+                self.ledger.refused(now, function, &sent.remote, sent.len);
+            } else {
+                self.ledger.sent(now, function, &sent.remote, sent.len);
             }
         }
     }

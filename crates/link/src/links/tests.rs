@@ -275,7 +275,7 @@ fn who_is_asked_by_too_many_answers_with_cookies_no_longer_than_the_question() {
         let mut asker = End::new(profile, 50);
         let now = wire.now;
         let (mut seconds, mut cookies) = (0, 0);
-        for n in 0..3 * ANSWERS_PER_S {
+        for n in 0..3 * ANSWERS_PER_S[0] {
             let from = SocketAddr::from(([198, 51, 100, 1], n as u16 + 1));
             asker.links.forget(address(2));
             asker.links.send(now, address(2), (vec![1], 1), &mut asker.out);
@@ -290,13 +290,48 @@ fn who_is_asked_by_too_many_answers_with_cookies_no_longer_than_the_question() {
                 other => panic!("{other}"),
             }
         }
-        assert_eq!((seconds, cookies), (ANSWERS_PER_S, 2 * ANSWERS_PER_S), "{profile}");
+        assert_eq!((seconds, cookies), (ANSWERS_PER_S[0], 2 * ANSWERS_PER_S[0]), "{profile}");
         assert!(wire.end(2).links.half_open.len() <= MAX_HALF_OPEN);
         // Whoever really is where it says it is gets its link all the same.
         wire.send(1, 2, b"let me in");
         wire.carry(|_, _| false);
         assert_eq!(wire.heard(2), [b"let me in"], "{profile}");
     }
+}
+
+#[test]
+fn who_proves_its_address_and_asks_without_end_costs_a_bounded_time() {
+    let mut wire = wire(Profile::Secure);
+    let asker = End::new(Profile::Secure, 50);
+    let (now, from) = (wire.now, SocketAddr::from(([198, 51, 100, 1], 7080)));
+    let end = wire.end(2);
+    let cookie = end.proofs.cookie(now, from);
+    let mut answered = 0;
+    for n in 0..3 * ANSWERS_PER_S[1] {
+        let (_, mut body) = asker.links.suite.initiate(&asker.keys, Seed::from_number(n.into()));
+        body.resize(asker.links.suite.padded_first(), 0);
+        let first = Frame::First { from: n, cookie, body: &body }.to_bytes(asker.links.suite);
+        end.links.handle(now, from, &first, &mut end.proofs, &mut end.out);
+        answered += std::iter::from_fn(|| end.out.pop()).filter(|t| kind(&t.bytes) == 1).count();
+    }
+    assert_eq!(answered, ANSWERS_PER_S[1] as usize);
+}
+
+#[test]
+fn one_host_with_many_links_does_not_push_out_those_of_others() {
+    let mut wire = wire(Profile::Secure);
+    let now = wire.now;
+    let end = wire.end(1);
+    for n in 0..MAX_LINKS / 2 {
+        let peer = SocketAddr::from(([10, 0, (n / 256) as u8, n as u8], 7080));
+        end.links.send(now, peer, (vec![1], 1), &mut end.out);
+    }
+    for port in 1..2 * MAX_LINKS as u16 {
+        let crowd = SocketAddr::from(([198, 51, 100, 1], port));
+        end.links.send(now + Duration::from_secs(1), crowd, (vec![1], 1), &mut end.out);
+    }
+    let others = end.links.links.keys().filter(|at| at.ip() != IpAddr::from([198, 51, 100, 1])).count();
+    assert_eq!((end.links.links.len(), others), (MAX_LINKS, MAX_LINKS / 2));
 }
 
 #[test]
