@@ -48,7 +48,7 @@ fn a_port_that_nobody_demanded_moves_when_taken_and_is_printed() {
 fn with_the_disk_full_a_peer_goes_on_and_says_so_and_writes_what_it_keeps_once_there_is_room() {
     let dir = tempdir().unwrap();
     // Whatever is written there meets "no space left on device".
-    let beside = dir.path().join("state.new");
+    let beside = dir.path().join("state.json.new");
     std::os::unix::fs::symlink("/dev/full", &beside).unwrap();
     let mut peer = Peer::ready(dir.path(), &["up"]);
     peer.wait_until("it is online", 10, |p| p.status()["online"] == true);
