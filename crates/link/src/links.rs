@@ -279,7 +279,7 @@ impl Links {
         }
     }
 
-    /// Asks an address for a link.
+    /// Asks an address for a link, for which nobody has asked it yet.
     fn ask(&mut self, now: Time, remote: SocketAddr, out: &mut Outbox) {
         let index = self.free_index();
         let (half, mut body) = self.suite.initiate(&self.keys, Seed::child_of(&mut self.rng));
@@ -288,10 +288,7 @@ impl Links {
         let opening = Opening { index, half, body, cookie: [0; 16], sends: 1, due };
         out.push_frame(remote, opening.first(self.suite), Cargo::Asking);
         let Some(link) = self.links.get_mut(&remote) else { return };
-        if let Some(old) = link.opening.replace(opening) {
-            self.wakes.remove(&(old.due, remote));
-            self.indices.remove(&old.index);
-        }
+        link.opening = Some(opening);
         self.indices.insert(index, remote);
         self.wakes.insert((due, remote));
     }
