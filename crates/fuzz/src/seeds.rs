@@ -47,7 +47,7 @@ pub fn all() -> Vec<Input> {
     let keys = KeyPair::from_seed(Seed([9; 32]));
     for profile in [Profile::Secure, Profile::Signed] {
         let mut asking = Endpoint::new(profile, &keys, Seed([8; 32]));
-        asking.send_to(Time::ZERO, SocketAddr::from(([192, 0, 2, 1], 9)), vec![0], 0);
+        asking.send_to(Time::ZERO, (SocketAddr::from(([192, 0, 2, 1], 9)), None), vec![0], 0);
         let first = asking.poll_transmit().expect("a frame that asks for a link").bytes;
         let head = first[0] - first[0] % 16;
         let sealed = [&[head + 3][..], &[7; 8 + 32 + 16]].concat();

@@ -39,7 +39,7 @@ fn carry(ends: &mut [Endpoint; 2]) -> usize {
 
 fn made(profile: Profile) -> [Endpoint; 2] {
     let mut ends = [endpoint(profile, 0), endpoint(profile, 1)];
-    ends[0].send_to(NOW, address(1), vec![0; 100], 0);
+    ends[0].send_to(NOW, (address(1), None), vec![0; 100], 0);
     assert_eq!(carry(&mut ends), 1);
     ends
 }
@@ -52,7 +52,7 @@ fn links(c: &mut Criterion) {
         let mut ends = made(profile);
         c.bench_function(&format!("{profile}: a message of 100 bytes sealed and opened"), |b| {
             b.iter(|| {
-                ends[0].send_to(NOW, address(1), black_box(vec![0; 100]), 0);
+                ends[0].send_to(NOW, (address(1), None), black_box(vec![0; 100]), 0);
                 assert_eq!(carry(&mut ends), 1);
             });
         });
@@ -60,7 +60,7 @@ fn links(c: &mut Criterion) {
         let first = |n: u64| {
             let mut asker =
                 Endpoint::new(profile, &KeyPair::from_seed(Seed::from_number(n)), Seed::from_number(n));
-            asker.send_to(NOW, address(1), vec![0; 100], 0);
+            asker.send_to(NOW, (address(1), None), vec![0; 100], 0);
             asker.poll_transmit().expect("a frame that asks").bytes
         };
         let asking: Vec<Vec<u8>> = (1_000..1_100).map(first).collect();

@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::{KeyPair, Profile, PublicKey, Seed, Time, Transmit, stun};
+use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Seed, Time, Transmit, stun};
 
 use crate::demux::Protocol;
-use crate::links::{self, Links, Opened};
+use crate::links::{self, Links, Message, Opened};
 use crate::mapped::MappedAddress;
 use crate::outbox::{Outbox, Sent};
 use crate::proof::Proofs;
@@ -84,11 +84,18 @@ impl Endpoint {
         }
     }
 
-    /// Sends a message to an address, as the profile asks. Over a link it may leave later, or never: when it
-    /// leaves, [`take_sent`](Self::take_sent) says so under the label.
-    pub fn send_to(&mut self, now: Time, remote: SocketAddr, bytes: Vec<u8>, label: u8) {
+    /// Sends a message to an address, as the profile asks; over a link only to whom it is meant for, where that is
+    /// said, by the hash that makes Node-IDs of keys. There it may leave later, or never: when it leaves,
+    /// [`take_sent`](Self::take_sent) says so under the label.
+    pub fn send_to(
+        &mut self,
+        now: Time,
+        (remote, meant): (SocketAddr, Option<(NodeId, HashAlgorithm)>),
+        bytes: Vec<u8>,
+        label: u8,
+    ) {
         match &mut self.links {
-            Some(links) => links.send(now, remote, (bytes, label), &mut self.out),
+            Some(links) => links.send(now, remote, Message { bytes, label, meant }, &mut self.out),
             None => self.out.push(remote, bytes),
         }
     }

@@ -31,7 +31,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use wire::{KeyPair, Profile, PublicKey, Rng, RngExt, Seed, Time};
+use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Rng, RngExt, Seed, Time};
 
 use crate::Proofs;
 use crate::outbox::{Cargo, Outbox};
@@ -85,8 +85,27 @@ const RECENT: usize = 4;
 /// How much of a message's beginning is kept: what tells one P2PP request from another.
 const BEGINNING: usize = 16;
 
-/// Words of lost links believed at most so often: each makes a handshake.
-const BELIEVE_LOST: Duration = Duration::from_secs(1);
+/// A link is made anew at most so often because it is said to be lost, or because a message is for somebody else than
+/// who answers there: each costs a handshake.
+const RENEW: Duration = Duration::from_secs(1);
+
+/// Whom a message is for, where its sender knows: a Node-ID, and the hash that makes it of a key.
+pub(crate) type Meant = Option<(NodeId, HashAlgorithm)>;
+
+/// A message that leaves, or waits to.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) label: u8,
+    pub(crate) meant: Meant,
+}
+
+impl Message {
+    /// Whether this peer may read it.
+    fn is_for(&self, peer: &PublicKey) -> bool {
+        self.meant.is_none_or(|(id, hash)| peer.node_id(hash) == id)
+    }
+}
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,10 +141,10 @@ struct Link {
     session: Option<Session>,
     /// The one before: what was sealed with it may still be on its way.
     before: Option<Session>,
-    /// Messages, each with its label.
-    waiting: Vec<(Vec<u8>, u8)>,
+    waiting: Vec<Message>,
     used: Time,
-    believed_lost: Option<Time>,
+    /// When it was last made anew on somebody's word, or for somebody else than who has it.
+    renewed: Option<Time>,
 }
 
 /// Asked, and not answered yet.
@@ -243,13 +262,7 @@ impl Links {
     // ---- out -----------------------------------------------------------------------------------
 
     /// Sends a message over the link to an address, once there is one.
-    pub(crate) fn send(
-        &mut self,
-        now: Time,
-        remote: SocketAddr,
-        (message, label): (Vec<u8>, u8),
-        out: &mut Outbox,
-    ) {
+    pub(crate) fn send(&mut self, now: Time, remote: SocketAddr, message: Message, out: &mut Outbox) {
         self.make_room(&remote);
         let link = self.links.entry(remote).or_insert_with(|| Box::new(Link::new(now)));
         link.used = now;
@@ -257,7 +270,11 @@ impl Links {
         if let Some(before) = link.before.take_if(|_| is_over) {
             self.indices.remove(&before.index);
         }
-        let usable = link.session.as_mut().filter(|s| s.sent < LAST_COUNTER);
+        let is_anothers = link.session.as_ref().is_some_and(|s| !message.is_for(&s.peer));
+        if is_anothers && !link.may_renew(now) {
+            return out.count_drop("link of another");
+        }
+        let usable = link.session.as_mut().filter(|s| s.sent < LAST_COUNTER && !is_anothers);
         let worn = match usable {
             Some(session) => {
                 if let Some((third, at)) = &mut session.third
@@ -266,11 +283,15 @@ impl Links {
                     *at = now;
                     out.push_frame(remote, third.clone(), Cargo::Asking);
                 }
-                out.push_frame(remote, session.seal(self.suite, &message), Cargo::Message(label));
+                out.push_frame(
+                    remote,
+                    session.seal(self.suite, &message.bytes),
+                    Cargo::Message(message.label),
+                );
                 session.is_worn(now)
             }
             None => {
-                link.wait(message, label, out);
+                link.wait(message, out);
                 true
             }
         };
@@ -475,8 +496,12 @@ impl Links {
             self.wakes.remove(&(opening.due, remote));
             self.indices.remove(&opening.index);
         }
-        for (message, label) in std::mem::take(&mut link.waiting) {
-            out.push_frame(remote, session.seal(self.suite, &message), Cargo::Message(label));
+        for message in std::mem::take(&mut link.waiting) {
+            if !message.is_for(&session.peer) {
+                out.count_drop("link of another");
+                continue;
+            }
+            out.push_frame(remote, session.seal(self.suite, &message.bytes), Cargo::Message(message.label));
         }
         self.indices.insert(session.index, remote);
         if let Some(oldest) = std::mem::replace(&mut link.before, link.session.replace(session)) {
@@ -537,10 +562,9 @@ impl Links {
     ) -> Opened {
         let Some(link) = self.links.get_mut(&remote) else { return Opened::Dropped("link unknown") };
         let is_ours = link.session.as_ref().is_some_and(|s| s.theirs == to && s.tail == tail);
-        if !is_ours || link.believed_lost.is_some_and(|at| now.since(at) < BELIEVE_LOST) {
+        if !is_ours || !link.may_renew(now) {
             return Opened::Dropped("link unknown");
         }
-        link.believed_lost = Some(now);
         let session = link.session.take().expect("looked at above");
         let is_opening = link.opening.is_some();
         self.indices.remove(&session.index);
@@ -575,7 +599,7 @@ impl Links {
         if link.session.is_none() {
             self.forget(remote);
         }
-        waited.iter().map(|(message, _)| beginning(message)).collect()
+        waited.iter().map(|message| beginning(&message.bytes)).collect()
     }
 
     // ---- time ----------------------------------------------------------------------------------
@@ -616,32 +640,34 @@ impl Links {
 
 impl Link {
     fn new(now: Time) -> Self {
-        Link {
-            opening: None,
-            session: None,
-            before: None,
-            waiting: Vec::new(),
-            used: now,
-            believed_lost: None,
-        }
+        Link { opening: None, session: None, before: None, waiting: Vec::new(), used: now, renewed: None }
     }
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {
         self.session.iter().chain(&self.before)
     }
 
+    /// Whether it may be made anew on a word now; it is, then.
+    fn may_renew(&mut self, now: Time) -> bool {
+        let may = self.renewed.is_none_or(|at| now.since(at) >= RENEW);
+        if may {
+            self.renewed = Some(now);
+        }
+        may
+    }
+
     /// Keeps a message until the link stands; one that waits already was only repeated.
-    fn wait(&mut self, message: Vec<u8>, label: u8, out: &mut Outbox) {
+    fn wait(&mut self, message: Message, out: &mut Outbox) {
         let (most, most_bytes) = MAX_WAITING;
-        let bytes: usize = self.waiting.iter().map(|(message, _)| message.len()).sum();
-        if self.waiting.iter().any(|(waits, _)| *waits == message) {
+        let bytes: usize = self.waiting.iter().map(|waits| waits.bytes.len()).sum();
+        if self.waiting.iter().any(|waits| waits.bytes == message.bytes) {
             return;
         }
-        if self.waiting.len() >= most || bytes + message.len() > most_bytes {
+        if self.waiting.len() >= most || bytes + message.bytes.len() > most_bytes {
             out.count_drop("link waits");
             return;
         }
-        self.waiting.push((message, label));
+        self.waiting.push(message);
     }
 }
 

@@ -218,7 +218,7 @@ impl Node {
                 self.ledger.refused(now, function, &remote, bytes.len());
             }
             self.roles.wrote(now, remote);
-            self.link.send_to(now, remote, bytes, function.label(true));
+            self.link.send_to(now, (remote, None), bytes, function.label(true));
         }
         false
     }

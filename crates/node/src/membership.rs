@@ -189,7 +189,7 @@ impl Node {
             header.class = wire::p2pp::Class::Indication;
             header.source = None; // The signature says who it is.
             let bytes = Builder::new(&header).sign(&self.identity.peer);
-            self.send_peer(now, MessageType::Leave, contact.address, bytes);
+            self.send_meant(now, MessageType::Leave, (contact.address, Some(contact.id)), bytes);
         }
     }
 

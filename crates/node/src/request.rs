@@ -162,19 +162,31 @@ impl Node {
         // The copy, which has no room left for more, is what stays.
         let kept = bytes.clone();
         if self.transactions.start(now, transaction, to, message, kept, rto, deadline, purpose) {
-            self.send_peer(now, message, to.0, bytes);
+            self.send_meant(now, message, to, bytes);
         }
     }
 
     /// Sends a P2PP message and books it; what waits for a link is booked when it leaves, by
     /// [`book_links`](Self::book_links).
     pub(crate) fn send_peer(&mut self, now: Time, message: MessageType, remote: SocketAddr, bytes: Vec<u8>) {
+        self.send_meant(now, message, (remote, None), bytes);
+    }
+
+    /// The same for the peer with this Node-ID, and nobody else who may answer at its address.
+    pub(crate) fn send_meant(
+        &mut self,
+        now: Time,
+        message: MessageType,
+        (remote, id): (SocketAddr, Option<NodeId>),
+        bytes: Vec<u8>,
+    ) {
         let function = Function::of(message);
         if !self.link.has_links() {
             self.ledger.sent(now, function, &remote, bytes.len());
         }
         self.roles.wrote(now, remote);
-        self.link.send_to(now, remote, bytes, function.label(false));
+        let meant = id.map(|id| (id, self.hash()));
+        self.link.send_to(now, (remote, meant), bytes, function.label(false));
     }
 
     /// Asks one peer something small, unsigned, that needs no more than these objects.
@@ -504,7 +516,7 @@ impl Node {
 
     pub(crate) fn handle_due(&mut self, now: Time, due: Due<Purpose>) {
         match due {
-            Due::Resend { remote, bytes, message } => self.send_peer(now, message, remote, bytes),
+            Due::Resend { to, bytes, message } => self.send_meant(now, message, to, bytes),
             Due::Silent(key) => self.handle_hop_silence(now, key),
             Due::Failed { client, dead } => self.handle_silence(now, client, dead),
         }

@@ -124,7 +124,8 @@ impl Node {
         let word = word.finish();
         let first = self.rng.random_range(0..living.len().max(1));
         for told in living.iter().cycle().skip(first).take(living.len().min(MOST_TOLD)) {
-            self.send_peer(now, MessageType::ExchangeTable, told.contact.address, word.clone());
+            let to = (told.contact.address, Some(told.contact.id));
+            self.send_meant(now, MessageType::ExchangeTable, to, word.clone());
         }
     }
 }

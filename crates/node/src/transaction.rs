@@ -106,7 +106,7 @@ enum Alarm {
 #[derive(Debug)]
 pub(crate) enum Due<P> {
     /// Send this again.
-    Resend { remote: SocketAddr, bytes: Vec<u8>, message: MessageType },
+    Resend { to: (SocketAddr, Option<NodeId>), bytes: Vec<u8>, message: MessageType },
     /// This hedged request is neither acknowledged nor answered in the usual time.
     Silent(ClientKey),
     /// The hop is dead (it did not even acknowledge) or too slow (it did).
@@ -390,8 +390,8 @@ impl<P> Transactions<P> {
         client.sends += 1;
         let wait = client.rto * (1 << (client.sends - 1));
         self.timers.set(Alarm::Client(key), (now + wait).min(client.deadline));
-        let (remote, bytes, message) = (client.remote, client.bytes.clone(), client.message);
-        Some(Due::Resend { remote, bytes, message })
+        let to = (client.remote, client.id);
+        Some(Due::Resend { to, bytes: client.bytes.clone(), message: client.message })
     }
 
     fn answer_due(&mut self, now: Time, key: ServerKey) -> Option<Due<P>> {
@@ -400,8 +400,8 @@ impl<P> Transactions<P> {
         if server.sends >= MAX_SENDS {
             return None;
         }
-        let again =
-            Due::Resend { remote: server.upstream, bytes: bytes.clone(), message: server.header.message };
+        let to = (server.upstream, None);
+        let again = Due::Resend { to, bytes: bytes.clone(), message: server.header.message };
         server.sends += 1;
         self.timers.set(Alarm::Answer(key), now + link::rtt::INITIAL_RTO * u32::from(server.sends));
         Some(again)

@@ -163,7 +163,7 @@ fn nobody_speaks_in_the_name_of_another_over_its_own_link() {
         for source in [victim, own] {
             let mut header = Header::request(MessageType::KeepAlive, TransactionId(1), source);
             header.overlay = world.nodes[0].overlay_tag().unwrap();
-            stranger.send_to(world.now, address(0), Builder::new(&header).finish(), 0);
+            stranger.send_to(world.now, (address(0), None), Builder::new(&header).finish(), 0);
             let mut answered = false;
             for _ in 0..6 {
                 while let Some(mut sent) = stranger.poll_transmit() {

@@ -29,6 +29,10 @@ impl End {
     }
 }
 
+fn open_to_all(bytes: &[u8]) -> Message {
+    Message { bytes: bytes.to_vec(), label: 1, meant: None }
+}
+
 fn address(n: u64) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, n as u8], 7080))
 }
@@ -45,7 +49,7 @@ impl Wire {
     fn send(&mut self, from: u64, to: u64, message: &[u8]) {
         let now = self.now;
         let end = self.end(from);
-        end.links.send(now, address(to), (message.to_vec(), 1), &mut end.out);
+        end.links.send(now, address(to), open_to_all(message), &mut end.out);
     }
 
     /// Takes what one end wants to send.
@@ -167,7 +171,7 @@ fn nobody_answers_and_what_waits_is_given_up_in_three_seconds() {
     let nobody = SocketAddr::from(([192, 0, 2, 99], 7080));
     let now = wire.now;
     let end = wire.end(1);
-    end.links.send(now, nobody, (b"hello".to_vec(), 1), &mut end.out);
+    end.links.send(now, nobody, open_to_all(b"hello"), &mut end.out);
     let mut sent = wire.carry(|_, _| false).len();
     for _ in 0..60 {
         wire.wait(Duration::from_millis(50));
@@ -198,6 +202,40 @@ fn a_frame_repeated_cut_or_changed_is_heard_once_or_never() {
         wire.hand(1, to, &frame);
         assert_eq!(wire.heard(2), [b"pay me"], "{profile}");
         assert!(wire.end(2).dropped.contains(&"link replay"), "{profile}");
+    }
+}
+
+/// Whoever answers at the address of another, or has taken its place since, reads nothing that is not for it.
+#[test]
+fn a_message_for_one_is_not_sealed_for_another_who_answers_in_its_place() {
+    for profile in BOTH {
+        let mut wire = wire(profile);
+        let hash = HashAlgorithm::Sha256;
+        let [friend, eve] = [2, 9].map(|n| End::new(profile, n).keys.public().node_id(hash));
+        let send = |wire: &mut Wire, bytes: &[u8], id| {
+            let now = wire.now;
+            let message = Message { bytes: bytes.to_vec(), label: 1, meant: Some((id, hash)) };
+            let end = wire.end(1);
+            end.links.send(now, address(2), message, &mut end.out);
+            wire.carry(|_, _| false);
+        };
+        send(&mut wire, b"to a friend", friend);
+        assert_eq!(wire.heard(2), [b"to a friend"], "{profile}");
+        *wire.end(2) = End::new(profile, 9);
+        for secret in [b"secret 1", b"secret 2", b"secret 3"] {
+            send(&mut wire, secret, friend);
+            wire.wait(RENEW);
+        }
+        assert_eq!(wire.heard(2), Vec::<Vec<u8>>::new(), "{profile}");
+        send(&mut wire, b"to eve", eve);
+        assert_eq!(wire.heard(2), [b"to eve"], "{profile}");
+        // The friend is back, and so is its link.
+        *wire.end(2) = End::new(profile, 2);
+        for n in 0..3u8 {
+            wire.wait(RENEW);
+            send(&mut wire, &[n], friend);
+        }
+        assert!(wire.heard(2).contains(&vec![2]), "{profile}");
     }
 }
 
@@ -278,7 +316,7 @@ fn who_is_asked_by_too_many_answers_with_cookies_no_longer_than_the_question() {
         for n in 0..3 * ANSWERS_PER_S[0] {
             let from = SocketAddr::from(([198, 51, 100, 1], n as u16 + 1));
             asker.links.forget(address(2));
-            asker.links.send(now, address(2), (vec![1], 1), &mut asker.out);
+            asker.links.send(now, address(2), open_to_all(&[1]), &mut asker.out);
             let first = asker.out.pop().unwrap().bytes;
             let end = wire.end(2);
             end.links.handle(now, from, &first, &mut end.proofs, &mut end.out);
@@ -324,11 +362,11 @@ fn one_host_with_many_links_does_not_push_out_those_of_others() {
     let end = wire.end(1);
     for n in 0..MAX_LINKS / 2 {
         let peer = SocketAddr::from(([10, 0, (n / 256) as u8, n as u8], 7080));
-        end.links.send(now, peer, (vec![1], 1), &mut end.out);
+        end.links.send(now, peer, open_to_all(&[1]), &mut end.out);
     }
     for port in 1..2 * MAX_LINKS as u16 {
         let crowd = SocketAddr::from(([198, 51, 100, 1], port));
-        end.links.send(now + Duration::from_secs(1), crowd, (vec![1], 1), &mut end.out);
+        end.links.send(now + Duration::from_secs(1), crowd, open_to_all(&[1]), &mut end.out);
     }
     let others = end.links.links.keys().filter(|at| at.ip() != IpAddr::from([198, 51, 100, 1])).count();
     assert_eq!((end.links.links.len(), others), (MAX_LINKS, MAX_LINKS / 2));
@@ -341,7 +379,8 @@ fn links_messages_and_halves_are_bounded() {
     let end = wire.end(1);
     for n in 0..2 * MAX_LINKS {
         let to = SocketAddr::from(([10, 0, (n / 256) as u8, n as u8], 7080));
-        (0..MAX_WAITING.0 as u8 + 5).for_each(|m| end.links.send(now, to, (vec![m; 100], 1), &mut end.out));
+        (0..MAX_WAITING.0 as u8 + 5)
+            .for_each(|m| end.links.send(now, to, open_to_all(&[m; 100]), &mut end.out));
     }
     assert_eq!(end.links.links.len(), MAX_LINKS);
     assert_eq!(end.links.indices.len(), MAX_LINKS);
