@@ -15,7 +15,6 @@
 //! |---|---|
 //! | `frame.rs` | the frames in a datagram |
 //! | `suite.rs` | what a way to agree on keys is; `noise.rs`, `signed.rs`, `stand_in.rs` are such ways |
-//! | `window.rs` | which counters were seen |
 //!
 //! Who asks is answered with no more than it sent, and by a bare cookie where too many ask at once. Nothing is
 //! kept of who was only answered, but for as many halves as [`MAX_HALF_OPEN`].
@@ -25,20 +24,18 @@ mod noise;
 mod signed;
 mod stand_in;
 mod suite;
-mod window;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Rng, RngExt, Seed, Time};
+use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Rng, RngExt, Seed, Time, Window};
 
 use crate::Proofs;
 use crate::outbox::{Cargo, Outbox};
 use frame::Frame;
 pub(crate) use frame::OVERHEAD;
 use suite::{Agreed, Cipher, Initiator, Responder, Suite};
-use window::Window;
 
 /// Most links at once; beyond it the one that was silent longest is forgotten. A peer speaks to a few hundred.
 const MAX_LINKS: usize = 1_024;
@@ -222,12 +219,12 @@ impl Session {
     }
 
     fn open(&mut self, suite: Suite, counter: u32, body: &[u8]) -> Result<Vec<u8>, &'static str> {
-        if counter >= LAST_COUNTER || !self.seen.is_new(counter) {
+        if counter >= LAST_COUNTER || !self.seen.is_new(u64::from(counter)) {
             return Err("link replay");
         }
         let head = frame::sealed_head(suite, self.index, counter);
         let message = self.cipher.open(&head, counter, body).ok_or("link forged")?;
-        self.seen.note(counter);
+        self.seen.note(u64::from(counter));
         self.third = None;
         Ok(message)
     }

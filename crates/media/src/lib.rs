@@ -5,6 +5,7 @@
 //! | [`session`] | two legs of one m-line joined: phone, other peer, or a built-in talker |
 //! | [`latch`] | where a phone's media really comes from, and who may not take its place |
 //! | [`reception`] | sequence numbers, loss and jitter as RFC 3550 counts them |
+//! | [`srtp`] | sound between peers that nobody on the way can change, or hear (RFC 3711) |
 //! | [`report`] | RTCP between peers: round-trip time, and how the far side hears us |
 //! | [`mos`] | one number for how it sounds: the E-model |
 //! | [`payload`] | what payload types mean, as far as a peer must know |
@@ -23,6 +24,7 @@ pub mod payload;
 pub mod reception;
 pub mod report;
 pub mod session;
+pub mod srtp;
 pub mod tape;
 pub mod tone;
 pub mod wav;

@@ -31,6 +31,7 @@ use crate::endpoint::Endpoint;
 use crate::mos::Quality;
 use crate::payload::PayloadTypes;
 use crate::report::FarReport;
+use crate::srtp::{Keyed, Tail};
 use leg::{LegState, Route};
 
 pub use face::{Direction, Face, Leg, PeerFace, PhoneFace};
@@ -57,6 +58,24 @@ pub struct Forward {
     pub remote: SocketAddr,
     /// How much of the buffer: RTCP may have become shorter.
     pub len: usize,
+    /// What goes behind it.
+    pub tail: Tail,
+}
+
+impl Forward {
+    /// Bytes of the whole datagram.
+    pub fn size(&self) -> usize {
+        self.len + self.tail.len()
+    }
+
+    /// The whole datagram, in the buffer that the packet was handed in with.
+    ///
+    /// # Panics
+    /// If there is no room for the tail: the buffer must be longer than what was read into it by [`Tail::MAX`].
+    pub fn finish<'a>(&self, buffer: &'a mut [u8]) -> &'a [u8] {
+        buffer[self.len..self.size()].copy_from_slice(&self.tail);
+        &buffer[..self.size()]
+    }
 }
 
 /// What happened to a session.
@@ -253,6 +272,11 @@ impl Session {
         self.leg_mut(leg).set_send_id(id);
     }
 
+    /// The other peer at a protected leg agreed on keys with us. What was numbered under others is over.
+    pub fn set_keys(&mut self, leg: Leg, keys: Keyed) {
+        self.leg_mut(leg).set_keys(keys);
+    }
+
     /// Puts another party behind a leg (a transfer). The party at the other leg hears its stream go
     /// on; the counts of this leg begin anew.
     pub fn replace(&mut self, now: Time, leg: Leg, face: Face) {
@@ -299,6 +323,7 @@ impl Session {
         from: SocketAddr,
         packet: &mut [u8],
     ) -> Option<Forward> {
+        let packet = self.leg_mut(leg).open(Kind::Rtp, packet)?;
         let Ok(header) = Packet::parse(packet).map(|p| p.header) else {
             self.leg_mut(leg).counts.malformed += 1;
             return None;
@@ -333,6 +358,7 @@ impl Session {
         packet: &mut [u8],
     ) -> Option<Forward> {
         let (inward, outward) = self.across(leg);
+        let packet = inward.open(Kind::Rtcp, packet)?;
         let Ok(compound) = Compound::parse(packet) else {
             inward.counts.malformed += 1;
             return None;
@@ -368,6 +394,7 @@ impl Session {
                 moved = true;
                 if let Some(forward) = self.carry_local(now, leg, &mut packet) {
                     packet.truncate(forward.len);
+                    packet.extend_from_slice(&forward.tail);
                     self.push(forward.socket, forward.remote, packet);
                 }
             }

@@ -34,6 +34,7 @@ pub mod strict;
 pub mod stun;
 pub mod ticket;
 pub mod time;
+pub mod window;
 
 pub use agreement::AgreementKey;
 pub use book::{Book, OwnBook};
@@ -46,3 +47,4 @@ pub use seed::{Rng, RngExt, Seed};
 pub use signatures::Signatures;
 pub use ticket::Ticket;
 pub use time::{Time, UnixTime};
+pub use window::Window;

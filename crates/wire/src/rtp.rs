@@ -113,9 +113,6 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Error> {
         let (fixed, rest) = bytes.split_at_checked(HEADER_LEN).ok_or(Error::Short)?;
-        if fixed[0] >> 6 != VERSION {
-            return Err(Error::Version);
-        }
         let header = Header {
             marker: fixed[1] & 0x80 != 0,
             payload_type: fixed[1] & 0x7f,
@@ -123,15 +120,7 @@ impl<'a> Packet<'a> {
             timestamp: u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]),
             ssrc: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
         };
-        let csrc_len = usize::from(fixed[0] & 0x0f) * 4;
-        let (csrcs, rest) = rest.split_at_checked(csrc_len).ok_or(Error::Short)?;
-        let (extension, rest) = match fixed[0] & 0x10 {
-            0 => (None, rest),
-            _ => {
-                let (profile, data, rest) = split_extension(rest)?;
-                (Some((profile, data)), rest)
-            }
-        };
+        let (csrcs, extension, rest) = split_variable(fixed[0], rest)?;
         let payload = if fixed[0] & 0x20 != 0 { without_padding(rest)? } else { rest };
         Ok(Packet { header, csrcs, extension, payload })
     }
@@ -140,6 +129,29 @@ impl<'a> Packet<'a> {
     pub fn csrcs(&self) -> impl Iterator<Item = u32> + 'a {
         self.csrcs.chunks_exact(4).map(|c| u32::from_be_bytes([c[0], c[1], c[2], c[3]]))
     }
+}
+
+/// How long the header of a packet is, sources and extension included: what follows may be encrypted.
+pub fn header_len(bytes: &[u8]) -> Result<usize, Error> {
+    let (fixed, rest) = bytes.split_at_checked(HEADER_LEN).ok_or(Error::Short)?;
+    let (.., rest) = split_variable(fixed[0], rest)?;
+    Ok(bytes.len() - rest.len())
+}
+
+/// The part of the header that is not always there, and what follows it.
+type Variable<'a> = (&'a [u8], Option<(u16, &'a [u8])>, &'a [u8]);
+
+#[inline]
+fn split_variable(first: u8, rest: &[u8]) -> Result<Variable<'_>, Error> {
+    if first >> 6 != VERSION {
+        return Err(Error::Version);
+    }
+    let (csrcs, rest) = rest.split_at_checked(usize::from(first & 0x0f) * 4).ok_or(Error::Short)?;
+    if first & 0x10 == 0 {
+        return Ok((csrcs, None, rest));
+    }
+    let (profile, data, rest) = split_extension(rest)?;
+    Ok((csrcs, Some((profile, data)), rest))
 }
 
 fn split_extension(bytes: &[u8]) -> Result<(u16, &[u8], &[u8]), Error> {

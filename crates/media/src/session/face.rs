@@ -57,6 +57,8 @@ pub struct PeerFace {
     pub send_id: Option<u32>,
     /// The id under which we want to receive. Even, see [`super::new_stream_id`].
     pub receive_id: u32,
+    /// Whether nothing may pass before there are keys ([`super::Session::set_keys`]), nor without them.
+    pub protected: bool,
 }
 
 /// What a leg faces.

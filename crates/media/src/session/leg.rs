@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use wire::rtp::rtcp::{Compound, Packet as RtcpPacket, ReportBlock};
-use wire::rtp::{Header, rewrite};
+use wire::rtp::{Header, Kind, rewrite};
 use wire::seed::RngExt;
 use wire::{Rng, Seed, Socket, Time};
 
@@ -13,6 +13,7 @@ use crate::latch::{Latch, RELATCH_AFTER, Verdict};
 use crate::payload::PayloadType;
 use crate::reception::Reception;
 use crate::report::{Reports, Sent};
+use crate::srtp::{Keyed, Tail};
 
 /// Former addresses of a peer from which its packets are still taken: a path changes while packets
 /// are under way, and a call that needs more paths than this at once has other worries.
@@ -32,7 +33,7 @@ struct Latches {
 #[derive(Debug)]
 enum Party {
     Phone { face: PhoneFace, latches: Latches },
-    Peer { face: PeerFace, former: [Option<SocketAddr>; FORMER_PATHS] },
+    Peer { face: PeerFace, former: [Option<SocketAddr>; FORMER_PATHS], keys: Option<Box<Keyed>> },
     Local(Box<Endpoint>),
 }
 
@@ -111,7 +112,7 @@ impl LegState {
                 };
                 Party::Phone { face, latches }
             }
-            Face::Peer(face) => Party::Peer { face, former: [None; FORMER_PATHS] },
+            Face::Peer(face) => Party::Peer { face, former: [None; FORMER_PATHS], keys: None },
             Face::Local(endpoint) => Party::Local(endpoint),
         };
         LegState {
@@ -170,7 +171,7 @@ impl LegState {
     }
 
     pub(super) fn set_path(&mut self, remote: SocketAddr) {
-        if let Party::Peer { face, former } = &mut self.party
+        if let Party::Peer { face, former, .. } = &mut self.party
             && let Some(old) = face.remote.replace(remote).filter(|old| *old != remote)
             && !former.contains(&Some(old))
         {
@@ -185,17 +186,64 @@ impl LegState {
         }
     }
 
+    pub(super) fn set_keys(&mut self, new: Keyed) {
+        if let Party::Peer { face, keys, .. } = &mut self.party
+            && face.protected
+        {
+            *keys = Some(Box::new(new));
+        }
+    }
+
+    // Protection.
+
+    /// Opens a packet that came from a protected leg, where it lies; `None` if it is not genuine.
+    #[inline]
+    pub(super) fn open<'a>(&mut self, kind: Kind, packet: &'a mut [u8]) -> Option<&'a mut [u8]> {
+        let Party::Peer { face: PeerFace { protected: true, .. }, keys, .. } = &mut self.party else {
+            return Some(packet);
+        };
+        let opened = keys.as_mut().and_then(|keys| match kind {
+            Kind::Rtp => keys.receiver.open(packet),
+            Kind::Rtcp => keys.receiver.open_rtcp(packet),
+        });
+        let Some(len) = opened else {
+            self.counts.refused += 1;
+            return None;
+        };
+        packet.get_mut(..len)
+    }
+
+    /// Protects a packet that goes to a protected leg, where it lies; `None` if it must not be sent.
+    #[inline]
+    fn protect(&mut self, kind: Kind, packet: &mut [u8]) -> Option<Tail> {
+        let Party::Peer { face: PeerFace { protected: true, .. }, keys, .. } = &mut self.party else {
+            return Some(Tail::default());
+        };
+        let protected = keys.as_mut().and_then(|keys| match kind {
+            Kind::Rtp => keys.sender.protect(packet),
+            Kind::Rtcp => keys.sender.protect_rtcp(packet),
+        });
+        self.counts.withheld += u64::from(protected.is_none());
+        protected
+    }
+
+    /// Whether what comes from there has proved to be the peer's, from wherever.
+    fn is_genuine(&self) -> bool {
+        matches!(&self.party, Party::Peer { face, .. } if face.protected)
+    }
+
     // Inward.
 
     /// Whether an RTP packet belongs here; `Some(true)` if it latched a phone anew.
     #[inline]
     pub(super) fn admit_rtp(&mut self, now: Time, from: SocketAddr, ssrc: u32) -> Option<bool> {
+        let genuine = self.is_genuine();
         let verdict = match &mut self.party {
             Party::Phone { latches, .. } => latches.rtp.admit(now, from, self.direction.sends()),
-            Party::Peer { face, former } => {
+            Party::Peer { face, former, .. } => {
                 // A stranger who guessed the id is heard only while the peer is not; where we send
                 // is for signalling to say, so no packet can move it.
-                let known = face.remote == Some(from) || former.contains(&Some(from));
+                let known = genuine || face.remote == Some(from) || former.contains(&Some(from));
                 let quiet = self.last_media.is_none_or(|at| now.since(at) >= RELATCH_AFTER);
                 let admitted = ssrc == face.receive_id && (known || quiet || face.remote.is_none());
                 if admitted { Verdict::Admit } else { Verdict::Refuse }
@@ -226,6 +274,7 @@ impl LegState {
     }
 
     pub(super) fn admit_rtcp(&mut self, now: Time, from: SocketAddr, sender: u32) -> bool {
+        let genuine = self.is_genuine();
         match &mut self.party {
             Party::Phone { latches, .. } => {
                 // RTCP comes from the host that the media comes from.
@@ -233,8 +282,8 @@ impl LegState {
                 let ours = host == Some(from.ip()) || latches.rtcp.is_phone_host(from.ip());
                 ours && latches.rtcp.admit(now, from, true) != Verdict::Refuse
             }
-            Party::Peer { face, former } => {
-                let known = face.remote == Some(from) || former.contains(&Some(from));
+            Party::Peer { face, former, .. } => {
+                let known = genuine || face.remote == Some(from) || former.contains(&Some(from));
                 sender & !1 == face.receive_id && (known || face.remote.is_none())
             }
             Party::Local(_) => false,
@@ -283,7 +332,9 @@ impl LegState {
             }
         }
         let (sequence_offset, timestamp_offset) = match standing {
-            None => (0, 0),
+            // Below 2^15, so that who misses the first packets does not miss that the number wrapped (RFC
+            // 3711, section 3.3.1).
+            None => (header.sequence & 0x8000, 0),
             Some(s) => (
                 s.sequence.wrapping_add(1).wrapping_sub(header.sequence),
                 s.timestamp_at(now).wrapping_sub(header.timestamp),
@@ -357,15 +408,19 @@ impl LegState {
         if self.standing.is_none_or(ahead) {
             self.standing = Some(Standing { sequence, timestamp, at: now, clock });
         }
-        self.sent.packets += 1;
-        self.sent.bytes += packet.len().saturating_sub(wire::rtp::HEADER_LEN) as u64;
-        Some(match destination {
-            Some((socket, remote)) => Route::Away(Forward { socket, remote, len: packet.len() }),
+        let route = match destination {
+            Some((socket, remote)) => {
+                let tail = self.protect(Kind::Rtp, packet)?;
+                Route::Away(Forward { socket, remote, len: packet.len(), tail })
+            }
             None => {
                 self.local_mut()?.handle_packet(now, packet);
                 Route::Local
             }
-        })
+        };
+        self.sent.packets += 1;
+        self.sent.bytes += packet.len().saturating_sub(wire::rtp::HEADER_LEN) as u64;
+        Some(route)
     }
 
     /// Takes translated RTCP from the other leg and says where it goes.
@@ -382,7 +437,10 @@ impl LegState {
             self.reports.remember(now, info.ntp);
         }
         Some(match destination {
-            Some((socket, remote)) => Route::Away(Forward { socket, remote, len: packet.len() }),
+            Some((socket, remote)) => {
+                let tail = self.protect(Kind::Rtcp, packet)?;
+                Route::Away(Forward { socket, remote, len: packet.len(), tail })
+            }
             None => {
                 self.local_mut()?.handle_packet(now, packet);
                 Route::Local
@@ -410,8 +468,11 @@ impl LegState {
         self.sent.timestamp = self.standing.map_or(0, |s| s.timestamp_at(now));
         // Composed even when it cannot be sent, for that schedules the next.
         let ssrc = face.send_id.unwrap_or(0) | 1;
-        let bytes = self.reports.compose(now, ssrc, cname, self.sent, Some(block));
-        face.send_id.and(face.remote).map(|remote| (Socket::Peer, remote, bytes))
+        let mut bytes = self.reports.compose(now, ssrc, cname, self.sent, Some(block));
+        let remote = face.send_id.and(face.remote)?;
+        let tail = self.protect(Kind::Rtcp, &mut bytes)?;
+        bytes.extend_from_slice(&tail);
+        Some((Socket::Peer, remote, bytes))
     }
 
     pub(super) fn stats(&self) -> LegStats {

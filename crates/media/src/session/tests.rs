@@ -6,6 +6,7 @@ use wire::rtp::rtcp::{self, Packet as RtcpPacket, ReportBlock, SenderInfo};
 
 use super::*;
 use crate::endpoint::{EndpointConfig, RATE, Source};
+use crate::srtp::{self, Cipher};
 use crate::tone::heard;
 
 const ANN: &str = "192.0.2.1:4000";
@@ -29,7 +30,7 @@ fn phone(port: u16, announced: &str) -> Face {
 }
 
 fn peer(remote: &str, send_id: u32, receive_id: u32) -> Face {
-    Face::Peer(PeerFace { remote: Some(at(remote)), send_id: Some(send_id), receive_id })
+    Face::Peer(PeerFace { remote: Some(at(remote)), send_id: Some(send_id), receive_id, protected: false })
 }
 
 fn talker(source: Source, seed: u64) -> Face {
@@ -103,6 +104,91 @@ fn any_payload_passes_untouched() {
     }
 }
 
+/// A phone at a peer and a phone at another one, between which everything is protected.
+fn protected(cipher: Cipher) -> [Session; 2] {
+    let leg = |remote: &str, send_id, receive_id| {
+        Face::Peer(PeerFace { remote: Some(at(remote)), send_id: Some(send_id), receive_id, protected: true })
+    };
+    let mut near = session(phone(20_000, ANN), leg(PEER_B, ID_B, ID_A), 1);
+    let mut far = session(leg(PEER_A, ID_A, ID_B), phone(30_000, BOB), 2);
+    let [there, back] = [1, 2].map(|n| srtp::Master::new([n; srtp::MASTER_LEN]));
+    let keys = |out, back| Keyed {
+        sender: srtp::Sender::new(cipher, out),
+        receiver: srtp::Receiver::new(cipher, back),
+    };
+    near.set_keys(Leg::B, keys(&there, &back));
+    far.set_keys(Leg::A, keys(&back, &there));
+    [near, far]
+}
+
+/// Hands a packet in, and gives the datagram that goes on.
+fn pass(s: &mut Session, now: Time, leg: Leg, from: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut buffer = [bytes, &[0; Tail::MAX]].concat();
+    let forward = s.handle_datagram(now, leg, at(from), &mut buffer[..bytes.len()])?;
+    Some(forward.finish(&mut buffer).to_vec())
+}
+
+#[test]
+fn two_phones_hear_each_other_through_protected_legs() {
+    for cipher in [Cipher::Aes, Cipher::Null] {
+        let [mut near, mut far] = protected(cipher);
+        for n in 0..200_u16 {
+            let now = ms(u64::from(n) * 20);
+            let number = 65_500_u16.wrapping_add(n);
+            let sent = pass(&mut near, now, Leg::A, ANN, &frame(1, number)).unwrap();
+            let readable = sent.windows(20).any(|w| w == [0x55; 20]);
+            assert_eq!(readable, cipher == Cipher::Null);
+            let heard = pass(&mut far, now, Leg::A, PEER_A, &sent).unwrap();
+            assert_eq!(Packet::parse(&heard).unwrap().payload, [0x55; 160], "{number}");
+            let back = pass(&mut far, now, Leg::B, BOB, &frame(2, n)).unwrap();
+            assert!(pass(&mut near, now, Leg::B, PEER_B, &back).is_some());
+        }
+    }
+}
+
+#[test]
+fn who_changes_repeats_or_invents_a_packet_between_protected_legs_is_not_heard() {
+    let [mut near, mut far] = protected(Cipher::Aes);
+    let sent = pass(&mut near, ms(0), Leg::A, ANN, &frame(1, 10)).unwrap();
+    for at in 0..sent.len() {
+        let mut changed = sent.clone();
+        changed[at] ^= 4;
+        assert_eq!(pass(&mut far, ms(0), Leg::A, PEER_A, &changed), None, "byte {at}");
+    }
+    assert_eq!(pass(&mut far, ms(0), Leg::A, PEER_A, &frame(ID_B, 10)), None, "in the clear");
+    assert!(pass(&mut far, ms(0), Leg::A, STRANGER, &sent).is_some(), "it is genuine, whatever way it took");
+    assert_eq!(pass(&mut far, ms(0), Leg::A, PEER_A, &sent), None, "again");
+}
+
+#[test]
+fn nothing_passes_a_protected_leg_before_there_are_keys() {
+    let face = PeerFace { remote: Some(at(PEER_B)), send_id: Some(ID_B), receive_id: ID_A, protected: true };
+    let mut near = session(phone(20_000, ANN), Face::Peer(face), 1);
+    assert_eq!(pass(&mut near, ms(0), Leg::A, ANN, &frame(1, 10)), None);
+    assert_eq!(pass(&mut near, ms(0), Leg::B, PEER_B, &frame(ID_A, 10)), None);
+    near.handle_timeout(ms(60_000));
+    assert_eq!(near.poll_transmit(), None, "reports neither");
+    let counts = near.stats(Leg::B);
+    assert_eq!((counts.sent, counts.received, counts.refused), (0, 0, 1));
+}
+
+#[test]
+fn reports_between_peers_measure_the_path_of_protected_legs() {
+    let [mut near, mut far] = protected(Cipher::Aes);
+    for now in (0..60_000).step_by(20).map(ms) {
+        near.handle_timeout(now);
+        far.handle_timeout(now);
+        while let Some(mut report) = near.poll_transmit() {
+            assert_eq!(far.handle_datagram(now, Leg::A, at(PEER_A), &mut report.bytes), None);
+        }
+        while let Some(mut report) = far.poll_transmit() {
+            assert_eq!(near.handle_datagram(now, Leg::B, at(PEER_B), &mut report.bytes), None);
+        }
+    }
+    assert!(near.stats(Leg::B).rtt.unwrap() < Duration::from_millis(1));
+    assert_eq!((near.stats(Leg::B).refused, far.stats(Leg::A).refused), (0, 0));
+}
+
 #[test]
 fn streams_between_peers_travel_under_the_receivers_ids() {
     let mut near = phone_and_peer();
@@ -121,7 +207,7 @@ fn streams_between_peers_travel_under_the_receivers_ids() {
 
 #[test]
 fn nothing_is_sent_before_the_other_peer_has_named_its_id_and_path() {
-    let face = PeerFace { remote: None, send_id: None, receive_id: ID_A };
+    let face = PeerFace { remote: None, send_id: None, receive_id: ID_A, protected: false };
     let mut s = session(phone(20_000, ANN), Face::Peer(face), 1);
     assert!(carry(&mut s, ms(0), Leg::A, ANN, &frame(1, 1)).is_none());
     s.set_path(Leg::B, at(PEER_B));
@@ -133,7 +219,7 @@ fn nothing_is_sent_before_the_other_peer_has_named_its_id_and_path() {
 
 #[test]
 fn early_media_is_heard_before_the_path_is_known() {
-    let face = PeerFace { remote: None, send_id: None, receive_id: ID_A };
+    let face = PeerFace { remote: None, send_id: None, receive_id: ID_A, protected: false };
     let mut s = session(phone(20_000, ANN), Face::Peer(face), 1);
     let (f, _) = carry(&mut s, ms(0), Leg::B, PEER_B, &frame(ID_A, 1)).unwrap();
     assert_eq!(to(f), (Socket::Media(20_000), at(ANN)));

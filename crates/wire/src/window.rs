@@ -1,31 +1,36 @@
-//! Which numbers of a counter were seen already (RFC 4303, section 3.4.3): a frame counts once.
+//! Which numbers of a counter were seen already (RFC 4303, section 3.4.3): a packet counts once.
 
 /// Numbers behind the highest that may still come late.
-const WIDTH: u32 = 128;
+const WIDTH: u64 = 128;
 
 /// The numbers seen lately.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Window {
+pub struct Window {
     /// One more than the highest number seen.
-    next: u32,
+    next: u64,
     /// The highest number is the lowest bit.
     seen: u128,
 }
 
 impl Window {
+    /// The highest number seen.
+    pub fn highest(&self) -> Option<u64> {
+        self.next.checked_sub(1)
+    }
+
     /// Whether a number has not been seen, and is not too old to know.
-    pub(crate) fn is_new(&self, number: u32) -> bool {
+    pub fn is_new(&self, number: u64) -> bool {
         match self.next.checked_sub(number) {
             None | Some(0) => true,
             Some(behind) => behind <= WIDTH && self.seen >> (behind - 1) & 1 == 0,
         }
     }
 
-    /// Notes a number whose frame proved genuine.
-    pub(crate) fn note(&mut self, number: u32) {
+    /// Notes a number whose packet proved genuine.
+    pub fn note(&mut self, number: u64) {
         match self.next.checked_sub(number) {
             None | Some(0) => {
-                let ahead = number - self.next + 1;
+                let ahead = u32::try_from(number - self.next).unwrap_or(u32::MAX).saturating_add(1);
                 self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
                 self.next = number.saturating_add(1);
             }
@@ -51,11 +56,13 @@ mod tests {
         }
         assert!(!window.is_new(72), "too far behind 200 to know");
         assert!(window.is_new(73));
+        window.note(u64::MAX - 1);
+        assert_eq!(window.highest(), Some(u64::MAX - 1));
     }
 
     proptest::proptest! {
         #[test]
-        fn nothing_counts_twice_and_what_is_ahead_counts(numbers in proptest::collection::vec(0u32..400, 0..300)) {
+        fn nothing_counts_twice_and_what_is_ahead_counts(numbers in proptest::collection::vec(0u64..400, 0..300)) {
             let (mut window, mut seen) = (Window::default(), BTreeSet::new());
             for number in numbers {
                 let highest = seen.last().copied();
@@ -63,9 +70,10 @@ mod tests {
                     window.note(number);
                     proptest::prop_assert!(seen.insert(number));
                 } else {
-                    proptest::prop_assert!(highest.is_some_and(|h: u32| h >= number));
+                    proptest::prop_assert!(highest.is_some_and(|h: u64| h >= number));
                 }
             }
+            proptest::prop_assert_eq!(window.highest(), seen.last().copied());
         }
     }
 }
