@@ -509,6 +509,12 @@ impl Session {
         self.leg(leg).stats()
     }
 
+    /// How many packets from a leg were refused, or were none: whoever handed one in sees whether it was.
+    pub fn refused(&self, leg: Leg) -> u64 {
+        let counts = &self.leg(leg).counts;
+        counts.refused + counts.malformed
+    }
+
     /// How what comes from a leg sounds at our side of it, estimated; `None` before anything came.
     pub fn quality(&self, leg: Leg) -> Option<Quality> {
         let state = self.leg(leg);

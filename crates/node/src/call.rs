@@ -20,7 +20,7 @@ use sip::{CallId, Cause, Flow};
 use wire::{NodeId, Time};
 
 use crate::event::OpId;
-use crate::plane::Heard;
+use crate::plane::{Heard, NO_KEY};
 use crate::report::{CallReport, Failure};
 
 /// Calls remembered after they ended.
@@ -156,6 +156,7 @@ impl Call {
             report.rtp = heard.rtp;
             report.mos = heard.mos;
             report.codec = heard.codec;
+            report.secured = heard.secured.into();
             report.recording = heard.recording;
         }
         report
@@ -178,6 +179,10 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
         (_, 486 | 600) => ("busy", "try again later"),
         (_, 603) => ("declined", "they do not want to talk now"),
         (_, 408 | 504) => ("timeout", "nobody answered; try `openvoip ping NAME`"),
+        (_, NO_KEY) => (
+            "unprotected",
+            "their peer named no key for the sound, without which this overlay carries none: it may be older",
+        ),
         (_, 488 | 606) => ("media", "the phones share no codec"),
         _ => ("failed", "try again; `openvoip status` shows whether this peer is online"),
     };

@@ -76,6 +76,7 @@ pub use inspect::{Known, Sizes};
 pub use locals::CallOptions;
 
 pub use media::Forward;
+pub use media::srtp::Tail;
 pub use node::Node;
 pub use overlay::Algorithm;
 pub use role::{Role, RolePolicy};

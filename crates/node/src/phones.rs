@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 
 use sip::{Agent, Flow, RequestId, Target};
-use wire::{ConnectionId, NodeId, Seed, Socket, Time, Transmit};
+use wire::{ConnectionId, Contact, NodeId, Profile, Seed, Socket, Time, Transmit};
 
 use crate::call::{Call, CallState, Calls, KEY_CHANGED};
 use crate::config::{Config, Saved};
@@ -45,6 +45,7 @@ struct Recipe {
     sip: SocketAddr,
     phone_ip: IpAddr,
     listen: SocketAddr,
+    profile: Profile,
     now: Time,
 }
 
@@ -58,7 +59,8 @@ pub(crate) struct LazyPhones {
 impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
-        let recipe = Recipe { seed, domain, sip: config.sip, phone_ip, listen: config.listen, now };
+        let (sip, listen, profile) = (config.sip, config.listen, config.profile);
+        let recipe = Recipe { seed, domain, sip, phone_ip, listen, profile, now };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
             phones.inbox = saved.inbox.iter().cloned().collect();
@@ -109,7 +111,7 @@ impl Phones {
         };
         Phones {
             agent: Agent::new(agent, Seed::child_of(&mut rng)),
-            plane: Plane::new(Seed::child_of(&mut rng), recipe.phone_ip, recipe.listen),
+            plane: Plane::new(Seed::child_of(&mut rng), recipe.phone_ip, recipe.listen, recipe.profile),
             calls: Calls::default(),
             locals: Locals::new(Seed::child_of(&mut rng), recipe.now),
             inbox: VecDeque::new(),
@@ -258,10 +260,16 @@ impl Node {
     /// SIP from another peer.
     pub(crate) fn handle_peer_signalling(&mut self, now: Time, from: NodeId, sip: &[u8]) {
         if let Some(contact) = self.tunnels.contact(&from) {
-            self.phones.plane.peers.insert(from, contact.address);
+            self.meet_for_sound(contact);
         }
         let phones = &mut *self.phones;
         phones.agent.handle_message(now, Flow::Peer(from), sip, &mut phones.plane);
+    }
+
+    /// A call with this peer may begin: its sound will go there, under keys that depend on who we both are.
+    fn meet_for_sound(&mut self, contact: Contact) {
+        self.phones.plane.own = self.node_id();
+        self.phones.plane.peers.insert(contact.id, contact.address);
     }
 
     pub(crate) fn handle_phone_media(
@@ -284,14 +292,15 @@ impl Node {
     ) -> Option<media::Forward> {
         use crate::ledger::Function;
         self.ledger.received(now, Function::Media, &remote, bytes.len());
+        let forward = self.phones.plane.pass_from_peer(now, remote, bytes)?;
         self.tunnels.heard(now, remote);
-        self.phones.plane.pass_from_peer(now, remote, bytes)
+        forward
     }
 
     fn book_media(&mut self, now: Time, forward: Option<&media::Forward>) {
         if let Some(forward) = forward.filter(|f| f.socket == Socket::Peer) {
             let function = crate::ledger::Function::Media;
-            self.ledger.sent(now, function, &forward.remote, forward.len);
+            self.ledger.sent(now, function, &forward.remote, forward.size());
         }
     }
 
@@ -514,7 +523,7 @@ impl Node {
                 let mut targets = Vec::new();
                 for contact in peers {
                     self.tunnels.meet(now, contact);
-                    self.phones.plane.peers.insert(contact.id, contact.address);
+                    self.meet_for_sound(contact);
                     targets.push(Target::Peer { node: contact.id, user: user.clone() });
                 }
                 self.route(now, request, targets);

@@ -1,25 +1,30 @@
 //! Where the sound of calls goes.
 //!
-//! Whenever a session description passes through the SIP agent, its addresses are replaced by ours
-//! here: towards a phone by one of our media ports, towards another peer by our peer port and a
-//! stream id under which we want to receive, towards a built-in user by nothing, since its sound
-//! never leaves the process. Each media line of each fork has a [`media::Session`] that joins its two
-//! sides. Packets find their session by the port or the stream id they arrive with.
+//! Each media line of each fork of a call has a [`media::Session`] that joins its two sides. Packets find
+//! their session by the port or the stream id they arrive with.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `describe.rs` | session descriptions on their way through: our addresses in, sessions made and told |
+//! | `keying.rs` | the keys that two peers agree on in them |
+
+mod describe;
+mod keying;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
-use media::{
-    Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source,
-};
-use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
-use wire::sdp::{Description, Direction};
-use wire::{NodeId, Rng, Seed, Time, Transmit};
+use media::srtp::Cipher;
+use media::{Session, Source};
+use sip::{CallId, Flow};
+use wire::{NodeId, Profile, Rng, Seed, Time, Transmit};
 
 use crate::locals::ECHO;
 use crate::report::RtpReport;
 use crate::timers::Timers;
+use keying::Keying;
+
+pub(crate) use keying::NO_KEY;
 
 /// Port pairs kept ready, so that a call never waits for one: two for each side of two media lines
 /// of two phones ringing at once.
@@ -30,9 +35,6 @@ const PORT_KEEP: usize = 64;
 
 /// Most sessions at once: a thousand calls with one media line, or fewer with more.
 const MAX_SESSIONS: usize = 2_048;
-
-/// The attribute between peers that says under which stream id one wants to receive.
-const STREAM_ATTRIBUTE: &str = "x-openvoip-stream";
 
 /// A media line of a fork of a call.
 type SessionKey = (CallId, u16, usize);
@@ -48,6 +50,8 @@ struct Entry {
     ports: [Option<u16>; 2],
     streams: [Option<u32>; 2],
     flows: [Flow; 2],
+    /// Of the sides that are other peers, where sound is protected.
+    keys: [Option<Keying>; 2],
     kind: String,
     codec: String,
 }
@@ -58,6 +62,8 @@ pub(crate) struct Heard {
     pub(crate) rtp: RtpReport,
     pub(crate) mos: f64,
     pub(crate) codec: String,
+    /// `srtp`, `signed` or `none`: the least that protects any of its media.
+    pub(crate) secured: &'static str,
     pub(crate) recording: Option<Vec<i16>>,
 }
 
@@ -75,6 +81,10 @@ pub(crate) struct Plane {
     pub(crate) phone_ip: IpAddr,
     /// The address named to other peers; they use the path they know.
     pub(crate) peer_address: SocketAddr,
+    /// What protects sound between peers.
+    cipher: Option<Cipher>,
+    /// Who we are, once we know: the keys of sound depend on it.
+    pub(crate) own: Option<NodeId>,
     /// Where the peers of our calls are.
     pub(crate) peers: BTreeMap<NodeId, SocketAddr>,
     /// Built-in users.
@@ -86,7 +96,7 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) fn new(seed: Seed, phone_ip: IpAddr, peer_address: SocketAddr) -> Self {
+    pub(crate) fn new(seed: Seed, phone_ip: IpAddr, peer_address: SocketAddr, profile: Profile) -> Self {
         Plane {
             sessions: BTreeMap::new(),
             by_port: BTreeMap::new(),
@@ -98,6 +108,8 @@ impl Plane {
             rng: seed.rng(),
             phone_ip,
             peer_address,
+            cipher: keying::cipher(profile),
+            own: None,
             peers: BTreeMap::new(),
             talkers: BTreeMap::from([(ECHO, Talker { source: Source::Echo, record: false })]),
             strays: 0,
@@ -142,16 +154,16 @@ impl Plane {
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
         let place = self.by_port.get(&(port & !1)).copied();
-        self.pass(now, place, remote, bytes)
+        self.pass(now, place, remote, bytes)?
     }
 
-    /// A packet from another peer, on the peer port.
+    /// A packet from another peer, on the peer port; `None` if it is not of a call of ours.
     pub(crate) fn pass_from_peer(
         &mut self,
         now: Time,
         remote: SocketAddr,
         bytes: &mut [u8],
-    ) -> Option<media::Forward> {
+    ) -> Option<Option<media::Forward>> {
         let place = media::stream_of(bytes).and_then(|stream| self.by_stream.get(&stream)).copied();
         self.pass(now, place, remote, bytes)
     }
@@ -162,17 +174,19 @@ impl Plane {
         place: Option<(SessionKey, media::Leg)>,
         remote: SocketAddr,
         bytes: &mut [u8],
-    ) -> Option<media::Forward> {
+    ) -> Option<Option<media::Forward>> {
         let Some((key, leg)) = place else {
             self.strays += 1;
             return None;
         };
-        let entry = self.sessions.get_mut(&key)?;
-        let forward = entry.session.handle_datagram(now, leg, remote, bytes);
+        let session = &mut self.sessions.get_mut(&key)?.session;
+        let refused = session.refused(leg);
+        let forward = session.handle_datagram(now, leg, remote, bytes);
+        let taken = session.refused(leg) == refused;
         if forward.is_none() {
             self.dirty.push(key);
         }
-        forward
+        taken.then_some(forward)
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
@@ -234,7 +248,18 @@ impl Plane {
         } else {
             entry.session.quality(near.other()).map_or(0.0, |q| q.mos)
         };
-        Some(Heard { rtp, mos, codec: entry.codec.clone(), recording: None })
+        let secured = self.secured(call);
+        Some(Heard { rtp, mos, codec: entry.codec.clone(), secured, recording: None })
+    }
+
+    /// What protects all media of a call between peers: `none` as long as one of them is not.
+    fn secured(&self, call: CallId) -> &'static str {
+        let entries = self.sessions.range((call, 0, 0)..=(call, u16::MAX, usize::MAX)).map(|(_, e)| e);
+        let sides = entries.flat_map(|e| e.flows.iter().zip(&e.keys));
+        let between_peers = sides.filter(|(flow, _)| matches!(flow, Flow::Peer(_)));
+        let agreed: Option<Vec<Cipher>> =
+            between_peers.map(|(_, keys)| keys.as_ref().and_then(Keying::agreed)).collect();
+        agreed.and_then(|all| all.first().copied()).map_or("none", keying::name)
     }
 
     fn forget_fork(&mut self, key: SessionKey) {
@@ -248,190 +273,5 @@ impl Plane {
 
     fn keys_of(&self, call: CallId) -> Vec<SessionKey> {
         self.sessions.range((call, 0, 0)..=(call, u16::MAX, usize::MAX)).map(|(k, _)| *k).collect()
-    }
-
-    // ---- session descriptions ------------------------------------------------------------------
-
-    /// The session of a media line, made when it is first spoken of.
-    fn session(
-        &mut self,
-        now: Time,
-        key: SessionKey,
-        flows: [Flow; 2],
-        description: &Description,
-    ) -> Result<&mut Entry, u16> {
-        if !self.sessions.contains_key(&key) {
-            if self.sessions.len() >= MAX_SESSIONS {
-                return Err(503);
-            }
-            let mut ports = [None; 2];
-            let mut streams = [None; 2];
-            let mut faces = Vec::with_capacity(2);
-            for (index, flow) in flows.iter().enumerate() {
-                let leg = media::Leg::BOTH[index];
-                faces.push(match flow {
-                    Flow::Udp(_) | Flow::Stream(..) => {
-                        let Some(port) = self.stock.pop_front() else {
-                            ports.into_iter().flatten().for_each(|p| self.give_back(p));
-                            return Err(503);
-                        };
-                        ports[index] = Some(port);
-                        self.by_port.insert(port, (key, leg));
-                        let mut face = PhoneFace::new(port);
-                        face.signalled_from = flow.remote().map(|a| a.ip());
-                        Face::Phone(face)
-                    }
-                    Flow::Peer(peer) => {
-                        let id = media::session::new_stream_id(&mut self.rng);
-                        streams[index] = Some(id);
-                        self.by_stream.insert(id, (key, leg));
-                        let remote = self.peers.get(peer).copied();
-                        Face::Peer(PeerFace { remote, send_id: None, receive_id: id })
-                    }
-                    Flow::Local(id) => Face::Local(Box::new(self.talker(now, *id))),
-                });
-            }
-            let [a, b]: [Face; 2] = faces.try_into().expect("two flows make two faces");
-            let config = SessionConfig::new(a, b, Seed::child_of(&mut self.rng));
-            let session = Session::new(config, now);
-            let kind = description.media.get(key.2).map(|m| m.kind.clone()).unwrap_or_default();
-            let entry = Entry { session, ports, streams, flows, kind, codec: String::new() };
-            self.sessions.insert(key, entry);
-            self.dirty.push(key);
-        }
-        Ok(self.sessions.get_mut(&key).expect("made above"))
-    }
-
-    fn talker(&mut self, now: Time, id: u32) -> Endpoint {
-        let talker = self.talkers.get(&id);
-        let source = talker.map_or(Source::Silence, |t| t.source.clone());
-        let record = talker.is_some_and(|t| t.record);
-        let mut config = EndpointConfig::new(source, Seed::child_of(&mut self.rng));
-        if !record {
-            config.record_for = Duration::ZERO;
-        }
-        Endpoint::new(config, now)
-    }
-}
-
-impl MediaPlane for Plane {
-    fn rewrite(
-        &mut self,
-        now: Time,
-        call: CallId,
-        from: Leg,
-        toward: Leg,
-        sdp: &[u8],
-        role: Role,
-    ) -> Result<Vec<u8>, u16> {
-        let mut description = Description::parse(sdp).map_err(|_| 488u16)?;
-        let fork = if from.side == Side::Callee { from.fork } else { toward.fork };
-        let (flows, from_leg) = match from.side {
-            Side::Caller => ([from.flow, toward.flow], media::Leg::A),
-            Side::Callee => ([toward.flow, from.flow], media::Leg::B),
-        };
-        let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
-        for index in 0..description.media.len() {
-            if description.media[index].port == 0 {
-                continue;
-            }
-            let key = (call, fork, index);
-            let entry = self.session(now, key, flows, &description)?;
-            learn(entry, now, from_leg, from.flow, &description, index);
-            if role == Role::Answer {
-                agree(entry, &description, index);
-            }
-            let to = from_leg.other() as usize;
-            let media = &mut description.media[index];
-            media.remove_attribute(STREAM_ATTRIBUTE);
-            match (entry.ports[to], entry.streams[to]) {
-                (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
-                (_, Some(stream)) => {
-                    media.set_attribute(STREAM_ATTRIBUTE, &stream.to_string());
-                    description.set_destination(index, peer_address);
-                }
-                // A built-in user: its sound never leaves the process.
-                _ => {}
-            }
-            self.dirty.push(key);
-        }
-        description.set_origin(match toward.flow {
-            Flow::Peer(_) => peer_address.ip(),
-            _ => phone_ip,
-        });
-        Ok(description.to_bytes())
-    }
-
-    fn answered(&mut self, _now: Time, call: CallId, callee: Leg) {
-        for key in self.keys_of(call) {
-            if key.1 != callee.fork {
-                self.forget_fork(key);
-            }
-        }
-    }
-
-    fn close(&mut self, _now: Time, call: CallId) {
-        if let Some(mut heard) = self.heard(call) {
-            for key in self.keys_of(call) {
-                let Some(entry) = self.sessions.get_mut(&key) else { continue };
-                for leg in media::Leg::BOTH {
-                    let talker = entry.session.local_mut(leg).map(Endpoint::take_recording);
-                    heard.recording = heard.recording.or(talker.filter(|r| !r.is_empty()));
-                }
-            }
-            self.finished.insert(call, heard);
-        }
-        for key in self.keys_of(call) {
-            self.forget_fork(key);
-        }
-    }
-}
-
-/// Takes from a description what concerns the leg that sent it.
-fn learn(entry: &mut Entry, now: Time, leg: media::Leg, flow: Flow, description: &Description, index: usize) {
-    let media = &description.media[index];
-    match flow {
-        Flow::Udp(_) | Flow::Stream(..) => {
-            let rtp = description.destination(index).filter(|a| !a.ip().is_unspecified());
-            let rtcp = description.rtcp_destination(index).filter(|a| !a.ip().is_unspecified());
-            entry.session.set_announced(now, leg, rtp, rtcp, media.has("rtcp-mux"));
-        }
-        Flow::Peer(_) => {
-            if let Some(id) = media.attribute(STREAM_ATTRIBUTE).and_then(|v| v.parse().ok()) {
-                entry.session.set_send_id(leg, id);
-            }
-        }
-        Flow::Local(_) => {}
-    }
-    entry.session.set_direction(now, leg, direction(description.direction(index)));
-}
-
-/// Takes from an answer which codecs were agreed on.
-fn agree(entry: &mut Entry, description: &Description, index: usize) {
-    let codecs = description.media[index].codecs();
-    let mut types = PayloadTypes::default();
-    for codec in &codecs {
-        types.set(codec.payload_type, &codec.name, codec.clock);
-    }
-    entry.session.set_payload_types(types);
-    let Some(first) = codecs.first() else { return };
-    entry.codec = first.name.clone();
-    let law = match first.name.to_ascii_uppercase().as_str() {
-        "PCMA" => media::Law::A,
-        _ => media::Law::Mu,
-    };
-    for leg in media::Leg::BOTH {
-        if let Some(talker) = entry.session.local_mut(leg) {
-            talker.set_law(law, first.payload_type);
-        }
-    }
-}
-
-fn direction(direction: Direction) -> media::Direction {
-    match direction {
-        Direction::SendRecv => media::Direction::SendRecv,
-        Direction::SendOnly => media::Direction::SendOnly,
-        Direction::RecvOnly => media::Direction::RecvOnly,
-        Direction::Inactive => media::Direction::Inactive,
     }
 }

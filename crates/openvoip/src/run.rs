@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Registry, Token};
-use node::{Event, Node};
+use node::{Event, Node, Tail};
 use wire::{ConnectionId, Socket, Time, Transmit};
 
 use crate::alarm::Alarm;
@@ -173,7 +173,7 @@ impl World {
             wakes: BTreeSet::new(),
             next_token: ALARM.0,
             next_connection: 1,
-            buffer: vec![0; BUFFER],
+            buffer: vec![0; BUFFER + Tail::MAX],
         })
     }
 
@@ -338,7 +338,7 @@ impl World {
     fn read_udp(&mut self, index: usize, socket: Socket, tell: &mut dyn FnMut(usize, Event)) {
         for _ in 0..BURST {
             let Some((udp, _)) = self.hosted[index].udp.get(&socket) else { return };
-            let (len, remote) = match udp.recv_from(&mut self.buffer) {
+            let (len, remote) = match udp.recv_from(&mut self.buffer[..BUFFER]) {
                 Ok(got) => got,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return,
                 // An earlier datagram found nobody at home: no fault of this socket.
@@ -350,7 +350,7 @@ impl World {
             match hosted.node.handle_datagram(now, socket, remote, bytes) {
                 Some(forward) => {
                     if let Some((out, _)) = hosted.udp.get(&forward.socket) {
-                        icmp::send(out, &self.buffer[..forward.len], forward.remote);
+                        icmp::send(out, forward.finish(&mut self.buffer), forward.remote);
                     }
                 }
                 None => self.drain(index, tell),

@@ -445,7 +445,7 @@ impl<'a> World<'a> {
         };
         match node.handle_datagram(now, socket, remote, bytes) {
             Some(f) => {
-                let bytes = bytes[..f.len].to_vec();
+                let bytes = [&bytes[..f.len], &f.tail].concat();
                 self.carry(to, f.socket, f.remote, bytes);
                 self.set_wake(to);
             }

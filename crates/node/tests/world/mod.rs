@@ -1,6 +1,8 @@
 //! A network small enough to read: peers in one thread, virtual time, five milliseconds each way.
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
+pub mod phone;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
@@ -223,7 +225,7 @@ impl World {
 
     fn forward(&mut self, n: usize, forward: Option<node::Forward>, bytes: &[u8]) {
         let Some(f) = forward else { return };
-        let bytes = bytes[..f.len].to_vec();
+        let bytes = [&bytes[..f.len], &f.tail].concat();
         match f.socket {
             Socket::Peer => self.send_from(n, f.remote, bytes),
             socket => self.to_phones.push((n, Transmit { socket, remote: f.remote, bytes })),

@@ -1,0 +1,286 @@
+//! Session descriptions on their way through a call.
+//!
+//! Whenever one passes the SIP agent, its addresses are replaced by ours here: towards a phone by one of our
+//! media ports, towards another peer by our peer port, a stream id under which we want to receive and a key,
+//! towards a built-in user by nothing, since its sound never leaves the process.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use media::{Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source};
+use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
+use wire::sdp::{Description, Direction, Media};
+use wire::{NodeId, Seed, Time};
+
+use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
+use super::{Entry, MAX_SESSIONS, Plane, SessionKey};
+
+/// The attribute between peers that says under which stream id one wants to receive.
+const STREAM_ATTRIBUTE: &str = "x-openvoip-stream";
+
+impl Plane {
+    /// The session of a media line, made when it is first spoken of.
+    fn session(
+        &mut self,
+        now: Time,
+        key: SessionKey,
+        flows: [Flow; 2],
+        description: &Description,
+    ) -> Result<&mut Entry, u16> {
+        if !self.sessions.contains_key(&key) {
+            if self.sessions.len() >= MAX_SESSIONS {
+                return Err(503);
+            }
+            let mut ports = [None; 2];
+            let mut streams = [None; 2];
+            let mut keys = [None, None];
+            let mut faces = Vec::with_capacity(2);
+            for (index, flow) in flows.iter().enumerate() {
+                let leg = media::Leg::BOTH[index];
+                faces.push(match flow {
+                    Flow::Udp(_) | Flow::Stream(..) => {
+                        let Some(port) = self.stock.pop_front() else {
+                            ports.into_iter().flatten().for_each(|p| self.give_back(p));
+                            return Err(503);
+                        };
+                        ports[index] = Some(port);
+                        self.by_port.insert(port, (key, leg));
+                        let mut face = PhoneFace::new(port);
+                        face.signalled_from = flow.remote().map(|a| a.ip());
+                        Face::Phone(face)
+                    }
+                    Flow::Peer(peer) => {
+                        let id = media::session::new_stream_id(&mut self.rng);
+                        streams[index] = Some(id);
+                        self.by_stream.insert(id, (key, leg));
+                        let remote = self.peers.get(peer).copied();
+                        let cipher = self.cipher;
+                        keys[index] = cipher.map(|c| Keying::new(c, Seed::child_of(&mut self.rng)));
+                        let protected = cipher.is_some();
+                        Face::Peer(PeerFace { remote, send_id: None, receive_id: id, protected })
+                    }
+                    Flow::Local(id) => Face::Local(Box::new(self.talker(now, *id))),
+                });
+            }
+            let [a, b]: [Face; 2] = faces.try_into().expect("two flows make two faces");
+            let config = SessionConfig::new(a, b, Seed::child_of(&mut self.rng));
+            let session = Session::new(config, now);
+            let kind = description.media.get(key.2).map(|m| m.kind.clone()).unwrap_or_default();
+            let entry = Entry { session, ports, streams, flows, keys, kind, codec: String::new() };
+            self.sessions.insert(key, entry);
+            self.dirty.push(key);
+        }
+        Ok(self.sessions.get_mut(&key).expect("made above"))
+    }
+
+    fn talker(&mut self, now: Time, id: u32) -> Endpoint {
+        let talker = self.talkers.get(&id);
+        let source = talker.map_or(Source::Silence, |t| t.source.clone());
+        let record = talker.is_some_and(|t| t.record);
+        let mut config = EndpointConfig::new(source, Seed::child_of(&mut self.rng));
+        if !record {
+            config.record_for = Duration::ZERO;
+        }
+        Endpoint::new(config, now)
+    }
+}
+
+impl MediaPlane for Plane {
+    fn rewrite(
+        &mut self,
+        now: Time,
+        call: CallId,
+        from: Leg,
+        toward: Leg,
+        sdp: &[u8],
+        role: Role,
+    ) -> Result<Vec<u8>, u16> {
+        let mut description = Description::parse(sdp).map_err(|_| 488u16)?;
+        let own = self.own;
+        let fork = if from.side == Side::Callee { from.fork } else { toward.fork };
+        let (flows, from_leg) = match from.side {
+            Side::Caller => ([from.flow, toward.flow], media::Leg::A),
+            Side::Callee => ([toward.flow, from.flow], media::Leg::B),
+        };
+        let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
+        for index in 0..description.media.len() {
+            if description.media[index].port == 0 {
+                continue;
+            }
+            let key = (call, fork, index);
+            let entry = self.session(now, key, flows, &description)?;
+            learn(entry, now, from_leg, from.flow, &description, index);
+            agree_on_keys(entry, own, from_leg, from.flow, &description.media[index])?;
+            if role == Role::Answer {
+                agree(entry, &description, index);
+            }
+            let to = from_leg.other() as usize;
+            let media = &mut description.media[index];
+            media.remove_attribute(STREAM_ATTRIBUTE);
+            media.remove_attribute(KEY_ATTRIBUTE);
+            match (entry.ports[to], entry.streams[to]) {
+                (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
+                (_, Some(stream)) => {
+                    media.set_attribute(STREAM_ATTRIBUTE, &stream.to_string());
+                    if let Some(keys) = &entry.keys[to] {
+                        media.set_attribute(KEY_ATTRIBUTE, &keys.offer());
+                    }
+                    description.set_destination(index, peer_address);
+                }
+                // A built-in user: its sound never leaves the process.
+                _ => {}
+            }
+            self.dirty.push(key);
+        }
+        description.set_origin(match toward.flow {
+            Flow::Peer(_) => peer_address.ip(),
+            _ => phone_ip,
+        });
+        Ok(description.to_bytes())
+    }
+
+    fn answered(&mut self, _now: Time, call: CallId, callee: Leg) {
+        for key in self.keys_of(call) {
+            if key.1 != callee.fork {
+                self.forget_fork(key);
+            }
+        }
+    }
+
+    fn close(&mut self, _now: Time, call: CallId) {
+        if let Some(mut heard) = self.heard(call) {
+            for key in self.keys_of(call) {
+                let Some(entry) = self.sessions.get_mut(&key) else { continue };
+                for leg in media::Leg::BOTH {
+                    let talker = entry.session.local_mut(leg).map(Endpoint::take_recording);
+                    heard.recording = heard.recording.or(talker.filter(|r| !r.is_empty()));
+                }
+            }
+            self.finished.insert(call, heard);
+        }
+        for key in self.keys_of(call) {
+            self.forget_fork(key);
+        }
+    }
+}
+
+/// Takes from a description what concerns the leg that sent it.
+fn learn(entry: &mut Entry, now: Time, leg: media::Leg, flow: Flow, description: &Description, index: usize) {
+    let media = &description.media[index];
+    match flow {
+        Flow::Udp(_) | Flow::Stream(..) => {
+            let rtp = description.destination(index).filter(|a| !a.ip().is_unspecified());
+            let rtcp = description.rtcp_destination(index).filter(|a| !a.ip().is_unspecified());
+            entry.session.set_announced(now, leg, rtp, rtcp, media.has("rtcp-mux"));
+        }
+        Flow::Peer(_) => {
+            if let Some(id) = media.attribute(STREAM_ATTRIBUTE).and_then(|v| v.parse().ok()) {
+                entry.session.set_send_id(leg, id);
+            }
+        }
+        Flow::Local(_) => {}
+    }
+    entry.session.set_direction(now, leg, direction(description.direction(index)));
+}
+
+/// Takes the key of the peer that sent a description, where sound is protected.
+fn agree_on_keys(
+    entry: &mut Entry,
+    own: Option<NodeId>,
+    leg: media::Leg,
+    flow: Flow,
+    media: &Media,
+) -> Result<(), u16> {
+    let (Some(keys), Flow::Peer(peer)) = (&mut entry.keys[leg as usize], flow) else { return Ok(()) };
+    let own = own.ok_or(NO_KEY)?;
+    if let Some(agreed) = keys.learn([own, peer], media.attribute(KEY_ATTRIBUTE))? {
+        entry.session.set_keys(leg, agreed);
+    }
+    Ok(())
+}
+
+/// Takes from an answer which codecs were agreed on.
+fn agree(entry: &mut Entry, description: &Description, index: usize) {
+    let codecs = description.media[index].codecs();
+    let mut types = PayloadTypes::default();
+    for codec in &codecs {
+        types.set(codec.payload_type, &codec.name, codec.clock);
+    }
+    entry.session.set_payload_types(types);
+    let Some(first) = codecs.first() else { return };
+    entry.codec = first.name.clone();
+    let law = match first.name.to_ascii_uppercase().as_str() {
+        "PCMA" => media::Law::A,
+        _ => media::Law::Mu,
+    };
+    for leg in media::Leg::BOTH {
+        if let Some(talker) = entry.session.local_mut(leg) {
+            talker.set_law(law, first.payload_type);
+        }
+    }
+}
+
+fn direction(direction: Direction) -> media::Direction {
+    match direction {
+        Direction::SendRecv => media::Direction::SendRecv,
+        Direction::SendOnly => media::Direction::SendOnly,
+        Direction::RecvOnly => media::Direction::RecvOnly,
+        Direction::Inactive => media::Direction::Inactive,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plane::Plane;
+    use wire::{HashAlgorithm, KeyPair, Profile};
+
+    const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\n\
+                         m=audio 7080 RTP/AVP 0\r\na=x-openvoip-stream:8\r\n";
+
+    fn plane(profile: Profile) -> Plane {
+        let address: SocketAddr = "192.0.2.1:7080".parse().unwrap();
+        let mut plane = Plane::new(Seed::from_number(1), address.ip(), address, profile);
+        plane.own = Some(id(1));
+        plane
+    }
+
+    fn id(n: u64) -> NodeId {
+        KeyPair::from_seed(Seed::from_number(n)).public().node_id(HashAlgorithm::Sha256)
+    }
+
+    /// What becomes of a description from another peer on its way to a built-in user, and of one back.
+    fn pass(plane: &mut Plane, sdp: &str) -> Result<[String; 2], u16> {
+        let caller = Leg { side: Side::Caller, fork: 0, flow: Flow::Peer(id(2)) };
+        let callee = Leg { side: Side::Callee, fork: 0, flow: Flow::Local(crate::locals::ECHO) };
+        let text = |sdp: Vec<u8>| String::from_utf8(sdp).unwrap();
+        let there =
+            plane.rewrite(Time::ZERO, CallId(1), caller, callee, sdp.as_bytes(), Role::Offer).map(text)?;
+        let back =
+            plane.rewrite(Time::ZERO, CallId(1), callee, caller, there.as_bytes(), Role::Answer).map(text)?;
+        Ok([there, back])
+    }
+
+    #[test]
+    fn a_call_from_another_peer_without_a_key_is_refused_where_sound_is_protected() {
+        assert!(pass(&mut plane(Profile::Open), OFFER).is_ok());
+        for profile in [Profile::Signed, Profile::Secure] {
+            for offer in [OFFER.to_owned(), format!("{OFFER}a=x-openvoip-key:AAAA\r\n")] {
+                assert_eq!(pass(&mut plane(profile), &offer), Err(NO_KEY), "{profile}");
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_for_peers_and_never_reach_a_phone() {
+        let mut far = Keying::new(media::srtp::Cipher::Aes, Seed::from_number(3));
+        let offer = format!("{OFFER}a={KEY_ATTRIBUTE}:{}\r\n", far.offer());
+        let mut plane = plane(Profile::Secure);
+        let [there, back] = pass(&mut plane, &offer).unwrap();
+        assert!(!there.contains("x-openvoip"), "{there}");
+        let key = back.lines().find_map(|l| l.strip_prefix("a=x-openvoip-key:"));
+        assert!(far.learn([id(2), id(1)], key).unwrap().is_some());
+        let [_, again] = pass(&mut plane, &offer).unwrap();
+        assert_eq!(again, back, "the same description twice has the same key");
+    }
+}

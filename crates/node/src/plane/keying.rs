@@ -1,0 +1,171 @@
+//! Keys for the sound of a call, agreed on by the two peers it passes between.
+//!
+//! Where the overlay's profile protects, each media line of a session description between two peers carries a
+//! public key for one use (X25519) as `a=x-openvoip-key`. The envelope that the description travels in is
+//! signed by its peer for the other (`tunnel.rs`), so nobody can put in a key of their own, and what the keys
+//! agree on becomes one key for each direction (HKDF, RFC 5869) that also depends on who the two peers are:
+//! whoever passes off another's key as its own has other keys than both. No message is added, and none of
+//! it depends on the way that the sound takes.
+
+use data_encoding::BASE64_NOPAD;
+use hkdf::Hkdf;
+use media::srtp::{Cipher, Keyed, MASTER_LEN, Master, Receiver, Sender};
+use sha2::Sha256;
+use wire::{AgreementKey, NodeId, Profile, Seed};
+use zeroize::Zeroizing;
+
+/// The attribute between peers that carries the key for one use of who wrote it.
+pub(crate) const KEY_ATTRIBUTE: &str = "x-openvoip-key";
+
+/// The status for a description without a key where there must be one: Security Agreement Required (RFC
+/// 3329).
+pub(crate) const NO_KEY: u16 = 494;
+
+/// What the sound of an overlay is protected by; `None` in the open.
+pub(crate) fn cipher(profile: Profile) -> Option<Cipher> {
+    match profile {
+        Profile::Open => None,
+        Profile::Signed => Some(Cipher::Null),
+        Profile::Secure => Some(Cipher::Aes),
+    }
+}
+
+/// What `calls` says of sound that is protected so.
+pub(crate) fn name(cipher: Cipher) -> &'static str {
+    match cipher {
+        Cipher::Aes => "srtp",
+        Cipher::Null => "signed",
+    }
+}
+
+/// The keys of one media line towards one peer.
+pub(crate) struct Keying {
+    cipher: Cipher,
+    ours: AgreementKey,
+    theirs: Option<[u8; wire::agreement::LEN]>,
+}
+
+impl Keying {
+    pub(crate) fn new(cipher: Cipher, seed: Seed) -> Self {
+        Keying { cipher, ours: AgreementKey::ephemeral(seed), theirs: None }
+    }
+
+    /// What protects the sound, once both have said their keys.
+    pub(crate) fn agreed(&self) -> Option<Cipher> {
+        self.theirs.map(|_| self.cipher)
+    }
+
+    /// Our key, as it stands in a description.
+    pub(crate) fn offer(&self) -> String {
+        BASE64_NOPAD.encode(&self.ours.public())
+    }
+
+    /// Takes the key of `peer` from a description. The keys of the stream if they are new: the same description
+    /// may come again. The error is the status to refuse it with.
+    pub(crate) fn learn(
+        &mut self,
+        [own, peer]: [NodeId; 2],
+        attribute: Option<&str>,
+    ) -> Result<Option<Keyed>, u16> {
+        let decoded = attribute.and_then(|text| BASE64_NOPAD.decode(text.trim().as_bytes()).ok());
+        let theirs = decoded.and_then(|key| key.try_into().ok()).ok_or(NO_KEY)?;
+        if self.theirs == Some(theirs) {
+            return Ok(None);
+        }
+        let shared = self.ours.agree(&theirs).ok_or(NO_KEY)?;
+        self.theirs = Some(theirs);
+        let keys = Hkdf::<Sha256>::new(None, &*shared);
+        let (us, them) = ((own, self.ours.public()), (peer, theirs));
+        Ok(Some(Keyed {
+            sender: Sender::new(self.cipher, &master(&keys, self.cipher, us, them)),
+            receiver: Receiver::new(self.cipher, &master(&keys, self.cipher, them, us)),
+        }))
+    }
+}
+
+/// Who is at one end of a stream, and its key for one use.
+type End = (NodeId, [u8; wire::agreement::LEN]);
+
+/// The key of what goes from one end to the other.
+fn master(keys: &Hkdf<Sha256>, cipher: Cipher, from: End, to: End) -> Master {
+    let mut info = format!("OpenVoIP sound 1 {}\0", name(cipher)).into_bytes();
+    for (id, key) in [from, to] {
+        info.extend_from_slice(id.key().as_bytes());
+        info.extend_from_slice(&key);
+    }
+    let mut master = Zeroizing::new([0; MASTER_LEN]);
+    keys.expand(&info, &mut *master).expect("one block of output");
+    master
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{HashAlgorithm, KeyPair};
+
+    fn id(n: u64) -> NodeId {
+        KeyPair::from_seed(Seed::from_number(n)).public().node_id(HashAlgorithm::Sha256)
+    }
+
+    fn keying(n: u64) -> Keying {
+        Keying::new(Cipher::Aes, Seed::from_number(n))
+    }
+
+    /// Whether what the first protects is opened by the second.
+    fn hears(from: &mut Keyed, to: &mut Keyed, sequence: u16) -> bool {
+        let header = wire::rtp::Header { sequence, ..Default::default() };
+        let mut packet = header.packet(b"sound");
+        let tail = from.sender.protect(&mut packet).unwrap();
+        packet.extend_from_slice(&tail);
+        to.receiver.open(&mut packet).is_some()
+    }
+
+    #[test]
+    fn two_peers_agree_on_a_key_for_each_direction() {
+        let (mut alice, mut bob) = (keying(1), keying(2));
+        let (of_alice, of_bob) = (alice.offer(), bob.offer());
+        let mut at_alice = alice.learn([id(1), id(2)], Some(&of_bob)).unwrap().unwrap();
+        let mut at_bob = bob.learn([id(2), id(1)], Some(&of_alice)).unwrap().unwrap();
+        assert!(hears(&mut at_alice, &mut at_bob, 1) && hears(&mut at_bob, &mut at_alice, 2));
+        let mut echo = keying(1).learn([id(1), id(2)], Some(&of_bob)).unwrap().unwrap();
+        assert!(!hears(&mut at_alice, &mut echo, 3), "what is sent back is not heard");
+        assert_eq!((alice.agreed(), bob.agreed()), (Some(Cipher::Aes), Some(Cipher::Aes)));
+    }
+
+    #[test]
+    fn who_passes_off_anothers_key_as_its_own_has_other_keys_than_both() {
+        let (mut alice, mut bob) = (keying(1), keying(2));
+        let (of_alice, of_bob) = (alice.offer(), bob.offer());
+        let mallory = id(3);
+        let mut at_alice = alice.learn([id(1), mallory], Some(&of_bob)).unwrap().unwrap();
+        let mut at_bob = bob.learn([id(2), mallory], Some(&of_alice)).unwrap().unwrap();
+        assert!(!hears(&mut at_alice, &mut at_bob, 1));
+    }
+
+    #[test]
+    fn the_two_ciphers_share_no_key() {
+        let (mut aes, mut null) = (keying(1), Keying::new(Cipher::Null, Seed::from_number(2)));
+        let (of_aes, of_null) = (aes.offer(), null.offer());
+        let mut at_aes = aes.learn([id(1), id(2)], Some(&of_null)).unwrap().unwrap();
+        let mut at_null = null.learn([id(2), id(1)], Some(&of_aes)).unwrap().unwrap();
+        assert!(!hears(&mut at_aes, &mut at_null, 1) && !hears(&mut at_null, &mut at_aes, 1));
+    }
+
+    #[test]
+    fn without_a_key_or_with_a_worthless_one_there_is_no_agreement() {
+        let zero = BASE64_NOPAD.encode(&[0; 32]);
+        for attribute in [None, Some(""), Some("AAAA"), Some("not base64 at all"), Some(&*zero)] {
+            let mut keying = keying(1);
+            assert_eq!(keying.learn([id(1), id(2)], attribute).err(), Some(NO_KEY), "{attribute:?}");
+            assert_eq!(keying.agreed(), None);
+        }
+    }
+
+    #[test]
+    fn the_same_key_again_changes_nothing() {
+        let mut alice = keying(1);
+        let bob = keying(2).offer();
+        assert!(alice.learn([id(1), id(2)], Some(&bob)).unwrap().is_some());
+        assert!(alice.learn([id(1), id(2)], Some(&bob)).unwrap().is_none());
+    }
+}

@@ -1,0 +1,111 @@
+//! What protects the sound of a call between two peers, judged by what is heard: by phones, and by listeners.
+
+mod world;
+
+use std::time::Duration;
+
+use node::{Config, Profile};
+use sip::ua::g711_sdp;
+use wire::rtp;
+use world::phone::{Phone, run};
+use world::{World, address};
+
+/// Eight peers of one profile, two of them with a phone, and a listener who hears everything.
+fn call(profile: Profile) -> (World, [Phone; 2]) {
+    let mut world = World::with(8, |_, config: &mut Config| config.profile = profile);
+    world.run(Duration::from_secs(30));
+    let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    world.tap = Some(Vec::new());
+    let offer = g711_sdp(phones[0].media_address());
+    phones[0].ua.invite(world.now, "user6@test", offer);
+    run(&mut world, &mut phones, Duration::from_secs(5));
+    (world, phones)
+}
+
+/// The sound in what a listener heard.
+fn sound(world: &World) -> Vec<&Vec<u8>> {
+    let tap = world.tap.as_ref().expect("somebody listens");
+    tap.iter().filter(|d| rtp::classify(d) == Some(rtp::Kind::Rtp)).collect()
+}
+
+fn secured(world: &mut World, n: usize) -> String {
+    let now = world.now;
+    world.nodes[n].calls(now).pop().expect("a call").secured
+}
+
+/// Whether the tone of one of the phones can be heard in the sound that a listener caught.
+fn overheard(world: &World) -> bool {
+    [440.0, 1_000.0].into_iter().any(|hertz| {
+        let streams: std::collections::BTreeSet<_> =
+            sound(world).iter().filter_map(|d| rtp::sender_ssrc(d)).collect();
+        streams.into_iter().any(|ssrc| {
+            let of_stream = sound(world).into_iter().filter(|d| rtp::sender_ssrc(d) == Some(ssrc));
+            let frames = of_stream.filter_map(|d| d.get(rtp::HEADER_LEN..rtp::HEADER_LEN + 160));
+            let samples: Vec<i16> = frames.flat_map(|f| media::Law::Mu.decode_frame(f)).collect();
+            media::heard(&samples, 8_000, hertz).at_least(2.0)
+        })
+    })
+}
+
+#[test]
+fn two_phones_hear_each_other_whatever_protects_the_sound_and_calls_tells_the_truth() {
+    let each = [(Profile::Open, "none"), (Profile::Signed, "signed"), (Profile::Secure, "srtp")];
+    for (profile, expected) in each {
+        let (mut world, phones) = call(profile);
+        assert!(phones[1].heard(440.0) && phones[0].heard(1_000.0), "{profile}");
+        assert_eq!([secured(&mut world, 2), secured(&mut world, 6)], [expected, expected]);
+        assert!(sound(&world).len() > 400);
+    }
+}
+
+#[test]
+fn under_secure_a_listener_hears_nothing_and_under_signed_everything() {
+    for profile in Profile::ALL {
+        let (world, _) = call(profile);
+        assert_eq!(overheard(&world), profile != Profile::Secure, "{profile}");
+    }
+}
+
+#[test]
+fn what_a_stranger_puts_into_a_protected_call_is_not_heard() {
+    for profile in [Profile::Signed, Profile::Secure] {
+        let (mut world, mut phones) = call(profile);
+        let heard = world.nodes[6].calls(world.now).pop().unwrap().rtp.received;
+        // Every packet of the call again, as it was and changed, from its sender's address and another.
+        let caught: Vec<Vec<u8>> = sound(&world).into_iter().cloned().collect();
+        for (from, change) in [(2, 0), (2, 1), (5, 0), (5, 1)] {
+            for packet in &caught {
+                let mut packet = packet.clone();
+                *packet.last_mut().unwrap() ^= change;
+                for to in [2, 6] {
+                    let now = world.now;
+                    let passed =
+                        world.nodes[to].handle_datagram(now, wire::Socket::Peer, address(from), &mut packet);
+                    assert!(passed.is_none(), "{profile}");
+                }
+            }
+        }
+        assert_eq!(world.nodes[6].calls(world.now).pop().unwrap().rtp.received, heard, "{profile}");
+        phones.iter_mut().for_each(|p| drop(p.sound.as_mut().unwrap().take_recording()));
+        run(&mut world, &mut phones, Duration::from_secs(3));
+        assert!(phones[1].heard(440.0) && phones[0].heard(1_000.0), "{profile}: the call goes on");
+    }
+}
+
+#[test]
+fn every_call_has_keys_of_its_own() {
+    let (mut world, mut phones) = call(Profile::Secure);
+    let sealed = |world: &World| sound(world).iter().map(|d| d[rtp::HEADER_LEN..].to_vec()).collect::<Vec<_>>();
+    let first = sealed(&world);
+    for _ in 0..2 {
+        let offer = g711_sdp(phones[0].media_address());
+        let call = phones[0].ua.invite(world.now, "user6@test", offer);
+        world.tap = Some(Vec::new());
+        run(&mut world, &mut phones, Duration::from_secs(2));
+        let again = sealed(&world);
+        assert!(again.len() > 100 && again.iter().all(|packet| !first.contains(packet)));
+        phones[0].ua.hang_up(world.now, call);
+        run(&mut world, &mut phones, Duration::from_secs(1));
+    }
+}
