@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Saved, User};
+use node::{Config, Event, Identity, Node, OpId, OverlayOptions, Profile, Saved, User};
 use openvoip::command::Answer;
 use openvoip::control;
 use wire::p2pp::{Class, Header, MAX_DATAGRAM, Message};
@@ -106,7 +106,8 @@ pub(crate) struct World {
 
 fn new_node(n: u8, user: &str, bootstrap: Vec<SocketAddr>, now: Time) -> (Node, KeyPair) {
     let overlay = OverlayOptions { name: "test".into(), ..OverlayOptions::default() };
-    let config = Config { overlay, listen: peer_port(n), sip: sip_port(n), bootstrap, ..Config::default() };
+    let (listen, sip, profile) = (peer_port(n), sip_port(n), Profile::Open);
+    let config = Config { overlay, profile, listen, sip, bootstrap, ..Config::default() };
     let keys = KeyPair::from_seed(Seed([n; 32]));
     let user = User { aor: format!("{user}@test"), keys: KeyPair::from_seed(Seed([n + 100; 32])) };
     let identity = Identity { peer: keys.clone(), users: vec![user] };

@@ -64,7 +64,8 @@ const WAITS: [u64; 8] = [0, 1, 20, 200, 3_100, 12_000, 70_000, 700_000];
 pub fn media(bytes: &[u8]) {
     let mut now = Time::from_secs(1);
     let talker = EndpointConfig::new(Source::Tone(440.0), Seed::from_number(3));
-    let peer = PeerFace { remote: Some(sender(1)), send_id: Some(44), receive_id: 0x0102_0304, protected: false };
+    let peer =
+        PeerFace { remote: Some(sender(1)), send_id: Some(44), receive_id: 0x0102_0304, protected: false };
     let faces = [
         (Face::Phone(PhoneFace::new(4_000)), Face::Peer(peer)),
         (Face::Phone(PhoneFace::new(4_002)), Face::Local(Box::new(Endpoint::new(talker, now)))),

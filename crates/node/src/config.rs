@@ -172,7 +172,7 @@ impl Default for Config {
         Config {
             overlay: OverlayOptions::default(),
             insist: Vec::new(),
-            profile: Profile::Open,
+            profile: Profile::default(),
             bootstrap: Vec::new(),
             role: RolePolicy::Auto,
             // Loopback until told otherwise: nothing is exposed by accident.

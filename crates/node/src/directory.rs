@@ -223,7 +223,7 @@ impl Node {
                 resolution.silent += wanted.len();
             }
             Some((record, _)) => {
-                if let Some(contact) = self.tunnels.read_contact(hash, NodeId(*key), &record.value) {
+                if let Some(contact) = self.tunnels.read_contact(hash, NodeId(*key), record) {
                     resolution.peers.push(contact);
                 }
             }

@@ -163,7 +163,8 @@ impl Node {
     pub(crate) fn send_setting(&mut self, now: Time, op: OpId, address: SocketAddr, id: NodeId) {
         let Some(Command { name, value, operator }) = self.operators.commands.remove(&op) else { return };
         let mut header = self.header(MessageType::Configure);
-        header.source = Some(operator.public().node_id(self.hash()));
+        // The signature says who: over a link nobody speaks in another's name.
+        header.source = None;
         header.from_peer = false;
         header.deadline_ms = self.request_deadline();
         // Microseconds, near enough: two commands of one second are in order.

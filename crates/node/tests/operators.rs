@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use node::{Config, Event, LookupOptions, Outcome, Table, Target};
+use node::{Config, Event, LookupOptions, Outcome, Profile, Table, Target};
 use wire::p2pp::{Builder, Diagnostic, Message, Object};
 use wire::{KeyPair, NodeId, Seed, Socket};
 use world::{World, address};
@@ -21,6 +21,22 @@ fn peers(remote_settings: bool) -> World {
     });
     world.run(Duration::from_secs(5));
     world
+}
+
+#[test]
+fn an_operator_is_obeyed_over_links_too() {
+    for profile in Profile::ALL {
+        let mut world = World::with(5, |n, config: &mut Config| {
+            config.profile = profile;
+            config.operators = if n == 0 { vec![key(77).public()] } else { Vec::new() };
+        });
+        world.run(Duration::from_secs(20));
+        let to = Target::Address(address(0));
+        assert_eq!(refused(configure(&mut world, &to, "log", Some("debug"), 78)).0, 403, "{profile}");
+        let done = configure(&mut world, &to, "log", Some("debug"), 77);
+        assert!(matches!(done, Outcome::Stored { .. }), "{profile}: {done:?}");
+        assert_eq!(log_filters(&world, 0), ["debug"], "{profile}");
+    }
 }
 
 fn configure(world: &mut World, to: &Target, name: &str, value: Option<&str>, operator: u64) -> Outcome {

@@ -96,7 +96,8 @@ fn what_a_stranger_puts_into_a_protected_call_is_not_heard() {
 #[test]
 fn every_call_has_keys_of_its_own() {
     let (mut world, mut phones) = call(Profile::Secure);
-    let sealed = |world: &World| sound(world).iter().map(|d| d[rtp::HEADER_LEN..].to_vec()).collect::<Vec<_>>();
+    let sealed =
+        |world: &World| sound(world).iter().map(|d| d[rtp::HEADER_LEN..].to_vec()).collect::<Vec<_>>();
     let first = sealed(&world);
     for _ in 0..2 {
         let offer = g711_sdp(phones[0].media_address());

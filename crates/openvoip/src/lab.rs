@@ -300,7 +300,7 @@ mod tests {
             settle: Duration::ZERO,
             idle: Duration::ZERO,
             overlay: Algorithm::Kademlia,
-            profile: Profile::default(),
+            profile: Profile::Open,
             seed: 3,
         }
     }

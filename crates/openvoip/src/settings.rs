@@ -65,6 +65,7 @@ pub struct Overlay {
     pub remote_settings: bool,
     #[serde(with = "text")]
     pub profile: Profile,
+    pub force_open: bool,
     pub document: String,
 }
 
@@ -159,6 +160,7 @@ impl Default for Settings {
                 difficulty,
                 remote_settings,
                 profile,
+                force_open: false,
                 document: String::new(),
             },
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
@@ -216,6 +218,20 @@ impl Settings {
         self.users.iter().map(|user| node::canonical_aor(user, &self.overlay.name)).collect()
     }
 
+    /// Why the profile is none for the address that this peer listens at, if so: in the open whoever is on
+    /// the network reads everything, and speaks in everybody's name.
+    pub fn exposure(&self) -> Option<String> {
+        let Overlay { profile, force_open, .. } = self.overlay;
+        let exposed = profile == Profile::Open && !self.listen.ip().is_loopback() && !force_open;
+        exposed.then(|| {
+            format!(
+                "open protects nothing and is for laboratories, but {} is reached from other machines: \
+                 choose secure or signed, or force it with --force-open",
+                self.listen
+            )
+        })
+    }
+
     /// Values that no peer can work with, each with its key.
     pub fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
@@ -247,6 +263,7 @@ impl Settings {
                 problems.push(("users", format!("'{user}' is not a name like alice@camp.example")));
             }
         }
+        problems.extend(self.exposure().map(|problem| ("overlay.profile", problem)));
         problems.extend(self.dial.problems());
         if let Err(e) = node::operator::check_log_filter(&self.log.level) {
             problems.push(("log.level", e));

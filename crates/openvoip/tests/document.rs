@@ -72,7 +72,7 @@ fn a_document_is_made_with_a_key_beside_it_and_nothing_is_overwritten() {
     assert_eq!((&shown["schema"], &shown["name"]), (&json!("openvoip.overlay/1"), &json!("camp")));
     assert_eq!((&shown["algorithm"], &shown["replicas"]), (&json!("chord"), &json!(3)));
     assert_eq!((&shown["signature_holds"], &shown["signed_by_founder"]), (&json!(true), &json!(true)));
-    assert_eq!((&shown["profile"], &shown["bootstrap"]), (&json!("open"), &json!(["192.0.2.1:7080"])));
+    assert_eq!((&shown["profile"], &shown["bootstrap"]), (&json!("secure"), &json!(["192.0.2.1:7080"])));
 
     let before = (fs::read(&file).unwrap(), fs::read(&key_file).unwrap());
     let again = ["overlay", "create", "fair", "--out", &file];

@@ -4,6 +4,7 @@
 //! secret number serves both, as RFC 7748 section 4.1 maps one form to the other. Of a point only the
 //! sign is lost on the way, so one bit beside the agreement key gives the identity back.
 
+use curve25519_dalek::edwards::CompressedEdwardsY;
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use zeroize::Zeroizing;
 
@@ -57,6 +58,12 @@ impl PublicKey {
         self.0[Self::LEN - 1] >> 7
     }
 
+    /// Its agreement key; `None` for what is no point of the curve, or one of small order.
+    pub fn agreement(&self) -> Option<[u8; LEN]> {
+        let point = CompressedEdwardsY(self.0).decompress()?;
+        (!point.is_small_order()).then(|| point.to_montgomery().to_bytes())
+    }
+
     /// The identity whose agreement key this is, with a point of this sign; `None` for what is no point of
     /// the curve, or one of small order.
     pub fn of_agreement_key(key: &[u8; LEN], sign: u8) -> Option<PublicKey> {
@@ -93,6 +100,7 @@ mod tests {
             let agreement = keys.agreement();
             let found = PublicKey::of_agreement_key(&agreement.public(), keys.public().sign());
             assert_eq!(found, Some(keys.public()));
+            assert_eq!(keys.public().agreement(), Some(agreement.public()));
             let other = PublicKey::of_agreement_key(&agreement.public(), 1 - keys.public().sign());
             assert_ne!(other, Some(keys.public()));
         }

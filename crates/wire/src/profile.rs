@@ -7,11 +7,11 @@ use std::str::FromStr;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
 pub enum Profile {
     /// Nothing: laboratories.
-    #[default]
     Open,
     /// Everything is authenticated and stays readable: where law forbids to hide what is said by radio.
     Signed,
     /// Everything is encrypted and authenticated.
+    #[default]
     Secure,
 }
 

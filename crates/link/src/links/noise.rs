@@ -21,7 +21,7 @@ const PROLOGUE: &[u8] = b"OpenVoIP link 1";
 pub(crate) const SECOND: usize = 32 + (32 + TAG) + (1 + TAG);
 
 /// Chance from a seed, not from the machine.
-struct Seeded(Seed);
+pub(crate) struct Seeded(pub(crate) Seed);
 
 impl CryptoResolver for Seeded {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {

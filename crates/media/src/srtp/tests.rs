@@ -64,7 +64,8 @@ fn the_keystream_is_that_of_rfc_3711_appendix_b_2() {
     };
     let mut stream = [0; 48];
     keys.crypt(0, 0, &mut stream);
-    let expected = "e03ead0935c95e80e166b16dd92b4eb4d23513162b02d0f72a43a2fe4a5f97ab41e95b3bb0a2e8dd477901e4fca894c0";
+    let expected =
+        "e03ead0935c95e80e166b16dd92b4eb4d23513162b02d0f72a43a2fe4a5f97ab41e95b3bb0a2e8dd477901e4fca894c0";
     assert_eq!(stream[..], bytes(expected)[..]);
 }
 

@@ -7,7 +7,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use media::{Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source};
+use media::{
+    Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source,
+};
 use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
 use wire::sdp::{Description, Direction, Media};
 use wire::{NodeId, Seed, Time};

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use node::{Config, Event, Identity, Node, OpId, Outcome, Saved, User};
+use node::{Config, Event, Identity, Node, OpId, Outcome, Profile, Saved, User};
 use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime, puzzle};
 
 /// One way between two peers, unless a test says otherwise.
@@ -114,7 +114,9 @@ impl World {
     }
 
     fn born(&self, n: usize, life: u64, saved: Saved, change: &dyn Fn(usize, &mut Config)) -> Node {
-        let mut config = Config { listen: address(n), sip: sip_address(n), ..Config::default() };
+        // In the clear, so that tests can read and forge; those of links and sound say otherwise.
+        let (listen, sip, profile) = (address(n), sip_address(n), Profile::Open);
+        let mut config = Config { listen, sip, profile, ..Config::default() };
         if n > 0 {
             config.bootstrap = vec![address(0)];
         }

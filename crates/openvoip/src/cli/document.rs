@@ -44,7 +44,7 @@ pub(crate) struct Create {
     /// Difficulty of the admission puzzle, 0 to 32 [default: 0].
     #[arg(long, value_name = "N")]
     difficulty: Option<u8>,
-    /// What protects messages between peers: open, signed (readable) or secure [default: open].
+    /// What protects messages and sound between peers: secure, signed (readable) or open [default: secure].
     #[arg(long)]
     profile: Option<Profile>,
     /// Let operators of peers set load values on them from afar.

@@ -49,10 +49,14 @@ struct Common {
     /// Base of the algorithm: 2, 4, 8 or 16 [default: 2 if this peer founds the overlay].
     #[arg(long)]
     base: Option<u16>,
-    /// What protects messages between peers, the same for all of an overlay: open, signed (readable) or secure
-    /// [default: open].
+    /// What protects messages and sound between peers, the same for all of an overlay: secure, signed (readable)
+    /// or open [default: secure].
     #[arg(long)]
     profile: Option<Profile>,
+    /// Use the profile open although other machines reach this peer: they read everything, and anybody can speak in
+    /// anybody's name.
+    #[arg(long)]
+    force_open: bool,
     /// The overlay's signed document, a file: it says name, algorithm and all the other options of the
     /// overlay and, with `up`, whom to ask first. An overlay that differs in any of them is not joined.
     #[arg(long, value_name = "FILE")]
@@ -84,6 +88,7 @@ impl Common {
         set("overlay.hash", self.hash.map(|hash| hash.name().into()));
         set("overlay.base", self.base.map(|base| i64::from(base).into()));
         set("overlay.profile", text(&self.profile));
+        set("overlay.force_open", self.force_open.then_some(true.into()));
         set("overlay.document", text(&self.document));
         set("overlay.remote_settings", self.remote_settings.then_some(true.into()));
         set("operators", list(&self.operator));

@@ -191,7 +191,11 @@ impl Namespaces {
         let home = self.home(peer);
         let mut command = Command::new("unshare");
         command.args(["--net", "sh", "-c", INSIDE, "sh", &address(peer), ROUTER, &self.netem]);
-        command.arg(&self.program).args(["up", "--sip", "127.0.0.1:5060", "--log-level", "warn"]);
+        command.arg(&self.program).args(["up", "--sip", "127.0.0.1:5060", "--log-level", "warn"]).args([
+            "--profile",
+            "open",
+            "--force-open",
+        ]);
         command.args(["--listen", &format!("{}:7080", address(peer)), "--user", &user(peer)]);
         command.args(["--overlay", self.overlay.name(), "--overlay-name", OVERLAY_NAME]);
         if let Some(oldest) = oldest {

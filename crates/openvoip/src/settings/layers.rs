@@ -148,7 +148,7 @@ impl Resolved {
         }
         self.settings.overlay.profile = profile;
         self.origins.insert(key.into(), Origin::Document);
-        Ok(())
+        self.settings.exposure().map_or(Ok(()), |problem| Err(format!("{key}: {problem}")))
     }
 
     /// Takes the options of an overlay from its document.
@@ -165,10 +165,20 @@ impl Resolved {
         }
         let node::OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } =
             options.clone();
-        let Overlay { profile, ref mut document, .. } = self.settings.overlay;
+        let Overlay { profile, force_open, ref mut document, .. } = self.settings.overlay;
         let document = std::mem::take(document);
-        self.settings.overlay =
-            Overlay { name, algorithm, hash, base, replicas, difficulty, remote_settings, profile, document };
+        self.settings.overlay = Overlay {
+            name,
+            algorithm,
+            hash,
+            base,
+            replicas,
+            difficulty,
+            remote_settings,
+            profile,
+            force_open,
+            document,
+        };
         self.origins.extend(OverlayOption::ALL.map(|option| (key_of(option), Origin::Document)));
         Ok(())
     }
