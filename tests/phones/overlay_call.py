@@ -31,6 +31,8 @@ def first_call():
     call(3)
     report = [c for c in overlay.ask(3, 'calls')['calls'] if c['state'] == 'established']
     check('the call goes directly between the peers', bool(report) and report[0]['path'] == 'direct')
+    secured = {'secure': 'srtp', 'signed': 'signed', 'open': 'none'}[profiles[0] if profiles else 'secure']
+    check(f'its sound is protected as the profile says ({secured})', report[0]['secured'] == secured)
     if not short:
         alice.cmd('hold'); time.sleep(1); alice.cmd('resume'); time.sleep(2)
     hang_up(alice)
