@@ -47,7 +47,7 @@ class Overlay:
     Use as a context manager; every process it starts is ended with it.
     """
 
-    def __init__(self, openvoip, peers, users, algorithm='kademlia', profile='open'):
+    def __init__(self, openvoip, peers, users, algorithm='kademlia', profile='secure'):
         self.openvoip, self.count, self.users = os.path.abspath(openvoip), peers, users
         self.algorithm, self.profile = algorithm, profile
         self.work = tempfile.mkdtemp(prefix='openvoip-test-')
