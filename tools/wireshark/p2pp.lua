@@ -333,7 +333,7 @@ local sip = field(ProtoField.string, "sip", "SIP message", base.UNICODE)
 
 local envelope = {
   u8("envelope.version", "Version"), check(function(got) return got["envelope.version"] == 1 end),
-  public_key(32), signature(64),
+  public_key(32), signature(64), u64("envelope.run", "Run", base.HEX), u32("envelope.number", "Number"),
   function(c)
     local message = c:take(c:left())
     if message:len() == 0 then return end

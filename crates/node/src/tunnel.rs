@@ -8,12 +8,11 @@
 //! as lost.
 //!
 //! ```text
-//! envelope: | version (8) = 1 | sender's public key (32 bytes) | signature (64 bytes) | SIP ... |
-//! sealed:   | version (8) = 2 | an envelope that only the receiver can open (`link::sealed`) |
 //! piece:    | message (32) | index (8) | count (8) | bytes ... |      (content type 1)
 //! ```
-//! The signature covers a domain string, the receiver's Node-ID and the SIP message. In the profile secure the
-//! hops that carry an envelope must not read it: it is sealed, and one that is not is refused.
+//! `tunnel/envelope.rs` makes and opens envelopes.
+
+mod envelope;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -21,12 +20,13 @@ use std::time::Duration;
 
 use wire::p2pp::record::Record;
 use wire::p2pp::{Builder, Code, Message, MessageType, Object, object};
-use wire::{Contact, HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, RngExt, Seed, Signatures, Time};
+use wire::{Contact, HashAlgorithm, NodeId, RngExt, Time};
 
 use crate::forward::MAX_WAYS;
 use crate::node::{Alarm, Node, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::whereabouts::Whereabouts;
+use envelope::Envelopes;
 
 /// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
 /// piece header (11) and a cookie (20).
@@ -59,11 +59,6 @@ const LIVENESS_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 const CONTENT_ENVELOPE: u8 = 0;
 const CONTENT_PIECE: u8 = 1;
-const DOMAIN: &[u8] = b"openvoip envelope 1\0";
-const SEALED_DOMAIN: &[u8] = b"openvoip envelope 2\0";
-const VERSION_SIGNED: u8 = 1;
-const VERSION_SEALED: u8 = 2;
-const ENVELOPE_HEAD: usize = 1 + PublicKey::LEN + KeyPair::SIGNATURE_LEN;
 
 /// One ordered stream of messages: a peer, and the hash of a Call-ID.
 pub(crate) type StreamKey = (NodeId, u64);
@@ -89,8 +84,7 @@ struct Assembly {
 pub(crate) struct Tunnels {
     streams: BTreeMap<StreamKey, Stream>,
     contacts: BTreeMap<NodeId, Contact>,
-    /// The identity keys of those whom envelopes are sealed for.
-    keys: BTreeMap<NodeId, PublicKey>,
+    envelopes: Envelopes,
     /// The peers that carry a client, the one to be tried first in front.
     carriers: BTreeMap<NodeId, Vec<Contact>>,
     heard: BTreeMap<SocketAddr, Time>,
@@ -119,25 +113,12 @@ impl Tunnels {
         record: &Record,
     ) -> Option<Contact> {
         let found = Whereabouts::parse(&record.value, hash)?;
-        self.learn_key(hash, id, record.owner);
+        self.envelopes.learn_key(hash, id, record.owner);
         self.carriers.remove(&id);
         if !found.carriers.is_empty() && self.carriers.len() < MAX_STREAMS {
             self.carriers.insert(id, found.carriers);
         }
         Some(Contact { id, address: *found.addresses.first()? })
-    }
-
-    /// Learns the key of a node, which its Node-ID is the hash of. Kept for as long as there is room: who is
-    /// reached through others only has no contact here that could be forgotten.
-    fn learn_key(&mut self, hash: HashAlgorithm, id: NodeId, key: PublicKey) {
-        if self.keys.len() >= MAX_STREAMS {
-            let (contacts, streams) = (&self.contacts, &self.streams);
-            let talks = |id: &NodeId| contacts.contains_key(id) || streams.keys().any(|(peer, _)| peer == id);
-            self.keys.retain(|id, _| talks(id));
-        }
-        if key.node_id(hash) == id && self.keys.len() < 2 * MAX_STREAMS {
-            self.keys.insert(id, key);
-        }
     }
 
     /// Whether a node is reached through others only.
@@ -232,39 +213,6 @@ impl Node {
         }
         self.tunnels.streams.entry(key).or_default().queue.push_back(envelope);
         self.send_next(now, key);
-    }
-
-    /// A SIP message for a peer as it goes over the wire; `None` if it must be sealed and the peer's key is not
-    /// known.
-    fn envelope(&mut self, to: &NodeId, sip: &[u8]) -> Option<Vec<u8>> {
-        let signed = sign(&self.identity.peer, to, sip);
-        if !self.seals() {
-            return Some(signed);
-        }
-        let key = *self.tunnels.keys.get(to)?;
-        let sealed = link::sealed::seal(&key, SEALED_DOMAIN, Seed::child_of(&mut self.rng), &signed)?;
-        Some([&[VERSION_SEALED], &sealed[..]].concat())
-    }
-
-    /// Who wrote an envelope that is for us, and what; `None` if it is not genuine, or not sealed where it must be.
-    fn open_envelope(&mut self, envelope: &[u8]) -> Option<(NodeId, Vec<u8>)> {
-        let opened = match envelope.split_first() {
-            Some((&VERSION_SEALED, sealed)) if self.seals() => {
-                link::sealed::open(&self.identity.peer, SEALED_DOMAIN, sealed)?
-            }
-            Some((&VERSION_SIGNED, _)) if !self.seals() => envelope.to_vec(),
-            _ => return None,
-        };
-        let (own, hash) = (self.node_id()?, self.hash());
-        let (key, sip) = read_signed(self.identity.peer.signatures(), &own, &opened)?;
-        let id = key.node_id(hash);
-        self.tunnels.learn_key(hash, id, key);
-        Some((id, sip.to_vec()))
-    }
-
-    /// Whether hops must not read what they carry. Stand-ins for keys, in a simulated world, agree on nothing.
-    fn seals(&self) -> bool {
-        self.config.profile == Profile::Secure && self.identity.peer.signatures() == Signatures::Ed25519
     }
 
     /// Sends the next message of a stream if none is on its way.
@@ -391,8 +339,9 @@ impl Node {
         self.transactions.answered_at_once(now, key, remote, message.header, answer.clone());
         self.send_peer(now, MessageType::Tunnel, remote, answer);
         let Some(envelope) = envelope else { return };
-        let Some((id, sip)) = self.open_envelope(&envelope) else {
-            return self.link.count_drop("bad envelope");
+        let (id, sip) = match self.open_envelope(&envelope) {
+            Ok(opened) => opened,
+            Err(problem) => return self.link.count_drop(problem),
         };
         if !message.header.recursive {
             self.tunnels.meet(now, Contact { id, address: remote });
@@ -450,110 +399,13 @@ fn stream_of(sip: &[u8]) -> u64 {
     call_id.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
 }
 
-fn signed_bytes(to: &NodeId, sip: &[u8]) -> Vec<u8> {
-    [DOMAIN, to.key().as_bytes(), sip].concat()
-}
-
-fn sign(pair: &KeyPair, to: &NodeId, sip: &[u8]) -> Vec<u8> {
-    let mut envelope = Vec::with_capacity(ENVELOPE_HEAD + sip.len());
-    envelope.push(VERSION_SIGNED);
-    envelope.extend_from_slice(&pair.public().0);
-    envelope.extend_from_slice(&pair.sign(&signed_bytes(to, sip)));
-    envelope.extend_from_slice(sip);
-    envelope
-}
-
-/// Who signed an envelope that is for us, and what; `None` if the signature is not right.
-fn read_signed<'a>(
-    signatures: Signatures,
-    own: &NodeId,
-    envelope: &'a [u8],
-) -> Option<(PublicKey, &'a [u8])> {
-    let (head, sip) = envelope.split_first_chunk::<ENVELOPE_HEAD>()?;
-    let key = PublicKey(head[1..33].try_into().ok()?);
-    let signature = head[33..].try_into().ok()?;
-    let right = head[0] == VERSION_SIGNED && signatures.verify(&key, &signed_bytes(own, sip), &signature);
-    right.then_some((key, sip))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::Seed;
+    use wire::{KeyPair, Seed};
 
     fn id(n: u8) -> NodeId {
         KeyPair::from_seed(Seed([n; 32])).public().node_id(HashAlgorithm::Sha256)
-    }
-
-    #[test]
-    fn an_envelope_opens_only_for_its_receiver_and_unaltered() {
-        let alice = KeyPair::from_seed(Seed([1; 32]));
-        let mut envelope = sign(&alice, &id(2), b"INVITE sip:bob");
-        let sip: &[u8] = b"INVITE sip:bob";
-        assert_eq!(read_signed(Signatures::Ed25519, &id(2), &envelope), Some((alice.public(), sip)));
-        assert_eq!(read_signed(Signatures::Ed25519, &id(3), &envelope), None);
-        *envelope.last_mut().unwrap() ^= 1;
-        assert_eq!(read_signed(Signatures::Ed25519, &id(2), &envelope), None);
-    }
-
-    /// A peer alone, whose keys follow from a number.
-    fn peer(n: u8, profile: Profile) -> Node {
-        let address = SocketAddr::from(([192, 0, 2, n], 7080));
-        let config = crate::Config { listen: address, profile, ..crate::Config::default() };
-        let identity = crate::Identity { peer: KeyPair::from_seed(Seed([n; 32])), users: Vec::new() };
-        let seed = Seed::from_number(n.into());
-        Node::new(config, identity, crate::Saved::default(), seed, Time::ZERO, wire::UnixTime(1_800_000_000))
-    }
-
-    /// Alice's peer, which knows Bob's key, and Bob's.
-    fn alice_and_bob(profile: Profile) -> [Node; 2] {
-        let (mut alice, bob) = (peer(1, profile), peer(2, profile));
-        alice.tunnels.learn_key(HashAlgorithm::Sha256, id(2), bob.identity.peer.public());
-        [alice, bob]
-    }
-
-    #[test]
-    fn under_secure_hops_read_nothing_of_an_envelope_and_under_signed_all_of_it() {
-        for profile in [Profile::Signed, Profile::Secure] {
-            let [mut alice, mut bob] = alice_and_bob(profile);
-            let envelope = alice.envelope(&id(2), b"INVITE sip:bob").unwrap();
-            let readable = envelope.windows(6).any(|w| w == b"INVITE");
-            assert_eq!(readable, profile == Profile::Signed);
-            assert_eq!(bob.open_envelope(&envelope), Some((id(1), b"INVITE sip:bob".to_vec())));
-            assert_eq!(peer(3, profile).open_envelope(&envelope), None);
-            assert!(bob.envelope(&id(1), b"SIP/2.0 200 OK").is_some(), "whose key came with what it wrote");
-        }
-    }
-
-    #[test]
-    fn an_envelope_of_another_profile_is_refused_and_none_leaves_unsealed() {
-        for [from, to] in [[Profile::Signed, Profile::Secure], [Profile::Secure, Profile::Signed]] {
-            let [mut alice, _] = alice_and_bob(from);
-            let envelope = alice.envelope(&id(2), b"INVITE sip:bob").unwrap();
-            assert_eq!(peer(2, to).open_envelope(&envelope), None, "{from} to {to}");
-        }
-        assert_eq!(peer(1, Profile::Secure).envelope(&id(2), b"INVITE sip:bob"), None);
-    }
-
-    #[test]
-    fn a_key_that_is_not_the_nodes_is_not_learnt() {
-        let mut alice = peer(1, Profile::Secure);
-        alice.tunnels.learn_key(HashAlgorithm::Sha256, id(2), KeyPair::from_seed(Seed([3; 32])).public());
-        assert_eq!(alice.envelope(&id(2), b"INVITE sip:bob"), None);
-    }
-
-    #[test]
-    fn the_golden_envelope_is_ours() {
-        let vectors = include_str!("../../../docs/p2pp-vectors.txt");
-        let tunnel = vectors.split("\n[").find(|v| v.starts_with("request/Tunnel]")).unwrap();
-        let (_, golden) = tunnel.split_once("object: Payload content=0 bytes=").unwrap();
-        let golden = golden.lines().next().unwrap();
-        let envelope = sign(
-            &KeyPair::from_seed(Seed([0x11; 32])),
-            &id(0x22),
-            b"OPTIONS sip:alice@demo.test SIP/2.0\r\n\r\n",
-        );
-        assert_eq!(envelope.iter().map(|b| format!("{b:02x}")).collect::<String>(), golden);
     }
 
     #[test]

@@ -52,10 +52,12 @@ impl World {
     /// SIP in a signed envelope for Alice's peer, in one piece (see `node::tunnel`).
     pub(super) fn tunnel(&mut self, sip: &[u8]) {
         let (Some(NodeId(to)), Some(source)) = (self.alice.node_id(), self.bob.node_id()) else { return };
-        let signature =
-            self.bob_keys.sign(&[b"openvoip envelope 1\0".as_slice(), to.as_bytes(), sip].concat());
-        let envelope = [&[1], &self.bob_keys.public().0[..], &signature[..], sip].concat();
         self.transactions += 1;
+        // A run for each, so that none is taken for another one again.
+        let body = [&self.transactions.to_be_bytes()[..], &[0; 4], sip].concat();
+        let covered = [b"openvoip envelope 1\0".as_slice(), to.as_bytes(), &body].concat();
+        let signature = self.bob_keys.sign(&covered);
+        let envelope = [&[1], &self.bob_keys.public().0[..], &signature[..], &body].concat();
         let mut header = Header::request(MessageType::Tunnel, TransactionId(self.transactions), source);
         (header.overlay, header.deadline_ms) = (self.overlay, 3_000);
         let message = Builder::new(&header)

@@ -46,8 +46,9 @@ fn own_info() -> PeerInfo<'static> {
 /// An envelope from the asking peer to the answering one (docs/protocol.md, section 15).
 fn envelope(sip: &[u8]) -> Vec<u8> {
     let receiver = id(&answerer());
-    let covered = [b"openvoip envelope 1\0", receiver.key().as_bytes(), sip].concat();
-    [&[1], &asker().public().0[..], &asker().sign(&covered)[..], sip].concat()
+    let stamp = [&7_u64.to_be_bytes()[..], &8_u32.to_be_bytes()].concat();
+    let covered = [b"openvoip envelope 1\0", receiver.key().as_bytes(), &stamp, sip].concat();
+    [&[1], &asker().public().0[..], &asker().sign(&covered)[..], &stamp, sip].concat()
 }
 
 pub(super) fn cases() -> Vec<Case> {

@@ -248,7 +248,7 @@ fn sip_in_a_tunnel_is_read_in_one_piece_or_in_several_in_any_order_and_the_port_
          Content-Length: {}\r\n\r\n{sdp}",
         sdp.len()
     );
-    let envelope = [&[1][..], &asker().public().0, &[9; 64], invite.as_bytes()].concat();
+    let envelope = [&[1][..], &asker().public().0, &[9; 64], &[7; 12], invite.as_bytes()].concat();
     let piece_of = |count: u8, index: u8, bytes: &[u8]| {
         tunnel(1, &[&[0xca, 0xfe, 0, 1, index, count][..], bytes].concat())
     };
