@@ -100,5 +100,15 @@ fn links(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, links);
+/// An envelope of SIP for one peer: what its sender and its receiver take for encrypting it.
+fn sealed(c: &mut Criterion) {
+    let bob = KeyPair::from_seed(Seed::from_number(2));
+    let envelope = [7; 1_000];
+    let seal = || link::sealed::seal(&bob.public(), b"bench", Seed::from_number(3), black_box(&envelope));
+    c.bench_function("1,000 bytes sealed for a peer's key", |b| b.iter(seal));
+    let message = seal().expect("a good key");
+    c.bench_function("and opened", |b| b.iter(|| link::sealed::open(&bob, b"bench", black_box(&message))));
+}
+
+criterion_group!(benches, links, sealed);
 criterion_main!(benches);

@@ -86,12 +86,18 @@ fn any_bytes_at_any_socket_are_counted_and_dropped_and_memory_stays_flat() {
     let (control, mut rng) = (dir.path().join("control.sock"), Seed::from_number(7).rng());
     flood(&peer, &control, &mut rng, Duration::from_secs(4));
     let before = peer.status();
-    let sent = flood(&peer, &control, &mut rng, Duration::from_secs(5));
-    let after = peer.status();
-    let (was, is) = (dropped(&before), dropped(&after));
-    for why in ["unknown", "p2pp malformed", "stun", "sip malformed", "sip stream", "media of no call"] {
-        assert!(is.get(why) > was.get(why), "{why} does not rise: {was:?} {is:?}");
-    }
+    let (was, mut sent) = (dropped(&before), 0);
+    let expected = ["unknown", "p2pp malformed", "stun", "sip malformed", "sip stream", "media of no call"];
+    // On a busy machine few connections are made in five seconds, and not each of them says something wrong.
+    let (after, is) = loop {
+        sent += flood(&peer, &control, &mut rng, Duration::from_secs(5));
+        let after = peer.status();
+        let is = dropped(&after);
+        match expected.into_iter().find(|why| is.get(*why) <= was.get(*why)) {
+            None => break (after, is),
+            Some(why) => assert!(sent < 200_000, "{why} does not rise: {was:?} {is:?}"),
+        }
+    };
     let rss = |status: &Value| status["rss_bytes"].as_u64().expect("a number");
     let growth = rss(&after).saturating_sub(rss(&before));
     eprintln!("{sent} pieces, dropped {is:?}, memory {} and {growth} more", rss(&before));
