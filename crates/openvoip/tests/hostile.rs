@@ -86,16 +86,17 @@ fn any_bytes_at_any_socket_are_counted_and_dropped_and_memory_stays_flat() {
     let (control, mut rng) = (dir.path().join("control.sock"), Seed::from_number(7).rng());
     flood(&peer, &control, &mut rng, Duration::from_secs(4));
     let before = peer.status();
-    let (was, mut sent) = (dropped(&before), 0);
+    let (was, mut sent, mut rounds) = (dropped(&before), 0, 0);
     let expected = ["unknown", "p2pp malformed", "stun", "sip malformed", "sip stream", "media of no call"];
     // On a busy machine few connections are made in five seconds, and not each of them says something wrong.
     let (after, is) = loop {
         sent += flood(&peer, &control, &mut rng, Duration::from_secs(5));
+        rounds += 1;
         let after = peer.status();
         let is = dropped(&after);
         match expected.into_iter().find(|why| is.get(*why) <= was.get(*why)) {
             None => break (after, is),
-            Some(why) => assert!(sent < 200_000, "{why} does not rise: {was:?} {is:?}"),
+            Some(why) => assert!(rounds < 12, "{why} does not rise: {was:?} {is:?}"),
         }
     };
     let rss = |status: &Value| status["rss_bytes"].as_u64().expect("a number");
