@@ -54,6 +54,8 @@ struct Entry {
     keys: [Option<Keying>; 2],
     kind: String,
     codec: String,
+    /// The line was turned down: port 0 in the description that passed last.
+    refused: bool,
 }
 
 /// What was measured of a call's sound.
@@ -254,7 +256,11 @@ impl Plane {
 
     /// What protects all media of a call between peers: `none` as long as one of them is not.
     fn secured(&self, call: CallId) -> &'static str {
-        let entries = self.sessions.range((call, 0, 0)..=(call, u16::MAX, usize::MAX)).map(|(_, e)| e);
+        let entries = self
+            .sessions
+            .range((call, 0, 0)..=(call, u16::MAX, usize::MAX))
+            .map(|(_, e)| e)
+            .filter(|e| !e.refused);
         let sides = entries.flat_map(|e| e.flows.iter().zip(&e.keys));
         let between_peers = sides.filter(|(flow, _)| matches!(flow, Flow::Peer(_)));
         let agreed: Option<Vec<Cipher>> =

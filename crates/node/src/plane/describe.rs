@@ -68,7 +68,8 @@ impl Plane {
             let config = SessionConfig::new(a, b, Seed::child_of(&mut self.rng));
             let session = Session::new(config, now);
             let kind = description.media.get(key.2).map(|m| m.kind.clone()).unwrap_or_default();
-            let entry = Entry { session, ports, streams, flows, keys, kind, codec: String::new() };
+            let (codec, refused) = (String::new(), false);
+            let entry = Entry { session, ports, streams, flows, keys, kind, codec, refused };
             self.sessions.insert(key, entry);
             self.dirty.push(key);
         }
@@ -106,11 +107,13 @@ impl MediaPlane for Plane {
         };
         let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
         for index in 0..description.media.len() {
+            let key = (call, fork, index);
             if description.media[index].port == 0 {
+                self.sessions.get_mut(&key).into_iter().for_each(|entry| entry.refused = true);
                 continue;
             }
-            let key = (call, fork, index);
             let entry = self.session(now, key, flows, &description)?;
+            entry.refused = false;
             learn(entry, now, from_leg, from.flow, &description, index);
             agree_on_keys(entry, own, from_leg, from.flow, &description.media[index])?;
             if role == Role::Answer {
@@ -271,6 +274,27 @@ mod tests {
                 assert_eq!(pass(&mut plane(profile), &offer), Err(NO_KEY), "{profile}");
             }
         }
+    }
+
+    #[test]
+    fn a_line_that_is_refused_makes_no_call_unprotected() {
+        let far = Keying::new(media::srtp::Cipher::Aes, Seed::from_number(3));
+        let video = "m=video 7080 RTP/AVP 96\r\na=x-openvoip-stream:10\r\n";
+        let key = format!("a={KEY_ATTRIBUTE}:{}\r\n", far.offer());
+        let mut plane = plane(Profile::Secure);
+        let (caller, callee) = (Flow::Peer(id(2)), Flow::Local(crate::locals::ECHO));
+        let [caller, callee] =
+            [(Side::Caller, caller), (Side::Callee, callee)].map(|(side, flow)| Leg { side, fork: 0, flow });
+        let offer = format!("{OFFER}{key}{video}{key}");
+        plane.rewrite(Time::ZERO, CallId(1), caller, callee, offer.as_bytes(), Role::Offer).unwrap();
+        let answer = format!("{OFFER}{video}").replace("video 7080", "video 0");
+        plane.rewrite(Time::ZERO, CallId(1), callee, caller, answer.as_bytes(), Role::Answer).unwrap();
+        assert_eq!(plane.heard(CallId(1)).unwrap().secured, "srtp");
+        // A line that is there without an agreement.
+        plane.sessions.get_mut(&(CallId(1), 0, 1)).unwrap().keys = [const { None }; 2];
+        assert_eq!(plane.heard(CallId(1)).unwrap().secured, "srtp");
+        plane.sessions.get_mut(&(CallId(1), 0, 1)).unwrap().refused = false;
+        assert_eq!(plane.heard(CallId(1)).unwrap().secured, "none");
     }
 
     #[test]
