@@ -88,6 +88,7 @@ fn invitation(out: &mut Vec<Input>) {
         managed: [].into(),
         revoked: [].into(),
         operators: [operator.public()].into(),
+        authorities: [].into(),
     };
     let ticket = Ticket {
         profile: Profile::Open,
