@@ -62,6 +62,7 @@ pub fn certificate(bytes: &[u8]) {
     }
     if let Ok(request) = NameRequest::parse(bytes) {
         assert_eq!(request.to_bytes().as_deref(), Ok(bytes));
+        assert!(!request.is_proven_by(&[0; 32]) || request.proof.is_some());
         let other = NameRequest { user: request.authority, ..request.clone() };
         let both = request.is_authentic(Signatures::Ed25519) && other.is_authentic(Signatures::Ed25519);
         assert!(!both || request.user == request.authority);

@@ -10,9 +10,11 @@ mod store;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use data_encoding::HEXLOWER;
 use node::Registrar;
+use wire::certificate::code_key;
 use wire::p2pp::Code;
-use wire::{Certificate, HashAlgorithm, KeyPair, NameRequest, PublicKey, Revocations, UnixTime};
+use wire::{Certificate, KeyPair, NameRequest, PublicKey, Revocations, UnixTime};
 
 use limits::Allowance;
 pub use store::{ANY_NAME, Entry, Invitation, Store};
@@ -51,9 +53,15 @@ pub fn typed_code(text: &str) -> String {
     letters.map(|c| if c == 'o' { '0' } else { c }).map(|c| if "il".contains(c) { '1' } else { c }).collect()
 }
 
-/// Codes are kept as what they hash to: who reads the file has no code by it.
-fn hash_of(code: &str) -> String {
-    HashAlgorithm::Sha256.digest(format!("openvoip invitation code:{code}").as_bytes()).to_string()
+/// How a code is kept: see [`code_key`].
+fn kept_as(code: &str) -> String {
+    HEXLOWER.encode(&code_key(&typed_code(code)))
+}
+
+/// Whether a request proves the code that is kept so.
+fn proves(asked: &NameRequest, kept: &str) -> bool {
+    let key = HEXLOWER.decode(kept.as_bytes()).ok().and_then(|key| key.try_into().ok());
+    key.is_some_and(|key| asked.is_proven_by(&key))
 }
 
 /// How names are given.
@@ -109,7 +117,7 @@ impl Desk {
                 false => Ok(None),
             };
         }
-        if asked.code.is_empty() {
+        if asked.proof.is_none() {
             return match (known, self.policy.open) {
                 (Some(_), _) => refused(format!(
                     "{} belongs to another key; the owner of it at a new machine needs a code of `authority invite --replace`",
@@ -125,10 +133,10 @@ impl Desk {
         if !self.guesses.may(now, from) {
             return Err((Code::BUSY, "too many wrong codes from your network; try in an hour".into()));
         }
-        let hash = hash_of(&asked.code);
-        let invitation = self.store.invitation(&hash).map_err(|e| (Code::BUSY, e))?;
-        let good = |i: &Invitation| i.is_good(now) && (i.name == ANY_NAME || i.name == asked.aor);
-        let Some(invitation) = invitation.filter(good) else {
+        let out = self.store.invitations(now).map_err(|e| (Code::BUSY, e))?;
+        let good = |i: &Invitation| i.name == ANY_NAME || i.name == asked.aor;
+        let shown = out.into_iter().find(|(kept, i)| good(i) && proves(asked, kept));
+        let Some((kept, invitation)) = shown else {
             self.guesses.spend(now, from);
             return refused(
                 "that code is not one for this name: typed wrong, used, or ended; ask for another",
@@ -140,7 +148,7 @@ impl Desk {
                 asked.aor
             ));
         }
-        Ok(Some(hash))
+        Ok(Some(kept))
     }
 }
 

@@ -12,12 +12,15 @@
 //! revocation list: version (8) = 1 | founder key | authority key (32 bytes) | number (64)
 //!                  count (16) | each: user key (32 bytes), until, Unix seconds (64) | signature
 //! request:         version (8) = 1 | founder key | authority key | name | user key | time, Unix seconds (64)
-//!                  length (8) | code | signature of the user key
+//!                  length (8) = 0 or 32 | proof of a code | signature of the user key
 //! ```
 //!
 //! Who signs does so after words of its own for each of the three. `docs/authority.md` tells the rest.
 
 use std::collections::BTreeMap;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
 
 use crate::identity::{KeyPair, PublicKey};
 use crate::strict::{self, Flaw, Reader};
@@ -31,6 +34,19 @@ const CERTIFICATE: &[u8] = b"openvoip name certificate 1\0";
 const REVOCATIONS: &[u8] = b"openvoip name revocations 1\0";
 const REQUEST: &[u8] = b"openvoip name request 1\0";
 
+/// Hashed before a code, and before what is proven by it.
+const CODE: &[u8] = b"openvoip invitation code 1\0";
+const PROOF: &[u8] = b"openvoip invitation proof 1\0";
+
+/// Length of a [`code_key`], and of a proof.
+pub const CODE_LEN: usize = 32;
+const CODE_LEN_BYTE: u8 = CODE_LEN as u8;
+
+/// What an authority keeps of a code: who reads it there knows no code, but could prove that it does.
+pub fn code_key(code: &str) -> [u8; CODE_LEN] {
+    Sha256::new_with_prefix(CODE).chain_update(code).finalize().into()
+}
+
 /// Longest name with its domain, in bytes, so that it fits into a record beside the keys of eight devices.
 pub const MAX_AOR: usize = 200;
 
@@ -43,9 +59,6 @@ pub const TOLERANCE: u64 = 2 * 3_600;
 
 /// Most keys in a list of revocations, so that it fits into a record.
 pub const MAX_REVOKED: usize = 16;
-
-/// Longest code of an invitation, in bytes.
-pub const MAX_CODE: usize = 32;
 
 /// A name with its domain, in the one form in which it is hashed, given and compared.
 pub fn check_aor(aor: &str) -> Result<(), Flaw> {
@@ -318,8 +331,9 @@ pub struct NameRequest {
     pub user: PublicKey,
     /// When, by the asker's clock.
     pub time: UnixTime,
-    /// The code of the invitation, or nothing: to renew, or where everybody may come.
-    pub code: String,
+    /// That the asker knows the code of an invitation; nothing to renew, or where everybody may come. It says
+    /// nothing of the code, and is good for this request only, so that who listens cannot use it.
+    pub proof: Option<[u8; CODE_LEN]>,
     /// The user key's signature.
     pub signature: [u8; KeyPair::SIGNATURE_LEN],
 }
@@ -336,24 +350,44 @@ impl NameRequest {
         time: UnixTime,
         code: &str,
     ) -> Result<Self, Flaw> {
-        let (aor, code) = (aor.to_owned(), code.to_owned());
-        let user_key = user.public();
+        let (aor, key) = (aor.to_owned(), user.public());
         let mut request =
-            NameRequest { overlay, authority, aor, user: user_key, time, code, signature: [0; _] };
-        check_code(&request.code)?;
+            NameRequest { overlay, authority, aor, user: key, time, proof: None, signature: [0; _] };
+        if !code.is_empty() {
+            request.proof = Some(request.proof_by(&code_key(code))?);
+        }
         request.signature = user.sign(&request.signed_bytes()?);
         Ok(request)
     }
 
-    fn signed_bytes(&self) -> Result<Vec<u8>, Flaw> {
-        let mut bytes = REQUEST.to_vec();
-        bytes.push(VERSION);
+    /// What is asked, without the proof.
+    fn asked(&self) -> Result<Vec<u8>, Flaw> {
+        let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.overlay.0);
         bytes.extend_from_slice(&self.authority.0);
         put_aor(&mut bytes, &self.aor)?;
         bytes.extend_from_slice(&self.user.0);
         bytes.extend_from_slice(&self.time.0.to_be_bytes());
-        strict::put_name(&mut bytes, &self.code);
+        Ok(bytes)
+    }
+
+    fn proof_by(&self, key: &[u8; CODE_LEN]) -> Result<[u8; CODE_LEN], Flaw> {
+        let mac = Hmac::<Sha256>::new_from_slice(key).expect("any length will do");
+        let mac = mac.chain_update(PROOF).chain_update(self.asked()?);
+        Ok(mac.finalize().into_bytes().into())
+    }
+
+    /// Whether it was made by who knows the code of this [`code_key`].
+    pub fn is_proven_by(&self, key: &[u8; CODE_LEN]) -> bool {
+        self.proof.is_some() && self.proof_by(key).ok() == self.proof
+    }
+
+    fn signed_bytes(&self) -> Result<Vec<u8>, Flaw> {
+        let mut bytes = REQUEST.to_vec();
+        bytes.extend(self.asked()?);
+        let proof = self.proof.as_ref().map_or(&[][..], |proof| proof);
+        bytes.push(proof.len() as u8);
+        bytes.extend_from_slice(proof);
         Ok(bytes)
     }
 
@@ -380,26 +414,20 @@ impl NameRequest {
             aor: read_aor(&mut reader)?,
             user: reader.key("user key")?,
             time: UnixTime(reader.number("time")?),
-            code: reader.text("code", MAX_CODE)?,
+            proof: match reader.byte("proof")? {
+                0 => None,
+                CODE_LEN_BYTE => Some(reader.array("proof")?),
+                other => return Err(Flaw::value("proof", other, "0 or 32, its length")),
+            },
             signature: reader.array("signature")?,
         };
         reader.end()?;
-        check_code(&request.code)?;
         Ok(request)
     }
 
     /// Whether the owner of the user key asks exactly this.
     pub fn is_authentic(&self, signatures: Signatures) -> bool {
         self.signed_bytes().is_ok_and(|bytes| signatures.verify(&self.user, &bytes, &self.signature))
-    }
-}
-
-/// A code has small letters and digits, in one form.
-fn check_code(code: &str) -> Result<(), Flaw> {
-    let good = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
-    match code.len() <= MAX_CODE && code.bytes().all(good) {
-        true => Ok(()),
-        false => Err(Flaw::value("code", code.escape_debug(), "up to 32 small letters and digits")),
     }
 }
 

@@ -120,34 +120,30 @@ impl Store {
         self.change(|t| all(&t.open_table(NAMES)?))
     }
 
-    /// The invitation that is kept under this hash.
-    pub(super) fn invitation(&self, hash: &str) -> Result<Option<Invitation>, String> {
-        self.change(|t| read(&t.open_table(CODES)?, hash))
+    /// Every invitation that can still be used, with how its code is kept.
+    pub fn invitations(&self, now: UnixTime) -> Result<BTreeMap<String, Invitation>, String> {
+        let mut codes: BTreeMap<String, Invitation> = self.change(|t| all(&t.open_table(CODES)?))?;
+        codes.retain(|_, invitation| invitation.is_good(now));
+        Ok(codes)
     }
 
-    /// Every invitation that can still be used.
-    pub fn invitations(&self, now: UnixTime) -> Result<Vec<Invitation>, String> {
-        let codes: BTreeMap<String, Invitation> = self.change(|t| all(&t.open_table(CODES)?))?;
-        Ok(codes.into_values().filter(|i| i.is_good(now)).collect())
-    }
-
-    /// Keeps an invitation under the hash of its code, and forgets those that have ended.
+    /// Keeps an invitation by its code, and forgets those that have ended.
     pub fn invite(&self, code: &str, invitation: &Invitation, now: UnixTime) -> Result<(), String> {
         self.change(|t| {
             let mut codes = t.open_table(CODES)?;
-            let ended = |_: &str, value: &[u8]| {
+            let lasts = |_: &str, value: &[u8]| {
                 serde_json::from_slice::<Invitation>(value).is_ok_and(|i| i.is_good(now))
             };
-            codes.retain(ended)?;
+            codes.retain(lasts)?;
             if codes.len()? >= MAX_CODES {
                 return Err(Problem::Words(format!("{MAX_CODES} invitations are out already")));
             }
-            codes.insert(super::hash_of(&super::typed_code(code)).as_str(), bytes(invitation).as_slice())?;
+            codes.insert(super::kept_as(code).as_str(), bytes(invitation).as_slice())?;
             Ok(())
         })
     }
 
-    /// Gives a name to a key, by the code with this hash if it took one; the serial of the certificate. Another
+    /// Gives a name to a key, by the code that is kept so if it took one; the serial of the certificate. Another
     /// key that had the name is revoked.
     pub(super) fn give(
         &self,
@@ -170,13 +166,13 @@ impl Store {
             let since = same.map_or(now.0, |entry| entry.since);
             let entry = Entry { key: user.to_string(), since, until: until.0, revoked: false };
             names.insert(aor, bytes(&entry).as_slice())?;
-            if let Some(hash) = code {
+            if let Some(kept) = code {
                 let mut codes = t.open_table(CODES)?;
-                let used: Option<Invitation> = read(&codes, hash)?;
+                let used: Option<Invitation> = read(&codes, kept)?;
                 let left = used.map(|i| Invitation { uses: i.uses.saturating_sub(1), ..i });
                 match left.filter(|i| i.uses > 0) {
-                    Some(left) => drop(codes.insert(hash, bytes(&left).as_slice())?),
-                    None => drop(codes.remove(hash)?),
+                    Some(left) => drop(codes.insert(kept, bytes(&left).as_slice())?),
+                    None => drop(codes.remove(kept)?),
                 }
             }
             next(t, SERIAL)

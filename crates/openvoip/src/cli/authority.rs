@@ -129,7 +129,9 @@ impl Beside {
             Beside::List => {
                 let name = |(name, e): (String, openvoip::authority::Entry)| json!({ "name": name, "key": e.key, "since": e.since, "until": e.until, "revoked": e.revoked });
                 let names: Vec<Value> = store.names()?.into_iter().map(name).collect();
-                Ok(json!({ "names": names, "invitations": store.invitations(now)? }))
+                Ok(
+                    json!({ "names": names, "invitations": store.invitations(now)?.into_values().collect::<Vec<_>>() }),
+                )
             }
             Beside::Revoke { name } => {
                 let name = known(&name)?;

@@ -136,13 +136,23 @@ fn one_key_twice_in_a_list_is_no_list() {
 }
 
 #[test]
-fn a_code_has_one_form() {
-    let to = (pair(1).public(), pair(3).public());
-    let sign = |code: &str| NameRequest::sign(&pair(5), to, "alice@camp", UnixTime(START), code);
-    assert!(sign("").is_ok() && sign(&"0".repeat(MAX_CODE)).is_ok());
-    for bad in ["ABC", "a-b", "ä", &"0".repeat(MAX_CODE + 1)] {
-        assert!(sign(bad).is_err(), "{bad}");
-    }
+fn a_code_is_proven_for_one_request_and_said_in_none() {
+    let code = code_key("0123abcd");
+    let asked = request();
+    assert!(asked.is_proven_by(&code) && !asked.is_proven_by(&code_key("0123abce")));
+    // Who overhears it asks for the name for another key, or for another name.
+    let thief = NameRequest { user: pair(6).public(), ..asked.clone() };
+    let other = NameRequest { aor: "bob@camp.example".into(), ..asked.clone() };
+    let elsewhere = NameRequest { authority: pair(4).public(), ..asked.clone() };
+    assert!(![thief, other, elsewhere].iter().any(|request| request.is_proven_by(&code)));
+    let none = NameRequest { proof: None, ..asked.clone() };
+    assert!(!none.is_proven_by(&code));
+    let bytes = asked.to_bytes().unwrap();
+    assert!(!bytes.windows(8).any(|w| w == b"0123abcd") && !bytes.windows(8).any(|w| w == &code[..8]));
+    let mut odd = bytes;
+    let place = odd.len() - 64 - 32 - 1;
+    odd[place] = 31;
+    assert!(NameRequest::parse(&odd).unwrap_err().to_string().starts_with("proof: 31"));
 }
 
 proptest! {
