@@ -1,7 +1,10 @@
-//! Overlay documents and tickets: what people hand each other before they join.
+//! Overlay documents and tickets, what people hand each other before they join; and what an authority says of names.
 
+use wire::certificate::{Certificate, MAX_LIFE, NameRequest, Revocations};
 use wire::document::{Chain, MAX_CHAIN, MAX_LEN, OverlayDocument, SignedDocument};
+use wire::p2pp::record::MAX_VALUE;
 use wire::ticket::{NotATicket, Ticket};
+use wire::{Signatures, UnixTime};
 
 /// A document has one encoding, a bounded length, and counts only if somebody signed it; so do several in a row.
 pub fn document(bytes: &[u8]) {
@@ -39,4 +42,29 @@ pub fn ticket(bytes: &[u8]) {
     let (rest, last) = written.split_at(written.len() - 1);
     let other = if last == "0" { "8" } else { "0" };
     assert_eq!(format!("{rest}{other}").parse::<Ticket>(), Err(NotATicket::Typing));
+}
+
+/// A certificate, a list of revocations and a request have one encoding, fit into a record, and end.
+pub fn certificate(bytes: &[u8]) {
+    if let Ok(certificate) = Certificate::parse(bytes) {
+        assert_eq!(certificate.to_bytes().as_deref(), Ok(bytes));
+        assert!(bytes.len() < MAX_VALUE);
+        let (from, until) = (certificate.not_before.0, certificate.not_after.0);
+        assert!(from < until && until - from <= MAX_LIFE);
+        assert!((from..=until).contains(&certificate.half_life().0));
+        assert!(certificate.check_time(certificate.half_life()).is_ok());
+    }
+    if let Ok(list) = Revocations::parse(bytes) {
+        assert_eq!(list.to_bytes(), bytes);
+        assert!(bytes.len() < MAX_VALUE);
+        assert!(list.keys.iter().all(|(key, until)| list.holds(key, *until)));
+        assert!(list.keys.keys().all(|key| list.holds(key, UnixTime(0))));
+    }
+    if let Ok(request) = NameRequest::parse(bytes) {
+        assert_eq!(request.to_bytes().as_deref(), Ok(bytes));
+        assert!(!request.is_proven_by(&[0; 32]) || request.proof.is_some());
+        let other = NameRequest { user: request.authority, ..request.clone() };
+        let both = request.is_authentic(Signatures::Ed25519) && other.is_authentic(Signatures::Ed25519);
+        assert!(!both || request.user == request.authority);
+    }
 }

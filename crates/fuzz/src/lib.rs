@@ -13,7 +13,7 @@
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
 //! | `commands` | `control`: lines of the control protocol |
-//! | `invitation` | `document`, `ticket`: what is handed over before joining |
+//! | `invitation` | `document`, `ticket`: what is handed over before joining; `certificate`: names that are given |
 //!
 //! A new parser gets a function here, a line in [`TARGETS`], a wrapper in `fuzz/targets` and a folder
 //! in `fuzz/corpus`; the test says which of them is missing.
@@ -48,4 +48,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("control", commands::control),
     ("document", invitation::document),
     ("ticket", invitation::ticket),
+    ("certificate", invitation::certificate),
 ];

@@ -14,8 +14,8 @@ use wire::document::KindRule;
 use wire::p2pp::{Kind, Object, PLookup, RLookup, Record, RequestOptions};
 use wire::rtp::rtcp::{self, ReportBlock, SenderInfo};
 use wire::{
-    HashAlgorithm, KeyPair, OverlayDocument, PublicKey, ResourceId, Seed, SignedDocument, Socket, Ticket,
-    Time, UnixTime, rtp, stun,
+    Certificate, HashAlgorithm, KeyPair, NameRequest, OverlayDocument, PublicKey, ResourceId, Revocations,
+    Seed, SignedDocument, Socket, Ticket, Time, UnixTime, rtp, stun,
 };
 
 use crate::peer::World;
@@ -88,6 +88,7 @@ fn invitation(out: &mut Vec<Input>) {
         managed: [].into(),
         revoked: [].into(),
         operators: [operator.public()].into(),
+        authorities: [].into(),
     };
     let ticket = Ticket {
         profile: Profile::Open,
@@ -106,6 +107,19 @@ fn invitation(out: &mut Vec<Input>) {
     document.bootstrap.insert(SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1], 7_080)));
     push("of_operator", &document, &operator);
     out.push(("document", "chain".into(), [first, out.last().expect("just pushed").2.clone()].concat()));
+    let (user, time) = (operator.public(), UnixTime(1_800_000_000));
+    let who = (founder.public(), "alice@camp", user);
+    let certificate =
+        Certificate::sign(&founder, who, 7, (time, UnixTime(time.0 + 600))).expect("within bounds");
+    let list =
+        Revocations::sign(&founder, founder.public(), 3, [(user, time)].into()).expect("within bounds");
+    let to = (founder.public(), founder.public());
+    let request = NameRequest::sign(&operator, to, "alice@camp", time, "0123abcd").expect("within bounds");
+    out.push(("certificate", "certificate".into(), certificate.to_bytes().expect("likewise")));
+    out.push(("certificate", "revocations".into(), list.to_bytes()));
+    out.push(("certificate", "request".into(), request.to_bytes().expect("likewise")));
+    let certified = node::storage::Devices(vec![user]).with(&node::storage::Claim::Certificate(certificate));
+    out.push(("record", "certified".into(), certified.expect("it can be written")));
     out.push(("ticket", "text".into(), ticket.to_text().expect("within bounds").into_bytes()));
     out.push(("ticket", "capitals".into(), ticket.to_capitals().expect("likewise").into_bytes()));
 }

@@ -34,8 +34,23 @@ macro_rules! replays {
 }
 
 replays!(
-    p2pp, record, link, stun, sip, sip_stream, sdp, rtp, rtcp, media, wav, tape, node, control, document,
-    ticket
+    p2pp,
+    record,
+    link,
+    stun,
+    sip,
+    sip_stream,
+    sdp,
+    rtp,
+    rtcp,
+    media,
+    wav,
+    tape,
+    node,
+    control,
+    document,
+    ticket,
+    certificate
 );
 
 #[test]

@@ -104,7 +104,8 @@ impl Node {
             MessageType::GetDiagnostics => self.answer_diagnostics(now, remote, message),
             MessageType::Configure => self.answer_configure(now, remote, message),
             MessageType::Leave => {}
-            MessageType::Enroll | MessageType::Authenticate | MessageType::Connect | MessageType::Invite => {
+            MessageType::Enroll => self.answer_enroll(now, remote, message),
+            MessageType::Authenticate | MessageType::Connect | MessageType::Invite => {
                 self.refuse(now, remote, message, Code::NOT_IMPLEMENTED, "");
             }
         }
@@ -414,11 +415,17 @@ impl Node {
     }
 
     /// Keeps a record that was brought, unless it is about a peer that is not admitted.
-    fn take_in(&mut self, now: Time, record: RecordRef<'_>, lifetime: Duration) -> Result<Duration, Code> {
+    pub(crate) fn take_in(
+        &mut self,
+        now: Time,
+        record: RecordRef<'_>,
+        lifetime: Duration,
+    ) -> Result<Duration, Code> {
         let of_peer = crate::storage::concerns_a_peer(record.kind);
         if of_peer && self.too_cheap(&NodeId(record.resource.0)).is_some() {
             return Err(Code::FORBIDDEN);
         }
+        self.admit_name(now, &record)?;
         self.storage.store(now, record, lifetime)
     }
 

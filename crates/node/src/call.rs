@@ -30,6 +30,9 @@ pub const HISTORY: usize = 200;
 /// SIP has, the nearest (RFC 8224: invalid identity). No phone asks again by itself.
 pub(crate) const KEY_CHANGED: u16 = 438;
 
+/// And if no record of the name has the certificate of its authority.
+pub(crate) const NOT_CERTIFIED: u16 = 437;
+
 /// How far a call has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum CallState {
@@ -175,6 +178,10 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
             "key_changed",
             "ask them on another way whether the key is theirs; if it is: `openvoip pins accept NAME`",
         ),
+        (_, NOT_CERTIFIED) => (
+            "not_certified",
+            "nobody is called under that name; ask them what their `openvoip status` says of it",
+        ),
         (_, 480) => ("unavailable", "their phone is off: leave a message with `openvoip msg`"),
         (_, 486 | 600) => ("busy", "try again later"),
         (_, 603) => ("declined", "they do not want to talk now"),
@@ -224,6 +231,7 @@ mod tests {
     fn every_failure_says_what_to_do() {
         let cases = [
             (Cause::Refused, 404, "not_found"),
+            (Cause::Refused, 437, "not_certified"),
             (Cause::Refused, 438, "key_changed"),
             (Cause::Refused, 480, "unavailable"),
             (Cause::Refused, 486, "busy"),

@@ -10,6 +10,7 @@ use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
 
 use crate::budget::Limits;
 use crate::dial;
+use crate::names::NameRules;
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -164,6 +165,8 @@ pub struct Config {
     pub inbox_limit: usize,
     /// What digits mean that are dialled here.
     pub dial: dial::Rules,
+    /// What the overlay's document says of names, if this peer was given one that does.
+    pub names: Option<NameRules>,
 }
 
 impl Default for Config {
@@ -196,6 +199,7 @@ impl Default for Config {
             probe_interval: None,
             inbox_limit: 1_000,
             dial: dial::Rules::default(),
+            names: None,
         }
     }
 }
@@ -258,4 +262,10 @@ pub struct Saved {
     /// The keys that first answered to names.
     #[serde(default)]
     pub pins: Vec<crate::report::PinRow>,
+    /// The latest list of revoked keys of each authority.
+    #[serde(default)]
+    pub revocations: Vec<Vec<u8>>,
+    /// The certificates of users served here.
+    #[serde(default)]
+    pub certificates: Vec<Vec<u8>>,
 }

@@ -113,7 +113,7 @@ impl Node {
             listen: self.config.listen.to_string(),
             sip: self.config.sip.to_string(),
             overlay: self.overlay_status(now),
-            users: self.identity.users.iter().map(|u| self.user_status(u)).collect(),
+            users: self.identity.users.iter().map(|u| self.user_status(now, u)).collect(),
             phones: self.phones.registered(),
             routing_entries: self.standing.as_ref().map_or(0, |s| s.table.len()),
             neighbors: self.standing.as_ref().map_or(0, |s| s.table.neighbors().len()),
@@ -177,14 +177,21 @@ impl Node {
         }
     }
 
-    fn user_status(&self, user: &crate::config::User) -> UserStatus {
+    fn user_status(&self, now: Time, user: &crate::config::User) -> UserStatus {
         let publication = self.publications.find(&What::User(user.aor.clone()));
         let state = match publication {
+            _ if self.claim_of(now, &user.aor).is_none() => "uncertified",
             Some(p) if p.taken => "taken",
             Some(p) if p.verified => "published",
             _ => "publishing",
         };
-        UserStatus { aor: user.aor.clone(), public_key: user.keys.public().to_string(), state: state.into() }
+        UserStatus {
+            aor: user.aor.clone(),
+            public_key: user.keys.public().to_string(),
+            state: state.into(),
+            certified_until: self.enrolments.certificate(&user.aor).map(|c| c.not_after.0),
+            problem: self.enrolments.problem(&user.aor),
+        }
     }
 
     /// The routing table (`showrt`).

@@ -13,12 +13,13 @@ use wire::{Contact, HashAlgorithm, Key, NodeId, PublicKey, ResourceId, Time};
 
 use crate::config::{Config, Identity};
 use crate::event::{Event, Level, OpId, Outcome};
+use crate::names::NameFlaw;
 use crate::node::Node;
 use crate::pins::{Verdict, short};
 use crate::region::Crowd;
 use crate::report::{LookupReport, RecordReport, Value};
 use crate::search::{Findings, For, LookupOptions, Want};
-use crate::storage::Devices;
+use crate::storage::{Claim, Devices};
 
 /// Most names being resolved at once.
 const MAX_RESOLUTIONS: usize = 1_024;
@@ -43,11 +44,13 @@ struct Resolution {
     silent: usize,
     /// Another key than the one known answers: that one, and this.
     changed: Option<[PublicKey; 2]>,
+    /// A record does not count.
+    flaw: Option<NameFlaw>,
 }
 
 impl Resolution {
     fn new(name: String, purpose: ResolvedFor) -> Self {
-        Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0, changed: None }
+        Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0, changed: None, flaw: None }
     }
 }
 
@@ -116,6 +119,8 @@ pub(crate) enum Resolved {
     Unknown,
     /// The name exists, none of its peers does now.
     Offline,
+    /// A record of that name was found, and does not count.
+    Uncertified(NameFlaw),
     /// The first key was known, and the name is held by the second only.
     KeyChanged([PublicKey; 2]),
 }
@@ -153,6 +158,14 @@ fn strip_port(domain: &str) -> &str {
 fn devices(hash: HashAlgorithm, record: &Record) -> Vec<NodeId> {
     let devices = Devices::parse(&record.value).unwrap_or_default();
     devices.0.iter().map(|key| key.node_id(hash)).collect()
+}
+
+/// Until when a user's record is certified, if it is.
+fn certified_until(record: &Record) -> Option<u64> {
+    match Devices::read(&record.value).filter(|_| record.kind == Kind::USER)? {
+        (_, Claim::Certificate(certificate)) => Some(certificate.not_after.0),
+        _ => None,
+    }
 }
 
 /// Where the device list of a user stands.
@@ -199,6 +212,7 @@ impl Node {
         let Some(resolution) = self.directory.running.get_mut(&id) else { return };
         resolution.waiting -= 1;
         let crowded = (findings.crowd == Some(Crowd::Dense)).then(|| resolution.name.clone());
+        resolution.flaw = resolution.flaw.or(findings.flaw);
         let mut wanted: Vec<NodeId> = Vec::new();
         let mut unlike = None;
         match self.pins.choose(&resolution.name, &findings.records) {
@@ -245,7 +259,7 @@ impl Node {
             let outcome = match (done.changed, done.peers.is_empty(), done.silent) {
                 (Some(keys), ..) => Resolved::KeyChanged(keys),
                 (None, false, _) => Resolved::Peers(done.peers),
-                (None, true, 0) => Resolved::Unknown,
+                (None, true, 0) => done.flaw.map_or(Resolved::Unknown, Resolved::Uncertified),
                 (None, true, _) => Resolved::Offline,
             };
             self.resolved(now, done.purpose, outcome);
@@ -262,6 +276,10 @@ impl Node {
             (ResolvedFor::Configure(op), Resolved::Peers(peers)) => {
                 self.send_setting(now, op, peers[0].address, peers[0].id);
             }
+            (
+                ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
+                Resolved::Uncertified(flaw),
+            ) => self.failed(op, Code::FORBIDDEN.0, flaw.to_string()),
             (
                 ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
                 Resolved::Unknown,
@@ -327,6 +345,7 @@ impl Node {
                 expires_ms: left.as_millis() as u64,
                 owner: record.owner.to_string(),
                 pin,
+                certified_until: certified_until(record),
             }
         });
         let report = LookupReport {
@@ -336,6 +355,7 @@ impl Node {
             time_ms: findings.took.as_secs_f64() * 1e3,
             messages: findings.messages,
             alarm,
+            refused: findings.flaw.filter(|_| record.is_none()).map(|flaw| flaw.to_string()),
             record,
             path: findings.path,
         };

@@ -25,6 +25,7 @@
 //! | `publish.rs` | our own records in the overlay |
 //! | [`directory`] | from a name to the peers that serve it |
 //! | [`dial`] | from dialled digits to a name |
+//! | `names.rs`, `enrolment.rs` | names that an authority gives: judging records, and asking for one's own |
 //! | [`pins`] | the keys that first answered to names |
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
@@ -41,6 +42,7 @@ pub mod config;
 pub mod diagnostics;
 pub mod dial;
 pub mod directory;
+mod enrolment;
 pub mod event;
 mod forward;
 mod inspect;
@@ -48,6 +50,7 @@ pub mod ledger;
 mod locals;
 mod membership;
 mod merge;
+mod names;
 mod node;
 pub mod operator;
 mod phones;
@@ -71,9 +74,11 @@ mod whereabouts;
 pub use config::{Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
+pub use enrolment::{Registrar, revocations_key};
 pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};
 pub use locals::CallOptions;
+pub use names::NameRules;
 
 pub use media::Forward;
 pub use media::srtp::Tail;

@@ -128,6 +128,7 @@ impl Node {
     pub(crate) fn empty_storage(&self, hash: HashAlgorithm) -> Storage {
         let mut storage = Storage::new(hash, self.identity.peer.signatures());
         storage.share(self.book.clone());
+        storage.honour(self.names.authorities().map(|authority| authority.key).collect());
         storage
     }
 
@@ -155,6 +156,7 @@ impl Node {
         self.membership.attempts = 0;
         self.emit(Event::Online);
         self.announce(now);
+        self.look_after_names(now);
         for kept in std::mem::take(&mut self.membership.values) {
             self.put(now, &kept.key, &kept.value, (kept.ttl_s > 0).then(|| Duration::from_secs(kept.ttl_s)));
         }

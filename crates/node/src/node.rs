@@ -23,9 +23,11 @@ use crate::attachment::Attachments;
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
 use crate::directory::{Directory, home_of};
+use crate::enrolment::Enrolments;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
 use crate::membership::Membership;
+use crate::names::Names;
 use crate::operator::Operators;
 use crate::phones::LazyPhones;
 use crate::pins::Pins;
@@ -74,6 +76,8 @@ pub(crate) enum Alarm {
     Warmth,
     /// Say goodbye is done.
     Left,
+    /// Ask authorities for names, and what they took back.
+    Names,
     /// A call with a time limit has lasted long enough.
     CallLimit(OpId),
 }
@@ -202,6 +206,8 @@ pub struct Node {
     pub(crate) publications: Publications,
     pub(crate) directory: Directory,
     pub(crate) pins: Pins,
+    pub(crate) names: Names,
+    pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
     pub(crate) phones: LazyPhones,
     pub(crate) diagnostics: Diagnostics,
@@ -241,6 +247,8 @@ impl Node {
             publications: Publications::default(),
             directory: Directory::default(),
             pins: Pins::new(&saved.pins),
+            names: Names::new(config.names.clone(), &saved.revocations, identity.peer.signatures()),
+            enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
             diagnostics: Diagnostics::default(),
@@ -554,6 +562,7 @@ impl Node {
             Alarm::Role => self.review_role(now),
             Alarm::Attached => self.announce_contact_if_moved(now),
             Alarm::Warmth => self.warm_links(now),
+            Alarm::Names => self.look_after_names(now),
             Alarm::Left => self.emit(Event::Left),
             Alarm::CallLimit(op) => self.hang_up_op(now, op),
         }
@@ -561,6 +570,7 @@ impl Node {
 
     fn housekeeping(&mut self, now: Time) {
         self.storage.expire(now);
+        self.drop_lapsed_names(now);
         self.tunnels.forget_old(now);
         self.update_pace(now);
         self.keep_hosts(now);
@@ -621,6 +631,7 @@ impl Node {
         }
         self.identity.users.push(user);
         if self.membership.online {
+            self.look_after_names(now);
             self.announce_users(now);
         }
         self.drain(now);
@@ -635,6 +646,8 @@ impl Node {
             inbox: self.phones.made().map(|p| p.inbox.iter().cloned().collect()).unwrap_or_default(),
             operator_clocks: self.operators.clocks(),
             pins: self.pins.rows(),
+            revocations: self.names.saved_lists(),
+            certificates: self.enrolments.saved(),
         }
     }
 

@@ -12,7 +12,7 @@ use std::ops::{Deref, DerefMut};
 use sip::{Agent, Flow, RequestId, Target};
 use wire::{ConnectionId, Contact, NodeId, Profile, Seed, Socket, Time, Transmit};
 
-use crate::call::{Call, CallState, Calls, KEY_CHANGED};
+use crate::call::{Call, CallState, Calls, KEY_CHANGED, NOT_CERTIFIED};
 use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, canonical_aor};
 use crate::event::{Event, Level};
@@ -511,6 +511,9 @@ impl Node {
         match outcome {
             Resolved::Unknown => self.refuse_route(now, request, 404, "Nobody has that name"),
             Resolved::Offline => self.refuse_route(now, request, 480, "None of the user's peers is there"),
+            Resolved::Uncertified(flaw) => {
+                self.refuse_route(now, request, NOT_CERTIFIED, &format!("{user} is not certified: {flaw}"));
+            }
             Resolved::KeyChanged(keys) => {
                 let [known, found] = keys.map(short);
                 let reason = format!(

@@ -21,6 +21,7 @@
 //! Nothing here sends anything. A search that finds only another key's record looks again along disjoint
 //! paths, as it does where another one was found before (`directory.rs`).
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use wire::{Key, NodeId, PublicKey};
 use crate::config::MAX_NAME;
 use crate::directory::canonical_aor;
 use crate::event::Event;
+use crate::names::serial;
 use crate::node::Node;
 use crate::report::PinRow;
 
@@ -110,7 +112,7 @@ impl Pins {
         self.position(name).and_then(|index| self.pins[index].owner)
     }
 
-    /// Which of the records found for a name counts: the pinned key's, else the first.
+    /// Which of the records found for a name counts: the pinned key's, else the one certified last, else the first.
     pub(crate) fn choose<'a>(
         &self,
         name: &str,
@@ -118,7 +120,7 @@ impl Pins {
     ) -> Option<&'a (Record, Duration)> {
         let pinned =
             self.owner(name).and_then(|owner| records.iter().find(|(record, _)| record.owner == owner));
-        pinned.or(records.first())
+        pinned.or_else(|| records.iter().min_by_key(|(record, _)| Reverse(serial(record))))
     }
 
     /// A record of a name was found. `keep`: a name that is new is remembered.

@@ -23,7 +23,7 @@ use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
-use crate::storage::Devices;
+use crate::storage::{Claim, Devices};
 
 /// Most records one peer publishes: its own, its users', and those of its console and applications.
 const MAX_PUBLICATIONS: usize = 256;
@@ -208,10 +208,19 @@ impl Node {
     pub(crate) fn announce_users(&mut self, now: Time) {
         let users: Vec<String> = self.identity.users.iter().map(|u| u.aor.clone()).collect();
         for aor in users {
-            if self.publications.find(&What::User(aor.clone())).is_none() {
+            let is_told = self.publications.find(&What::User(aor.clone())).is_some();
+            if !is_told && self.claim_of(now, &aor).is_some() {
                 self.publish(now, What::User(aor), Vec::new(), None, None);
             }
         }
+    }
+
+    /// What a user's record says of its name has changed: it is read, signed and placed anew.
+    pub(crate) fn republish_user(&mut self, now: Time, aor: &str) {
+        let what = What::User(aor.to_owned());
+        let of_user = self.publications.all.values_mut().filter(|p| p.what == what);
+        of_user.for_each(|p| p.record = None);
+        self.publish(now, what, Vec::new(), None, None);
     }
 
     /// Stores `value` under a text key for `ttl`, refreshed while this peer runs.
@@ -400,12 +409,21 @@ impl Node {
         self.set_stage(id, Stage::Idle);
         let Some(publication) = self.publications.all.get(&id) else { return };
         let Some((.., keys)) = self.place_of(&publication.what.clone()) else { return };
+        let serial = match &publication.what {
+            What::User(aor) => self.enrolments.certificate(aor).map_or(0, |c| c.serial),
+            _ => 0,
+        };
         match findings.records.first() {
-            Some((record, _)) if record.owner != keys.public() => self.name_is_taken(now, id),
-            Some((record, _)) => {
+            Some((record, _)) if record.owner == keys.public() => {
                 self.sign(now, id, Some(record));
                 self.find_place(now, id);
             }
+            // The authority has given the name to us since.
+            Some((record, _)) if crate::names::serial(record) < serial => {
+                self.sign(now, id, None);
+                self.find_place(now, id);
+            }
+            Some(_) => self.name_is_taken(now, id),
             None => {
                 self.sign(now, id, None);
                 // To see that nothing is there the nearest peers have all been asked: they are the
@@ -438,6 +456,10 @@ impl Node {
         let addresses = self.whereabouts().to_bytes();
         let Some(publication) = self.publications.all.get(&id) else { return };
         let Some((place, kind, keys)) = self.place_of(&publication.what.clone()) else { return };
+        let claim = match &publication.what {
+            What::User(aor) => self.claim_of(now, aor).unwrap_or_default(),
+            _ => Claim::None,
+        };
         let publication = self.publications.all.get_mut(&id).expect("looked up above");
         let value = match &publication.what {
             What::Peer => addresses,
@@ -448,7 +470,7 @@ impl Node {
                     devices.insert(0, own);
                     devices.truncate(Devices::MAX);
                 }
-                Devices(devices).to_bytes()
+                Devices(devices).with(&claim).unwrap_or_default()
             }
         };
         let latest = found.into_iter().chain(publication.record.as_deref()).max_by_key(|r| r.sequence);
@@ -580,7 +602,7 @@ impl Node {
         publication.holders.clear();
         publication.placed = 0;
         if here {
-            match self.storage.store(now, (*record).as_ref(), lifetime) {
+            match self.take_in(now, (*record).as_ref(), lifetime) {
                 Ok(_) => self.publications.all.get_mut(&id).expect("same").accepted += 1,
                 Err(code) => self.publications.all.get_mut(&id).expect("same").refused = Some(code),
             }

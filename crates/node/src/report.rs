@@ -92,8 +92,14 @@ pub struct UserStatus {
     pub aor: String,
     /// The user's public key.
     pub public_key: String,
-    /// `publishing`, `published` or `taken`.
+    /// `publishing`, `published` or `taken`; `uncertified` while the authority of the name has not given it.
     pub state: String,
+    /// When the certificate of the name ends, in Unix seconds, if an authority gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified_until: Option<u64>,
+    /// Why the authority gave no certificate, or no new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A registered phone.
@@ -190,6 +196,9 @@ pub struct RecordReport {
     /// Of a user: whether that key is `pinned`, `new`, or `changed`: another one was known before.
     #[serde(default)]
     pub pin: Option<String>,
+    /// Of a user whose name an authority gives: when the certificate ends, in Unix seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certified_until: Option<u64>,
 }
 
 /// One hop of a traced lookup.
@@ -222,6 +231,9 @@ pub struct LookupReport {
     /// identities to surround it.
     #[serde(default)]
     pub alarm: bool,
+    /// Why a record of the name that was found does not count, if none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
     /// The record.
     pub record: Option<RecordReport>,
     /// The way it took, if asked for; empty too where this peer holds the record itself.
@@ -280,7 +292,7 @@ pub struct RtpReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Failure {
     /// In one word: `not_found`, `unavailable`, `busy`, `declined`, `timeout`, `peer_lost`, `media`,
-    /// `key_changed`.
+    /// `key_changed`, `not_certified`.
     pub cause: String,
     /// What was seen.
     pub evidence: String,

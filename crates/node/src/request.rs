@@ -55,6 +55,8 @@ pub(crate) enum Purpose {
     Tables(OpId),
     Greet(OpId),
     Configure(OpId),
+    /// For a certificate of this name.
+    Enrol(Box<str>),
 }
 
 /// Hops that were silent when another one could be asked.
@@ -511,6 +513,7 @@ impl Node {
             Purpose::Tables(op) => self.handle_tables_answer(now, op, message),
             Purpose::Greet(op) => self.handle_greeting_answer(now, op, remote, message),
             Purpose::Configure(op) => self.handle_configure_answer(op, message),
+            Purpose::Enrol(aor) => self.handle_enrol_answer(now, &aor, message),
         }
     }
 
@@ -543,6 +546,10 @@ impl Node {
             }
             Purpose::Tunnel(stream) => self.handle_tunnel_silence(now, stream),
             Purpose::Alive(peer) => self.handle_peer_lost(now, peer),
+            Purpose::Enrol(aor) => {
+                let why = format!("the authority does not answer at {}", client.remote);
+                self.name_not_given(now, &aor, &why);
+            }
             Purpose::Ping(op) | Purpose::Tables(op) | Purpose::Greet(op) | Purpose::Configure(op) => {
                 self.failed(op, Code::TIMEOUT.0, format!("no answer from {}", client.remote));
             }

@@ -21,6 +21,7 @@ use wire::p2pp::{Builder, Density, Kind, Message, Object, PeerList, Record};
 use wire::{Contact, Key, NodeId, PublicKey, Time};
 
 use crate::event::OpId;
+use crate::names::NameFlaw;
 use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::report::Hop;
@@ -179,6 +180,8 @@ pub(crate) enum For {
     Resolve(u64),
     Lookup(OpId, String),
     Get(OpId, String),
+    /// What an authority took back.
+    Revocations,
 }
 
 impl For {
@@ -203,6 +206,8 @@ pub(crate) struct Findings {
     /// How the peers around the key stand, and how close to it.
     pub(crate) crowd: Option<Crowd>,
     pub(crate) density: Density,
+    /// Why a record of the name that was found does not count.
+    pub(crate) flaw: Option<NameFlaw>,
 }
 
 enum Progress {
@@ -227,6 +232,8 @@ struct Search {
     /// How often it began anew because many peers were gone.
     renewals: usize,
     records: Vec<(Record, Duration)>,
+    /// Why a record that was found does not count.
+    flaw: Option<NameFlaw>,
     holder: Option<Contact>,
     path: Vec<Hop>,
     progress: Progress,
@@ -272,7 +279,8 @@ impl Search {
     /// and did not say how to search.
     fn is_persistent(&self) -> bool {
         let matters =
-            matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(..) | For::ReadBack(_));
+            matches!(self.purpose, For::Lookup(..) | For::Resolve(_) | For::Get(..) | For::ReadBack(_))
+                || self.purpose == For::Revocations;
         matters && self.options.mode == Mode::Recursive && self.options.paths == 0
     }
 }
@@ -372,6 +380,7 @@ impl Node {
             rounds: 0,
             renewals: 0,
             records: Vec::new(),
+            flaw: None,
             holder: None,
             path: Vec::new(),
             progress: Progress::Recursive,
@@ -389,7 +398,8 @@ impl Node {
     }
 
     /// Keeps every valid record of an answer, and who gave it where that is known; `true` if there was one.
-    fn collect(&mut self, id: SearchId, message: &Message<'_>, holder: Option<Contact>) -> bool {
+    fn collect(&mut self, now: Time, id: SearchId, message: &Message<'_>, holder: Option<Contact>) -> bool {
+        let unix = self.unix(now);
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
         let (hash, signatures) = (self.storage.hash(), self.identity.peer.signatures());
@@ -414,6 +424,10 @@ impl Node {
                 && !record.tombstone
                 && crate::storage::stands_where_it_may(hash, &record);
             if !asked_for || !record.verify_by(signatures) {
+                continue;
+            }
+            if let Err(flaw) = self.names.check(hash, unix, &record) {
+                search.flaw = Some(flaw);
                 continue;
             }
             (found, search.holder) = (true, holder);
@@ -467,6 +481,7 @@ impl Node {
             mode: search.options.mode,
             crowd,
             density,
+            flaw: search.flaw,
             ..Findings::default()
         };
         match search.progress {
@@ -594,6 +609,7 @@ impl Node {
             For::Resolve(resolution) => self.handle_resolve_step(now, resolution, &key, findings),
             For::Lookup(op, name) => self.handle_lookup_done(op, name, findings),
             For::Get(op, name) => self.handle_get_done(op, name, findings),
+            For::Revocations => self.handle_revocations_found(now, &findings),
         }
     }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use wire::p2pp::{Code, Density, Kind, Record, RecordRef, RecordSummary};
-use wire::{Book, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Time};
+use wire::{
+    Book, Certificate, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Time, certificate,
+};
 
 /// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
 /// thousand to serve four hundred times its share.
@@ -125,6 +127,8 @@ pub struct Storage {
     /// thousands finds and moves them quickly.
     records: Vec<Stored>,
     bytes: usize,
+    /// For whose records no place is full: nobody shall crowd out what an authority says.
+    honoured: Vec<PublicKey>,
     /// Grows with every record that comes or goes.
     changes: u64,
 }
@@ -132,7 +136,13 @@ pub struct Storage {
 impl Storage {
     /// Nothing is kept yet.
     pub fn new(hash: HashAlgorithm, signatures: Signatures) -> Self {
-        Storage { hash, signatures, book: Arc::new(OwnBook), records: Vec::new(), bytes: 0, changes: 0 }
+        let book = Arc::new(OwnBook);
+        Storage { hash, signatures, book, records: Vec::new(), bytes: 0, honoured: Vec::new(), changes: 0 }
+    }
+
+    /// Finds room at any place for records of these owners.
+    pub fn honour(&mut self, owners: Vec<PublicKey>) {
+        self.honoured = owners;
     }
 
     /// Takes records from this book from now on.
@@ -302,6 +312,15 @@ impl Storage {
         self.account(before);
     }
 
+    /// Drops records that do not count any more.
+    pub fn drop_where(&mut self, is_over: impl Fn(&Record) -> bool) {
+        let before = self.records.len();
+        self.records.retain(|s| !is_over(&s.record));
+        if self.records.len() < before {
+            self.account(before);
+        }
+    }
+
     /// Some of so many records were dropped.
     fn account(&mut self, before: usize) {
         self.changes += (before - self.records.len()) as u64;
@@ -352,7 +371,7 @@ impl Storage {
         let full = self.records.len() >= MAX_RECORDS
             || self.bytes + record.value.len() > MAX_BYTES
             || of_owner >= MAX_PER_OWNER
-            || owners >= MAX_OWNERS;
+            || owners >= MAX_OWNERS && !self.honoured.contains(&record.owner);
         if full { Err(Code::QUOTA) } else { Ok(()) }
     }
 }
@@ -379,37 +398,89 @@ fn seconds(span: Duration) -> u32 {
     u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
 }
 
+/// What a user's record says of its name, where authorities give names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Claim {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its name, which no authority gives.
+    Name(String),
+    /// The certificate of its authority, which says the name too.
+    Certificate(Certificate),
+}
+
+impl Claim {
+    /// The name.
+    pub fn aor(&self) -> Option<&str> {
+        match self {
+            Claim::None => None,
+            Claim::Name(aor) => Some(aor),
+            Claim::Certificate(certificate) => Some(&certificate.aor),
+        }
+    }
+}
+
 /// What a user's record says: the keys of the peers that serve the user.
 ///
 /// ```text
-/// | version (8) = 1 | count (8) | count times: peer key (32 bytes) |
+/// | version (8) = 1 to 3 | count (8) | count times: peer key (32 bytes) | of version 2: the name; of 3: a certificate |
 /// ```
+///
+/// Name and certificate are written as in [`wire::certificate`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Devices(pub Vec<PublicKey>);
 
 impl Devices {
     /// Most devices of one user.
     pub const MAX: usize = 8;
-    const VERSION: u8 = 1;
+    const PLAIN: u8 = 1;
+    const NAMED: u8 = 2;
+    const CERTIFIED: u8 = 3;
 
-    /// The value of a user's record.
+    /// The value of a user's record that claims nothing.
     pub fn to_bytes(&self) -> Vec<u8> {
         let count = self.0.len().min(Self::MAX);
-        let mut out = vec![Self::VERSION, count as u8];
+        let mut out = vec![Self::PLAIN, count as u8];
         self.0.iter().take(count).for_each(|key| out.extend_from_slice(&key.0));
         out
     }
 
-    /// Reads the value of a user's record.
+    /// The value of a user's record with what it says of its name; `None` if that cannot be written.
+    pub fn with(&self, claim: &Claim) -> Option<Vec<u8>> {
+        let mut out = self.to_bytes();
+        match claim {
+            Claim::None => {}
+            Claim::Name(aor) => {
+                out[0] = Self::NAMED;
+                certificate::put_aor(&mut out, aor).ok()?;
+            }
+            Claim::Certificate(certificate) => {
+                out[0] = Self::CERTIFIED;
+                out.extend(certificate.to_bytes().ok()?);
+            }
+        }
+        Some(out)
+    }
+
+    /// Reads the value of a user's record, whatever it says of its name.
     pub fn parse(value: &[u8]) -> Option<Self> {
-        let (head, keys) = value.split_first_chunk::<2>()?;
-        let right = head[0] == Self::VERSION
-            && usize::from(head[1]) <= Self::MAX
-            && keys.len() == usize::from(head[1]) * PublicKey::LEN;
-        right.then(|| {
-            let keys = keys.chunks_exact(PublicKey::LEN);
-            Devices(keys.map(|k| PublicKey(k.try_into().expect("exact chunk"))).collect())
-        })
+        Self::read(value).map(|(devices, _)| devices)
+    }
+
+    /// Reads the value of a user's record.
+    pub fn read(value: &[u8]) -> Option<(Self, Claim)> {
+        let ([version, count], rest) = value.split_first_chunk::<2>()?;
+        let count = usize::from(*count);
+        let (keys, rest) = rest.split_at_checked(count * PublicKey::LEN).filter(|_| count <= Self::MAX)?;
+        let claim = match *version {
+            Self::PLAIN if rest.is_empty() => Claim::None,
+            Self::NAMED => Claim::Name(certificate::parse_aor(rest).ok()?),
+            Self::CERTIFIED => Claim::Certificate(Certificate::parse(rest).ok()?),
+            _ => return None,
+        };
+        let keys = keys.chunks_exact(PublicKey::LEN);
+        Some((Devices(keys.map(|k| PublicKey(k.try_into().expect("exact chunk"))).collect()), claim))
     }
 }
 
@@ -571,5 +642,35 @@ mod tests {
         let devices = Devices(vec![pair(1).public(), pair(2).public()]);
         assert_eq!(Devices::parse(&devices.to_bytes()), Some(devices));
         assert_eq!(Devices::parse(&[1, 2, 0]), None);
+    }
+
+    #[test]
+    fn what_a_record_says_of_its_name_comes_back_and_nothing_else_does() {
+        let devices = Devices(vec![pair(1).public()]);
+        let times = (UnixTime(1), UnixTime(2));
+        let who = (pair(3).public(), "alice@camp", pair(4).public());
+        let certificate = Certificate::sign(&pair(2), who, 5, times).unwrap();
+        for claim in [Claim::None, Claim::Name("alice@camp".into()), Claim::Certificate(certificate)] {
+            let value = devices.with(&claim).unwrap();
+            assert_eq!(Devices::read(&value), Some((devices.clone(), claim)));
+            for len in 0..value.len() {
+                assert_eq!(Devices::read(&value[..len]), None, "{len}");
+            }
+            assert_eq!(Devices::read(&[&value[..], &[0]].concat()), None);
+        }
+        assert_eq!(devices.with(&Claim::Name("Alice".into())), None);
+        assert_eq!(Devices::read(&[4, 0]), None);
+    }
+
+    #[test]
+    fn a_place_crowded_by_others_has_room_for_whom_the_document_honours() {
+        let mut storage = storage();
+        for n in 10..10 + MAX_OWNERS as u8 {
+            storage.store(Time::ZERO, record(&pair(n), "k", Kind::DATA, 1).as_ref(), HOUR).unwrap();
+        }
+        let list = record(&pair(1), "k", Kind::DATA, 1);
+        assert_eq!(storage.store(Time::ZERO, list.as_ref(), HOUR), Err(Code::QUOTA));
+        storage.honour(vec![pair(1).public()]);
+        assert!(storage.store(Time::ZERO, list.as_ref(), HOUR).is_ok());
     }
 }

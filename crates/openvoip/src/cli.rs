@@ -3,6 +3,7 @@
 //! | file | commands |
 //! |---|---|
 //! | `peer.rs` | `up`, `bootstrap`, `down`, `status`, `version` |
+//! | `authority.rs` | `authority` |
 //! | `people.rs` | `phone`, `number`, `call`, `calls`, `msg`, `inbox`, `pins`, `ping` |
 //! | `overlay.rs` | `lookup`, `overlay`, `probe`; `document.rs` what `overlay` does with documents and tickets |
 //! | `config.rs` | `config` |
@@ -15,6 +16,7 @@
 //! object with a `schema` on standard output, failures included; all talk goes to standard error.
 
 mod answer;
+mod authority;
 mod config;
 mod console;
 mod document;
@@ -59,6 +61,7 @@ enum Command {
     Demo(laboratory::Demo),
     Up(Box<peer::Up>),
     Bootstrap(Box<peer::Bootstrap>),
+    Authority(Box<authority::Authority>),
     /// Stop the peer: it says goodbye, hands its records over, and ends.
     Down,
     /// How the peer is: overlay, users, phones, tables, traffic, health.
@@ -109,6 +112,7 @@ fn run(cli: Cli) -> i32 {
         Some(Command::Demo(demo)) => demo.run(&context),
         Some(Command::Up(up)) => up.run(&context),
         Some(Command::Bootstrap(bootstrap)) => bootstrap.run(&context),
+        Some(Command::Authority(authority)) => authority.run(&context),
         Some(Command::Down) => peer::down(&context),
         Some(Command::Phone(phone)) => phone.run(&context),
         Some(Command::Number(number)) => number.run(&context),

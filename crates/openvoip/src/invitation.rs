@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use node::{Algorithm, OverlayOptions};
+use node::{Algorithm, NameRules, OverlayOptions};
 use wire::document::{KindRule, OverlayDocument};
 
 use crate::home::{self, Home};
@@ -54,6 +54,7 @@ pub fn take_document(resolved: &mut Resolved, home: &Home) -> Result<BTreeSet<So
     resolved.take_profile(document.profile)?;
     resolved.take_options(&options)?;
     home.take_documents(&chain)?;
+    resolved.names = NameRules::of(document);
     let mut peers = document.bootstrap.clone();
     peers.remove(&resolved.settings.listen);
     Ok(peers)

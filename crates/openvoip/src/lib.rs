@@ -3,6 +3,7 @@
 
 pub mod admin;
 mod alarm;
+pub mod authority;
 pub mod command;
 pub mod control;
 pub mod demo;

@@ -19,9 +19,10 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::{Token, Waker};
 use node::{Config, Event, Identity, Level, Node, OpId, Outcome, OverlayOptions, Saved, User};
 use serde_json::json;
-use wire::{KeyPair, Seed, Time, UnixTime};
+use wire::{KeyPair, PublicKey, Revocations, Seed, Time, UnixTime};
 
 use crate::admin::Admin;
+use crate::authority::{self, Desk, Policy, Store};
 use crate::command::{Answer, Command, Reply};
 use crate::control;
 use crate::home::Home;
@@ -48,6 +49,9 @@ const MAX_WAITING: usize = 1_024;
 /// A command other than a call that has no outcome by then has failed.
 const LONGEST: Duration = Duration::from_secs(120);
 
+/// How often an authority looks whether `authority revoke` changed its list.
+const LOOK_AT_LIST: Duration = Duration::from_secs(2);
+
 /// How often the loop looks for askers that went away.
 const SWEEP: Duration = Duration::from_millis(200);
 
@@ -68,8 +72,19 @@ pub struct Options {
     pub logs: Option<Logs>,
     /// The settings and where they came from, for `config show`.
     pub settings: serde_json::Value,
+    /// What this peer does about names that an authority gives.
+    pub names: Names,
     /// Whether [`run`] says on standard output, as one JSON object, that the peer runs, and where.
     pub json: bool,
+}
+
+/// Names that an authority gives.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// How this peer gives them, if it is the authority.
+    pub authority: Option<Policy>,
+    /// The code of an invitation for the users of [`Options`].
+    pub code: Option<String>,
 }
 
 /// Randomness of the operating system, the root of all chance in a peer.
@@ -119,6 +134,25 @@ pub fn run(options: Options) -> Result<(), String> {
     service.run(None, || {})
 }
 
+/// What an authority tells everybody.
+struct Office {
+    store: Store,
+    keys: KeyPair,
+    founder: Option<PublicKey>,
+    /// The number of the list that was published last.
+    told: Option<u64>,
+    looked: Time,
+}
+
+impl Office {
+    /// The list of revoked keys, if it is another one than was published.
+    fn list(&mut self) -> Result<Option<Revocations>, String> {
+        let Some(founder) = self.founder else { return Ok(None) };
+        let list = authority::revocations(&self.store, &self.keys, founder, unix_now())?;
+        Ok((self.told.replace(list.number) != Some(list.number)).then_some(list))
+    }
+}
+
 struct Waiting {
     asker: Asker,
     since: Time,
@@ -134,6 +168,7 @@ pub(crate) struct Service {
     requests: Receiver<Request>,
     waiting: BTreeMap<OpId, Waiting>,
     watches: Watches,
+    office: Option<Office>,
     /// Who wants to know when the peer has ended.
     leaving: Vec<Asker>,
     told: Vec<Event>,
@@ -166,6 +201,8 @@ impl Service {
             Some(home) => (home.identity(&options.users, &options.config.overlay)?, home.saved()),
             None => (passing_identity(&options.users, &options.config.overlay)?, Saved::default()),
         };
+        let overlay = options.config.overlay.clone();
+        let founder = options.config.names.as_ref().map(|rules| rules.founder);
         let config = Config { listen: peer_address, sip: sip_address, ..options.config };
         let now = world.now();
         let node = Node::new(config, identity, saved, fresh_seed()?, now, unix_now());
@@ -181,6 +218,7 @@ impl Service {
             requests,
             waiting: BTreeMap::new(),
             watches: Watches::new(fresh_seed()?, now),
+            office: None,
             leaving: Vec::new(),
             told: Vec::new(),
             online: None,
@@ -194,6 +232,22 @@ impl Service {
         service.node(|node, now| {
             phones.iter().for_each(|(user, password)| node.add_phone(now, user, password));
         });
+        if let (Some(policy), Some(home)) = (options.names.authority, &service.admin.home) {
+            let dir = home.path().to_owned();
+            let keys = home.identity(&[], &overlay)?.peer;
+            service.office = Some(Office {
+                store: Store::new(dir.clone()),
+                keys: keys.clone(),
+                founder,
+                told: None,
+                looked: now,
+            });
+            service.node(|node, _| node.register(Box::new(Desk::new(dir, keys, policy))));
+        }
+        let code = options.names.code.unwrap_or_default();
+        for user in options.users.iter().filter(|_| !code.is_empty()) {
+            service.node(|node, now| node.enrol(now, user, &code));
+        }
         Ok((service, Line { sender, waker: Arc::new(waker), peer_address, sip_address }))
     }
 
@@ -249,6 +303,7 @@ impl Service {
             self.sweep();
         }
         self.look_after_watches();
+        self.look_after_list();
         for event in std::mem::take(&mut self.told) {
             self.handle_event(event);
         }
@@ -367,6 +422,22 @@ impl Service {
         while watches.look(now, |key| {
             world.with(*index, &mut |_, event| told.push(event), |node, now| node.get(now, key))
         }) {}
+    }
+
+    /// As an authority: publishes which keys lost their names, when that has changed.
+    fn look_after_list(&mut self) {
+        let now = self.world.now();
+        let is_online = self.world.node(self.index).is_online();
+        let Some(office) = self.office.as_mut().filter(|o| is_online && now >= o.looked + LOOK_AT_LIST)
+        else {
+            return;
+        };
+        office.looked = now;
+        match office.list() {
+            Ok(Some(list)) => self.node(|node, now| node.publish_revocations(now, list)),
+            Ok(None) => {}
+            Err(e) => tracing::warn!("the list of revoked keys: {e}"),
+        }
     }
 
     // ---- what the node says --------------------------------------------------------------------

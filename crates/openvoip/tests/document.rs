@@ -67,7 +67,7 @@ fn a_document_is_made_with_a_key_beside_it_and_nothing_is_overwritten() {
         &shown,
         "file:s name:s founder:s sequence:n created:n signature_holds:b signer:s signed_by_founder:b documents:n \
          good_for_newcomers:b algorithm:s hash:s base:n replicas:n difficulty:n remote_settings:b profile:s \
-         kinds:l bootstrap:l managed:l revoked:l operators:l bytes:n",
+         kinds:l bootstrap:l managed:l revoked:l operators:l authorities:l bytes:n",
     );
     assert_eq!((&shown["schema"], &shown["name"]), (&json!("openvoip.overlay/1"), &json!("camp")));
     assert_eq!((&shown["algorithm"], &shown["replicas"]), (&json!("chord"), &json!(3)));

@@ -10,7 +10,7 @@
 //! `docs/overlay-document.md` says what follows from it.
 //!
 //! ```text
-//! "OVPD" | version (8) = 1 | founder key (32 bytes) | sequence (64) | created, Unix seconds (64)
+//! "OVPD" | version (8): 1, or 2 with authorities | founder key (32 bytes) | sequence (64) | created, Unix seconds (64)
 //! length of the name (8) | name, UTF-8
 //! algorithm (8) | hash (8) | bits of the base (8) | replicas (8) | difficulty (8)
 //! flags (8): 1 = remote settings | profile (8): 1 = open, 2 = signed, 4 = secure
@@ -19,6 +19,8 @@
 //! number of managed (16)   | each: public key (32 bytes)
 //! number of revoked (16)   | each: public key
 //! number of operators (16) | each: public key
+//! only in version 2: number of authorities (16), at least 1
+//!     each: length of the domain (8), or 0 for every name | domain, UTF-8 | public key | 4 or 6, address, port
 //! signer's public key (32 bytes) | signature (64 bytes)
 //! ```
 
@@ -37,8 +39,9 @@ pub use chain::{Chain, MAX_CHAIN};
 
 const MAGIC: [u8; 4] = *b"OVPD";
 
-/// The version of the encoding that is read and written here.
-pub const VERSION: u8 = 1;
+/// The latest version of the encoding. The first, which knows no authorities, is that of documents without.
+pub const VERSION: u8 = 2;
+const FIRST_VERSION: u8 = 1;
 
 /// Signed before the document, so that no other signature of the key can be taken for one.
 const DOMAIN: &[u8] = b"openvoip overlay document 1\0";
@@ -53,6 +56,8 @@ pub const MAX_MANAGED: usize = 64;
 pub const MAX_REVOKED: usize = 512;
 /// Most operator keys.
 pub const MAX_OPERATORS: usize = 16;
+/// Most authorities for names.
+pub const MAX_AUTHORITIES: usize = 8;
 /// Most holders of a record.
 pub const MAX_REPLICAS: u8 = 16;
 /// Hardest admission puzzle: 2^32 draws are hours of work, and more would keep everybody out.
@@ -71,6 +76,7 @@ pub const MAX_LEN: usize = MAGIC.len()
     + (2 + MAX_KINDS * 5)
     + (2 + MAX_BOOTSTRAP * 19)
     + (6 + (MAX_MANAGED + MAX_REVOKED + MAX_OPERATORS) * PublicKey::LEN)
+    + (2 + MAX_AUTHORITIES * (1 + strict::MAX_NAME + PublicKey::LEN + 19))
     + PublicKey::LEN
     + KeyPair::SIGNATURE_LEN;
 
@@ -119,6 +125,17 @@ impl KindRule {
     }
 }
 
+/// Who gives the names of a domain: there a user's record counts only with its certificate.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Authority {
+    /// What stands behind the `@`; empty for every name of which no other authority is named.
+    pub domain: String,
+    /// With which key it signs. It is the key of its peer, too.
+    pub key: PublicKey,
+    /// Where to ask it.
+    pub address: SocketAddr,
+}
+
 /// What a document says. See the fields of `node::OverlayOptions` for the options.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OverlayDocument {
@@ -155,6 +172,8 @@ pub struct OverlayDocument {
     pub revoked: BTreeSet<PublicKey>,
     /// Keys that may sign the next document. They have no power over anybody's peer.
     pub operators: BTreeSet<PublicKey>,
+    /// Who gives names, each domain once.
+    pub authorities: BTreeSet<Authority>,
 }
 
 impl OverlayDocument {
@@ -182,7 +201,14 @@ impl OverlayDocument {
         strict::check_count("managed peers", self.managed.len(), MAX_MANAGED)?;
         strict::check_count("revoked keys", self.revoked.len(), MAX_REVOKED)?;
         strict::check_count("operators", self.operators.len(), MAX_OPERATORS)?;
-        let trusted = || self.operators.iter().chain([&self.founder]);
+        strict::check_count("authorities", self.authorities.len(), MAX_AUTHORITIES)?;
+        self.authorities.iter().try_for_each(check_authority)?;
+        let domains = || self.authorities.iter().map(|a| &a.domain);
+        if domains().zip(domains().skip(1)).any(|(a, b)| a == b) {
+            return Err(Flaw::Order("authorities"));
+        }
+        let authorities = self.authorities.iter().map(|a| &a.key);
+        let trusted = || self.operators.iter().chain([&self.founder]).chain(authorities.clone());
         match trusted().find(|key| self.revoked.contains(key)) {
             Some(key) => Err(Flaw::value("revoked keys", key, "revoked and trusted to sign at once")),
             None => Ok(()),
@@ -191,7 +217,7 @@ impl OverlayDocument {
 
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
-        out.push(VERSION);
+        out.push(if self.authorities.is_empty() { FIRST_VERSION } else { VERSION });
         out.extend_from_slice(&self.founder.0);
         out.extend_from_slice(&self.sequence.to_be_bytes());
         out.extend_from_slice(&self.created.0.to_be_bytes());
@@ -209,15 +235,22 @@ impl OverlayDocument {
         for keys in [&self.managed, &self.revoked, &self.operators] {
             strict::put_set(out, keys.iter(), |out, key| out.extend_from_slice(&key.0));
         }
+        if !self.authorities.is_empty() {
+            strict::put_set(out, self.authorities.iter(), |out, authority| {
+                strict::put_name(out, &authority.domain);
+                out.extend_from_slice(&authority.key.0);
+                strict::put_address(out, &authority.address);
+            });
+        }
     }
 
     fn read(reader: &mut Reader<'_>) -> Result<Self, Flaw> {
         if reader.array("beginning").ok() != Some(MAGIC) {
             return Err(Flaw::NotOne("an overlay document"));
         }
-        match reader.byte("version")? {
-            VERSION => {}
-            other => return Err(Flaw::Version(other, VERSION)),
+        let version = reader.byte("version")?;
+        if ![FIRST_VERSION, VERSION].contains(&version) {
+            return Err(Flaw::Version(version, VERSION));
         }
         let founder = reader.key("founder key")?;
         let (sequence, created) = (reader.number("sequence")?, UnixTime(reader.number("date")?));
@@ -247,7 +280,14 @@ impl OverlayDocument {
             managed: reader.set("managed peers", MAX_MANAGED, |r| r.key("managed peers"))?,
             revoked: reader.set("revoked keys", MAX_REVOKED, |r| r.key("revoked keys"))?,
             operators: reader.set("operators", MAX_OPERATORS, |r| r.key("operators"))?,
+            authorities: match version {
+                FIRST_VERSION => BTreeSet::new(),
+                _ => reader.set("authorities", MAX_AUTHORITIES, read_authority)?,
+            },
         };
+        if version == VERSION && document.authorities.is_empty() {
+            return Err(Flaw::value("authorities", 0, "at least 1 in a document of version 2"));
+        }
         document.check()?;
         Ok(document)
     }
@@ -259,6 +299,20 @@ fn read_rule(reader: &mut Reader<'_>) -> Result<KindRule, Flaw> {
     let policy = Policy::ALL.into_iter().find(|policy| *policy as u8 == number);
     let policy = policy.ok_or_else(|| Flaw::value("policy", number, "the number of a policy"))?;
     Ok(KindRule { kind, policy, max_value: u16::from_be_bytes(reader.array("kinds")?) })
+}
+
+fn read_authority(reader: &mut Reader<'_>) -> Result<Authority, Flaw> {
+    let domain = reader.text("domain", strict::MAX_NAME)?;
+    Ok(Authority { domain, key: reader.key("authorities")?, address: reader.address()? })
+}
+
+fn check_authority(authority: &Authority) -> Result<(), Flaw> {
+    strict::check_peer_address(&authority.address)?;
+    let domain = &authority.domain;
+    if domain.to_lowercase() != *domain {
+        return Err(Flaw::value("domain", domain, "in small letters"));
+    }
+    if domain.is_empty() { Ok(()) } else { strict::check_name(domain) }
 }
 
 /// A document as it travels: what it says, who signed it, and the signature.

@@ -7,6 +7,7 @@
 //! | [`stun`] | STUN binding requests and answers (RFC 8489) |
 //! | [`rtp`] | RTP and RTCP headers (RFC 3550, RFC 5761) |
 //! | [`document`] | what holds in an overlay, signed by its founder (`docs/overlay-document.md`) |
+//! | [`certificate`] | names given by an authority, and taken back (`docs/authority.md`) |
 //! | [`ticket`] | an invitation into an overlay, as a text that can be read aloud |
 //!
 //! The shared words: [`Key`], [`NodeId`], [`ResourceId`] and [`Distance`] are points of the
@@ -17,6 +18,7 @@
 
 pub mod agreement;
 pub mod book;
+pub mod certificate;
 pub mod document;
 pub mod identity;
 pub mod key;
@@ -38,6 +40,7 @@ pub mod window;
 
 pub use agreement::AgreementKey;
 pub use book::{Book, OwnBook};
+pub use certificate::{Certificate, NameRequest, Revocations};
 pub use document::{OverlayDocument, SignedDocument};
 pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};

@@ -112,13 +112,20 @@ impl<'a> Reader<'a> {
 
     /// A name: its length in one byte, then that many bytes of UTF-8.
     pub(crate) fn name(&mut self) -> Result<String, Flaw> {
-        let len = self.byte("name")?.into();
-        let (name, rest) = self.0.split_at_checked(len).ok_or(Flaw::CutOff("name"))?;
+        let name = self.text("name", MAX_NAME)?;
+        check_name(&name)?;
+        Ok(name)
+    }
+
+    /// Any text, written likewise.
+    pub(crate) fn text(&mut self, what: &'static str, most: usize) -> Result<String, Flaw> {
+        let len = self.byte(what)?.into();
+        check_count(what, len, most)?;
+        let (text, rest) = self.0.split_at_checked(len).ok_or(Flaw::CutOff(what))?;
         self.0 = rest;
-        let name = std::str::from_utf8(name)
-            .map_err(|_| Flaw::value("name", data_encoding::HEXLOWER.encode(name), "UTF-8"))?;
-        check_name(name)?;
-        Ok(name.to_owned())
+        let text = std::str::from_utf8(text)
+            .map_err(|_| Flaw::value(what, data_encoding::HEXLOWER.encode(text), "UTF-8"))?;
+        Ok(text.to_owned())
     }
 
     /// 4 or 6, the 4 or 16 bytes of the address, the port.
@@ -134,7 +141,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list: how many in 16 bits, then each in ascending order. Memory is taken for what has arrived only.
-    pub(crate) fn set<T: Ord + Copy>(
+    pub(crate) fn set<T: Ord>(
         &mut self,
         what: &'static str,
         most: usize,

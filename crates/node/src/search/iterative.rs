@@ -244,7 +244,7 @@ impl Node {
             }
             return self.advance(now, id);
         }
-        let found = self.collect(id, message, Some(Contact { id: from, address: remote }));
+        let found = self.collect(now, id, message, Some(Contact { id: from, address: remote }));
         let contacts = self.contacts_of_answer(message, WIDTH);
         if let Some(own) = self.node_id().filter(|_| self.is_around_us(id)) {
             self.mention_named(now, own.key(), &from, &contacts);

@@ -139,7 +139,7 @@ impl Node {
         kind: Kind,
         owner: Option<PublicKey>,
     ) -> bool {
-        let replicas = self.replicas();
+        let (replicas, unix) = (self.replicas(), self.unix(now));
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let belongs =
             |s: &Standing| s.walks().is_some() || s.table.route(&search.key, replicas).includes_self();
@@ -148,7 +148,9 @@ impl Node {
         }
         let place = ResourceId(search.key);
         let held = self.storage.live(now, &place, kind);
+        let hash = self.storage.hash();
         search.records = held
+            .filter(|s| self.names.check(hash, unix, &(*s.record).as_ref()).is_ok())
             .filter(|s| owner.is_none_or(|o| s.record.owner == o))
             .map(|s| ((*s.record).clone(), s.expires.since(now)))
             .collect();
@@ -168,7 +170,7 @@ impl Node {
         (holder, message): (Option<Contact>, &Message<'_>),
         sent: Time,
     ) {
-        self.collect(id, message, holder);
+        self.collect(now, id, message, holder);
         let ttl = self.initial_ttl(now);
         let Some(search) = self.searches.running.get_mut(&id) else { return };
         if message.header.code.is_ok() && !search.records.is_empty() {

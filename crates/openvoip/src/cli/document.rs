@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::Args;
 use node::{Algorithm, OverlayOptions, Profile};
@@ -13,7 +14,7 @@ use openvoip::home::{self, read_documents};
 use openvoip::{invitation, serve};
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
-use wire::document::{Chain, KindRule};
+use wire::document::{Authority, Chain, KindRule};
 use wire::ticket::{MAX_PEERS, PREFIX};
 use wire::{HashAlgorithm, KeyPair, OverlayDocument, PublicKey, SignedDocument, Ticket};
 
@@ -59,6 +60,9 @@ pub(crate) struct Create {
     /// The key of a peer that the operators run; repeatable.
     #[arg(long, value_name = "KEY")]
     managed: Vec<PublicKey>,
+    /// Who gives the names of a domain, as `openvoip authority key` shows it; `*` for every domain; repeatable.
+    #[arg(long, value_name = "DOMAIN=KEY@IP:PORT")]
+    authority: Vec<AuthorityAt>,
     /// Where the document goes. A file that is there stays.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -97,6 +101,7 @@ impl Create {
             managed: self.managed.iter().copied().collect(),
             revoked: [].into(),
             operators: self.operator.iter().copied().collect(),
+            authorities: self.authority.iter().map(|AuthorityAt(authority)| authority.clone()).collect(),
         };
         let signed = SignedDocument::sign(document, &founder).map_err(|flaw| flaw.to_string())?;
         invitation::options(&signed.document)?;
@@ -171,6 +176,12 @@ pub(crate) struct Sign {
     /// Take a ban back; repeatable.
     #[arg(long, value_name = "KEY")]
     pardon: Vec<PublicKey>,
+    /// Say who gives the names of a domain, instead of who did; repeatable.
+    #[arg(long, value_name = "DOMAIN=KEY@IP:PORT")]
+    authority: Vec<AuthorityAt>,
+    /// Nobody gives the names of this domain any more; repeatable.
+    #[arg(long, value_name = "DOMAIN")]
+    drop_authority: Vec<String>,
     /// Write the new document to another file, which must not be there.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -201,7 +212,12 @@ impl Sign {
         let mut document = held.clone();
         document.sequence = held.sequence.checked_add(1).ok_or("its sequence cannot be raised any more")?;
         document.created = serve::unix_now();
-        let OverlayDocument { bootstrap, operators, managed, revoked, .. } = &mut document;
+        let OverlayDocument { bootstrap, operators, managed, revoked, authorities, .. } = &mut document;
+        let given = self.authority.iter().map(|AuthorityAt(authority)| authority);
+        let dropped = self.drop_authority.iter().map(|domain| of_all(domain));
+        let gone: Vec<&str> = given.clone().map(|a| a.domain.as_str()).chain(dropped).collect();
+        authorities.retain(|a| !gone.contains(&a.domain.as_str()));
+        authorities.extend(given.cloned());
         bootstrap.extend(&self.peer);
         bootstrap.retain(|peer| !self.drop_peer.contains(peer));
         revoked.extend(&self.revoke);
@@ -250,6 +266,31 @@ impl Invite {
     }
 }
 
+/// Stands for the domain of an authority that gives every name.
+const EVERY_DOMAIN: &str = "*";
+
+fn of_all(domain: &str) -> &str {
+    if domain == EVERY_DOMAIN { "" } else { domain }
+}
+
+/// An authority as it is typed.
+#[derive(Clone)]
+struct AuthorityAt(Authority);
+
+impl FromStr for AuthorityAt {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = text.split_once('=').and_then(|(domain, rest)| Some((domain, rest.split_once('@')?)));
+        let (domain, (key, address)) = parts.ok_or("write DOMAIN=KEY@IP:PORT")?;
+        Ok(AuthorityAt(Authority {
+            domain: of_all(domain).to_owned(),
+            key: key.parse().map_err(|e| format!("{key}: {e}"))?,
+            address: address.parse().map_err(|e| format!("{address}: {e}"))?,
+        }))
+    }
+}
+
 /// The documents in a file, if somebody signed the newest as it is.
 fn authentic(file: &Path) -> Result<Chain, String> {
     let chain = read_documents(file)?;
@@ -287,6 +328,10 @@ fn describe(file: &Path, chain: &Chain) -> Value {
         json!({ "kind": rule.kind.name(), "number": rule.kind.0, "policy": rule.policy.name(),
             "max_value_bytes": rule.max_value })
     };
+    let authority = |a: &Authority| {
+        let domain = if a.domain.is_empty() { EVERY_DOMAIN } else { &a.domain };
+        json!({ "domain": domain, "key": a.key.to_string(), "address": a.address })
+    };
     json!({
         "file": file,
         "name": document.name,
@@ -310,6 +355,7 @@ fn describe(file: &Path, chain: &Chain) -> Value {
         "managed": keys(&document.managed),
         "revoked": keys(&document.revoked),
         "operators": keys(&document.operators),
+        "authorities": document.authorities.iter().map(authority).collect::<Vec<_>>(),
         "bytes": signed.to_bytes().len(),
     })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use node::{Algorithm, Profile};
+use openvoip::authority::typed_code;
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
 use openvoip::invitation;
@@ -25,7 +26,7 @@ const GOODBYE: Duration = Duration::from_secs(5);
 /// What `up` and `bootstrap` have in common. Nothing has a default here: what is not said on the command
 /// line is as the configuration file says, and else as `openvoip config template` shows.
 #[derive(Args)]
-struct Common {
+pub(super) struct Common {
     /// Read this configuration file [default: openvoip.toml of the data directory, if it is there].
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -96,7 +97,12 @@ impl Common {
         table
     }
 
-    fn resolve(&self, context: &Context, table: &Table) -> Result<Resolved, BadConfig> {
+    /// The settings, if nothing else was given.
+    pub(super) fn resolve(&self, context: &Context) -> Result<Resolved, BadConfig> {
+        self.resolve_with(context, &self.table())
+    }
+
+    fn resolve_with(&self, context: &Context, table: &Table) -> Result<Resolved, BadConfig> {
         resolve(config::file(self.config.as_deref(), context).as_deref(), table)
     }
 }
@@ -127,6 +133,9 @@ pub(crate) struct Up {
     /// An address-of-record this peer serves, for example alice@camp.example; repeatable.
     #[arg(long, value_name = "NAME@DOMAIN")]
     user: Vec<String>,
+    /// The code of an invitation: with it the authority of the overlay gives the names of --user.
+    #[arg(long, value_name = "CODE")]
+    enrol: Option<String>,
     /// Use the overlay without being part of it: keep no records of others, pass nothing on.
     #[arg(long)]
     client: bool,
@@ -145,13 +154,19 @@ impl Up {
         ] {
             value.into_iter().for_each(|value| put(&mut table, key, value));
         }
-        serve(context, self.common.resolve(context, &table), |resolved, home| {
+        serve(context, self.common.resolve_with(context, &table), |resolved, home| {
             if let Some(ticket) = &self.ticket {
                 home.take_founder(&ticket.founder)?;
             }
             let peers = invitation::take_document(resolved, home)?;
             resolved.settings.bootstrap.extend(peers);
-            Ok(())
+            let code = self.enrol.as_deref().map(typed_code);
+            if code.is_some() && resolved.names.is_none() {
+                return Err(
+                    "--enrol is for an overlay whose document (--document FILE) names an authority".into()
+                );
+            }
+            Ok(serve::Names { authority: None, code })
         })
     }
 }
@@ -165,17 +180,18 @@ pub(crate) struct Bootstrap {
 
 impl Bootstrap {
     pub(crate) fn run(self, context: &Context) -> i32 {
-        serve(context, self.common.resolve(context, &self.common.table()), |resolved, home| {
-            invitation::take_document(resolved, home).map(drop)
+        serve(context, self.common.resolve(context), |resolved, home| {
+            invitation::take_document(resolved, home).map(|_| serve::Names::default())
         })
     }
 }
 
-/// Runs the peer until it ends. `invited` lays over the settings what a ticket or a document says.
-fn serve(
+/// Runs the peer until it ends. `invited` lays over the settings what a ticket or a document says, and says what
+/// the peer does about names.
+pub(super) fn serve(
     context: &Context,
     resolved: Result<Resolved, BadConfig>,
-    invited: impl FnOnce(&mut Resolved, &Home) -> Result<(), String>,
+    invited: impl FnOnce(&mut Resolved, &Home) -> Result<serve::Names, String>,
 ) -> i32 {
     let mut resolved = match resolved {
         Ok(resolved) => resolved,
@@ -185,9 +201,10 @@ fn serve(
         Ok(home) => home,
         Err(e) => return context.show(control::failure(exit::FAILED, &e, "openvoip up --help")),
     };
-    if let Err(e) = invited(&mut resolved, &home) {
-        return context.show(control::failure(exit::CONFIG, &e, "openvoip overlay show FILE"));
-    }
+    let names = match invited(&mut resolved, &home) {
+        Ok(names) => names,
+        Err(e) => return context.show(control::failure(exit::CONFIG, &e, "openvoip overlay show FILE")),
+    };
     let settings = &resolved.settings;
     let log_file = context.data_dir.join(logging::FILE_NAME);
     let file = settings.log.file.then_some((log_file.as_path(), settings.log.max_bytes));
@@ -203,6 +220,7 @@ fn serve(
             logs: Some(logs),
             settings: resolved.to_json(),
             json: context.json,
+            names,
         })
     });
     match ended {

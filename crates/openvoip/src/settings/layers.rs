@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use node::{OverlayOption, Profile};
+use node::{NameRules, OverlayOption, Profile};
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -96,6 +96,8 @@ pub struct Resolved {
     pub settings: Settings,
     /// Where each value came from, by its dotted key.
     pub origins: BTreeMap<String, Origin>,
+    /// What the overlay's document says of names.
+    pub names: Option<NameRules>,
 }
 
 impl Resolved {
@@ -114,7 +116,7 @@ impl Resolved {
             _ => of_keys(option) && self.means(*option),
         };
         let insist = OverlayOption::ALL.into_iter().filter(insists).collect();
-        node::Config { insist, ..self.settings.config() }
+        node::Config { insist, names: self.names.clone(), ..self.settings.config() }
     }
 
     /// Whether somebody asked for this option of the overlay.
@@ -223,7 +225,7 @@ pub fn resolve(file: Option<&Path>, command_line: &Table) -> Result<Resolved, Ba
         problems.push(Problem { line, key: Some(key.to_owned()), problem, nearest: None });
     }
     if problems.is_empty() {
-        return Ok(Resolved { settings, origins });
+        return Ok(Resolved { settings, origins, names: None });
     }
     problems.sort_by_key(|p| (p.line.is_none(), p.line));
     Err(BadConfig { file: file.map(Path::to_owned), problems })

@@ -33,7 +33,13 @@ fn sample() -> OverlayDocument {
         managed: BTreeSet::new(),
         revoked: [key(9)].into(),
         operators: [pair(2).public()].into(),
+        authorities: BTreeSet::new(),
     }
+}
+
+fn authority(domain: &str) -> Authority {
+    let address = "192.0.2.1:7080".parse().unwrap();
+    Authority { domain: domain.into(), key: pair(3).public(), address }
 }
 
 fn signed(change: impl Fn(&mut OverlayDocument), by: u8) -> SignedDocument {
@@ -87,7 +93,7 @@ fn another_beginning_a_later_version_and_unknown_numbers_are_named() {
         SignedDocument::parse(&changed).unwrap_err().to_string()
     };
     assert_eq!(with(0, b'X'), "this is not an overlay document");
-    assert_eq!(with(4, 2), "this is version 2, and this program reads version 1; update openvoip");
+    assert_eq!(with(4, 3), "this is version 3, and this program reads version 2; update openvoip");
     assert_eq!(with(OPTIONS + 1, 99), "hash: 99 is not the number of a hash");
     assert_eq!(with(OPTIONS + 2, 9), "base: 2^9 is not 0 or a power of two up to 256");
     assert_eq!(with(OPTIONS + 3, 0), "replicas: 0 is not 1 to 16");
@@ -113,6 +119,30 @@ fn two_rules_for_one_kind_and_a_key_revoked_and_trusted_are_contradictions() {
 }
 
 #[test]
+fn a_document_with_authorities_is_of_version_2_and_one_without_of_version_1() {
+    let with = |authorities: &[Authority]| OverlayDocument {
+        authorities: authorities.iter().cloned().collect(),
+        ..sample()
+    };
+    let every = signed(|d| d.authorities = [authority(""), authority("camp.example")].into(), 1);
+    assert_eq!((signed(|_| (), 1).to_bytes()[4], every.to_bytes()[4]), (1, 2));
+    assert_eq!(SignedDocument::parse(&every.to_bytes()), Ok(every));
+    // Version 2 with no authority would be a second encoding of a document without.
+    let mut bytes = signed(|_| (), 1).to_bytes();
+    bytes[4] = 2;
+    bytes.splice(bytes.len() - 96..bytes.len() - 96, [0, 0]);
+    assert!(SignedDocument::parse(&bytes).unwrap_err().to_string().starts_with("authorities: "));
+    let other = Authority { key: pair(4).public(), ..authority("camp.example") };
+    assert_eq!(with(&[authority("camp.example"), other]).check(), Err(Flaw::Order("authorities")));
+    assert!(with(&[authority("Camp")]).check().is_err() && with(&[authority("a b")]).check().is_err());
+    let nowhere = Authority { address: "0.0.0.0:7080".parse().unwrap(), ..authority("camp") };
+    assert!(with(&[nowhere]).check().is_err());
+    let mut banned = with(&[authority("camp")]);
+    banned.revoked.insert(pair(3).public());
+    assert!(banned.check().unwrap_err().to_string().contains("trusted to sign"));
+}
+
+#[test]
 fn the_largest_document_is_as_long_as_the_bound_and_one_item_more_is_refused() {
     let address = |n: usize| SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n as u16 + 1], 7_080));
     let keys = |count: usize, start: u16| (0..count as u16).map(|n| key(start + n)).collect();
@@ -124,18 +154,25 @@ fn the_largest_document_is_as_long_as_the_bound_and_one_item_more_is_refused() {
         managed: keys(MAX_MANAGED, 0),
         revoked: keys(MAX_REVOKED, 1_000),
         operators: keys(MAX_OPERATORS, 2_000),
+        authorities: (0..MAX_AUTHORITIES)
+            .map(|n| Authority {
+                address: address(0),
+                ..authority(&format!("{n}{}", "d".repeat(strict::MAX_NAME - 1)))
+            })
+            .collect(),
         ..sample()
     };
     let signed = SignedDocument::sign(largest.clone(), &pair(1)).unwrap();
     assert_eq!(signed.to_bytes().len(), MAX_LEN);
     assert_eq!(SignedDocument::parse(&signed.to_bytes()), Ok(signed));
-    let longer: [fn(&mut OverlayDocument); 6] = [
+    let longer: [fn(&mut OverlayDocument); 7] = [
         |d| d.name.push('n'),
         |d| _ = d.kinds.insert(KindRule { kind: Kind(99), policy: Policy::OwnPlace, max_value: 0 }),
         |d| _ = d.bootstrap.insert(SocketAddr::from(([192, 0, 2, 1], 7_080))),
         |d| _ = d.managed.insert(key(900)),
         |d| _ = d.revoked.insert(key(1_900)),
         |d| _ = d.operators.insert(key(2_900)),
+        |d| _ = d.authorities.insert(authority("")),
     ];
     for (n, longer) in longer.iter().enumerate() {
         let mut document = largest.clone();
@@ -297,6 +334,7 @@ prop_compose! {
         managed in any_keys(MAX_MANAGED, 1),
         revoked in any_keys(MAX_REVOKED, 2),
         operators in any_keys(MAX_OPERATORS, 1),
+        domains in btree_set("[a-z]{0,3}", 0..=MAX_AUTHORITIES),
     ) -> OverlayDocument {
         OverlayDocument {
             founder: key(1),
@@ -315,6 +353,7 @@ prop_compose! {
             managed,
             revoked,
             operators,
+            authorities: domains.iter().map(|domain| authority(domain)).collect(),
         }
     }
 }
