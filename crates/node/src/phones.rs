@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
 
-use sip::{Agent, Flow, RequestId, Target};
+use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
 use wire::{ConnectionId, NodeId, Seed, Socket, Time, Transmit};
 
 use crate::call::{Call, CallState, Calls, KEY_CHANGED};
@@ -20,7 +20,7 @@ use crate::locals::{ECHO, INBOX, Locals};
 use crate::node::Node;
 use crate::pins::short;
 use crate::plane::Plane;
-use crate::report::{CallReport, InboxMessage, PhoneStatus};
+use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Everything that concerns phones and calls.
 pub(crate) struct Phones {
@@ -43,6 +43,7 @@ struct Recipe {
     /// What a phone means by a bare name, or by one at our address: the home of our users.
     domain: String,
     sip: SocketAddr,
+    phones_from: Vec<Prefix>,
     phone_ip: IpAddr,
     listen: SocketAddr,
     now: Time,
@@ -58,7 +59,9 @@ pub(crate) struct LazyPhones {
 impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
-        let recipe = Recipe { seed, domain, sip: config.sip, phone_ip, listen: config.listen, now };
+        let phones_from = config.phones_from.clone();
+        let recipe =
+            Recipe { seed, domain, sip: config.sip, phones_from, phone_ip, listen: config.listen, now };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
             phones.inbox = saved.inbox.iter().cloned().collect();
@@ -106,6 +109,7 @@ impl Phones {
             udp: recipe.sip,
             tcp: recipe.sip,
             server: concat!("OpenVoIP/", env!("CARGO_PKG_VERSION")).into(),
+            phones_from: recipe.phones_from.clone(),
         };
         Phones {
             agent: Agent::new(agent, Seed::child_of(&mut rng)),
@@ -128,6 +132,10 @@ impl Phones {
         .into_iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+    }
+
+    pub(crate) fn locked_out(&self, now: Time) -> Vec<LockOutStatus> {
+        self.agent.locked_out(now).iter().map(locked_out).collect()
     }
 
     pub(crate) fn active_calls(&self) -> usize {
@@ -192,6 +200,20 @@ impl Node {
         let aor = canonical_aor(user, &self.default_domain());
         self.phones.agent.remove_user(&aor);
         self.drain(now);
+    }
+
+    /// Forgives the wrong passwords of a user, of an IP address, or of everybody; returns who was locked out.
+    pub fn unlock_phones(&mut self, now: Time, who: Option<&str>) -> Vec<LockOutStatus> {
+        let who = who.map(|who| match who.parse::<IpAddr>() {
+            Ok(_) => who.to_owned(),
+            Err(_) => canonical_aor(who, &self.default_domain()),
+        });
+        self.phones.agent.unlock(now, who.as_deref()).iter().map(locked_out).collect()
+    }
+
+    /// Whether phones may stand there. The world closes connections from elsewhere at once.
+    pub fn expects_phones_from(&self, ip: IpAddr) -> bool {
+        self.config.phones_from.iter().any(|prefix| prefix.contains(ip))
     }
 
     /// Whether a phone is registered over that connection.
@@ -409,8 +431,12 @@ impl Node {
                 self.emit(Event::Phone { user, contact, online: false });
             }
             sip::Event::WrongPassword { user, remote, locked, .. } => {
-                let locked = if locked { "; locked out for a minute" } else { "" };
-                let text = format!("wrong password for {user} from {remote}{locked}");
+                let hint = locked.map(|lock| locked_out(&lock)).map(
+                    |LockOutStatus { who, seconds, lift, .. }| {
+                        format!("; {who} is locked out for {seconds} s, unless you lift it: {lift}")
+                    },
+                );
+                let text = format!("wrong password for {user} from {remote}{}", hint.unwrap_or_default());
                 self.log(Level::Warn, "phone", text);
                 self.emit(Event::WrongPassword { user, remote });
             }
@@ -486,7 +512,10 @@ impl Node {
             (Some(user), _) => self.route(now, request, vec![Target::User(user)]),
             // No phone there: a message waits in the inbox.
             (None, true) if !is_call => self.route(now, request, vec![Target::Local(INBOX)]),
-            (None, true) => self.refuse_route(now, request, 480, "The phone is not registered"),
+            (None, true) => {
+                let reason = self.why_unregistered(now, &to, source);
+                self.refuse_route(now, request, 480, &reason);
+            }
             (None, false) if matches!(source, Flow::Peer(_)) => {
                 self.refuse_route(now, request, 404, "No such user here");
             }
@@ -495,6 +524,16 @@ impl Node {
                 self.resolve(now, &to, purpose);
             }
         }
+    }
+
+    /// That no phone of a user is there; and to people at this peer, if it is locked out.
+    fn why_unregistered(&self, now: Time, user: &str, source: Flow) -> String {
+        let is_theirs = |lock: &LockOut| lock.user() == Some(user) && !matches!(source, Flow::Peer(_));
+        let locked = self.phones.agent.locked_out(now).into_iter().find(is_theirs);
+        let hint = locked
+            .map(|lock| locked_out(&lock))
+            .map(|lock| format!(": {} is locked out, {}; see {}", lock.who, lock.why, lock.lift));
+        format!("The phone is not registered{}", hint.unwrap_or_default())
     }
 
     /// The directory knows, or knows not, where a request shall go.
@@ -530,5 +569,15 @@ impl Node {
     fn refuse_route(&mut self, now: Time, request: RequestId, status: u16, reason: &str) {
         let phones = &mut *self.phones;
         phones.agent.reject(now, request, status, reason, &mut phones.plane);
+    }
+}
+
+/// A lock-out as it is told to the owner, with what lifts it.
+fn locked_out(lock: &LockOut) -> LockOutStatus {
+    LockOutStatus {
+        who: lock.who.to_string(),
+        why: format!("{} wrong passwords", lock.failures),
+        seconds: lock.seconds,
+        lift: format!("openvoip phone unlock {}", lock.name()),
     }
 }
