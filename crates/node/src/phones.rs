@@ -532,7 +532,7 @@ impl Node {
         let locked = self.phones.agent.locked_out(now).into_iter().find(is_theirs);
         let hint = locked
             .map(|lock| locked_out(&lock))
-            .map(|lock| format!(": {} is locked out, {}; see {}", lock.who, lock.why, lock.lift));
+            .map(|lock| format!(": {} is locked out, {}; to lift it: {}", lock.who, lock.why, lock.lift));
         format!("The phone is not registered{}", hint.unwrap_or_default())
     }
 
