@@ -265,6 +265,13 @@ impl Node {
             Socket::SipStream(connection) => Flow::Stream(connection, remote),
             _ => Flow::Udp(remote),
         };
+        let first = !self.phones.agent.drops().contains_key(sip::STRANGER);
+        if first && !self.expects_phones_from(remote.ip()) {
+            // Once: the Internet is full of scanners, and the owner has one new phone.
+            let text =
+                format!("{remote} asks like a phone and gets no answer; if it is yours, see [phones] from");
+            self.log(Level::Info, "phone", text);
+        }
         let phones = &mut *self.phones;
         let understood = phones.agent.handle_message(now, flow, bytes, &mut phones.plane);
         if let (false, Flow::Stream(connection, _)) = (understood, flow) {

@@ -40,13 +40,16 @@ fn who_asks_from_elsewhere_gets_nothing_over_udp_and_a_closed_door_over_tcp() {
     let dir = tempdir().unwrap();
     let peer = peer(dir.path(), r#"["127.0.0.3"]"#);
     assert!(!is_answered(&peer, "127.0.0.2"));
+    assert!(!is_answered(&peer, "127.0.0.2"));
+    let hints = peer.said().matches("asks like a phone and gets no answer").count();
+    assert_eq!(hints, 1, "the owner is told once: {}", peer.said());
     assert!(is_answered(&peer, "127.0.0.3"));
     // From 127.0.0.1, which is elsewhere here as well.
     let mut tcp = TcpStream::connect(peer.at("sip")).unwrap();
     tcp.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     assert_eq!(tcp.read(&mut [0; 100]).unwrap_or(0), 0, "closed without a word");
     assert!(Phone::new("127.0.0.3", peer.at("sip"), "alice", "pear-lamp-37").register());
-    assert_eq!(peer.status()["dropped"]["sip stranger"], 1);
+    assert_eq!(peer.status()["dropped"]["sip stranger"], 2);
 }
 
 #[test]

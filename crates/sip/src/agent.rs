@@ -58,6 +58,8 @@ pub const MAX_CALLS: usize = 1000;
 pub const MAX_WAITING: usize = 2000;
 /// Most connections of phones: each may hold one unfinished message of 64 kB.
 pub const MAX_STREAMS: usize = 1024;
+/// Why a message of somebody is not looked at who stands where no phone is expected, in [`Agent::drops`].
+pub const STRANGER: &str = "sip stranger";
 /// How long the driver may take to find a destination before the request fails with 408.
 pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -241,7 +243,7 @@ impl Agent {
         media: &mut dyn MediaPlane,
     ) -> bool {
         if flow.remote().is_some_and(|remote| !self.door.expects(remote.ip())) {
-            self.count_drop("sip stranger");
+            self.count_drop(STRANGER);
             return false;
         }
         let Flow::Stream(connection, _) = flow else {

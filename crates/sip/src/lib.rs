@@ -26,7 +26,7 @@ mod timers;
 pub mod transaction;
 pub mod ua;
 
-pub use agent::{Agent, Config, MAX_CALLS, ROUTE_TIMEOUT};
+pub use agent::{Agent, Config, MAX_CALLS, ROUTE_TIMEOUT, STRANGER};
 pub use event::{CallId, CallRecord, Cause, Event, RequestId, Target};
 pub use flow::Flow;
 pub use lockout::{LOCK_OUT, LockOut, MAX_FAILURES, Suspect};
