@@ -36,7 +36,7 @@ fn agent() -> Agent {
 }
 
 fn request(method: &str, user: &str, n: usize) -> Message {
-    Message::request(Method::parse(method), &format!("sip:{user}@{DOMAIN}"))
+    Message::request(Method::parse(method), format!("sip:{user}@{DOMAIN}"))
         .with("Via", format!("SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK{n}"))
         .with("From", format!("<sip:{user}@{DOMAIN}>;tag=1"))
         .with("To", format!("<sip:{user}@{DOMAIN}>"))
