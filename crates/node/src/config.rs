@@ -1,6 +1,7 @@
 //! What a peer is told before it starts, each default with its reason.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay::Algorithm;
@@ -141,7 +142,7 @@ pub struct Config {
     /// The address at which phones register.
     pub sip: SocketAddr,
     /// Where phones may stand: who sends to the SIP address from elsewhere gets no answer.
-    pub phones_from: Vec<Prefix>,
+    pub phones_from: Arc<[Prefix]>,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
     /// The longest that a stored record of ours lives without being refreshed.

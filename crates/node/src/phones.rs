@@ -8,6 +8,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
 use wire::{ConnectionId, NodeId, Seed, Socket, Time, Transmit};
@@ -43,7 +44,7 @@ struct Recipe {
     /// What a phone means by a bare name, or by one at our address: the home of our users.
     domain: String,
     sip: SocketAddr,
-    phones_from: Vec<Prefix>,
+    phones_from: Arc<[Prefix]>,
     phone_ip: IpAddr,
     listen: SocketAddr,
     now: Time,

@@ -159,7 +159,7 @@ impl Default for Settings {
             bootstrap,
             role,
             operators,
-            phones: Phones { from: phones_from },
+            phones: Phones { from: phones_from.to_vec() },
             dial,
             overlay: Overlay {
                 name,
@@ -207,7 +207,7 @@ impl Settings {
             role: self.role,
             listen: self.listen,
             sip: self.sip,
-            phones_from: self.phones.from.clone(),
+            phones_from: self.phones.from.as_slice().into(),
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
             refresh_interval: Duration::from_secs(self.records.refresh_s),

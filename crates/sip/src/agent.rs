@@ -29,6 +29,7 @@ mod transfer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::sip::{self, Frame, Framer, Message, Method, Policy};
@@ -77,7 +78,7 @@ pub struct Config {
     /// What we call ourselves in Server headers.
     pub server: String,
     /// Where phones may stand; who sends from elsewhere is not answered.
-    pub phones_from: Vec<Prefix>,
+    pub phones_from: Arc<[Prefix]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

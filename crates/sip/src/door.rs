@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::Time;
@@ -34,13 +35,13 @@ struct Source {
 
 #[derive(Debug)]
 pub(crate) struct Door {
-    from: Vec<Prefix>,
+    from: Arc<[Prefix]>,
     younger: BTreeMap<IpAddr, Source>,
     older: BTreeMap<IpAddr, Source>,
 }
 
 impl Door {
-    pub(crate) fn new(from: Vec<Prefix>) -> Self {
+    pub(crate) fn new(from: Arc<[Prefix]>) -> Self {
         Door { from, younger: BTreeMap::new(), older: BTreeMap::new() }
     }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
 /// All addresses that begin with the same bits.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,7 +15,7 @@ pub struct Prefix {
 impl Prefix {
     /// Where phones stand that are at home: this machine, its link, and the ranges that nobody owns (RFC 1918,
     /// RFC 4193), from which nothing comes through the Internet.
-    pub fn at_home() -> Vec<Prefix> {
+    pub fn at_home() -> Arc<[Prefix]> {
         const AT_HOME: [&str; 8] = [
             "127.0.0.0/8",
             "10.0.0.0/8",
@@ -25,7 +26,10 @@ impl Prefix {
             "fc00::/7",
             "fe80::/10",
         ];
-        AT_HOME.iter().map(|text| text.parse().expect("written above")).collect()
+        // Thousands of peers in one process share one list.
+        static LIST: LazyLock<Arc<[Prefix]>> =
+            LazyLock::new(|| AT_HOME.iter().map(|text| text.parse().expect("written above")).collect());
+        Arc::clone(&LIST)
     }
 
     /// Whether an address is in it.

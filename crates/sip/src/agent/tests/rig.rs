@@ -488,7 +488,7 @@ pub(super) fn config(agent: usize) -> Config {
         udp: agent_address(agent),
         tcp: agent_address(agent),
         server: "openvoip".into(),
-        phones_from: vec!["0.0.0.0/0".parse().unwrap()],
+        phones_from: ["0.0.0.0/0".parse().unwrap()].into(),
     }
 }
 
