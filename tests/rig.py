@@ -42,14 +42,15 @@ def wait(condition, seconds):
 
 
 class Overlay:
-    """A bootstrap peer, number 0, and `peers - 1` more; `users` names those of some of them.
+    """A bootstrap peer, number 0, and `peers - 1` more; `users` names those of some of them,
+    `settings` is the configuration file of each.
 
     Use as a context manager; every process it starts is ended with it.
     """
 
-    def __init__(self, openvoip, peers, users, algorithm='kademlia', profile='secure'):
+    def __init__(self, openvoip, peers, users, algorithm='kademlia', profile='secure', settings=''):
         self.openvoip, self.count, self.users = os.path.abspath(openvoip), peers, users
-        self.algorithm, self.profile = algorithm, profile
+        self.algorithm, self.profile, self.settings = algorithm, profile, settings
         self.work = tempfile.mkdtemp(prefix='openvoip-test-')
         self.running = {}
 
@@ -78,6 +79,8 @@ class Overlay:
             except subprocess.TimeoutExpired: p.kill(); p.wait()
 
     def _start(self, n, *args):
+        os.makedirs(self.home(n), mode=0o700)
+        with open(f'{self.home(n)}/openvoip.toml', 'w') as file: file.write(self.settings)
         with open(self.log(n), 'w') as log:
             self.running[n] = subprocess.Popen([self.openvoip, *args, '--data-dir', self.home(n)], stdout=log, stderr=log)
 

@@ -1,9 +1,11 @@
 //! What a peer is told before it starts, each default with its reason.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use overlay::Algorithm;
+use sip::Prefix;
 pub(crate) use wire::strict::MAX_NAME;
 pub use wire::strict::is_name;
 use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
@@ -140,6 +142,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The address at which phones register.
     pub sip: SocketAddr,
+    /// Where phones may stand: who sends to the SIP address from elsewhere gets no answer.
+    pub phones_from: Arc<[Prefix]>,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
     /// The longest that a stored record of ours lives without being refreshed.
@@ -181,6 +185,7 @@ impl Default for Config {
             // Loopback until told otherwise: nothing is exposed by accident.
             listen: SocketAddr::new(loopback, 7080),
             sip: SocketAddr::new(loopback, 5060),
+            phones_from: Prefix::at_home(),
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
             record_lifetime: Duration::from_secs(7_200),

@@ -115,6 +115,7 @@ impl Node {
             overlay: self.overlay_status(now),
             users: self.identity.users.iter().map(|u| self.user_status(now, u)).collect(),
             phones: self.phones.registered(),
+            locked_out: self.phones.locked_out(now),
             routing_entries: self.standing.as_ref().map_or(0, |s| s.table.len()),
             neighbors: self.standing.as_ref().map_or(0, |s| s.table.neighbors().len()),
             objects: self.storage.len(),

@@ -86,4 +86,5 @@ pub use node::Node;
 pub use overlay::Algorithm;
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
+pub use sip::Prefix;
 pub use wire::Profile;

@@ -8,8 +8,9 @@ use std::cell::OnceCell;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 
-use sip::{Agent, Flow, RequestId, Target};
+use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
 use wire::{ConnectionId, Contact, NodeId, Profile, Seed, Socket, Time, Transmit};
 
 use crate::call::{Call, CallState, Calls, KEY_CHANGED, NOT_CERTIFIED};
@@ -20,7 +21,7 @@ use crate::locals::{ECHO, INBOX, Locals};
 use crate::node::Node;
 use crate::pins::short;
 use crate::plane::Plane;
-use crate::report::{CallReport, InboxMessage, PhoneStatus};
+use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Everything that concerns phones and calls.
 pub(crate) struct Phones {
@@ -43,6 +44,7 @@ struct Recipe {
     /// What a phone means by a bare name, or by one at our address: the home of our users.
     domain: String,
     sip: SocketAddr,
+    phones_from: Arc<[Prefix]>,
     phone_ip: IpAddr,
     listen: SocketAddr,
     profile: Profile,
@@ -60,7 +62,8 @@ impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
-        let recipe = Recipe { seed, domain, sip, phone_ip, listen, profile, now };
+        let phones_from = config.phones_from.clone();
+        let recipe = Recipe { seed, domain, sip, phones_from, phone_ip, listen, profile, now };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
             phones.inbox = saved.inbox.iter().cloned().collect();
@@ -108,6 +111,7 @@ impl Phones {
             udp: recipe.sip,
             tcp: recipe.sip,
             server: concat!("OpenVoIP/", env!("CARGO_PKG_VERSION")).into(),
+            phones_from: recipe.phones_from.clone(),
         };
         Phones {
             agent: Agent::new(agent, Seed::child_of(&mut rng)),
@@ -130,6 +134,10 @@ impl Phones {
         .into_iter()
         .flatten()
         .min_by_key(|(at, _)| *at)
+    }
+
+    pub(crate) fn locked_out(&self, now: Time) -> Vec<LockOutStatus> {
+        self.agent.locked_out(now).iter().map(locked_out).collect()
     }
 
     pub(crate) fn active_calls(&self) -> usize {
@@ -196,6 +204,20 @@ impl Node {
         self.drain(now);
     }
 
+    /// Forgives the wrong passwords of a user, of an IP address, or of everybody; returns who was locked out.
+    pub fn unlock_phones(&mut self, now: Time, who: Option<&str>) -> Vec<LockOutStatus> {
+        let who = who.map(|who| match who.parse::<IpAddr>() {
+            Ok(_) => who.to_owned(),
+            Err(_) => canonical_aor(who, &self.default_domain()),
+        });
+        self.phones.agent.unlock(now, who.as_deref()).iter().map(locked_out).collect()
+    }
+
+    /// Whether phones may stand there. The world closes connections from elsewhere at once.
+    pub fn expects_phones_from(&self, ip: IpAddr) -> bool {
+        self.config.phones_from.iter().any(|prefix| prefix.contains(ip))
+    }
+
     /// Whether a phone is registered over that connection.
     pub fn has_phone_on(&self, connection: ConnectionId) -> bool {
         self.phones.agent.has_phone_on(connection)
@@ -245,6 +267,13 @@ impl Node {
             Socket::SipStream(connection) => Flow::Stream(connection, remote),
             _ => Flow::Udp(remote),
         };
+        let first = !self.phones.agent.drops().contains_key(sip::STRANGER);
+        if first && !self.expects_phones_from(remote.ip()) {
+            // Once: the Internet is full of scanners, and the owner has one new phone.
+            let text =
+                format!("{remote} asks like a phone and gets no answer; if it is yours, see [phones] from");
+            self.log(Level::Info, "phone", text);
+        }
         let phones = &mut *self.phones;
         let understood = phones.agent.handle_message(now, flow, bytes, &mut phones.plane);
         if let (false, Flow::Stream(connection, _)) = (understood, flow) {
@@ -418,8 +447,12 @@ impl Node {
                 self.emit(Event::Phone { user, contact, online: false });
             }
             sip::Event::WrongPassword { user, remote, locked, .. } => {
-                let locked = if locked { "; locked out for a minute" } else { "" };
-                let text = format!("wrong password for {user} from {remote}{locked}");
+                let hint = locked.map(|lock| locked_out(&lock)).map(
+                    |LockOutStatus { who, seconds, lift, .. }| {
+                        format!("; {who} is locked out for {seconds} s, unless you lift it: {lift}")
+                    },
+                );
+                let text = format!("wrong password for {user} from {remote}{}", hint.unwrap_or_default());
                 self.log(Level::Warn, "phone", text);
                 self.emit(Event::WrongPassword { user, remote });
             }
@@ -495,7 +528,10 @@ impl Node {
             (Some(user), _) => self.route(now, request, vec![Target::User(user)]),
             // No phone there: a message waits in the inbox.
             (None, true) if !is_call => self.route(now, request, vec![Target::Local(INBOX)]),
-            (None, true) => self.refuse_route(now, request, 480, "The phone is not registered"),
+            (None, true) => {
+                let reason = self.why_unregistered(now, &to, source);
+                self.refuse_route(now, request, 480, &reason);
+            }
             (None, false) if matches!(source, Flow::Peer(_)) => {
                 self.refuse_route(now, request, 404, "No such user here");
             }
@@ -504,6 +540,16 @@ impl Node {
                 self.resolve(now, &to, purpose);
             }
         }
+    }
+
+    /// That no phone of a user is there; and to people at this peer, if it is locked out.
+    fn why_unregistered(&self, now: Time, user: &str, source: Flow) -> String {
+        let is_theirs = |lock: &LockOut| lock.user() == Some(user) && !matches!(source, Flow::Peer(_));
+        let locked = self.phones.agent.locked_out(now).into_iter().find(is_theirs);
+        let hint = locked
+            .map(|lock| locked_out(&lock))
+            .map(|lock| format!(": {} is locked out, {}; to lift it: {}", lock.who, lock.why, lock.lift));
+        format!("The phone is not registered{}", hint.unwrap_or_default())
     }
 
     /// The directory knows, or knows not, where a request shall go.
@@ -542,5 +588,15 @@ impl Node {
     fn refuse_route(&mut self, now: Time, request: RequestId, status: u16, reason: &str) {
         let phones = &mut *self.phones;
         phones.agent.reject(now, request, status, reason, &mut phones.plane);
+    }
+}
+
+/// A lock-out as it is told to the owner, with what lifts it.
+fn locked_out(lock: &LockOut) -> LockOutStatus {
+    LockOutStatus {
+        who: lock.who.to_string(),
+        why: format!("{} wrong passwords", lock.failures),
+        seconds: lock.seconds,
+        lift: format!("openvoip phone unlock {}", lock.name()),
     }
 }

@@ -25,6 +25,9 @@ pub struct Status {
     pub users: Vec<UserStatus>,
     /// Registered phones.
     pub phones: Vec<PhoneStatus>,
+    /// Who tried wrong passwords too often, and may not register at the moment.
+    #[serde(default)]
+    pub locked_out: Vec<LockOutStatus>,
     /// Entries of the routing table.
     pub routing_entries: usize,
     /// Entries of the neighbour table.
@@ -111,6 +114,19 @@ pub struct PhoneStatus {
     pub contact: String,
     /// Whether its registration is valid.
     pub online: bool,
+}
+
+/// Somebody who is locked out.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct LockOutStatus {
+    /// A user at an address, an address, or a user wherever they have not been before.
+    pub who: String,
+    /// What led to it.
+    pub why: String,
+    /// For so many seconds more.
+    pub seconds: u64,
+    /// The command that lifts it.
+    pub lift: String,
 }
 
 /// Bytes in and out: a rate or a sum, as the field that holds it says.

@@ -9,7 +9,8 @@ mod fields;
 use std::time::Duration;
 
 use node::report::{
-    CallReport, ConnectionRow, InboxMessage, ObjectRow, PhoneStatus, PinRow, Probes, Status, TableRow, Value,
+    CallReport, ConnectionRow, InboxMessage, LockOutStatus, ObjectRow, PhoneStatus, PinRow, Probes, Status,
+    TableRow, Value,
 };
 use node::{CallOptions, LookupOptions, Mode, Node, OpId, Outcome, Table, Target};
 use serde::Deserialize;
@@ -176,6 +177,13 @@ pub enum Command {
         /// The user.
         who: String,
     },
+    /// Let who tried wrong passwords too often try again.
+    #[serde(rename = "phone unlock")]
+    PhoneUnlock {
+        /// A user or an IP address; everybody if not said.
+        #[serde(default, deserialize_with = "some_text")]
+        who: Option<String>,
+    },
     /// The phones that are registered.
     #[serde(rename = "phone list")]
     PhoneList {},
@@ -248,6 +256,8 @@ pub enum Answer {
         /// Who may not register any more.
         user: String,
     },
+    /// Of `phone unlock`: who was locked out.
+    PhonesUnlocked(Vec<LockOutStatus>),
     /// Of `phone list`.
     Phones(Vec<PhoneStatus>),
     /// Of `set`.
@@ -312,7 +322,7 @@ impl Command {
             Command::PinsList {} => "pins",
             Command::PinsAccept { .. } | Command::PinsForget { .. } => "pin",
             Command::Ping { .. } => "ping",
-            Command::PhoneAdd { .. } | Command::PhoneRm { .. } => "phone",
+            Command::PhoneAdd { .. } | Command::PhoneRm { .. } | Command::PhoneUnlock { .. } => "phone",
             Command::PhoneList {} => "phones",
             Command::Config {} => "config",
             Command::LogLevel { node: Some(_), .. } | Command::Set { node: Some(_), .. } => "configure",
@@ -377,6 +387,12 @@ impl Command {
             Command::Ping { who } => Later(node.ping(now, &who)),
             Command::PhoneAdd { who, password } => Now(admin.add_phone(node, now, &who, &password)),
             Command::PhoneRm { who } => Now(admin.remove_phone(node, now, &who)),
+            Command::PhoneUnlock { who } => Now(match (node.unlock_phones(now, who.as_deref()), who) {
+                (lifted, Some(who)) if lifted.is_empty() => {
+                    Answer::failed(404, format!("{who} is not locked out"))
+                }
+                (lifted, _) => Answer::PhonesUnlocked(lifted),
+            }),
             Command::PhoneList {} => Now(Answer::Phones(node.status(now).phones)),
             Command::Config {} => Now(Answer::Config(admin.settings.clone())),
             Command::LogLevel { value, node: None } => Now(admin.log_level(value.as_deref())),

@@ -84,6 +84,7 @@ pub fn render(thing: &str, outcome: Answer) -> Value {
         Answer::PinForgotten { name } => done(json!({ "name": name, "forgotten": true })),
         Answer::PhoneAdded { user, server } => done(json!({ "user": user, "server": server })),
         Answer::PhoneRemoved { user } => done(json!({ "user": user, "removed": true })),
+        Answer::PhonesUnlocked(lifted) => done(json!({ "lifted": lifted })),
         Answer::Phones(phones) => done(json!({ "phones": phones })),
         Answer::Set { name, value } => done(json!({ "name": name, "value": value })),
         Answer::LogLevel(level) => done(json!({ "level": level })),
@@ -168,6 +169,7 @@ fn next_step(thing: &str, status: u16) -> &'static str {
         ("configure", 406) => "an overlay allows it if it was founded with --remote-settings",
         ("configure", 412) => "openvoip operator key",
         ("pin", 404) => "openvoip pins list; a key is known once its owner was called or written to",
+        ("phone", 404) => "openvoip status; openvoip phone list",
         (_, 404) => "check the name, or give an address IP:PORT or a Node-ID",
         _ => "openvoip status",
     }

@@ -21,11 +21,12 @@ mod overlay;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use node::{Identity, OverlayOptions, Saved, User};
 use wire::{HashAlgorithm, KeyPair, Seed, puzzle};
+use zeroize::Zeroizing;
 
 pub use overlay::read_documents;
 
@@ -109,7 +110,8 @@ impl Home {
             ));
         }
         let path = self.0.join(name);
-        match fs::read(&path) {
+        make_private(&path);
+        match fs::read(&path).map(Zeroizing::new) {
             Ok(text) => key_in(&text).ok_or_else(|| {
                 format!(
                     "{} is not a key (64 hexadecimal digits). Restore it from a copy; or move it away, \
@@ -150,6 +152,7 @@ impl Home {
     /// the next save does not replace what may still be mended.
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {
         let path = self.0.join(name);
+        make_private(&path);
         let read = match fs::read(&path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return None,
             bytes => bytes.map_err(|e| e.to_string()),
@@ -169,6 +172,14 @@ impl Home {
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), String> {
         replace(&self.0.join(name), 0o600, bytes)
+    }
+}
+
+/// Takes a secret out of the reach of others that a copy or a backup brought there, and says so: they may have read it.
+fn make_private(path: &Path) {
+    let open = fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o077 != 0);
+    if open && fs::set_permissions(path, fs::Permissions::from_mode(0o600)).is_ok() {
+        eprintln!("{} was open to other users of this machine; now it is its owner's alone", path.display());
     }
 }
 
@@ -205,18 +216,19 @@ pub fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), String> {
 
 /// A key from the text of its file.
 fn key_in(text: &[u8]) -> Option<KeyPair> {
-    let secret = data_encoding::HEXLOWER.decode(text.trim_ascii()).ok()?;
-    secret.try_into().ok().map(|secret| KeyPair::from_seed(Seed(secret)))
+    let secret = Zeroizing::new(data_encoding::HEXLOWER.decode(text.trim_ascii()).ok()?);
+    secret.as_slice().try_into().ok().map(|secret| KeyPair::from_seed(Seed(secret)))
 }
 
 /// The text of a key's file.
-pub fn text_of(key: &KeyPair) -> String {
-    data_encoding::HEXLOWER.encode(&*key.secret())
+pub fn text_of(key: &KeyPair) -> Zeroizing<String> {
+    data_encoding::HEXLOWER.encode(&*key.secret()).into()
 }
 
 /// The key in a file, wherever it is.
 pub fn read_key(path: &Path) -> Result<KeyPair, String> {
     let text = fs::read(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    let text = Zeroizing::new(text);
     key_in(&text).ok_or_else(|| format!("{} is not a key (64 hexadecimal digits)", path.display()))
 }
 
@@ -235,7 +247,6 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_the_owners_alone() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let home = dir.path().join("peer");
         Home::open(&home).unwrap().identity(&[], &OverlayOptions::default()).unwrap();
@@ -243,6 +254,26 @@ mod tests {
             [(home.clone(), 0o700), (home.join("users"), 0o700), (home.join("peer.key"), 0o600)]
         {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, mode, "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn a_secret_that_came_open_from_a_backup_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        home.identity(&[], &OverlayOptions::default()).unwrap();
+        home.save_phones(&BTreeMap::new()).unwrap();
+        let files = [dir.path().join("peer.key"), dir.path().join("phones.json")];
+        files.iter().for_each(|file| fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap());
+        home.identity(&[], &OverlayOptions::default()).unwrap();
+        home.phones();
+        for file in files {
+            assert_eq!(
+                fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+                0o600,
+                "{}",
+                file.display()
+            );
         }
     }
 

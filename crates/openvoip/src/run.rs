@@ -433,6 +433,9 @@ impl World {
         while let Some(Ok((mut socket, remote))) =
             self.hosted[index].listener.as_ref().map(TcpListener::accept)
         {
+            if !self.hosted[index].node.expects_phones_from(remote.ip()) {
+                continue;
+            }
             if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
                 continue;
             }

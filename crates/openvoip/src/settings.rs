@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
-use node::{Algorithm, Config, OverlayOptions, Profile, RolePolicy};
+use node::{Algorithm, Config, OverlayOptions, Prefix, Profile, RolePolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
@@ -40,6 +40,7 @@ pub struct Settings {
     pub role: RolePolicy,
     #[serde(with = "texts")]
     pub operators: Vec<PublicKey>,
+    pub phones: Phones,
     pub dial: Rules,
     pub overlay: Overlay,
     pub records: Records,
@@ -48,6 +49,14 @@ pub struct Settings {
     pub probe: Probe,
     pub inbox: Inbox,
     pub log: Log,
+}
+
+/// Phones at this peer.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Phones {
+    #[serde(with = "texts")]
+    pub from: Vec<Prefix>,
 }
 
 /// Options that all peers of an overlay share.
@@ -128,6 +137,7 @@ impl Default for Settings {
             role,
             listen,
             sip,
+            phones_from,
             media,
             record_lifetime,
             refresh_interval,
@@ -151,6 +161,7 @@ impl Default for Settings {
             bootstrap,
             role,
             operators,
+            phones: Phones { from: phones_from.to_vec() },
             dial,
             overlay: Overlay {
                 name,
@@ -199,6 +210,7 @@ impl Settings {
             role: self.role,
             listen: self.listen,
             sip: self.sip,
+            phones_from: self.phones.from.as_slice().into(),
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
             refresh_interval: Duration::from_secs(self.records.refresh_s),

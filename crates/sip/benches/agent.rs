@@ -58,6 +58,7 @@ impl Peer {
             udp: address,
             tcp: address,
             server: "openvoip".into(),
+            phones_from: ["192.0.2.0/24".parse().expect("a prefix")].into(),
         };
         let mut agent = Agent::new(config, Seed::from_number(1));
         agent.add_user("alice@home.example", "secret");

@@ -29,6 +29,7 @@ mod transfer;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use wire::sip::{self, Frame, Framer, Message, Method, Policy};
@@ -37,9 +38,12 @@ use wire::{ConnectionId, NodeId, Seed, Time};
 use crate::address::Addresses;
 use crate::auth::Guard;
 use crate::dialog::DialogKey;
+use crate::door::Door;
 use crate::event::{CallId, Cause, Event, RequestId, Target};
 use crate::flow::Flow;
+use crate::lockout::LockOut;
 use crate::media_plane::{MediaPlane, Side};
+use crate::prefix::Prefix;
 use crate::registrar::Registrar;
 use crate::timers::Timers;
 use crate::transaction::{ClientId, Incoming, ServerId, TransactionEvent, Transactions};
@@ -55,6 +59,8 @@ pub const MAX_CALLS: usize = 1000;
 pub const MAX_WAITING: usize = 2000;
 /// Most connections of phones: each may hold one unfinished message of 64 kB.
 pub const MAX_STREAMS: usize = 1024;
+/// Why a message of somebody is not looked at who stands where no phone is expected, in [`Agent::drops`].
+pub const STRANGER: &str = "sip stranger";
 /// How long the driver may take to find a destination before the request fails with 408.
 pub const ROUTE_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -71,6 +77,8 @@ pub struct Config {
     pub tcp: SocketAddr,
     /// What we call ourselves in Server headers.
     pub server: String,
+    /// Where phones may stand; who sends from elsewhere is not answered.
+    pub phones_from: Arc<[Prefix]>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -117,6 +125,7 @@ pub struct Agent {
     addresses: Addresses,
     transactions: Transactions,
     registrar: Registrar,
+    door: Door,
     guard: Guard,
     /// The other end of each connection, and what it has not finished saying.
     streams: BTreeMap<ConnectionId, (Flow, Framer)>,
@@ -143,6 +152,7 @@ impl Agent {
             server: config.server,
             transactions: Transactions::new(Seed::child_of(&mut rng)),
             registrar: Registrar::default(),
+            door: Door::new(config.phones_from),
             guard: Guard::new(Seed::child_of(&mut rng)),
             streams: BTreeMap::new(),
             calls: BTreeMap::new(),
@@ -199,6 +209,16 @@ impl Agent {
         self.registrar.resolve(&aor.to_ascii_lowercase())
     }
 
+    /// Who is locked out for wrong passwords.
+    pub fn locked_out(&self, now: Time) -> Vec<LockOut> {
+        self.guard.locks.standing(now)
+    }
+
+    /// Forgives a user, by their address of record, or an IP address, or everybody; returns who was locked out.
+    pub fn unlock(&mut self, now: Time, who: Option<&str>) -> Vec<LockOut> {
+        self.guard.locks.lift(now, who)
+    }
+
     /// Says where our ports really are.
     pub fn set_sockets(&mut self, udp: SocketAddr, tcp: SocketAddr) {
         self.addresses.set_sockets(udp, tcp);
@@ -215,7 +235,7 @@ impl Agent {
     }
 
     /// Takes what arrived on `flow`: one datagram, one tunnelled message, or a piece of a stream.
-    /// `false` asks the driver to close a stream that can no longer be understood.
+    /// `false` asks the driver to close a stream that can no longer be understood, or of somebody who is not heard.
     pub fn handle_message(
         &mut self,
         now: Time,
@@ -223,6 +243,10 @@ impl Agent {
         bytes: &[u8],
         media: &mut dyn MediaPlane,
     ) -> bool {
+        if flow.remote().is_some_and(|remote| !self.door.expects(remote.ip())) {
+            self.count_drop(STRANGER);
+            return false;
+        }
         let Flow::Stream(connection, _) = flow else {
             // Keep-alives (RFC 5626 section 4.4.1): a ping wants no answer on UDP, but a CRLF
             // pair costs nothing and pleases phones that wait for one.
@@ -373,6 +397,9 @@ impl Agent {
     }
 
     fn message(&mut self, now: Time, flow: Flow, bytes: &[u8], media: &mut dyn MediaPlane) {
+        if !self.may_speak(now, flow) {
+            return self.count_drop("sip flood");
+        }
         match sip::parse(bytes) {
             Ok(message) => {
                 let incoming = self.transactions.receive(now, flow, message);
@@ -384,6 +411,12 @@ impl Agent {
                 self.send_refusal(flow, &refusal);
             }
         }
+    }
+
+    /// Whether one more message is looked at: any of a registered phone, and a few of everybody who is unproven.
+    fn may_speak(&mut self, now: Time, flow: Flow) -> bool {
+        let registered = self.registrar.users_at(flow).next().is_some();
+        registered || flow.remote().is_none_or(|remote| self.door.admits(now, remote.ip()))
     }
 
     fn incoming(&mut self, now: Time, flow: Flow, incoming: Incoming, media: &mut dyn MediaPlane) {

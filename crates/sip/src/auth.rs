@@ -1,9 +1,12 @@
-//! Who a phone is: digest challenges, their verification, and the lock-out of guessers.
+//! Who a phone is: digest challenges and their verification.
 //!
 //! A nonce is the time it was made, a serial number, and a keyed hash over both and the asker's
 //! address, so nothing need be stored to recognise one, and a flood of requests fills no table. The
 //! serial number is for phones that ask several things at once: each gets a nonce of its own, since
 //! the same one with the same count would look like a replay.
+//!
+//! Credentials over a nonce that was not given to their address are not judged: whoever sends them heard no
+//! challenge there, so they tell nothing of the phone at that address, and cannot get it locked out.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -13,22 +16,12 @@ use wire::seed::RngExt;
 use wire::sip::digest::{Challenge, Credentials};
 use wire::{HashAlgorithm, Seed, Time};
 
+use crate::lockout::{LockOut, LockOuts};
+
 /// How long a nonce may be used.
 pub(crate) const NONCE_LIFE: Duration = Duration::from_secs(300);
-/// Wrong passwords after which a user is locked out at one address.
-pub const MAX_FAILURES: u32 = 5;
-/// How long the lock-out lasts.
-pub const LOCK_OUT: Duration = Duration::from_secs(60);
-/// Users and addresses whose failures are remembered; beyond it the oldest are forgiven.
-const MAX_FAILING: usize = 4096;
 /// Nonces whose last count is remembered, against replay; beyond it the oldest become stale.
 const MAX_COUNTED: usize = 4096;
-
-#[derive(Debug, Clone, Copy)]
-struct Failures {
-    count: u32,
-    last: Time,
-}
 
 /// What credentials are worth.
 #[derive(Debug, PartialEq, Eq)]
@@ -37,13 +30,10 @@ pub(crate) enum Verdict {
     Proven,
     /// They may, but the nonce is too old or was used: ask again.
     Stale,
-    /// They do not.
-    Wrong {
-        /// And the user is locked out at this address from now on.
-        locked: bool,
-    },
-    /// Not looked at: locked out for so many seconds more.
-    Locked(u64),
+    /// They do not; and who is locked out from now on.
+    Wrong(Option<LockOut>),
+    /// Not looked at.
+    Locked(LockOut),
 }
 
 #[derive(Debug)]
@@ -51,7 +41,7 @@ pub(crate) struct Guard {
     secret: [u8; 32],
     /// Nonces given out, wrapping.
     issued: u32,
-    failures: BTreeMap<(String, IpAddr), Failures>,
+    pub(crate) locks: LockOuts,
     /// The last nonce count used, by nonce; a nonce begins with its time, so the first is oldest.
     counts: BTreeMap<String, u32>,
     /// The newest nonce whose count was forgotten: it and all before it are stale.
@@ -64,7 +54,7 @@ impl Guard {
         Guard {
             secret,
             issued: 0,
-            failures: BTreeMap::new(),
+            locks: LockOuts::default(),
             counts: BTreeMap::new(),
             forgotten: String::new(),
         }
@@ -77,13 +67,11 @@ impl Guard {
         format!("{micros:016x}{serial:08x}{}", &mac[..32])
     }
 
-    fn nonce_is_fresh(&self, now: Time, nonce: &str, ip: IpAddr) -> bool {
-        let made = nonce.get(..16).and_then(|t| u64::from_str_radix(t, 16).ok());
-        let serial = nonce.get(16..24).and_then(|n| u32::from_str_radix(n, 16).ok());
-        made.zip(serial).is_some_and(|(made, serial)| {
-            let then = Time::from_micros(made);
-            then <= now && now.since(then) < NONCE_LIFE && self.nonce_at(made, serial, ip) == nonce
-        })
+    /// When we gave that nonce to that address, if we did.
+    fn made_at(&self, nonce: &str, ip: IpAddr) -> Option<Time> {
+        let made = u64::from_str_radix(nonce.get(..16)?, 16).ok()?;
+        let serial = u32::from_str_radix(nonce.get(16..24)?, 16).ok()?;
+        (self.nonce_at(made, serial, ip) == nonce).then_some(Time::from_micros(made))
     }
 
     pub(crate) fn challenge(&mut self, now: Time, ip: IpAddr, realm: &str, stale: bool) -> Challenge {
@@ -107,39 +95,23 @@ impl Guard {
         credentials: &Credentials,
         method: &str,
     ) -> Verdict {
-        let key = (user.to_owned(), ip);
-        if let Some(failures) = self.failures.get(&key) {
-            let until = failures.last + LOCK_OUT;
-            if now >= until {
-                self.failures.remove(&key);
-            } else if failures.count >= MAX_FAILURES {
-                return Verdict::Locked((until - now).as_secs() + 1);
-            }
+        if let Some(lock) = self.locks.holds(now, user, ip) {
+            return Verdict::Locked(lock);
         }
+        let Some(made) = self.made_at(&credentials.nonce, ip) else {
+            return Verdict::Stale;
+        };
         // The password first: credentials over an old nonce prove it just as well, and a phone
         // with the right password must not be counted as guessing.
         let proven = credentials.proves(password.unwrap_or(""), method) && password.is_some();
         if !proven {
-            return Verdict::Wrong { locked: self.count_failure(now, key) };
+            return Verdict::Wrong(self.locks.failed(now, user, ip));
         }
-        if !self.nonce_is_fresh(now, &credentials.nonce, ip) || !self.count_is_new(credentials) {
+        if now.since(made) >= NONCE_LIFE || !self.count_is_new(credentials) {
             return Verdict::Stale;
         }
-        self.failures.remove(&key);
+        self.locks.proven(user, ip);
         Verdict::Proven
-    }
-
-    fn count_failure(&mut self, now: Time, key: (String, IpAddr)) -> bool {
-        if self.failures.len() >= MAX_FAILING && !self.failures.contains_key(&key) {
-            let oldest = self.failures.iter().min_by_key(|(_, f)| f.last).map(|(k, _)| k.clone());
-            if let Some(oldest) = oldest {
-                self.failures.remove(&oldest);
-            }
-        }
-        let failures = self.failures.entry(key).or_insert(Failures { count: 0, last: now });
-        failures.count += 1;
-        failures.last = now;
-        failures.count >= MAX_FAILURES
     }
 
     /// With qop the count of a nonce only rises (RFC 2617 section 3.2.2).
@@ -168,6 +140,7 @@ impl Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lockout::{LOCK_OUT, MAX_FAILURES};
 
     fn ip() -> IpAddr {
         "192.0.2.7".parse().unwrap()
@@ -222,12 +195,27 @@ mod tests {
     fn a_wrong_password_locks_out_after_five_tries_and_for_a_minute() {
         let mut guard = Guard::new(Seed::from_number(1));
         let now = Time::from_secs(10);
-        for n in 1..=5 {
+        for n in 1..=MAX_FAILURES {
             let bad = answer(&mut guard, now, "guess");
-            assert_eq!(judge(&mut guard, now, &bad), Verdict::Wrong { locked: n == 5 });
+            let Verdict::Wrong(lock) = judge(&mut guard, now, &bad) else { panic!("{n}") };
+            assert_eq!(lock.is_some(), n == MAX_FAILURES);
         }
         let good = answer(&mut guard, now, "pw");
-        assert!(matches!(judge(&mut guard, now, &good), Verdict::Locked(60..=61)));
+        assert!(matches!(judge(&mut guard, now, &good), Verdict::Locked(LockOut { seconds: 60, .. })));
         assert_eq!(judge(&mut guard, now + LOCK_OUT, &good), Verdict::Proven);
+    }
+
+    #[test]
+    fn nobody_gets_a_phone_locked_out_by_guesses_in_its_name_from_where_they_hear_no_challenge() {
+        let mut guard = Guard::new(Seed::from_number(1));
+        let now = Time::from_secs(10);
+        let elsewhere = "192.0.2.8".parse().unwrap();
+        for _ in 0..100 {
+            let challenge = guard.challenge(now, elsewhere, "home", false);
+            let forged = challenge.answer("bob", "guess", "REGISTER", "sip:home", "c");
+            assert_eq!(judge(&mut guard, now, &forged), Verdict::Stale);
+        }
+        let good = answer(&mut guard, now, "pw");
+        assert_eq!(judge(&mut guard, now, &good), Verdict::Proven);
     }
 }

@@ -6,6 +6,7 @@ use wire::sip::Method;
 use wire::{NodeId, Time};
 
 use crate::flow::Flow;
+use crate::lockout::LockOut;
 use crate::media_plane::Side;
 
 /// A call through this agent.
@@ -123,8 +124,8 @@ pub enum Event {
         remote: SocketAddr,
         /// What it calls itself.
         user_agent: String,
-        /// Whether it is locked out for a minute now.
-        locked: bool,
+        /// Who is locked out by it, if anybody.
+        locked: Option<LockOut>,
     },
     /// A call begins.
     CallStarted(CallRecord),

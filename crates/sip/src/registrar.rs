@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use wire::Time;
 use wire::sip::NameAddr;
+use zeroize::Zeroizing;
 
 use crate::address::split;
 use crate::flow::Flow;
@@ -53,7 +54,7 @@ impl Binding {
 
 #[derive(Debug, Default)]
 struct User {
-    password: String,
+    password: Zeroizing<String>,
     bindings: Vec<Binding>,
 }
 
@@ -75,7 +76,7 @@ impl Registrar {
         if self.users.len() >= MAX_USERS && !self.users.contains_key(aor) {
             return false;
         }
-        self.users.entry(aor.to_ascii_lowercase()).or_default().password = password.to_owned();
+        self.users.entry(aor.to_ascii_lowercase()).or_default().password = password.to_owned().into();
         true
     }
 

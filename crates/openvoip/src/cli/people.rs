@@ -29,6 +29,12 @@ pub(crate) enum Phone {
         /// The user.
         user: String,
     },
+    /// Let who tried wrong passwords too often try again; `status` says who is locked out.
+    Unlock {
+        /// A user or an IP address [default: everybody].
+        #[arg(value_name = "USER|IP")]
+        who: Option<String>,
+    },
 }
 
 impl Phone {
@@ -39,6 +45,7 @@ impl Phone {
             }
             Phone::List => json!({ "command": "phone list" }),
             Phone::Rm { user } => json!({ "command": "phone rm", "who": user }),
+            Phone::Unlock { who } => json!({ "command": "phone unlock", "who": who }),
         };
         context.show(context.ask(&request))
     }

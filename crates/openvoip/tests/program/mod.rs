@@ -1,6 +1,8 @@
 //! The real program, run on loopback for a test and ended with it: peers of it, and commands given to them.
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
+pub mod phone;
+
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, UdpSocket};

@@ -5,12 +5,14 @@ use std::time::Duration;
 use wire::Time;
 use wire::sip::digest::Credentials;
 use wire::sip::{Message, Method, NameAddr, Uri};
+use wire::strict::MAX_NAME;
 
 use super::{Agent, Alarm};
 use crate::address::split;
 use crate::auth::Verdict;
 use crate::event::Event;
 use crate::flow::Flow;
+use crate::lockout::LockOut;
 use crate::registrar::{self, Binding, MAX_BINDINGS, MAX_EXPIRES, MIN_EXPIRES, NAT_EXPIRES};
 use crate::transaction::ServerId;
 
@@ -61,27 +63,25 @@ impl Agent {
             return answer(&mut self.guard, false);
         };
         let user = self.user_named(&credentials.username);
-        let name = user.clone().unwrap_or_else(|| credentials.username.to_ascii_lowercase());
+        let name = user.clone().unwrap_or_else(|| self.nobody_named(&credentials.username));
         let password = user.as_deref().and_then(|u| self.registrar.password(u));
         let method = request.method().map_or("", Method::as_str);
         let verdict = self.guard.judge(now, remote.ip(), &name, password, &credentials, method);
         match verdict {
-            Verdict::Proven => Proof::Of(name),
+            Verdict::Proven => {
+                self.door.proven(now, remote.ip());
+                Proof::Of(name)
+            }
             Verdict::Stale => answer(&mut self.guard, true),
-            Verdict::Locked(seconds) => Proof::Answer(Box::new(locked_out(request, seconds))),
-            Verdict::Wrong { locked } => {
-                self.events.push_back(Event::WrongPassword {
-                    user: name,
-                    remote,
-                    user_agent: request.header("User-Agent").unwrap_or("").to_owned(),
-                    locked,
-                });
-                if locked {
-                    let seconds = crate::auth::LOCK_OUT.as_secs();
-                    Proof::Answer(Box::new(locked_out(request, seconds)))
-                } else {
-                    answer(&mut self.guard, false)
-                }
+            Verdict::Locked(lock) => Proof::Answer(Box::new(locked_out(request, &lock))),
+            Verdict::Wrong(locked) => {
+                let reply = match &locked {
+                    Some(lock) => Proof::Answer(Box::new(locked_out(request, lock))),
+                    None => answer(&mut self.guard, false),
+                };
+                let user_agent = request.header("User-Agent").unwrap_or("").to_owned();
+                self.events.push_back(Event::WrongPassword { user: name, remote, user_agent, locked });
+                reply
             }
         }
     }
@@ -94,6 +94,13 @@ impl Agent {
             false => format!("{name}@{}", self.addresses.domain()),
         };
         self.registrar.resolve(&aor)
+    }
+
+    /// How one who is no user of ours is counted: by one name, however they write it, as users are. The name may be
+    /// as long as a message and is kept.
+    fn nobody_named(&self, name: &str) -> String {
+        let name: String = name.to_ascii_lowercase().chars().take(MAX_NAME).collect();
+        format!("{}@{}", split(&name).0, self.addresses.domain())
     }
 
     pub(super) fn register(&mut self, now: Time, flow: Flow, id: ServerId, request: Message) {
@@ -256,7 +263,8 @@ fn flow_to(flow: Flow, remote: std::net::SocketAddr, contact: &NameAddr) -> Flow
     }
 }
 
-fn locked_out(request: &Message, seconds: u64) -> Message {
+fn locked_out(request: &Message, lock: &LockOut) -> Message {
+    let seconds = lock.seconds;
     let hint = format!("399 openvoip \"Wrong password too often, try again in {seconds} s\"");
     Message::reply_to(request, 403, "").with("Retry-After", seconds.to_string()).with("Warning", hint)
 }

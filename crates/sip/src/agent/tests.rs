@@ -1,6 +1,7 @@
 //! Agents and scripted phones in virtual time.
 
 mod calls;
+mod edge;
 mod hostile;
 mod messages;
 mod registering;

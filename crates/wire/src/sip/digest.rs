@@ -1,6 +1,8 @@
 //! Digest authentication (RFC 2617, RFC 7616 syntax), MD5 alone: phones in the field fail to
 //! register when SHA-256 is offered beside it.
 
+use zeroize::Zeroizing;
+
 use crate::HashAlgorithm;
 
 use super::field::{split_list, unquote};
@@ -141,7 +143,7 @@ impl Credentials {
 
     /// The digest that the right password gives (RFC 2617 section 3.2.2).
     pub fn expected(&self, password: &str, method: &str) -> String {
-        let ha1 = md5(&[&self.username, &self.realm, password]);
+        let ha1 = Zeroizing::new(md5(&[&self.username, &self.realm, password]));
         let ha2 = md5(&[method, &self.uri]);
         match (&self.qop, &self.nc, &self.cnonce) {
             (Some(qop), Some(nc), Some(cnonce)) => md5(&[&ha1, &self.nonce, nc, cnonce, qop, &ha2]),
@@ -177,7 +179,8 @@ impl Credentials {
 }
 
 fn md5(parts: &[&str]) -> String {
-    HashAlgorithm::Md5.digest(parts.join(":").as_bytes()).to_string()
+    let text = Zeroizing::new(parts.join(":"));
+    HashAlgorithm::Md5.digest(text.as_bytes()).to_string()
 }
 
 /// The `name=value` pairs after the word Digest, names in lower case, quotes undone.

@@ -72,7 +72,7 @@ fn wrong_passwords_end_in_a_lock_out_with_a_hint_and_after_a_minute_it_is_over()
     let hints = world.events.iter().filter(|(_, e)| matches!(e, Event::WrongPassword { .. }));
     assert_eq!(hints.count(), 5);
     let locked = |e: &(usize, Event)| {
-        matches!(&e.1, Event::WrongPassword { user, user_agent, locked: true, .. }
+        matches!(&e.1, Event::WrongPassword { user, user_agent, locked: Some(_), .. }
             if user == &format!("bob@{DOMAIN}") && user_agent == "scripted")
     };
     assert!(world.events.last().is_some_and(locked));

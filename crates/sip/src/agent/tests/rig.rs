@@ -481,19 +481,21 @@ pub(super) fn agent_address(agent: usize) -> SocketAddr {
     format!("192.168.{agent}.1:5060").parse().unwrap()
 }
 
+pub(super) fn config(agent: usize) -> Config {
+    Config {
+        domain: DOMAIN.into(),
+        aliases: Vec::new(),
+        udp: agent_address(agent),
+        tcp: agent_address(agent),
+        server: "openvoip".into(),
+        phones_from: ["0.0.0.0/0".parse().unwrap()].into(),
+    }
+}
+
 impl World {
     pub(super) fn new(agents: usize) -> World {
         let mut rng = Seed::from_number(42).rng();
-        let agent = |n: usize, rng: &mut Rng| {
-            let config = Config {
-                domain: DOMAIN.into(),
-                aliases: Vec::new(),
-                udp: agent_address(n),
-                tcp: agent_address(n),
-                server: "openvoip".into(),
-            };
-            Agent::new(config, Seed::child_of(rng))
-        };
+        let agent = |n: usize, rng: &mut Rng| Agent::new(config(n), Seed::child_of(rng));
         World {
             now: Time::from_secs(1),
             agents: (0..agents).map(|n| agent(n, &mut rng)).collect(),

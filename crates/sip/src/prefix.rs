@@ -1,0 +1,91 @@
+//! Ranges of addresses, as people write them: `192.168.0.0/16`, or one address.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
+
+/// All addresses that begin with the same bits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Prefix {
+    base: IpAddr,
+    len: u32,
+}
+
+impl Prefix {
+    /// Where phones stand that are at home: this machine, its link, and the ranges that nobody owns (RFC 1918,
+    /// RFC 4193), from which nothing comes through the Internet.
+    pub fn at_home() -> Arc<[Prefix]> {
+        const AT_HOME: [&str; 8] = [
+            "127.0.0.0/8",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "169.254.0.0/16",
+            "::1/128",
+            "fc00::/7",
+            "fe80::/10",
+        ];
+        // Thousands of peers in one process share one list.
+        static LIST: LazyLock<Arc<[Prefix]>> =
+            LazyLock::new(|| AT_HOME.iter().map(|text| text.parse().expect("written above")).collect());
+        Arc::clone(&LIST)
+    }
+
+    /// Whether an address is in it.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let width = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
+        let ip = ip.to_canonical();
+        let rest = width(self.base) - self.len;
+        let first = |ip: IpAddr| bits(ip).checked_shr(rest).unwrap_or(0);
+        self.base.is_ipv4() == ip.is_ipv4() && first(self.base) == first(ip)
+    }
+}
+
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits(),
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.len)
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("'{text}' is not a range of addresses like 192.168.0.0/16");
+        let (base, len) = text.split_once('/').map_or((text, None), |(base, len)| (base, Some(len)));
+        let base: IpAddr = base.parse().map_err(|_| wrong())?;
+        let width = if base.is_ipv4() { 32 } else { 128 };
+        let len = len.map_or(Ok(width), str::parse).map_err(|_| wrong())?;
+        if len > width { Err(wrong()) } else { Ok(Prefix { base, len }) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_holds_what_begins_with_its_bits() {
+        let holds = |prefix: &str, ip: &str| prefix.parse::<Prefix>().unwrap().contains(ip.parse().unwrap());
+        assert!(holds("192.168.0.0/16", "192.168.255.1") && !holds("192.168.0.0/16", "192.169.0.1"));
+        assert!(holds("172.16.0.0/12", "172.31.0.1") && !holds("172.16.0.0/12", "172.32.0.1"));
+        assert!(holds("192.0.2.7", "192.0.2.7") && !holds("192.0.2.7", "192.0.2.6"));
+        assert!(holds("0.0.0.0/0", "203.0.113.9") && !holds("0.0.0.0/0", "2001:db8::1"));
+        assert!(holds("::/0", "2001:db8::1") && holds("fc00::/7", "fd12::1"));
+        assert!(holds("10.0.0.0/8", "::ffff:10.1.2.3"), "an IPv4 address that arrived at an IPv6 socket");
+    }
+
+    #[test]
+    fn what_is_no_prefix_is_refused() {
+        for text in ["", "10.0.0.0/33", "10.0.0.0/", "ten", "::/129", "10.0.0.0/-1"] {
+            assert!(text.parse::<Prefix>().is_err(), "{text}");
+        }
+    }
+}
