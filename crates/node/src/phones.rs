@@ -62,7 +62,7 @@ impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
-        let phones_from = config.phones_from.clone();
+        let phones_from = phones_from(config);
         let recipe = Recipe { seed, domain, sip, phones_from, phone_ip, listen, profile, now };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
@@ -86,6 +86,17 @@ impl LazyPhones {
     pub(crate) fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         self.made()?.poll_timeout()
     }
+}
+
+/// Where phones may stand: where the owner says, else at home, and then in the network around an address of their
+/// own choice too.
+fn phones_from(config: &Config) -> Arc<[Prefix]> {
+    let (from, ip) = (&config.phones_from, config.sip.ip());
+    let at_home = from.iter().any(|prefix| prefix.contains(ip));
+    if *from != Prefix::at_home() || at_home || ip.is_unspecified() {
+        return from.clone();
+    }
+    from.iter().copied().chain([Prefix::around(ip)]).collect()
 }
 
 impl Deref for LazyPhones {
@@ -598,5 +609,28 @@ fn locked_out(lock: &LockOut) -> LockOutStatus {
         why: format!("{} wrong passwords", lock.failures),
         seconds: lock.seconds,
         lift: format!("openvoip phone unlock {}", lock.name()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phones_stand_at_home_or_around_the_address_that_the_owner_gave_them_or_where_the_owner_says() {
+        let heard = |sip: &str, from: Arc<[Prefix]>, phone: &str| {
+            let config = Config { sip: sip.parse().unwrap(), phones_from: from, ..Config::default() };
+            phones_from(&config).iter().any(|prefix| prefix.contains(phone.parse().unwrap()))
+        };
+        let home = Prefix::at_home;
+        let one: Arc<[Prefix]> = ["198.51.100.7".parse().unwrap()].into();
+        assert!(heard("192.0.2.1:5060", home(), "192.0.2.9") && heard("192.0.2.1:5060", home(), "10.1.2.3"));
+        assert!(
+            !heard("192.0.2.1:5060", home(), "198.51.100.7") && !heard("0.0.0.0:5060", home(), "192.0.2.9")
+        );
+        assert!(
+            heard("192.0.2.1:5060", one.clone(), "198.51.100.7")
+                && !heard("192.0.2.1:5060", one, "192.0.2.9")
+        );
     }
 }

@@ -32,6 +32,12 @@ impl Prefix {
         Arc::clone(&LIST)
     }
 
+    /// The network that a host probably stands in: a /24, or a /64.
+    pub fn around(host: IpAddr) -> Prefix {
+        let base = host.to_canonical();
+        Prefix { base, len: if base.is_ipv4() { 24 } else { 64 } }
+    }
+
     /// Whether an address is in it.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let width = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };
@@ -80,6 +86,14 @@ mod tests {
         assert!(holds("0.0.0.0/0", "203.0.113.9") && !holds("0.0.0.0/0", "2001:db8::1"));
         assert!(holds("::/0", "2001:db8::1") && holds("fc00::/7", "fd12::1"));
         assert!(holds("10.0.0.0/8", "::ffff:10.1.2.3"), "an IPv4 address that arrived at an IPv6 socket");
+    }
+
+    #[test]
+    fn the_network_around_a_host_holds_its_neighbours_and_nobody_else() {
+        let around =
+            |host: &str, ip: &str| Prefix::around(host.parse().unwrap()).contains(ip.parse().unwrap());
+        assert!(around("192.0.2.1", "192.0.2.200") && !around("192.0.2.1", "192.0.3.1"));
+        assert!(around("2001:db8::1", "2001:db8::2:3") && !around("2001:db8::1", "2001:db8:0:1::1"));
     }
 
     #[test]
