@@ -272,9 +272,10 @@ impl Session {
         self.leg_mut(leg).set_send_id(id);
     }
 
-    /// The other peer at a protected leg agreed on keys with us. What was numbered under others is over.
-    pub fn set_keys(&mut self, leg: Leg, keys: Keyed) {
-        self.leg_mut(leg).set_keys(keys);
+    /// The other peer at a protected leg agreed on keys with us. Gives those before, which know what was numbered
+    /// under them: the same keys must not begin anew.
+    pub fn set_keys(&mut self, leg: Leg, keys: Keyed) -> Option<Keyed> {
+        self.leg_mut(leg).set_keys(keys)
     }
 
     /// Puts another party behind a leg (a transfer). The party at the other leg hears its stream go

@@ -170,7 +170,7 @@ pub struct Config {
     /// What digits mean that are dialled here.
     pub dial: dial::Rules,
     /// What the overlay's document says of names, if this peer was given one that does.
-    pub names: Option<NameRules>,
+    pub names: Option<Arc<NameRules>>,
 }
 
 impl Default for Config {

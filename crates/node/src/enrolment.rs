@@ -218,7 +218,9 @@ impl Node {
         };
         let until = certificate.not_after.0;
         let enrolment = self.enrolments.users.entry(aor.to_owned()).or_default();
-        *enrolment = Enrolment { certificate: Some(certificate), ..Enrolment::default() };
+        // Not at once again, whatever the two clocks say of its half-life.
+        let next = now + RETRY.0;
+        *enrolment = Enrolment { certificate: Some(certificate), next, ..Enrolment::default() };
         self.log(Level::Info, "names", format!("{aor} is certified until {until}, in Unix seconds"));
         self.emit(Event::Save);
         self.republish_user(now, aor);

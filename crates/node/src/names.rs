@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use wire::certificate::Lapse;
 use wire::document::{Authority, OverlayDocument};
@@ -76,13 +77,13 @@ impl fmt::Display for NameFlaw {
 /// What is known of names: the rules, and the latest word of each authority.
 #[derive(Default)]
 pub(crate) struct Names {
-    pub(crate) rules: Option<NameRules>,
+    pub(crate) rules: Option<Arc<NameRules>>,
     lists: BTreeMap<PublicKey, Revocations>,
     signatures: Signatures,
 }
 
 impl Names {
-    pub(crate) fn new(rules: Option<NameRules>, saved: &[Vec<u8>], signatures: Signatures) -> Self {
+    pub(crate) fn new(rules: Option<Arc<NameRules>>, saved: &[Vec<u8>], signatures: Signatures) -> Self {
         let mut names = Names { rules, lists: BTreeMap::new(), signatures };
         for list in saved.iter().filter_map(|bytes| Revocations::parse(bytes).ok()) {
             names.take_list(list);
@@ -261,7 +262,7 @@ mod tests {
             authorities: [authority].into(),
             banned: [pair(9).public()].into(),
         };
-        Names::new(Some(rules), &[], Signatures::Ed25519)
+        Names::new(Some(rules.into()), &[], Signatures::Ed25519)
     }
 
     fn certificate(by: u8, overlay: u8, aor: &str, user: u8, from: u64) -> Claim {
@@ -337,7 +338,7 @@ mod tests {
 
     #[test]
     fn the_authority_of_a_domain_goes_before_that_of_every_name() {
-        let mut rules = names().rules.unwrap();
+        let mut rules = Arc::unwrap_or_clone(names().rules.unwrap());
         assert_eq!(rules.authority_of("alice@lan"), None);
         let address = "192.0.2.2:7080".parse().unwrap();
         rules.authorities.insert(Authority { domain: String::new(), key: pair(3).public(), address });

@@ -62,7 +62,7 @@ impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
-        let phones_from = phones_from(config);
+        let phones_from = config.phones_from.clone();
         let recipe = Recipe { seed, domain, sip, phones_from, phone_ip, listen, profile, now };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
@@ -90,7 +90,7 @@ impl LazyPhones {
 
 /// Where phones may stand: where the owner says, else at home, and then in the network around an address of their
 /// own choice too.
-fn phones_from(config: &Config) -> Arc<[Prefix]> {
+pub(crate) fn phones_from(config: &Config) -> Arc<[Prefix]> {
     let (from, ip) = (&config.phones_from, config.sip.ip());
     let at_home = from.iter().any(|prefix| prefix.contains(ip));
     if *from != Prefix::at_home() || at_home || ip.is_unspecified() {
@@ -299,6 +299,8 @@ impl Node {
 
     /// SIP from another peer.
     pub(crate) fn handle_peer_signalling(&mut self, now: Time, from: NodeId, sip: &[u8]) {
+        // Whoever writes through others has no address here, and agrees on keys all the same.
+        self.phones.plane.own = self.node_id();
         if let Some(contact) = self.tunnels.contact(&from) {
             self.meet_for_sound(contact);
         }

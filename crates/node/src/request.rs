@@ -44,7 +44,10 @@ pub(crate) enum Purpose {
     Refresh(u64),
     Offer(Box<[RecordSummary]>),
     Replicate(Box<[RecordSummary]>),
-    Tunnel(StreamKey),
+    Tunnel {
+        stream: StreamKey,
+        passed_on: bool,
+    },
     Alive(NodeId),
     Warm(NodeId),
     Attach(NodeId),
@@ -127,7 +130,8 @@ pub(crate) fn is_brief(purpose: &Purpose) -> bool {
 impl Purpose {
     /// Whether hops pass the request on, so that others than who was asked may answer.
     pub(crate) fn is_passed_on(&self) -> bool {
-        matches!(self, Purpose::Recursive(_) | Purpose::Forward(_))
+        use Purpose::{Forward, Recursive, Tunnel};
+        matches!(self, Recursive(_) | Forward(_) | Tunnel { passed_on: true, .. })
     }
 }
 
@@ -508,7 +512,7 @@ impl Node {
                     sent.iter().for_each(|s| self.storage.held_also_by(now, s, [holder.key().head()]));
                 }
             }
-            Purpose::Tunnel(stream) => self.handle_tunnel_answer(now, stream, message.header.code),
+            Purpose::Tunnel { stream, .. } => self.handle_tunnel_answer(now, stream, message.header.code),
             Purpose::Ping(op) => self.handle_ping_answer(now, op, remote, message, rtt),
             Purpose::Tables(op) => self.handle_tables_answer(now, op, message),
             Purpose::Greet(op) => self.handle_greeting_answer(now, op, remote, message),
@@ -544,7 +548,7 @@ impl Node {
             Purpose::Store(publication) | Purpose::Refresh(publication) => {
                 self.handle_holder_silence(now, publication, client.remote);
             }
-            Purpose::Tunnel(stream) => self.handle_tunnel_silence(now, stream),
+            Purpose::Tunnel { stream, .. } => self.handle_tunnel_silence(now, stream),
             Purpose::Alive(peer) => self.handle_peer_lost(now, peer),
             Purpose::Enrol(aor) => {
                 let why = format!("the authority does not answer at {}", client.remote);

@@ -205,27 +205,30 @@ impl Node {
             Some(queued) => queued >= MAX_QUEUE,
             None => self.tunnels.streams.len() >= MAX_STREAMS,
         };
-        let Some(envelope) = self.envelope(&to, sip) else {
-            return self.link.count_drop("signalling unsealed");
-        };
-        if full || envelope.len() > PIECE * MAX_PIECES {
+        if full || sip.len() + envelope::OVERHEAD > PIECE * MAX_PIECES {
             return self.link.count_drop("signalling full");
         }
-        self.tunnels.streams.entry(key).or_default().queue.push_back(envelope);
+        self.tunnels.streams.entry(key).or_default().queue.push_back(sip.to_vec());
         self.send_next(now, key);
     }
 
-    /// Sends the next message of a stream if none is on its way.
+    /// Sends the next message of a stream if none is on its way. It is counted only now: of what waits here
+    /// others would be far ahead.
     fn send_next(&mut self, now: Time, key: StreamKey) {
         let Some(stream) = self.tunnels.streams.get_mut(&key) else { return };
         if stream.current.is_some() {
             return;
         }
-        let Some(envelope) = stream.queue.pop_front() else {
+        let Some(sip) = stream.queue.pop_front() else {
             self.tunnels.streams.remove(&key);
             return;
         };
-        stream.current = Some(envelope);
+        let Some(envelope) = self.envelope(&key.0, &sip) else {
+            self.link.count_drop("signalling unsealed");
+            self.tunnels.streams.remove(&key);
+            return self.handle_peer_lost(now, key.0);
+        };
+        self.tunnels.streams.entry(key).or_default().current = Some(envelope);
         self.send_pieces(now, key);
     }
 
@@ -277,7 +280,7 @@ impl Node {
             .finish();
         let to = (hop.address, Some(hop.id));
         let deadline = now + ANSWER_TIMEOUT;
-        let purpose = Purpose::Tunnel(key);
+        let purpose = Purpose::Tunnel { stream: key, passed_on: direct.is_none() };
         self.request(now, to, MessageType::Tunnel, header.transaction, bytes, deadline, purpose);
         true
     }
@@ -296,7 +299,7 @@ impl Node {
 
     /// The peer does not answer at its address: through the overlay, then, or not at all.
     pub(crate) fn handle_tunnel_silence(&mut self, now: Time, key: StreamKey) {
-        self.transactions.abandon(|p| *p == Purpose::Tunnel(key));
+        self.transactions.abandon(|p| matches!(p, Purpose::Tunnel { stream, .. } if *stream == key));
         if !self.tunnels.streams.contains_key(&key) {
             return;
         }

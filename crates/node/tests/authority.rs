@@ -79,7 +79,7 @@ impl Registrar for Desk {
 }
 
 fn configure(config: &mut Config) {
-    config.names = Some(rules());
+    config.names = Some(rules().into());
     config.record_lifetime = LIFETIME;
     config.refresh_interval = LIFETIME / 3;
 }
@@ -287,7 +287,7 @@ fn a_key_that_the_document_bans_has_no_name_anywhere() {
     let banned = pair(9_000 + OWNER as u64).public();
     let mut world = World::with(8, |_, config| {
         config.names =
-            Some(NameRules { founder: founder(), authorities: [].into(), banned: [banned].into() });
+            Some(NameRules { founder: founder(), authorities: [].into(), banned: [banned].into() }.into());
     });
     world.run(Duration::from_secs(30));
     assert_eq!(write(&mut world, FRIEND, "user6@test").state, "delivered");

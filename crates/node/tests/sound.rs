@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use node::{Config, Profile};
+use node::{Config, Profile, RolePolicy};
 use sip::ua::g711_sdp;
 use wire::rtp;
 use world::phone::{Phone, run};
@@ -90,6 +90,28 @@ fn what_a_stranger_puts_into_a_protected_call_is_not_heard() {
         phones.iter_mut().for_each(|p| drop(p.sound.as_mut().unwrap().take_recording()));
         run(&mut world, &mut phones, Duration::from_secs(3));
         assert!(phones[1].heard(440.0) && phones[0].heard(1_000.0), "{profile}: the call goes on");
+    }
+}
+
+#[test]
+fn who_is_reached_through_others_only_is_called_under_protection_too() {
+    for profile in [Profile::Signed, Profile::Secure] {
+        let mut world = World::with(8, |n, config: &mut Config| {
+            config.profile = profile;
+            config.role = if n == 6 { RolePolicy::Client } else { config.role };
+        });
+        world.run(Duration::from_secs(60));
+        let mut phones = [Phone::new(&mut world, 2, 440.0), Phone::new(&mut world, 6, 1_000.0)];
+        run(&mut world, &mut phones, Duration::from_secs(1));
+        let offer = g711_sdp(phones[0].media_address());
+        phones[0].ua.invite(world.now, "user6@test", offer);
+        run(&mut world, &mut phones, Duration::from_secs(5));
+        let name = if profile == Profile::Signed { "signed" } else { "srtp" };
+        for n in [2, 6] {
+            let call = world.nodes[n].calls(world.now).pop().expect("a call");
+            assert_eq!((call.state.as_str(), call.secured.as_str()), ("established", name), "{call:?}");
+        }
+        assert!(phones[1].heard(440.0), "{profile}");
     }
 }
 

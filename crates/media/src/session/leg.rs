@@ -19,6 +19,9 @@ use crate::srtp::{Keyed, Tail};
 /// are under way, and a call that needs more paths than this at once has other worries.
 const FORMER_PATHS: usize = 4;
 
+/// How many packets behind the stream a source has begun to count anew, and is not late (RFC 3550, appendix A.1).
+const BEGUN_ANEW: u16 = 100;
+
 /// How many packets behind the stream the tail of a former source may be.
 const TAIL: u16 = 50;
 
@@ -52,6 +55,18 @@ pub(super) struct StreamSource {
     pub(super) ssrc: u32,
     pub(super) sequence_offset: u16,
     pub(super) timestamp_offset: u32,
+}
+
+impl StreamSource {
+    /// Whether a packet is so far behind the stream that its source must have begun to count anew: a phone that
+    /// starts again with the same SSRC, or that went on counting while nobody listened. Its number was used, or
+    /// will be, so the packet is joined on like one of another source.
+    fn is_far_back(&self, header: &Header, standing: Option<Standing>) -> bool {
+        standing.is_some_and(|s| {
+            let behind = s.sequence.wrapping_sub(header.sequence.wrapping_add(self.sequence_offset));
+            (BEGUN_ANEW..0x8000).contains(&behind)
+        })
+    }
 }
 
 /// Where the outgoing stream stands, so that the next source can go on from there.
@@ -186,11 +201,10 @@ impl LegState {
         }
     }
 
-    pub(super) fn set_keys(&mut self, new: Keyed) {
-        if let Party::Peer { face, keys, .. } = &mut self.party
-            && face.protected
-        {
-            *keys = Some(Box::new(new));
+    pub(super) fn set_keys(&mut self, new: Keyed) -> Option<Keyed> {
+        match &mut self.party {
+            Party::Peer { face, keys, .. } if face.protected => keys.replace(Box::new(new)).map(|old| *old),
+            _ => None,
         }
     }
 
@@ -317,7 +331,7 @@ impl LegState {
     #[inline]
     fn source_for(&mut self, now: Time, header: &Header, standing: Option<Standing>) -> StreamSource {
         match self.sources[0] {
-            Some(source) if source.ssrc == header.ssrc => source,
+            Some(source) if source.ssrc == header.ssrc && !source.is_far_back(header, standing) => source,
             _ => self.other_source(now, header, standing),
         }
     }

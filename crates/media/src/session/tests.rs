@@ -161,6 +161,22 @@ fn who_changes_repeats_or_invents_a_packet_between_protected_legs_is_not_heard()
 }
 
 #[test]
+fn a_phone_that_begins_to_count_anew_with_the_same_ssrc_goes_on_being_heard() {
+    for (before, after) in [(30_000, 10_000), (50, 45_050), (20_000, 19_500)] {
+        let [mut near, mut far] = protected(Cipher::Aes);
+        let numbers = (before..before + 50).chain(after..after + 50);
+        let mut heard = Vec::new();
+        for (n, number) in numbers.enumerate() {
+            let now = ms(n as u64 * 20);
+            let sent = pass(&mut near, now, Leg::A, ANN, &frame(1, number)).expect("nothing is withheld");
+            let bytes = pass(&mut far, now, Leg::A, PEER_A, &sent).expect("nothing is refused");
+            heard.push(Packet::parse(&bytes).unwrap().header.sequence);
+        }
+        assert!(heard.windows(2).all(|w| w[1] == w[0].wrapping_add(1)), "{before} to {after}: {heard:?}");
+    }
+}
+
+#[test]
 fn nothing_passes_a_protected_leg_before_there_are_keys() {
     let face = PeerFace { remote: Some(at(PEER_B)), send_id: Some(ID_B), receive_id: ID_A, protected: true };
     let mut near = session(phone(20_000, ANN), Face::Peer(face), 1);

@@ -11,7 +11,7 @@ use media::{
     Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source,
 };
 use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
-use wire::sdp::{Description, Direction, Media};
+use wire::sdp::{Description, Direction};
 use wire::{NodeId, Seed, Time};
 
 use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
@@ -108,6 +108,12 @@ impl MediaPlane for Plane {
         let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
         for index in 0..description.media.len() {
             let key = (call, fork, index);
+            let [stream, offered] = [STREAM_ATTRIBUTE, KEY_ATTRIBUTE]
+                .map(|name| description.media[index].attribute(name).map(str::to_owned));
+            // What is between peers reaches no phone.
+            for name in [STREAM_ATTRIBUTE, KEY_ATTRIBUTE] {
+                description.media[index].remove_attribute(name);
+            }
             if description.media[index].port == 0 {
                 self.sessions.get_mut(&key).into_iter().for_each(|entry| entry.refused = true);
                 continue;
@@ -115,14 +121,17 @@ impl MediaPlane for Plane {
             let entry = self.session(now, key, flows, &description)?;
             entry.refused = false;
             learn(entry, now, from_leg, from.flow, &description, index);
-            agree_on_keys(entry, own, from_leg, from.flow, &description.media[index])?;
+            if let Flow::Peer(peer) = from.flow {
+                if let Some(id) = stream.and_then(|text| text.parse().ok()) {
+                    entry.session.set_send_id(from_leg, id);
+                }
+                agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
+            }
             if role == Role::Answer {
                 agree(entry, &description, index);
             }
             let to = from_leg.other() as usize;
             let media = &mut description.media[index];
-            media.remove_attribute(STREAM_ATTRIBUTE);
-            media.remove_attribute(KEY_ATTRIBUTE);
             match (entry.ports[to], entry.streams[to]) {
                 (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
                 (_, Some(stream)) => {
@@ -178,30 +187,22 @@ fn learn(entry: &mut Entry, now: Time, leg: media::Leg, flow: Flow, description:
             let rtcp = description.rtcp_destination(index).filter(|a| !a.ip().is_unspecified());
             entry.session.set_announced(now, leg, rtp, rtcp, media.has("rtcp-mux"));
         }
-        Flow::Peer(_) => {
-            if let Some(id) = media.attribute(STREAM_ATTRIBUTE).and_then(|v| v.parse().ok()) {
-                entry.session.set_send_id(leg, id);
-            }
-        }
-        Flow::Local(_) => {}
+        Flow::Peer(_) | Flow::Local(_) => {}
     }
     entry.session.set_direction(now, leg, direction(description.direction(index)));
 }
 
-/// Takes the key of the peer that sent a description, where sound is protected.
+/// Takes the key of a peer, where sound is protected.
 fn agree_on_keys(
     entry: &mut Entry,
     own: Option<NodeId>,
+    peer: NodeId,
     leg: media::Leg,
-    flow: Flow,
-    media: &Media,
+    offered: Option<&str>,
 ) -> Result<(), u16> {
-    let (Some(keys), Flow::Peer(peer)) = (&mut entry.keys[leg as usize], flow) else { return Ok(()) };
-    let own = own.ok_or(NO_KEY)?;
-    if let Some(agreed) = keys.learn([own, peer], media.attribute(KEY_ATTRIBUTE))? {
-        entry.session.set_keys(leg, agreed);
-    }
-    Ok(())
+    let Some(keys) = &mut entry.keys[leg as usize] else { return Ok(()) };
+    let ids = [own.ok_or(NO_KEY)?, peer];
+    keys.learn(ids, offered, |agreed| entry.session.set_keys(leg, agreed))
 }
 
 /// Takes from an answer which codecs were agreed on.
@@ -277,6 +278,25 @@ mod tests {
     }
 
     #[test]
+    fn every_line_of_every_fork_of_every_call_has_a_key_of_its_own_which_stays_the_same() {
+        let mut plane = plane(Profile::Secure);
+        let phone = Flow::Local(crate::locals::ECHO);
+        let offer = OFFER.replace("a=x-openvoip-stream:8\r\n", "");
+        let offer = format!("{offer}m=video 7082 RTP/AVP 96\r\n");
+        let mut offered = |call: u64, fork: u16| -> Vec<String> {
+            let from = Leg { side: Side::Caller, fork: 0, flow: phone };
+            let toward = Leg { side: Side::Callee, fork, flow: Flow::Peer(id(2)) };
+            let sdp = plane.rewrite(Time::ZERO, CallId(call), from, toward, offer.as_bytes(), Role::Offer);
+            let sdp = String::from_utf8(sdp.unwrap()).unwrap();
+            sdp.lines().filter_map(|l| l.strip_prefix("a=x-openvoip-key:")).map(str::to_owned).collect()
+        };
+        let all: Vec<String> =
+            [(1, 0), (1, 1), (2, 0)].into_iter().flat_map(|(c, f)| offered(c, f)).collect();
+        assert_eq!(std::collections::BTreeSet::from_iter(&all).len(), 6, "{all:?}");
+        assert_eq!(offered(1, 0), all[..2]);
+    }
+
+    #[test]
     fn a_line_that_is_refused_makes_no_call_unprotected() {
         let far = Keying::new(media::srtp::Cipher::Aes, Seed::from_number(3));
         let video = "m=video 7080 RTP/AVP 96\r\na=x-openvoip-stream:10\r\n";
@@ -302,11 +322,13 @@ mod tests {
         let mut far = Keying::new(media::srtp::Cipher::Aes, Seed::from_number(3));
         let offer = format!("{OFFER}a={KEY_ATTRIBUTE}:{}\r\n", far.offer());
         let mut plane = plane(Profile::Secure);
-        let [there, back] = pass(&mut plane, &offer).unwrap();
+        let refused =
+            format!("{offer}m=video 0 RTP/AVP 96\r\na=x-openvoip-stream:6\r\na={KEY_ATTRIBUTE}:AAAA\r\n");
+        let [there, back] = pass(&mut plane, &refused).unwrap();
         assert!(!there.contains("x-openvoip"), "{there}");
         let key = back.lines().find_map(|l| l.strip_prefix("a=x-openvoip-key:"));
-        assert!(far.learn([id(2), id(1)], key).unwrap().is_some());
-        let [_, again] = pass(&mut plane, &offer).unwrap();
+        assert!(far.learn([id(2), id(1)], key, |_| None).is_ok());
+        let [_, again] = pass(&mut plane, &refused).unwrap();
         assert_eq!(again, back, "the same description twice has the same key");
     }
 }

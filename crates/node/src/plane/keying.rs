@@ -7,6 +7,8 @@
 //! whoever passes off another's key as its own has other keys than both. No message is added, and none of
 //! it depends on the way that the sound takes.
 
+use std::collections::VecDeque;
+
 use data_encoding::BASE64_NOPAD;
 use hkdf::Hkdf;
 use media::srtp::{Cipher, Keyed, MASTER_LEN, Master, Receiver, Sender};
@@ -38,16 +40,25 @@ pub(crate) fn name(cipher: Cipher) -> &'static str {
     }
 }
 
+/// Keys of the other side that are remembered: of the phones that rang there for one call.
+const MAX_FORMER: usize = 16;
+
+/// A key for one use.
+type PublicHalf = [u8; wire::agreement::LEN];
+
 /// The keys of one media line towards one peer.
 pub(crate) struct Keying {
     cipher: Cipher,
     ours: AgreementKey,
-    theirs: Option<[u8; wire::agreement::LEN]>,
+    theirs: Option<PublicHalf>,
+    /// What was agreed on with other keys of theirs, and may come back: several phones may ring there, each behind
+    /// a key of its own. Begun anew it would number two packets alike under one key.
+    former: VecDeque<(PublicHalf, Keyed)>,
 }
 
 impl Keying {
     pub(crate) fn new(cipher: Cipher, seed: Seed) -> Self {
-        Keying { cipher, ours: AgreementKey::ephemeral(seed), theirs: None }
+        Keying { cipher, ours: AgreementKey::ephemeral(seed), theirs: None, former: VecDeque::new() }
     }
 
     /// What protects the sound, once both have said their keys.
@@ -60,31 +71,44 @@ impl Keying {
         BASE64_NOPAD.encode(&self.ours.public())
     }
 
-    /// Takes the key of `peer` from a description. The keys of the stream if they are new: the same description
-    /// may come again. The error is the status to refuse it with.
+    /// Takes the key of `peer` from a description. If it is another than before, `turn` puts the keys in that
+    /// protect the stream from now on, and gives those that did. The error is the status to refuse it with.
     pub(crate) fn learn(
         &mut self,
-        [own, peer]: [NodeId; 2],
+        ids: [NodeId; 2],
         attribute: Option<&str>,
-    ) -> Result<Option<Keyed>, u16> {
+        turn: impl FnOnce(Keyed) -> Option<Keyed>,
+    ) -> Result<(), u16> {
         let decoded = attribute.and_then(|text| BASE64_NOPAD.decode(text.trim().as_bytes()).ok());
         let theirs = decoded.and_then(|key| key.try_into().ok()).ok_or(NO_KEY)?;
         if self.theirs == Some(theirs) {
-            return Ok(None);
+            return Ok(());
         }
-        let shared = self.ours.agree(&theirs).ok_or(NO_KEY)?;
-        self.theirs = Some(theirs);
-        let keys = Hkdf::<Sha256>::new(None, &*shared);
+        let known = self.former.iter().position(|(key, _)| *key == theirs);
+        let keyed = match known.and_then(|at| self.former.remove(at)) {
+            Some((_, keyed)) => keyed,
+            None => self.agree(ids, theirs).ok_or(NO_KEY)?,
+        };
+        let before = self.theirs.replace(theirs).zip(turn(keyed));
+        self.former.extend(before);
+        if self.former.len() > MAX_FORMER {
+            self.former.pop_front();
+        }
+        Ok(())
+    }
+
+    fn agree(&self, [own, peer]: [NodeId; 2], theirs: PublicHalf) -> Option<Keyed> {
+        let keys = Hkdf::<Sha256>::new(None, &*self.ours.agree(&theirs)?);
         let (us, them) = ((own, self.ours.public()), (peer, theirs));
-        Ok(Some(Keyed {
+        Some(Keyed {
             sender: Sender::new(self.cipher, &master(&keys, self.cipher, us, them)),
             receiver: Receiver::new(self.cipher, &master(&keys, self.cipher, them, us)),
-        }))
+        })
     }
 }
 
 /// Who is at one end of a stream, and its key for one use.
-type End = (NodeId, [u8; wire::agreement::LEN]);
+type End = (NodeId, PublicHalf);
 
 /// The key of what goes from one end to the other.
 fn master(keys: &Hkdf<Sha256>, cipher: Cipher, from: End, to: End) -> Master {
@@ -111,6 +135,17 @@ mod tests {
         Keying::new(Cipher::Aes, Seed::from_number(n))
     }
 
+    /// The keys that a learnt key leads to, if it is a new one.
+    fn learn(keying: &mut Keying, [own, peer]: [u64; 2], key: &str) -> Option<Keyed> {
+        let mut found = None;
+        let turn = |keyed| {
+            found = Some(keyed);
+            None
+        };
+        keying.learn([id(own), id(peer)], Some(key), turn).unwrap();
+        found
+    }
+
     /// Whether what the first protects is opened by the second.
     fn hears(from: &mut Keyed, to: &mut Keyed, sequence: u16) -> bool {
         let header = wire::rtp::Header { sequence, ..Default::default() };
@@ -124,10 +159,10 @@ mod tests {
     fn two_peers_agree_on_a_key_for_each_direction() {
         let (mut alice, mut bob) = (keying(1), keying(2));
         let (of_alice, of_bob) = (alice.offer(), bob.offer());
-        let mut at_alice = alice.learn([id(1), id(2)], Some(&of_bob)).unwrap().unwrap();
-        let mut at_bob = bob.learn([id(2), id(1)], Some(&of_alice)).unwrap().unwrap();
+        let mut at_alice = learn(&mut alice, [1, 2], &of_bob).unwrap();
+        let mut at_bob = learn(&mut bob, [2, 1], &of_alice).unwrap();
         assert!(hears(&mut at_alice, &mut at_bob, 1) && hears(&mut at_bob, &mut at_alice, 2));
-        let mut echo = keying(1).learn([id(1), id(2)], Some(&of_bob)).unwrap().unwrap();
+        let mut echo = learn(&mut keying(1), [1, 2], &of_bob).unwrap();
         assert!(!hears(&mut at_alice, &mut echo, 3), "what is sent back is not heard");
         assert_eq!((alice.agreed(), bob.agreed()), (Some(Cipher::Aes), Some(Cipher::Aes)));
     }
@@ -136,9 +171,9 @@ mod tests {
     fn who_passes_off_anothers_key_as_its_own_has_other_keys_than_both() {
         let (mut alice, mut bob) = (keying(1), keying(2));
         let (of_alice, of_bob) = (alice.offer(), bob.offer());
-        let mallory = id(3);
-        let mut at_alice = alice.learn([id(1), mallory], Some(&of_bob)).unwrap().unwrap();
-        let mut at_bob = bob.learn([id(2), mallory], Some(&of_alice)).unwrap().unwrap();
+        let mallory = 3;
+        let mut at_alice = learn(&mut alice, [1, mallory], &of_bob).unwrap();
+        let mut at_bob = learn(&mut bob, [2, mallory], &of_alice).unwrap();
         assert!(!hears(&mut at_alice, &mut at_bob, 1));
     }
 
@@ -146,8 +181,8 @@ mod tests {
     fn the_two_ciphers_share_no_key() {
         let (mut aes, mut null) = (keying(1), Keying::new(Cipher::Null, Seed::from_number(2)));
         let (of_aes, of_null) = (aes.offer(), null.offer());
-        let mut at_aes = aes.learn([id(1), id(2)], Some(&of_null)).unwrap().unwrap();
-        let mut at_null = null.learn([id(2), id(1)], Some(&of_aes)).unwrap().unwrap();
+        let mut at_aes = learn(&mut aes, [1, 2], &of_null).unwrap();
+        let mut at_null = learn(&mut null, [2, 1], &of_aes).unwrap();
         assert!(!hears(&mut at_aes, &mut at_null, 1) && !hears(&mut at_null, &mut at_aes, 1));
     }
 
@@ -156,7 +191,7 @@ mod tests {
         let zero = BASE64_NOPAD.encode(&[0; 32]);
         for attribute in [None, Some(""), Some("AAAA"), Some("not base64 at all"), Some(&*zero)] {
             let mut keying = keying(1);
-            assert_eq!(keying.learn([id(1), id(2)], attribute).err(), Some(NO_KEY), "{attribute:?}");
+            assert_eq!(keying.learn([id(1), id(2)], attribute, |_| None), Err(NO_KEY), "{attribute:?}");
             assert_eq!(keying.agreed(), None);
         }
     }
@@ -165,7 +200,26 @@ mod tests {
     fn the_same_key_again_changes_nothing() {
         let mut alice = keying(1);
         let bob = keying(2).offer();
-        assert!(alice.learn([id(1), id(2)], Some(&bob)).unwrap().is_some());
-        assert!(alice.learn([id(1), id(2)], Some(&bob)).unwrap().is_none());
+        assert!(learn(&mut alice, [1, 2], &bob).is_some());
+        assert!(learn(&mut alice, [1, 2], &bob).is_none());
+    }
+
+    #[test]
+    fn a_key_that_comes_back_goes_on_counting_where_it_was() {
+        let mut alice = keying(1);
+        let [first, second] = [2, 3].map(|n| keying(n).offer());
+        let mut in_use = None;
+        let mut report = [0x80, 201, 0, 1, 0, 0, 0, 5, 1, 2, 3, 4];
+        let mut tails = Vec::new();
+        for key in [&first, &second, &first, &second] {
+            alice.learn([id(1), id(2)], Some(key), |keyed| in_use.replace(keyed)).unwrap();
+            let keyed: &mut Keyed = in_use.as_mut().unwrap();
+            tails.push((key.clone(), keyed.sender.protect_rtcp(&mut report).unwrap()[..4].to_vec()));
+        }
+        let number = |n: u8| vec![0x80, 0, 0, n];
+        assert_eq!(
+            tails.iter().map(|(_, index)| index.clone()).collect::<Vec<_>>(),
+            [0, 0, 1, 1].map(number)
+        );
     }
 }

@@ -23,12 +23,19 @@ const SEALED: u8 = 2;
 const HEAD: usize = 1 + PublicKey::LEN + KeyPair::SIGNATURE_LEN;
 const STAMP: usize = 8 + 4;
 
+/// Most bytes that an envelope has besides what it says.
+pub(super) const OVERHEAD: usize = HEAD + STAMP + 1 + link::sealed::OVERHEAD;
+
 /// Most peers whose keys are known, and for whom envelopes are counted.
 const MAX_PEERS: usize = 4_096;
 
 /// Most runs remembered of one peer, and of all.
 const MAX_RUNS_OF: usize = 8;
 const MAX_RUNS: usize = 8_192;
+
+/// Numbers of a run that may come late: 1,024. A hundred calls that begin at once say as much while one message
+/// of them is repeated.
+const WORDS: usize = 17;
 
 /// What must be remembered to make envelopes, and to open each once.
 #[derive(Default)]
@@ -38,7 +45,7 @@ pub(super) struct Envelopes {
     /// The run for each receiver, and its next number.
     sent: Recent<NodeId, (u64, u32), MAX_PEERS>,
     /// What was heard of each run.
-    heard: Recent<(NodeId, u64), Window, MAX_RUNS>,
+    heard: Recent<(NodeId, u64), Window<WORDS>, MAX_RUNS>,
 }
 
 impl Envelopes {
@@ -98,8 +105,11 @@ impl<K: Ord + Copy, V, const MOST: usize> Recent<K, V, MOST> {
         self.things.contains_key(key)
     }
 
-    fn get(&self, key: &K) -> Option<&V> {
-        self.things.get(key).map(|(thing, _)| thing)
+    fn get(&mut self, key: &K) -> Option<&V> {
+        let (thing, last) = self.things.get_mut(key)?;
+        self.uses += 1;
+        *last = self.uses;
+        Some(thing)
     }
 
     /// A thing, made if it is not there.

@@ -164,7 +164,9 @@ impl Store {
                 revoke(t, old, now)?;
             }
             let since = same.map_or(now.0, |entry| entry.since);
-            let entry = Entry { key: user.to_string(), since, until: until.0, revoked: false };
+            // A certificate that lasts longer may be out: from before the service gave shorter ones.
+            let until = same.map_or(until.0, |entry| entry.until.max(until.0));
+            let entry = Entry { key: user.to_string(), since, until, revoked: false };
             names.insert(aor, bytes(&entry).as_slice())?;
             if let Some(kept) = code {
                 let mut codes = t.open_table(CODES)?;

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use node::{NameRules, OverlayOption, Profile};
 use serde_json::json;
@@ -116,7 +117,7 @@ impl Resolved {
             _ => of_keys(option) && self.means(*option),
         };
         let insist = OverlayOption::ALL.into_iter().filter(insists).collect();
-        node::Config { insist, names: self.names.clone(), ..self.settings.config() }
+        node::Config { insist, names: self.names.clone().map(Arc::new), ..self.settings.config() }
     }
 
     /// Whether somebody asked for this option of the overlay.
