@@ -219,7 +219,8 @@ impl Node {
         let until = certificate.not_after.0;
         let enrolment = self.enrolments.users.entry(aor.to_owned()).or_default();
         // Not at once again, whatever the two clocks say of its half-life.
-        let next = now + RETRY.0;
+        let life = until.saturating_sub(certificate.not_before.0);
+        let next = now + Duration::from_secs(life / 4);
         *enrolment = Enrolment { certificate: Some(certificate), next, ..Enrolment::default() };
         self.log(Level::Info, "names", format!("{aor} is certified until {until}, in Unix seconds"));
         self.emit(Event::Save);

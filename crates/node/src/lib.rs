@@ -84,6 +84,7 @@ pub use media::Forward;
 pub use media::srtp::Tail;
 pub use node::Node;
 pub use overlay::Algorithm;
+pub use overlay::table::Networks;
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;

@@ -11,7 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
-use wire::{ConnectionId, Contact, NodeId, Profile, Seed, Socket, Time, Transmit};
+use wire::{ConnectionId, NodeId, Profile, Seed, Socket, Time, Transmit};
 
 use crate::call::{Call, CallState, Calls, KEY_CHANGED, NOT_CERTIFIED};
 use crate::config::{Config, Saved};
@@ -22,6 +22,9 @@ use crate::node::Node;
 use crate::pins::short;
 use crate::plane::Plane;
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
+
+/// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
+const MAX_MET: usize = 4_096;
 
 /// Everything that concerns phones and calls.
 pub(crate) struct Phones {
@@ -299,19 +302,22 @@ impl Node {
 
     /// SIP from another peer.
     pub(crate) fn handle_peer_signalling(&mut self, now: Time, from: NodeId, sip: &[u8]) {
-        // Whoever writes through others has no address here, and agrees on keys all the same.
-        self.phones.plane.own = self.node_id();
-        if let Some(contact) = self.tunnels.contact(&from) {
-            self.meet_for_sound(contact);
-        }
+        self.meet_for_sound(from);
         let phones = &mut *self.phones;
         phones.agent.handle_message(now, Flow::Peer(from), sip, &mut phones.plane);
     }
 
-    /// A call with this peer may begin: its sound will go there, under keys that depend on who we both are.
-    fn meet_for_sound(&mut self, contact: Contact) {
-        self.phones.plane.own = self.node_id();
-        self.phones.plane.peers.insert(contact.id, contact.address);
+    /// A call with this peer may begin: its sound will go to where it is, under keys that depend on who we both
+    /// are. Whoever is reached through others only has no address here, and agrees on keys all the same.
+    fn meet_for_sound(&mut self, peer: NodeId) {
+        let plane = &mut self.phones.plane;
+        plane.own = self.standing.as_ref().map(|s| s.id);
+        if let Some(contact) = self.tunnels.contact(&peer) {
+            if plane.peers.len() >= MAX_MET {
+                plane.peers.retain(|id, _| self.tunnels.contact(id).is_some());
+            }
+            plane.peers.insert(peer, contact.address);
+        }
     }
 
     pub(crate) fn handle_phone_media(
@@ -585,7 +591,7 @@ impl Node {
                 let mut targets = Vec::new();
                 for contact in peers {
                     self.tunnels.meet(now, contact);
-                    self.meet_for_sound(contact);
+                    self.meet_for_sound(contact.id);
                     targets.push(Target::Peer { node: contact.id, user: user.clone() });
                 }
                 self.route(now, request, targets);

@@ -78,6 +78,26 @@ pub struct Overlay {
     pub document: String,
 }
 
+impl Overlay {
+    /// An overlay of these options, protected so and held to no document.
+    fn new(options: OverlayOptions, profile: Profile) -> Self {
+        let OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } = options;
+        let (force_open, document) = (false, String::new());
+        Overlay {
+            name,
+            algorithm,
+            hash,
+            base,
+            replicas,
+            difficulty,
+            remote_settings,
+            profile,
+            force_open,
+            document,
+        }
+    }
+}
+
 /// This peer's own records at other peers.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -152,7 +172,6 @@ impl Default for Settings {
             dial,
             names: _, // The document's word: `invitation::take_document`.
         } = Config::default();
-        let OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } = overlay;
         Settings {
             listen,
             sip,
@@ -163,18 +182,7 @@ impl Default for Settings {
             operators,
             phones: Phones { from: phones_from.to_vec() },
             dial,
-            overlay: Overlay {
-                name,
-                algorithm,
-                hash,
-                base,
-                replicas,
-                difficulty,
-                remote_settings,
-                profile,
-                force_open: false,
-                document: String::new(),
-            },
+            overlay: Overlay::new(overlay, profile),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
                 bytes_per_s: budget_bytes_per_s,

@@ -354,7 +354,7 @@ impl NameRequest {
         let mut request =
             NameRequest { overlay, authority, aor, user: key, time, proof: None, signature: [0; _] };
         if !code.is_empty() {
-            request.proof = Some(request.proof_by(&code_key(code))?);
+            request.proof = Some(request.proof_by(&code_key(code))?.finalize().into_bytes().into());
         }
         request.signature = user.sign(&request.signed_bytes()?);
         Ok(request)
@@ -371,15 +371,15 @@ impl NameRequest {
         Ok(bytes)
     }
 
-    fn proof_by(&self, key: &[u8; CODE_LEN]) -> Result<[u8; CODE_LEN], Flaw> {
-        let mac = Hmac::<Sha256>::new_from_slice(key).expect("any length will do");
-        let mac = mac.chain_update(PROOF).chain_update(self.asked()?);
-        Ok(mac.finalize().into_bytes().into())
+    fn proof_by(&self, key: &[u8; CODE_LEN]) -> Result<Hmac<Sha256>, Flaw> {
+        let mac = Hmac::new_from_slice(key).expect("any length will do");
+        Ok(mac.chain_update(PROOF).chain_update(self.asked()?))
     }
 
     /// Whether it was made by who knows the code of this [`code_key`].
     pub fn is_proven_by(&self, key: &[u8; CODE_LEN]) -> bool {
-        self.proof.is_some() && self.proof_by(key).ok() == self.proof
+        let proof = self.proof_by(key).ok().zip(self.proof);
+        proof.is_some_and(|(mac, proof)| mac.verify_slice(&proof).is_ok())
     }
 
     fn signed_bytes(&self) -> Result<Vec<u8>, Flaw> {

@@ -43,6 +43,9 @@ impl Plane {
                     Flow::Udp(_) | Flow::Stream(..) => {
                         let Some(port) = self.stock.pop_front() else {
                             ports.into_iter().flatten().for_each(|p| self.give_back(p));
+                            for stream in streams.into_iter().flatten() {
+                                self.by_stream.remove(&stream);
+                            }
                             return Err(503);
                         };
                         ports[index] = Some(port);
@@ -294,6 +297,16 @@ mod tests {
             [(1, 0), (1, 1), (2, 0)].into_iter().flat_map(|(c, f)| offered(c, f)).collect();
         assert_eq!(std::collections::BTreeSet::from_iter(&all).len(), 6, "{all:?}");
         assert_eq!(offered(1, 0), all[..2]);
+    }
+
+    #[test]
+    fn a_call_for_which_there_are_no_ports_leaves_nothing_behind() {
+        let mut plane = plane(Profile::Open);
+        let from = Leg { side: Side::Caller, fork: 0, flow: Flow::Peer(id(2)) };
+        let phone = Flow::Udp("10.0.0.9:5060".parse().unwrap());
+        let toward = Leg { side: Side::Callee, fork: 0, flow: phone };
+        let refused = plane.rewrite(Time::ZERO, CallId(1), from, toward, OFFER.as_bytes(), Role::Offer);
+        assert_eq!((refused, plane.by_stream.len(), plane.sessions.len()), (Err(503), 0, 0));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use node::Networks;
 use wire::UnixTime;
 
 /// So much an hour. What is remembered is bounded by the sum for all.
@@ -10,7 +11,7 @@ pub(super) struct Allowance {
     of_network: u32,
     of_all: u32,
     hour: u64,
-    spent: BTreeMap<[u8; 6], u32>,
+    spent: BTreeMap<u64, u32>,
     total: u32,
 }
 
@@ -41,19 +42,9 @@ impl Allowance {
     }
 }
 
-/// A /24 of IPv4 or a /48 of IPv6. In private ranges, where a prefix says nothing of who owns what, one host.
-fn network(from: IpAddr) -> [u8; 6] {
-    match from.to_canonical() {
-        IpAddr::V4(ip) => {
-            let [a, b, c, d] = ip.octets();
-            let host = if ip.is_private() || ip.is_loopback() || ip.is_link_local() { d } else { 0 };
-            [4, 0, a, b, c, host]
-        }
-        IpAddr::V6(ip) => {
-            let o = ip.octets();
-            [o[0], o[1], o[2], o[3], o[4], o[5]]
-        }
-    }
+/// What one person can cheaply own many addresses of; a machine of its own is one.
+fn network(from: IpAddr) -> u64 {
+    Networks::of(from).map_or(0, |networks| networks.small)
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@
 //! whoever finds it open waits a moment. Names, codes and revocations are bounded.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use redb::{
-    Database, DatabaseError, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
+    Database, DatabaseError, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
 use serde::{Deserialize, Serialize};
 use wire::certificate::MAX_REVOKED;
@@ -79,32 +80,61 @@ impl Store {
         Store(dir.join(FILE))
     }
 
-    fn said(&self, e: impl std::fmt::Display) -> String {
-        format!("{}: {e}", self.0.display())
+    fn said(&self, problem: Problem) -> String {
+        match problem {
+            Problem::Store(e) => format!("{}: {e}", self.0.display()),
+            Problem::Words(words) => words,
+        }
     }
 
-    fn open(&self) -> Result<Database, String> {
+    /// Opens the file, as soon as nobody else has it open.
+    fn open<D>(&self, open: impl Fn(&Path) -> Result<D, DatabaseError>) -> Result<D, DatabaseError> {
         let end = Instant::now() + PATIENCE;
         loop {
-            match Database::create(&self.0) {
+            match open(&self.0) {
                 Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < end => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                opened => return opened.map_err(|e| self.said(e)),
+                opened => return opened,
             }
         }
     }
 
     /// One transaction: all of it, or, if it fails, nothing.
     fn change<T>(&self, change: impl FnOnce(&WriteTransaction) -> Result<T, Problem>) -> Result<T, String> {
-        let database = self.open()?;
-        let transaction = database.begin_write().map_err(|e| self.said(e))?;
-        let changed = change(&transaction).map_err(|problem| match problem {
-            Problem::Store(e) => self.said(e),
-            Problem::Words(words) => words,
-        })?;
-        transaction.commit().map_err(|e| self.said(e))?;
-        Ok(changed)
+        let attempt = || {
+            let database = self.open(|file| Database::create(file))?;
+            let transaction = database.begin_write()?;
+            // All tables from the first change on, so that whoever only looks finds them.
+            (transaction.open_table(NAMES)?, transaction.open_table(CODES)?);
+            (transaction.open_table(REVOKED)?, transaction.open_table(NUMBERS)?);
+            let changed = change(&transaction)?;
+            transaction.commit()?;
+            Ok(changed)
+        };
+        attempt().map_err(|problem| self.said(problem))
+    }
+
+    /// Looks, and writes nothing to the disk: the service does so all the time.
+    fn look<T: Default>(
+        &self,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, Problem>,
+    ) -> Result<T, String> {
+        if !self.0.exists() {
+            return Ok(T::default());
+        }
+        let attempt = || {
+            let opened = match self.open(|file| ReadOnlyDatabase::open(file)) {
+                // Whoever wrote last was killed.
+                Err(DatabaseError::RepairAborted) => {
+                    drop(self.open(|file| Database::create(file))?);
+                    self.open(|file| ReadOnlyDatabase::open(file))
+                }
+                opened => opened,
+            };
+            look(&opened?.begin_read()?)
+        };
+        attempt().map_err(|problem| self.said(problem))
     }
 
     /// The key that has a name.
@@ -112,17 +142,17 @@ impl Store {
     /// # Errors
     /// In words, here and below.
     pub fn entry(&self, aor: &str) -> Result<Option<Entry>, String> {
-        self.change(|t| read(&t.open_table(NAMES)?, aor))
+        self.look(|t| read(&t.open_table(NAMES)?, aor))
     }
 
     /// Every name, in order.
     pub fn names(&self) -> Result<BTreeMap<String, Entry>, String> {
-        self.change(|t| all(&t.open_table(NAMES)?))
+        self.look(|t| all(&t.open_table(NAMES)?))
     }
 
     /// Every invitation that can still be used, with how its code is kept.
     pub fn invitations(&self, now: UnixTime) -> Result<BTreeMap<String, Invitation>, String> {
-        let mut codes: BTreeMap<String, Invitation> = self.change(|t| all(&t.open_table(CODES)?))?;
+        let mut codes: BTreeMap<String, Invitation> = self.look(|t| all(&t.open_table(CODES)?))?;
         codes.retain(|_, invitation| invitation.is_good(now));
         Ok(codes)
     }
@@ -160,6 +190,9 @@ impl Store {
                 return Err(Problem::Words("this authority has given all its names".into()));
             }
             let same = known.as_ref().filter(|entry| entry.key == user.to_string());
+            if same.is_some_and(|entry| entry.revoked) {
+                return Err(Problem::Words(format!("{aor} was revoked; ask who runs the authority")));
+            }
             if let Some(old) = known.as_ref().filter(|_| same.is_none()) {
                 revoke(t, old, now)?;
             }
@@ -197,16 +230,17 @@ impl Store {
 
     /// The number of the list of revoked keys, and the keys on it whose certificates have not all ended.
     pub(super) fn revoked(&self, now: UnixTime) -> Result<(u64, BTreeMap<PublicKey, UnixTime>), String> {
-        self.change(|t| {
+        self.look(|t| {
             let number = t.open_table(NUMBERS)?.get(LIST)?.map_or(0, |n| n.value());
-            Ok((number, revoked(t, now)?))
+            Ok((number, revoked(&t.open_table(REVOKED)?, now)?))
         })
     }
 }
 
 /// Puts a key on the list until its last certificate ends.
 fn revoke(t: &WriteTransaction, entry: &Entry, now: UnixTime) -> Result<(), Problem> {
-    let listed = revoked(t, now)?;
+    let mut table = t.open_table(REVOKED)?;
+    let listed = revoked(&table, now)?;
     if listed.len() >= MAX_REVOKED && !listed.keys().any(|key| key.to_string() == entry.key) {
         let soonest = listed.values().map(|until| until.0).min().unwrap_or_default();
         return Err(Problem::Words(format!(
@@ -215,15 +249,16 @@ fn revoke(t: &WriteTransaction, entry: &Entry, now: UnixTime) -> Result<(), Prob
             entry.key
         )));
     }
-    let mut table = t.open_table(REVOKED)?;
     table.retain(|_, until| until + wire::certificate::TOLERANCE >= now.0)?;
     table.insert(entry.key.as_str(), entry.until)?;
     drop(table);
     next(t, LIST).map(drop)
 }
 
-fn revoked(t: &WriteTransaction, now: UnixTime) -> Result<BTreeMap<PublicKey, UnixTime>, Problem> {
-    let table = t.open_table(REVOKED)?;
+fn revoked(
+    table: &impl ReadableTable<&'static str, u64>,
+    now: UnixTime,
+) -> Result<BTreeMap<PublicKey, UnixTime>, Problem> {
     let mut keys = BTreeMap::new();
     for entry in table.iter()? {
         let (key, until) = entry?;
@@ -244,14 +279,17 @@ fn next(t: &WriteTransaction, name: &str) -> Result<u64, Problem> {
     Ok(next)
 }
 
-type Bytes<'a> = redb::Table<'a, &'static str, &'static [u8]>;
-
-fn read<T: for<'de> Deserialize<'de>>(table: &Bytes<'_>, key: &str) -> Result<Option<T>, Problem> {
+fn read<T: for<'de> Deserialize<'de>>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+    key: &str,
+) -> Result<Option<T>, Problem> {
     let value = table.get(key)?;
     value.map(|value| parse(value.value())).transpose()
 }
 
-fn all<T: for<'de> Deserialize<'de>>(table: &Bytes<'_>) -> Result<BTreeMap<String, T>, Problem> {
+fn all<T: for<'de> Deserialize<'de>>(
+    table: &impl ReadableTable<&'static str, &'static [u8]>,
+) -> Result<BTreeMap<String, T>, Problem> {
     let mut all = BTreeMap::new();
     for entry in table.iter()? {
         let (key, value) = entry?;

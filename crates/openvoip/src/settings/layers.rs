@@ -123,11 +123,15 @@ impl Resolved {
     /// Whether somebody asked for this option of the overlay.
     fn means(&self, option: OverlayOption) -> bool {
         let defaults = node::OverlayOptions::default();
-        match self.origins.get(&key_of(option)) {
+        let differs = self.settings.config().overlay.difference(&defaults, &[option]).is_some();
+        self.is_meant(&key_of(option), differs)
+    }
+
+    /// Whether somebody asked for a value: whoever keeps a whole template asks for nothing by its defaults.
+    fn is_meant(&self, key: &str, differs_from_default: bool) -> bool {
+        match self.origins.get(key) {
             Some(Origin::CommandLine | Origin::Document) => true,
-            Some(Origin::File(..)) => {
-                self.settings.config().overlay.difference(&defaults, &[option]).is_some()
-            }
+            Some(Origin::File(..)) => differs_from_default,
             Some(Origin::Default) | None => false,
         }
     }
@@ -139,12 +143,7 @@ impl Resolved {
     pub fn take_profile(&mut self, profile: Profile) -> Result<(), String> {
         let key = "overlay.profile";
         let ours = self.settings.overlay.profile;
-        let is_meant = match self.origins.get(key) {
-            Some(Origin::CommandLine | Origin::Document) => true,
-            Some(Origin::File(..)) => ours != Profile::default(),
-            Some(Origin::Default) | None => false,
-        };
-        if is_meant && ours != profile {
+        if self.is_meant(key, ours != Profile::default()) && ours != profile {
             return Err(format!(
                 "the overlay document is of another overlay than was asked for: profile is {profile} there and {ours} here"
             ));
@@ -166,22 +165,8 @@ impl Resolved {
                 "the overlay document is of another overlay than was asked for: {difference}"
             ));
         }
-        let node::OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } =
-            options.clone();
-        let Overlay { profile, force_open, ref mut document, .. } = self.settings.overlay;
-        let document = std::mem::take(document);
-        self.settings.overlay = Overlay {
-            name,
-            algorithm,
-            hash,
-            base,
-            replicas,
-            difficulty,
-            remote_settings,
-            profile,
-            force_open,
-            document,
-        };
+        let Overlay { profile, force_open, document, .. } = self.settings.overlay.clone();
+        self.settings.overlay = Overlay { force_open, document, ..Overlay::new(options.clone(), profile) };
         self.origins.extend(OverlayOption::ALL.map(|option| (key_of(option), Origin::Document)));
         Ok(())
     }
