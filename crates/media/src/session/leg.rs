@@ -110,6 +110,8 @@ pub(super) struct LegState {
     received_bytes: u64,
     /// The present source and the one before, whose late packets still pass.
     sources: [Option<StreamSource>; 2],
+    /// The number of its last packet, if that was used before and nothing has passed since.
+    used_again: Option<u16>,
     pub(super) counts: Counts,
     // What goes to it.
     ssrc: u32,
@@ -141,6 +143,7 @@ impl LegState {
             last_media: None,
             received_bytes: 0,
             sources: [None; 2],
+            used_again: None,
             counts: Counts::default(),
             ssrc: rng.random(),
             standing: None,
@@ -241,6 +244,12 @@ impl LegState {
         protected
     }
 
+    /// Whether nothing can be sent there yet.
+    #[inline]
+    fn awaits_keys(&self) -> bool {
+        matches!(&self.party, Party::Peer { face, keys: None, .. } if face.protected)
+    }
+
     /// Whether what comes from there has proved to be the peer's, from wherever.
     fn is_genuine(&self) -> bool {
         matches!(&self.party, Party::Peer { face, .. } if face.protected)
@@ -336,6 +345,14 @@ impl LegState {
         }
     }
 
+    /// A packet had a number that was used: repeated on its way, or a phone that begins to count anew after a few
+    /// packets. If the next one is used too, its source is joined on like another one.
+    fn number_was_used(&mut self, header: &Header) {
+        if self.used_again.replace(header.sequence) == Some(header.sequence.wrapping_sub(1)) {
+            (self.sources[0], self.used_again) = (None, None);
+        }
+    }
+
     fn other_source(&mut self, now: Time, header: &Header, standing: Option<Standing>) -> StreamSource {
         // The tail of the source before passes in its place; a source that comes back for good is
         // too far behind for that, and is joined on like a new one.
@@ -408,9 +425,8 @@ impl LegState {
         packet: &mut [u8],
         clock: u32,
     ) -> Option<Route> {
-        let (Some(ssrc), Some(destination), true) =
-            (self.ssrc_out(), self.rtp_destination(), self.direction.listens())
-        else {
+        let ready = self.direction.listens() && !self.awaits_keys();
+        let (Some(ssrc), Some(destination), true) = (self.ssrc_out(), self.rtp_destination(), ready) else {
             self.counts.withheld += 1;
             return None;
         };
@@ -424,7 +440,11 @@ impl LegState {
         }
         let route = match destination {
             Some((socket, remote)) => {
-                let tail = self.protect(Kind::Rtp, packet)?;
+                let Some(tail) = self.protect(Kind::Rtp, packet) else {
+                    from.number_was_used(header);
+                    return None;
+                };
+                from.used_again = None;
                 Route::Away(Forward { socket, remote, len: packet.len(), tail })
             }
             None => {

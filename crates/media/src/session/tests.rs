@@ -177,6 +177,21 @@ fn a_phone_that_begins_to_count_anew_with_the_same_ssrc_goes_on_being_heard() {
 }
 
 #[test]
+fn a_phone_that_begins_anew_after_a_few_packets_loses_two_of_them_and_packets_sent_twice_are_heard_once() {
+    let [mut near, mut far] = protected(Cipher::Aes);
+    let mut pass_on = |n: u64, number| {
+        let sent = pass(&mut near, ms(n * 20), Leg::A, ANN, &frame(1, number))?;
+        pass(&mut far, ms(n * 20), Leg::A, PEER_A, &sent)
+    };
+    let again = (0..50).chain(0..50).enumerate();
+    let heard = again.filter(|(n, number)| pass_on(*n as u64, *number).is_some()).count();
+    assert_eq!(heard, 98);
+    let twice = (50..100).flat_map(|number| [number, number]).enumerate();
+    let heard = twice.filter(|(n, number)| pass_on(100 + *n as u64, *number).is_some()).count();
+    assert_eq!(heard, 50);
+}
+
+#[test]
 fn nothing_passes_a_protected_leg_before_there_are_keys() {
     let face = PeerFace { remote: Some(at(PEER_B)), send_id: Some(ID_B), receive_id: ID_A, protected: true };
     let mut near = session(phone(20_000, ANN), Face::Peer(face), 1);

@@ -106,8 +106,10 @@ impl Store {
             let database = self.open(|file| Database::create(file))?;
             let transaction = database.begin_write()?;
             // All tables from the first change on, so that whoever only looks finds them.
-            (transaction.open_table(NAMES)?, transaction.open_table(CODES)?);
-            (transaction.open_table(REVOKED)?, transaction.open_table(NUMBERS)?);
+            transaction.open_table(NAMES)?;
+            transaction.open_table(CODES)?;
+            transaction.open_table(REVOKED)?;
+            transaction.open_table(NUMBERS)?;
             let changed = change(&transaction)?;
             transaction.commit()?;
             Ok(changed)
