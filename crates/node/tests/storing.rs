@@ -57,7 +57,7 @@ fn a_new_version_is_found_by_all_though_those_who_held_the_old_one_are_many() {
 }
 
 #[test]
-fn a_peer_whose_calendar_went_back_outdoes_what_it_wrote_before() {
+fn a_peer_whose_calendar_went_back_outdoes_what_it_wrote_before_within_two_seconds() {
     let mut world = World::new(12);
     let store = |world: &mut World, text: &[u8]| {
         let op = world.nodes[2].put(world.now, "weather", text, None);
@@ -70,7 +70,7 @@ fn a_peer_whose_calendar_went_back_outdoes_what_it_wrote_before() {
     world.restart(2);
     world.run(Duration::from_secs(10));
     store(&mut world, b"sun");
-    world.run(Duration::from_secs(60));
+    world.run(Duration::from_secs(2));
     for seeker in 0..12 {
         assert_eq!(value(&mut world, seeker, "weather").as_deref(), Some("sun"), "{seeker}");
     }
