@@ -473,14 +473,17 @@ impl Node {
         let header = message.header;
         let len = bytes.len() + self.link.overhead();
         self.ledger.received(now, Function::of(header.message), &remote, len);
-        let sender = sender.filter(|_| self.standing.is_some()).map(|key| key.node_id(self.hash()));
-        if sender.is_some_and(|id| !self.is_its_own(remote, &said, id)) {
+        let sender = sender.filter(|_| self.standing.is_some());
+        if sender.is_some_and(|key| !self.is_its_own(remote, &said, key.node_id(self.hash()))) {
             return self.link.count_drop("another's name");
         }
         if self.is_foreign(&header) {
             return self.refuse_foreign(now, remote, &message);
         }
         self.tunnels.heard(now, remote);
+        if let (MessageType::Tunnel, Some(key)) = (header.message, sender) {
+            self.tunnels.learn_key(self.hash(), key);
+        }
         match header.class {
             Class::Request => self.handle_request(now, remote, &message),
             Class::Indication => self.handle_indication(now, remote, &message),

@@ -20,13 +20,13 @@ use std::time::Duration;
 
 use wire::p2pp::record::Record;
 use wire::p2pp::{Builder, Code, Message, MessageType, Object, object};
-use wire::{Contact, HashAlgorithm, NodeId, RngExt, Time};
+use wire::{Contact, HashAlgorithm, NodeId, PublicKey, RngExt, Time};
 
 use crate::forward::MAX_WAYS;
 use crate::node::{Alarm, Node, millis};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::whereabouts::Whereabouts;
-use envelope::Envelopes;
+use envelope::{Envelopes, Way};
 
 /// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
 /// piece header (11) and a cookie (20).
@@ -66,7 +66,7 @@ pub(crate) type StreamKey = (NodeId, u64);
 #[derive(Default)]
 struct Stream {
     queue: VecDeque<Vec<u8>>,
-    /// The message on its way.
+    /// The message on its way, stamped.
     current: Option<Vec<u8>>,
     unacknowledged: usize,
     through_overlay: bool,
@@ -88,13 +88,18 @@ pub(crate) struct Tunnels {
     /// The peers that carry a client, the one to be tried first in front.
     carriers: BTreeMap<NodeId, Vec<Contact>>,
     heard: BTreeMap<SocketAddr, Time>,
-    assembling: BTreeMap<(NodeId, u32), Assembly>,
+    assembling: BTreeMap<(NodeId, Way, u32), Assembly>,
 }
 
 impl Tunnels {
     /// Where a peer we talk with is.
     pub(crate) fn contact(&self, id: &NodeId) -> Option<Contact> {
         self.contacts.get(id).copied()
+    }
+
+    /// Learns the key of a peer that writes to us over a link of its own.
+    pub(crate) fn learn_key(&mut self, hash: HashAlgorithm, key: PublicKey) {
+        self.envelopes.learn_key(hash, key.node_id(hash), key);
     }
 
     /// Learns where a peer is that we are going to talk with.
@@ -124,6 +129,11 @@ impl Tunnels {
     /// Whether a node is reached through others only.
     pub(crate) fn is_carried(&self, id: &NodeId) -> bool {
         self.carriers.contains_key(id)
+    }
+
+    /// Where a message for a peer goes, if it goes to the peer itself.
+    fn direct(&self, id: &NodeId, through_overlay: bool) -> Option<Contact> {
+        self.contact(id).filter(|_| !through_overlay && !self.is_carried(id))
     }
 
     /// The peer that should have carried our message did not: the next one is tried. `false` if that
@@ -164,14 +174,21 @@ impl Tunnels {
     }
 
     /// Puts a piece to the others of its message; returns the message when it is complete.
-    fn assemble(&mut self, now: Time, by: SocketAddr, from: NodeId, piece: &[u8]) -> Option<Vec<u8>> {
+    fn assemble(
+        &mut self,
+        now: Time,
+        by: SocketAddr,
+        (from, way): (NodeId, Way),
+        piece: &[u8],
+    ) -> Option<Vec<u8>> {
         let (head, bytes) = piece.split_first_chunk::<6>()?;
         let number = u32::from_be_bytes([head[0], head[1], head[2], head[3]]);
         let (index, count) = (usize::from(head[4]), usize::from(head[5]));
         if count == 0 || count > MAX_PIECES || index >= count {
             return None;
         }
-        if !self.assembling.contains_key(&(from, number)) {
+        let key = (from, way, number);
+        if !self.assembling.contains_key(&key) {
             self.assembling.retain(|_, a| now.since(a.started) < ASSEMBLY_LIFETIME);
             let of_this_address = self.assembling.values().filter(|a| a.by == by).count();
             if self.assembling.len() >= MAX_STREAMS || of_this_address >= MAX_ASSEMBLIES_BY {
@@ -179,7 +196,7 @@ impl Tunnels {
             }
         }
         let fresh = || Assembly { pieces: vec![None; count], started: now, by };
-        let assembly = self.assembling.entry((from, number)).or_insert_with(fresh);
+        let assembly = self.assembling.entry(key).or_insert_with(fresh);
         if assembly.pieces.len() != count {
             return None;
         }
@@ -187,7 +204,7 @@ impl Tunnels {
         if assembly.pieces.iter().any(Option::is_none) {
             return None;
         }
-        let assembly = self.assembling.remove(&(from, number))?;
+        let assembly = self.assembling.remove(&key)?;
         Some(assembly.pieces.into_iter().flatten().flatten().collect())
     }
 }
@@ -223,21 +240,26 @@ impl Node {
             self.tunnels.streams.remove(&key);
             return;
         };
-        let Some(envelope) = self.envelope(&key.0, &sip) else {
-            self.link.count_drop("signalling unsealed");
-            self.tunnels.streams.remove(&key);
-            return self.handle_peer_lost(now, key.0);
-        };
-        self.tunnels.streams.entry(key).or_default().current = Some(envelope);
+        let stamped = self.stamped(key.0, &sip);
+        self.tunnels.streams.entry(key).or_default().current = Some(stamped);
         self.send_pieces(now, key);
     }
 
     fn send_pieces(&mut self, now: Time, key: StreamKey) {
-        let Some(stream) = self.tunnels.streams.get_mut(&key) else { return };
-        let Some(envelope) = stream.current.clone() else { return };
+        let Some(stream) = self.tunnels.streams.get(&key) else { return };
+        let Some(stamped) = stream.current.clone() else { return };
         let recursive = stream.through_overlay;
+        let way = match self.tunnels.direct(&key.0, recursive) {
+            Some(_) => Way::Direct,
+            None => Way::Hops,
+        };
+        let Some(envelope) = self.envelope(&key.0, &stamped, way) else {
+            self.link.count_drop("signalling unsealed");
+            self.tunnels.streams.remove(&key);
+            return self.handle_peer_lost(now, key.0);
+        };
         let count = envelope.len().div_ceil(PIECE);
-        stream.unacknowledged = count;
+        self.tunnels.streams.entry(key).or_default().unacknowledged = count;
         let number: u32 = self.rng.random();
         for (index, bytes) in envelope.chunks(PIECE).enumerate() {
             let mut piece = Vec::with_capacity(bytes.len() + 6);
@@ -258,7 +280,7 @@ impl Node {
     /// Sends one piece on its way; `false` if there is none.
     fn send_piece(&mut self, now: Time, key: StreamKey, recursive: bool, content: u8, piece: &[u8]) -> bool {
         let carrier = self.tunnels.carriers.get(&key.0).and_then(|c| c.first()).copied();
-        let direct = self.tunnels.contact(&key.0).filter(|_| !recursive && carrier.is_none());
+        let direct = self.tunnels.direct(&key.0, recursive);
         let routed = || {
             let standing = self.standing.as_mut()?;
             // A walk may have to take another way than the best.
@@ -333,16 +355,17 @@ impl Node {
         let (Some((content, bytes)), true) = (payload, receiver == self.node_id()) else {
             return self.refuse(now, remote, message, Code::NOT_FOUND, "not this peer");
         };
+        let way = if message.header.recursive { Way::Hops } else { Way::Direct };
         let envelope = match content {
             CONTENT_ENVELOPE => Some(bytes.to_vec()),
-            CONTENT_PIECE => self.tunnels.assemble(now, remote, source, bytes),
+            CONTENT_PIECE => self.tunnels.assemble(now, remote, (source, way), bytes),
             _ => return self.refuse(now, remote, message, Code::BAD_REQUEST, "unknown content"),
         };
         let answer = Builder::new(&self.answer_header(message, Code::OK)).finish();
         self.transactions.answered_at_once(now, key, remote, message.header, answer.clone());
         self.send_peer(now, MessageType::Tunnel, remote, answer);
         let Some(envelope) = envelope else { return };
-        let (id, sip) = match self.open_envelope(&envelope) {
+        let (id, sip) = match self.open_envelope(&envelope, (source, way)) {
             Ok(opened) => opened,
             Err(problem) => return self.link.count_drop(problem),
         };
@@ -417,12 +440,12 @@ mod tests {
         let piece = |index: u8, bytes: &[u8]| [&[0, 0, 0, 7, index, 3], bytes].concat();
         let now = Time::ZERO;
         let by = "192.0.2.1:7080".parse().unwrap();
-        assert_eq!(tunnels.assemble(now, by, id(1), &piece(2, b"c")), None);
-        assert_eq!(tunnels.assemble(now, by, id(1), &piece(0, b"a")), None);
-        assert_eq!(tunnels.assemble(now, by, id(9), &piece(1, b"x")), None);
-        assert_eq!(tunnels.assemble(now, by, id(1), &piece(1, b"b")), Some(b"abc".to_vec()));
-        assert_eq!(tunnels.assemble(now, by, id(1), &[0, 0, 0, 8, 5, 3]), None);
-        assert_eq!(tunnels.assemble(now, by, id(1), &[0, 0, 0, 8, 0, 200]), None);
+        assert_eq!(tunnels.assemble(now, by, (id(1), Way::Hops), &piece(2, b"c")), None);
+        assert_eq!(tunnels.assemble(now, by, (id(1), Way::Hops), &piece(0, b"a")), None);
+        assert_eq!(tunnels.assemble(now, by, (id(9), Way::Hops), &piece(1, b"x")), None);
+        assert_eq!(tunnels.assemble(now, by, (id(1), Way::Hops), &piece(1, b"b")), Some(b"abc".to_vec()));
+        assert_eq!(tunnels.assemble(now, by, (id(1), Way::Hops), &[0, 0, 0, 8, 5, 3]), None);
+        assert_eq!(tunnels.assemble(now, by, (id(1), Way::Hops), &[0, 0, 0, 8, 0, 200]), None);
         tunnels.forget_old(now + ASSEMBLY_LIFETIME);
         assert!(tunnels.assembling.is_empty());
     }
@@ -442,11 +465,11 @@ mod tests {
         let [greedy, modest] = ["192.0.2.1:7080", "192.0.2.2:7080"].map(|a| a.parse().unwrap());
         for number in 0..10_000_u32 {
             let piece = [&number.to_be_bytes()[..], &[0, 2], b"half"].concat();
-            tunnels.assemble(now, greedy, id(1), &piece);
+            tunnels.assemble(now, greedy, (id(1), Way::Hops), &piece);
         }
         assert_eq!(tunnels.assembling.len(), MAX_ASSEMBLIES_BY);
         let half = |index: u8| [&[9, 9, 9, 9, index, 2][..], b"."].concat();
-        assert_eq!(tunnels.assemble(now, modest, id(2), &half(0)), None);
-        assert_eq!(tunnels.assemble(now, modest, id(2), &half(1)), Some(b"..".to_vec()));
+        assert_eq!(tunnels.assemble(now, modest, (id(2), Way::Hops), &half(0)), None);
+        assert_eq!(tunnels.assemble(now, modest, (id(2), Way::Hops), &half(1)), Some(b"..".to_vec()));
     }
 }

@@ -1,13 +1,16 @@
 //! Envelopes: SIP messages signed for one peer, sealed where hops must not read them, and heard once.
 //!
 //! ```text
-//! envelope: | version (8) = 1 | sender's public key (32 bytes) | signature (64 bytes) | run (64) | number (32) | SIP ... |
-//! sealed:   | version (8) = 2 | an envelope that only the receiver can open (`link::sealed`) |
+//! stamped:  | run (64) | number (32) | SIP ... |
+//! signed:   | version (8) = 1 | sender's public key (32 bytes) | signature (64 bytes) | stamped |
+//! sealed:   | version (8) = 2 | a signed envelope that only the receiver can open (`link::sealed`) |
+//! linked:   | version (8) = 3 | stamped |
 //! ```
 //! The signature covers a domain string, the receiver's Node-ID and what follows it. In the profile secure an
-//! envelope is sealed, and one that is not is refused; in the others it is the other way round. A run is chosen
-//! by chance whenever a peer begins to count for another: so it depends on no clock and nothing is kept over a
-//! restart, and who carried an envelope cannot have it heard again.
+//! envelope is sealed where hops carry it; over the link between the two peers, which nobody else opens and which
+//! says whose it is, nothing is added. In the other profiles it is signed, and readable. One of another kind is
+//! refused. A run is chosen by chance whenever a peer begins to count for another: so it depends on no clock and
+//! nothing is kept over a restart, and who carried an envelope cannot have it heard again.
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
@@ -20,6 +23,7 @@ const DOMAIN: &[u8] = b"openvoip envelope 1\0";
 const SEALED_DOMAIN: &[u8] = b"openvoip envelope 2\0";
 const SIGNED: u8 = 1;
 const SEALED: u8 = 2;
+const LINKED: u8 = 3;
 const HEAD: usize = 1 + PublicKey::LEN + KeyPair::SIGNATURE_LEN;
 const STAMP: usize = 8 + 4;
 
@@ -133,12 +137,28 @@ impl<K: Ord + Copy, V, const MOST: usize> Recent<K, V, MOST> {
     }
 }
 
+/// How a message goes to its receiver.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Way {
+    /// To its address; over the link with it, where there are links.
+    Direct,
+    /// Through hops, or whoever carries it.
+    Hops,
+}
+
 impl Node {
-    /// A SIP message for a peer as it goes over the wire; `None` if it must be sealed and the peer's key is not
-    /// known.
-    pub(super) fn envelope(&mut self, to: &NodeId, sip: &[u8]) -> Option<Vec<u8>> {
-        let stamp = self.tunnels.envelopes.stamp(*to, &mut self.rng);
-        let signed = sign(&self.identity.peer, to, &[&stamp, sip].concat());
+    /// A SIP message for a peer with what makes it unlike all others: however often it is sent, it is heard once.
+    pub(super) fn stamped(&mut self, to: NodeId, sip: &[u8]) -> Vec<u8> {
+        [&self.tunnels.envelopes.stamp(to, &mut self.rng), sip].concat()
+    }
+
+    /// A stamped message as it goes over the wire, to the peer itself or through hops; `None` if it must be sealed
+    /// and the peer's key is not known.
+    pub(super) fn envelope(&mut self, to: &NodeId, stamped: &[u8], way: Way) -> Option<Vec<u8>> {
+        if self.config.profile == Profile::Secure && way == Way::Direct {
+            return Some([&[LINKED], stamped].concat());
+        }
+        let signed = sign(&self.identity.peer, to, stamped);
         if !self.seals() {
             return Some(signed);
         }
@@ -147,24 +167,37 @@ impl Node {
         Some([&[SEALED], &sealed[..]].concat())
     }
 
-    /// Who wrote an envelope that is for us, and what; the error says what is wrong with it.
-    pub(super) fn open_envelope(&mut self, envelope: &[u8]) -> Result<(NodeId, Vec<u8>), &'static str> {
-        let opened = match envelope.split_first() {
-            Some((&SEALED, sealed)) if self.seals() => {
-                link::sealed::open(&self.identity.peer, SEALED_DOMAIN, sealed)
-            }
-            Some((&SIGNED, _)) if !self.seals() => Some(envelope.to_vec()),
-            _ => None,
-        };
+    /// Who wrote an envelope that is for us, and what; the error says what is wrong with it. One that did not come
+    /// through hops came over the link of `sender`, where there are links.
+    pub(super) fn open_envelope(
+        &mut self,
+        envelope: &[u8],
+        (sender, way): (NodeId, Way),
+    ) -> Result<(NodeId, Vec<u8>), &'static str> {
         let own = self.node_id().ok_or(BAD)?;
-        let opened = opened.ok_or(BAD)?;
-        let (key, stamp, sip) = read(self.identity.peer.signatures(), &own, &opened).ok_or(BAD)?;
-        let (hash, id) = (self.hash(), key.node_id(self.hash()));
-        if !self.tunnels.envelopes.is_new(id, stamp) {
-            return Err("envelope again");
+        let (hash, signatures) = (self.hash(), self.identity.peer.signatures());
+        let of = |key: &PublicKey| key.node_id(hash);
+        let (id, stamp, sip) = match envelope.split_first() {
+            Some((&LINKED, stamped)) if self.config.profile == Profile::Secure && way == Way::Direct => {
+                let (stamp, sip) = stamped.split_first_chunk::<STAMP>().ok_or(BAD)?;
+                (sender, *stamp, sip.to_vec())
+            }
+            Some((&SEALED, sealed)) if self.seals() => {
+                let opened = link::sealed::open(&self.identity.peer, SEALED_DOMAIN, sealed).ok_or(BAD)?;
+                let (key, stamp, sip) = read(signatures, &own, &opened).ok_or(BAD)?;
+                self.tunnels.envelopes.learn_key(hash, of(&key), key);
+                (of(&key), *stamp, sip.to_vec())
+            }
+            Some((&SIGNED, _)) if !self.seals() => {
+                let (key, stamp, sip) = read(signatures, &own, envelope).ok_or(BAD)?;
+                (of(&key), *stamp, sip.to_vec())
+            }
+            _ => return Err(BAD),
+        };
+        match self.tunnels.envelopes.is_new(id, &stamp) {
+            true => Ok((id, sip)),
+            false => Err("envelope again"),
         }
-        self.tunnels.envelopes.learn_key(hash, id, key);
-        Ok((id, sip.to_vec()))
     }
 
     /// Whether hops must not read what they carry. Stand-ins for keys, in a simulated world, agree on nothing.
@@ -231,19 +264,34 @@ mod tests {
         [alice, bob]
     }
 
+    /// What one puts on the wire for another, who has this number.
+    fn written(from: &mut Node, to: u8, sip: &[u8], way: Way) -> Option<Vec<u8>> {
+        let stamped = from.stamped(id(to), sip);
+        from.envelope(&id(to), &stamped, way)
+    }
+
+    /// What one makes of an envelope that came this way, over Alice's link if over any.
+    fn open(at: &mut Node, envelope: &[u8], way: Way) -> Result<(NodeId, Vec<u8>), &'static str> {
+        at.open_envelope(envelope, (id(1), way))
+    }
+
     #[test]
     fn an_envelope_opens_only_for_its_receiver_and_unaltered() {
         for profile in [Profile::Signed, Profile::Secure] {
             let [mut alice, mut bob] = alice_and_bob(profile);
-            let envelope = alice.envelope(&id(2), b"INVITE sip:bob").unwrap();
-            assert_eq!(peer(3, profile).open_envelope(&envelope), Err(BAD));
+            let envelope = written(&mut alice, 2, b"INVITE sip:bob", Way::Hops).unwrap();
+            assert_eq!(open(&mut peer(3, profile), &envelope, Way::Hops), Err(BAD));
             for at in 0..envelope.len() {
                 let mut changed = envelope.clone();
                 changed[at] ^= 1;
-                assert_eq!(bob.open_envelope(&changed), Err(BAD), "{profile}, byte {at}");
-                assert_eq!(bob.open_envelope(&envelope[..at]), Err(BAD), "{profile}, {at} bytes of it");
+                assert_eq!(open(&mut bob, &changed, Way::Hops), Err(BAD), "{profile}, byte {at}");
+                assert_eq!(
+                    open(&mut bob, &envelope[..at], Way::Hops),
+                    Err(BAD),
+                    "{profile}, {at} bytes of it"
+                );
             }
-            assert_eq!(bob.open_envelope(&envelope), Ok((id(1), b"INVITE sip:bob".to_vec())));
+            assert_eq!(open(&mut bob, &envelope, Way::Hops), Ok((id(1), b"INVITE sip:bob".to_vec())));
         }
     }
 
@@ -251,11 +299,14 @@ mod tests {
     fn under_secure_hops_read_nothing_of_an_envelope_and_under_signed_all_of_it() {
         for profile in [Profile::Signed, Profile::Secure] {
             let [mut alice, mut bob] = alice_and_bob(profile);
-            let envelope = alice.envelope(&id(2), b"INVITE sip:bob").unwrap();
+            let envelope = written(&mut alice, 2, b"INVITE sip:bob", Way::Hops).unwrap();
             let readable = envelope.windows(6).any(|w| w == b"INVITE");
             assert_eq!(readable, profile == Profile::Signed);
-            assert!(bob.open_envelope(&envelope).is_ok());
-            assert!(bob.envelope(&id(1), b"SIP/2.0 200 OK").is_some(), "whose key came with what it wrote");
+            assert!(open(&mut bob, &envelope, Way::Hops).is_ok());
+            assert!(
+                written(&mut bob, 1, b"SIP/2.0 200 OK", Way::Hops).is_some(),
+                "whose key came with what it wrote"
+            );
         }
     }
 
@@ -263,10 +314,36 @@ mod tests {
     fn an_envelope_of_another_profile_is_refused_and_none_leaves_unsealed() {
         for [from, to] in [[Profile::Signed, Profile::Secure], [Profile::Secure, Profile::Signed]] {
             let [mut alice, _] = alice_and_bob(from);
-            let envelope = alice.envelope(&id(2), b"INVITE sip:bob").unwrap();
-            assert_eq!(peer(2, to).open_envelope(&envelope), Err(BAD), "{from} to {to}");
+            let envelope = written(&mut alice, 2, b"INVITE sip:bob", Way::Hops).unwrap();
+            assert_eq!(open(&mut peer(2, to), &envelope, Way::Hops), Err(BAD), "{from} to {to}");
         }
-        assert_eq!(peer(1, Profile::Secure).envelope(&id(2), b"INVITE sip:bob"), None);
+        assert_eq!(written(&mut peer(1, Profile::Secure), 2, b"INVITE sip:bob", Way::Hops), None);
+    }
+
+    #[test]
+    fn over_the_link_of_its_writer_nothing_is_added_and_through_hops_that_is_refused() {
+        let [mut alice, mut bob] = alice_and_bob(Profile::Secure);
+        let linked = written(&mut alice, 2, b"INVITE sip:bob", Way::Direct).unwrap();
+        assert_eq!(linked.len(), 1 + STAMP + 14);
+        assert_eq!(open(&mut bob, &linked, Way::Hops), Err(BAD));
+        assert_eq!(open(&mut bob, &linked, Way::Direct), Ok((id(1), b"INVITE sip:bob".to_vec())));
+        assert_eq!(open(&mut bob, &linked[..STAMP], Way::Direct), Err(BAD));
+        for profile in [Profile::Signed, Profile::Open] {
+            assert_eq!(open(&mut peer(2, profile), &linked, Way::Direct), Err(BAD), "{profile}");
+            let [mut alice, _] = alice_and_bob(profile);
+            let signed = written(&mut alice, 2, b"INVITE sip:bob", Way::Direct).unwrap();
+            assert_eq!(signed[0], SIGNED, "{profile}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_sent_over_the_link_and_then_through_hops_is_heard_once() {
+        let [mut alice, mut bob] = alice_and_bob(Profile::Secure);
+        let stamped = alice.stamped(id(2), b"hello");
+        let [linked, sealed] =
+            [Way::Direct, Way::Hops].map(|way| alice.envelope(&id(2), &stamped, way).unwrap());
+        assert!(open(&mut bob, &linked, Way::Direct).is_ok());
+        assert_eq!(open(&mut bob, &sealed, Way::Hops), Err("envelope again"));
     }
 
     #[test]
@@ -274,23 +351,24 @@ mod tests {
         let mut alice = peer(1, Profile::Secure);
         let strangers = KeyPair::from_seed(Seed([3; 32])).public();
         alice.tunnels.envelopes.learn_key(HashAlgorithm::Sha256, id(2), strangers);
-        assert_eq!(alice.envelope(&id(2), b"INVITE sip:bob"), None);
+        assert_eq!(written(&mut alice, 2, b"INVITE sip:bob", Way::Hops), None);
     }
 
     #[test]
     fn an_envelope_is_heard_once_in_any_order_also_when_its_sender_starts_again() {
         for profile in [Profile::Signed, Profile::Secure] {
             let [mut alice, mut bob] = alice_and_bob(profile);
-            let mut envelopes: Vec<_> = (0..5).map(|_| alice.envelope(&id(2), b"hello").unwrap()).collect();
+            let mut envelopes: Vec<_> =
+                (0..5).map(|_| written(&mut alice, 2, b"hello", Way::Hops).unwrap()).collect();
             // The same keys and another chance: what a restart brings.
             let [mut again, _] = alice_and_bob(profile);
             again.rng = Seed::from_number(77).rng();
-            envelopes.push(again.envelope(&id(2), b"hello").unwrap());
+            envelopes.push(written(&mut again, 2, b"hello", Way::Hops).unwrap());
             for at in [3, 0, 1, 5, 4, 2] {
-                assert!(bob.open_envelope(&envelopes[at]).is_ok(), "{profile}: {at}");
+                assert!(open(&mut bob, &envelopes[at], Way::Hops).is_ok(), "{profile}: {at}");
             }
             for envelope in &envelopes {
-                assert_eq!(bob.open_envelope(envelope), Err("envelope again"));
+                assert_eq!(open(&mut bob, envelope, Way::Hops), Err("envelope again"));
             }
         }
     }
