@@ -6,6 +6,7 @@
 //! | [`demux`] | which protocol a first byte belongs to (RFC 7983) |
 //! | `links.rs` | links, over which messages go unless the profile is open |
 //! | [`sealed`] | bytes that only one peer can read, whatever hops carry them |
+//! | `resolver.rs` | what Noise is built from |
 //! | [`proof`] | which addresses are proven, and the cookies that prove them |
 //! | [`mapped`] | one's own address as other peers see it |
 //! | [`rtt`] | round trips per address and the timeouts that follow (RFC 6298) |
@@ -22,6 +23,7 @@ mod links;
 pub mod mapped;
 mod outbox;
 pub mod proof;
+mod resolver;
 pub mod rtt;
 pub mod sealed;
 

@@ -20,7 +20,7 @@
 //! kept of who was only answered, but for as many halves as [`MAX_HALF_OPEN`].
 
 mod frame;
-pub(crate) mod noise;
+mod noise;
 mod signed;
 mod stand_in;
 mod suite;

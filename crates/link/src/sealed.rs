@@ -9,7 +9,7 @@ use snow::Builder;
 use snow::params::NoiseParams;
 use wire::{KeyPair, PublicKey, Seed};
 
-use crate::links::noise::Seeded;
+use crate::resolver::Seeded;
 
 const PATTERN: &str = "Noise_N_25519_ChaChaPoly_BLAKE2s";
 

@@ -23,8 +23,8 @@ impl AgreementKey {
         AgreementKey(Zeroizing::new(seed.rng().random()))
     }
 
-    /// The key that is this secret scalar.
-    pub(crate) fn from_scalar(scalar: [u8; LEN]) -> Self {
+    /// The key that is this secret scalar, clamped or not.
+    pub fn from_scalar(scalar: [u8; LEN]) -> Self {
         AgreementKey(Zeroizing::new(scalar))
     }
 

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ed25519_dalek::Signer;
+use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
 use crate::agreement::AgreementKey;
@@ -107,8 +108,9 @@ impl KeyPair {
 
     /// The secret with which this identity agrees on keys with others: see [`crate::agreement`].
     pub fn agreement(&self) -> AgreementKey {
-        let signing = ed25519_dalek::SigningKey::from_bytes(&self.secret);
-        AgreementKey::from_scalar(signing.to_scalar_bytes())
+        // What signs, without its public half (RFC 8032, section 5.1.5).
+        let expanded = Zeroizing::new(<[u8; 64]>::from(Sha512::digest(*self.secret)));
+        AgreementKey::from_scalar(*expanded.first_chunk().expect("half of it"))
     }
 
     /// The secret, for the file it is kept in.

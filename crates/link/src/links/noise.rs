@@ -4,11 +4,11 @@
 //! holds the sign that gives the identity back. Both identities are hidden from all who only listen, that
 //! of who is asked not from who asks.
 
-use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
-use snow::resolvers::{CryptoResolver, DefaultResolver};
-use snow::types::{Cipher as SnowCipher, Dh, Hash, Random};
+use snow::params::NoiseParams;
 use snow::{Builder, HandshakeState, StatelessTransportState};
-use wire::{KeyPair, PublicKey, Rng, RngExt, Seed};
+use wire::{KeyPair, PublicKey, Seed};
+
+use crate::resolver::Seeded;
 
 use super::suite::{Agreed, Cipher, Initiator, Responder, TAG};
 
@@ -19,33 +19,6 @@ const PROLOGUE: &[u8] = b"OpenVoIP link 1";
 
 /// The second body: an ephemeral key, a static key and its tag, and a sign and its tag.
 pub(crate) const SECOND: usize = 32 + (32 + TAG) + (1 + TAG);
-
-/// Chance from a seed, not from the machine.
-pub(crate) struct Seeded(pub(crate) Seed);
-
-impl CryptoResolver for Seeded {
-    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(Drawn(self.0.rng())))
-    }
-    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        DefaultResolver.resolve_dh(choice)
-    }
-    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
-        DefaultResolver.resolve_hash(choice)
-    }
-    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn SnowCipher>> {
-        DefaultResolver.resolve_cipher(choice)
-    }
-}
-
-struct Drawn(Rng);
-
-impl Random for Drawn {
-    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
-        dest.fill_with(|| self.0.random());
-        Ok(())
-    }
-}
 
 /// One half of a handshake.
 #[derive(Debug)]
