@@ -33,6 +33,9 @@ def first_call():
     check('the call goes directly between the peers', bool(report) and report[0]['path'] == 'direct')
     secured = {'secure': 'srtp', 'signed': 'signed', 'open': 'none'}[profiles[0] if profiles else 'secure']
     check(f'its sound is protected as the profile says ({secured})', report[0]['secured'] == secured)
+    digits = [overlay.ask(n, 'calls')['calls'][-1].get('digits') for n in (3, 12)]
+    shown = digits[0] == digits[1] and (digits[0] is None if secured == 'none' else digits[0].isdigit())
+    check(f'both ends show the same digits, where something is protected ({digits[0]})', shown)
     if not short:
         alice.cmd('hold'); time.sleep(1); alice.cmd('resume'); time.sleep(2)
     hang_up(alice)
@@ -46,6 +49,18 @@ def first_call():
     text = f'hello-{time.time_ns()}'
     alice.cmd('message', text)
     if check.until(lambda: text in bob.texts, 5, 'the message arrives'): check('the message arrives', True)
+
+
+def spoken_digits():
+    """Alice is told the digits of a call on a second line."""
+    call(1)
+    alice.cmd('dial', f'sip:*55@{rig.DOMAIN}')
+    alice.wait('CALL_ESTABLISHED')
+    time.sleep(2)
+    spoken = overlay.ask(3, 'calls')['calls'][-1]
+    check(f"a phone is told them when it dials *55 ({spoken['rtp']})",
+          spoken['to'].startswith('*55@') and spoken['rtp']['sent'] > 50 and spoken['rtp']['received'] > 50)
+    hang_up(alice)
 
 
 def with_peers_dead():
@@ -88,6 +103,7 @@ with rig.Overlay(sys.argv[1], 16, {3: 'alice', 12: 'bob'}, algorithm, *profiles)
         check('both phones register with digest', alice.registered() and bob.registered())
         first_call()
         if not short:
+            spoken_digits()
             with_peers_dead()
             bob = over_tcp()
             by_hand()

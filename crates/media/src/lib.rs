@@ -10,7 +10,7 @@
 //! | [`mos`] | one number for how it sounds: the E-model |
 //! | [`payload`] | what payload types mean, as far as a peer must know |
 //! | [`endpoint`] | a talker without a phone: plays, echoes, records, dials digits |
-//! | [`g711`], [`dtmf`], [`tone`], [`tape`], [`wav`] | what it plays and hears with |
+//! | [`g711`], [`dtmf`], [`tone`], [`voice`], [`tape`], [`wav`] | what it plays and hears with |
 //!
 //! A session does not understand what it carries: any codec, video, text and DTMF pass untouched.
 //! Nothing here does IO; a driver moves datagrams and says what time it is.
@@ -27,6 +27,7 @@ pub mod session;
 pub mod srtp;
 pub mod tape;
 pub mod tone;
+pub mod voice;
 pub mod wav;
 
 pub use endpoint::{Endpoint, EndpointConfig, EndpointEvent, Source};

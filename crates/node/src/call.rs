@@ -160,6 +160,7 @@ impl Call {
             report.mos = heard.mos;
             report.codec = heard.codec;
             report.secured = heard.secured.into();
+            report.digits = heard.digits;
             report.recording = heard.recording;
         }
         report
@@ -209,6 +210,13 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
+    /// The calls that a phone speaks or holds, the latest first.
+    pub(crate) fn of_phone(&self, phone: Flow) -> impl Iterator<Item = CallId> + '_ {
+        let stands = |call: &Call| matches!(call.state, CallState::Established | CallState::Recovering);
+        let is_its = move |call: &Call| call.source == phone || call.answered_by == Some(phone);
+        self.live.iter().rev().filter(move |(_, call)| stands(call) && is_its(call)).map(|(id, _)| *id)
+    }
+
     pub(crate) fn remember(&mut self, report: CallReport) {
         if self.history.len() == HISTORY {
             self.history.pop_front();

@@ -1,7 +1,7 @@
 //! Built-in users: nobody needs a phone to try a peer.
 //!
-//! `echo` answers every call and gives back what it hears. The inbox takes messages for users
-//! whose phones are off. And every call or message of the command line is made by a user agent of
+//! `echo` answers every call and gives back what it hears. `digits` says to a phone the digits of the call
+//! that it holds (`plane/digits.rs`). The inbox takes messages for users whose phones are off. And every call or message of the command line is made by a user agent of
 //! its own, which goes away when it is done. They speak SIP to the agent like any phone, but over
 //! [`Flow::Local`], so nothing of it leaves the process.
 
@@ -11,7 +11,7 @@ use std::time::Duration;
 use media::Source;
 use sip::Flow;
 use sip::transaction::SentBy;
-use sip::ua::{Handle, UaConfig, UaEvent, UserAgent, g711_sdp};
+use sip::ua::{self, Handle, UaConfig, UaEvent, UserAgent, g711_sdp};
 use wire::{Seed, Time};
 
 use crate::directory::canonical_aor;
@@ -26,6 +26,12 @@ pub(crate) const ECHO: u32 = 0;
 
 /// The built-in user that keeps messages.
 pub(crate) const INBOX: u32 = 1;
+
+/// The built-in user that says the digits of a call.
+pub(crate) const DIGITS: u32 = 2;
+
+/// What a keypad dials for it.
+const DIGITS_CODE: &str = "*55";
 
 /// Numbers of user agents made for one call or message.
 const FIRST_OWN: u32 = 16;
@@ -58,6 +64,7 @@ struct Own {
 pub(crate) struct Locals {
     echo: UserAgent,
     inbox: UserAgent,
+    digits: UserAgent,
     own: BTreeMap<u32, Own>,
     next: u32,
 }
@@ -80,6 +87,7 @@ impl Locals {
         Locals {
             echo: user_agent(ECHO, "echo", "local.invalid", Seed::child_of(&mut rng)),
             inbox: user_agent(INBOX, "inbox", "local.invalid", Seed::child_of(&mut rng)),
+            digits: user_agent(DIGITS, "digits", "local.invalid", Seed::child_of(&mut rng)),
             own: BTreeMap::new(),
             next: FIRST_OWN,
         }
@@ -87,12 +95,13 @@ impl Locals {
 
     fn all(&mut self) -> impl Iterator<Item = (u32, &mut UserAgent)> {
         let own = self.own.iter_mut().map(|(id, own)| (*id, &mut own.ua));
-        [(ECHO, &mut self.echo), (INBOX, &mut self.inbox)].into_iter().chain(own)
+        let built_in = [(ECHO, &mut self.echo), (INBOX, &mut self.inbox), (DIGITS, &mut self.digits)];
+        built_in.into_iter().chain(own)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
         let own = self.own.values().map(|o| &o.ua);
-        [&self.echo, &self.inbox]
+        [&self.echo, &self.inbox, &self.digits]
             .into_iter()
             .chain(own)
             .filter_map(|ua| ua.poll_timeout().map(|(at, _)| at))
@@ -157,6 +166,25 @@ impl Node {
         op
     }
 
+    /// Whom a name means that every peer has, called by one of its phones: `echo`, or who says to the phone the
+    /// digits of the call it holds. The error is what to tell it.
+    pub(crate) fn built_in(&mut self, user: &str, source: Flow) -> Option<Result<u32, &'static str>> {
+        match user {
+            "echo" => Some(Ok(ECHO)),
+            DIGITS_CODE if !matches!(source, Flow::Peer(_)) => {
+                let phones = &mut *self.phones;
+                let held = phones.calls.of_phone(source).find_map(|call| phones.plane.digits(call));
+                let Some(digits) = held.filter(|d| d.bytes().all(|b| b.is_ascii_digit())) else {
+                    return Some(Err("No call with digits to say: hold one with somebody at another peer"));
+                };
+                let source = Source::Samples { samples: media::voice::digits(&digits), repeat: true };
+                phones.plane.talkers.insert(DIGITS, Talker { source, record: false });
+                Some(Ok(DIGITS))
+            }
+            _ => None,
+        }
+    }
+
     /// A user agent for one call or message.
     fn new_own(&mut self, now: Time, op: OpId, from: &str, is_call: bool) -> Option<u32> {
         if self.phones.locals.own.len() >= MAX_OWN {
@@ -203,6 +231,15 @@ impl Node {
                 let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
                 let sdp = offer.unwrap_or_else(|| g711_sdp(nowhere));
                 self.phones.locals.echo.answer(now, handle, sdp);
+            }
+            UaEvent::Incoming { handle, offer, .. } if id == DIGITS => {
+                let nowhere = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+                let digits = &mut self.phones.locals.digits;
+                match offer.map_or_else(|| Some(g711_sdp(nowhere)), |offer| ua::sdp::answer(&offer, nowhere))
+                {
+                    Some(sdp) => digits.answer(now, handle, sdp),
+                    None => digits.reject(now, handle, 488, ""),
+                }
             }
             UaEvent::Incoming { handle, .. } if id == INBOX => {
                 self.phones.locals.inbox.reject(now, handle, 480, "");

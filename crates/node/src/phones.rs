@@ -537,8 +537,10 @@ impl Node {
 
     /// The agent asks where a request shall go.
     fn find_route(&mut self, now: Time, request: RequestId, is_call: bool, to: String, source: Flow) {
-        if to.split('@').next() == Some("echo") {
-            return self.route(now, request, vec![Target::Local(ECHO)]);
+        match self.built_in(to.split('@').next().unwrap_or_default(), source) {
+            Some(Ok(user)) => return self.route(now, request, vec![Target::Local(user)]),
+            Some(Err(why)) => return self.refuse_route(now, request, 480, why),
+            None => {}
         }
         let served = self.phones.agent.resolve_user(&to);
         let has_phone = served.as_ref().is_some_and(|u| self.phones.agent.phones(u).next().is_some());

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | `describe.rs` | session descriptions on their way through: our addresses in, sessions made and told |
 //! | `keying.rs` | the keys that two peers agree on in them |
+//! | `digits.rs` | what two people read to each other to know that nobody stands between |
 
 mod describe;
+mod digits;
 mod keying;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -22,6 +24,7 @@ use wire::{NodeId, Profile, Rng, Seed, Time, Transmit};
 use crate::locals::ECHO;
 use crate::report::RtpReport;
 use crate::timers::Timers;
+use digits::{Digits, Ends};
 use keying::Keying;
 
 pub(crate) use keying::NO_KEY;
@@ -66,12 +69,16 @@ pub(crate) struct Heard {
     pub(crate) codec: String,
     /// `srtp`, `signed` or `none`: the least that protects any of its media.
     pub(crate) secured: &'static str,
+    /// What the two people can compare, once both peers know it.
+    pub(crate) digits: Option<String>,
     pub(crate) recording: Option<Vec<i16>>,
 }
 
 /// The media plane of a peer.
 pub(crate) struct Plane {
     sessions: BTreeMap<SessionKey, Entry>,
+    /// Of the forks of calls with one other peer.
+    digits: BTreeMap<(CallId, u16), Digits>,
     by_port: BTreeMap<u16, (SessionKey, media::Leg)>,
     by_stream: BTreeMap<u32, (SessionKey, media::Leg)>,
     stock: VecDeque<u16>,
@@ -101,6 +108,7 @@ impl Plane {
     pub(crate) fn new(seed: Seed, phone_ip: IpAddr, peer_address: SocketAddr, profile: Profile) -> Self {
         Plane {
             sessions: BTreeMap::new(),
+            digits: BTreeMap::new(),
             by_port: BTreeMap::new(),
             by_stream: BTreeMap::new(),
             stock: VecDeque::new(),
@@ -250,8 +258,26 @@ impl Plane {
         } else {
             entry.session.quality(near.other()).map_or(0.0, |q| q.mos)
         };
-        let secured = self.secured(call);
-        Some(Heard { rtp, mos, codec: entry.codec.clone(), secured, recording: None })
+        let (secured, digits) = (self.secured(call), self.digits(call));
+        Some(Heard { rtp, mos, codec: entry.codec.clone(), secured, digits, recording: None })
+    }
+
+    /// What the people of a call can compare, once one of its forks has answered.
+    pub(crate) fn digits(&self, call: CallId) -> Option<String> {
+        let forks = self.digits.range((call, 0)..=(call, u16::MAX));
+        forks.filter_map(|(&(call, fork), digits)| digits.digits(self.ends((call, fork, 0))?)).next()
+    }
+
+    /// The two peers of a media line and their keys, if it passes between us and one other.
+    fn ends(&self, key: SessionKey) -> Option<Ends> {
+        let entry = self.sessions.get(&key)?;
+        let us = |keys: &Keying| Some((self.own?, keys.ours()));
+        match (&entry.flows, &entry.keys) {
+            ([Flow::Peer(_), Flow::Peer(_)], _) => None,
+            ([Flow::Peer(peer), _], [Some(keys), _]) => Some([(*peer, keys.theirs()?), us(keys)?]),
+            ([_, Flow::Peer(peer)], [_, Some(keys)]) => Some([us(keys)?, (*peer, keys.theirs()?)]),
+            _ => None,
+        }
     }
 
     /// What protects all media of a call between peers: `none` as long as one of them is not.
@@ -269,6 +295,7 @@ impl Plane {
     }
 
     fn forget_fork(&mut self, key: SessionKey) {
+        self.digits.remove(&(key.0, key.1));
         let Some(entry) = self.sessions.remove(&key) else { return };
         self.timers.cancel(key);
         entry.ports.into_iter().flatten().for_each(|port| self.give_back(port));

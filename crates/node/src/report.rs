@@ -337,6 +337,9 @@ pub struct CallReport {
     pub codec: String,
     /// `srtp`, `signed` or `none`.
     pub secured: String,
+    /// Five digits that are alike at both ends if nobody stands between; `mismatch` if somebody tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digits: Option<String>,
     /// Statistics of the audio.
     pub rtp: RtpReport,
     /// Estimated quality, 1 to 5.

@@ -60,6 +60,34 @@ fn two_phones_hear_each_other_whatever_protects_the_sound_and_calls_tells_the_tr
 }
 
 #[test]
+fn both_ends_of_a_protected_call_show_the_same_digits_and_say_them_to_their_phones() {
+    for profile in [Profile::Signed, Profile::Secure] {
+        let (mut world, mut phones) = call(profile);
+        let now = world.now;
+        let digits = [2, 6].map(|n| world.nodes[n].calls(now).pop().unwrap().digits.expect("digits"));
+        assert_eq!(digits[0], digits[1], "{profile}");
+        assert!(digits[0].len() == 5 && digits[0].bytes().all(|b| b.is_ascii_digit()), "{digits:?}");
+        // The callee's phone asks on a second line, while the other says nothing.
+        phones[0].sound = None;
+        let offer = g711_sdp(phones[1].media_address());
+        phones[1].ua.invite(now, "*55@test", offer);
+        run(&mut world, &mut phones, Duration::from_secs(6));
+        let spoken = media::voice::digits(&digits[1]);
+        let heard = phones[1].sound.as_mut().unwrap().take_recording();
+        assert!(contains(&heard, &spoken), "{profile}");
+        assert!(!contains(&heard, &media::voice::digits("00000")), "{profile}");
+    }
+    let (world, _) = call(Profile::Open);
+    assert_eq!(world.nodes[2].calls(world.now).pop().unwrap().digits, None, "in the open there are none");
+}
+
+/// Whether what was heard has these samples in it, from somewhere in them to the same place.
+fn contains(heard: &[i16], spoken: &[i16]) -> bool {
+    let piece = &spoken[..4_000];
+    heard.windows(piece.len()).any(|w| w == piece)
+}
+
+#[test]
 fn under_secure_a_listener_hears_nothing_and_under_signed_everything() {
     for profile in Profile::ALL {
         let (world, _) = call(profile);

@@ -7,6 +7,9 @@
 use crate::event::CallId;
 use crate::flow::Flow;
 
+/// The header of an ACK between peers that carries what the caller's peer kept back until then.
+pub(crate) const OPENING: &str = "X-OpenVoIP-Opening";
+
 /// Which end of a call.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Side {
@@ -63,6 +66,14 @@ pub trait MediaPlane {
 
     /// Of the callees rung, this one answered; the other forks carry nothing any more.
     fn answered(&mut self, _now: wire::Time, _call: CallId, _callee: Leg) {}
+
+    /// What the ACK to another peer's answer says besides, in [`OPENING`].
+    fn opening(&mut self, _call: CallId, _callee: Leg) -> Option<String> {
+        None
+    }
+
+    /// The ACK of the caller's peer said this in [`OPENING`].
+    fn opened(&mut self, _call: CallId, _callee: Leg, _opening: &str) {}
 
     /// The call is over.
     fn close(&mut self, now: wire::Time, call: CallId);

@@ -14,11 +14,15 @@ use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
 use wire::sdp::{Description, Direction};
 use wire::{NodeId, Seed, Time};
 
+use super::digits::{Digits, NUMBER_ATTRIBUTE, PROMISE_ATTRIBUTE};
 use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
 use super::{Entry, MAX_SESSIONS, Plane, SessionKey};
 
 /// The attribute between peers that says under which stream id one wants to receive.
 const STREAM_ATTRIBUTE: &str = "x-openvoip-stream";
+
+/// What stands in a media line between peers only.
+const BETWEEN_PEERS: [&str; 4] = [STREAM_ATTRIBUTE, KEY_ATTRIBUTE, PROMISE_ATTRIBUTE, NUMBER_ATTRIBUTE];
 
 impl Plane {
     /// The session of a media line, made when it is first spoken of.
@@ -79,6 +83,48 @@ impl Plane {
         Ok(self.sessions.get_mut(&key).expect("made above"))
     }
 
+    /// Takes what another peer says of the digits of a call, the first time.
+    fn hear_of_digits(
+        &mut self,
+        fork: (CallId, u16),
+        from: Leg,
+        promise: Option<&str>,
+        number: Option<&str>,
+    ) {
+        match (from.flow, from.side, promise, number) {
+            (Flow::Peer(_), Side::Caller, Some(promise), _) if !self.digits.contains_key(&fork) => {
+                let read = Digits::of_callee(promise, &mut self.rng);
+                self.digits.extend(read.map(|digits| (fork, digits)));
+            }
+            (Flow::Peer(_), Side::Callee, _, Some(number)) => {
+                self.digits.get_mut(&fork).into_iter().for_each(|digits| digits.answered(number));
+            }
+            _ => {}
+        }
+    }
+
+    /// What another peer is told of them: an attribute and its value.
+    fn say_of_digits(
+        &mut self,
+        (call, fork): (CallId, u16),
+        from: Leg,
+        toward: Leg,
+    ) -> Option<(&'static str, String)> {
+        let entry = self.sessions.get(&(call, fork, 0))?;
+        let (Flow::Peer(peer), false) = (toward.flow, matches!(from.flow, Flow::Peer(_))) else {
+            return None;
+        };
+        match from.side {
+            Side::Caller => {
+                let us = (self.own?, entry.keys[media::Leg::B as usize].as_ref()?.ours());
+                let digits =
+                    self.digits.entry((call, fork)).or_insert_with(|| Digits::of_caller(&mut self.rng));
+                Some((PROMISE_ATTRIBUTE, digits.promise(us, peer)?))
+            }
+            Side::Callee => Some((NUMBER_ATTRIBUTE, self.digits.get(&(call, fork))?.number()?)),
+        }
+    }
+
     fn talker(&mut self, now: Time, id: u32) -> Endpoint {
         let talker = self.talkers.get(&id);
         let source = talker.map_or(Source::Silence, |t| t.source.clone());
@@ -111,12 +157,10 @@ impl MediaPlane for Plane {
         let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
         for index in 0..description.media.len() {
             let key = (call, fork, index);
-            let [stream, offered] = [STREAM_ATTRIBUTE, KEY_ATTRIBUTE]
-                .map(|name| description.media[index].attribute(name).map(str::to_owned));
+            let [stream, offered, promise, number] =
+                BETWEEN_PEERS.map(|name| description.media[index].attribute(name).map(str::to_owned));
             // What is between peers reaches no phone.
-            for name in [STREAM_ATTRIBUTE, KEY_ATTRIBUTE] {
-                description.media[index].remove_attribute(name);
-            }
+            BETWEEN_PEERS.iter().for_each(|name| description.media[index].remove_attribute(name));
             if description.media[index].port == 0 {
                 self.sessions.get_mut(&key).into_iter().for_each(|entry| entry.refused = true);
                 continue;
@@ -147,6 +191,12 @@ impl MediaPlane for Plane {
                 // A built-in user: its sound never leaves the process.
                 _ => {}
             }
+            if index == 0 {
+                self.hear_of_digits((call, fork), from, promise.as_deref(), number.as_deref());
+                if let Some((name, value)) = self.say_of_digits((call, fork), from, toward) {
+                    description.media[index].set_attribute(name, &value);
+                }
+            }
             self.dirty.push(key);
         }
         description.set_origin(match toward.flow {
@@ -161,6 +211,17 @@ impl MediaPlane for Plane {
             if key.1 != callee.fork {
                 self.forget_fork(key);
             }
+        }
+    }
+
+    fn opening(&mut self, call: CallId, callee: Leg) -> Option<String> {
+        self.digits.get(&(call, callee.fork))?.opening()
+    }
+
+    fn opened(&mut self, call: CallId, callee: Leg, opening: &str) {
+        let ends = self.ends((call, callee.fork, 0));
+        if let (Some(ends), Some(digits)) = (ends, self.digits.get_mut(&(call, callee.fork))) {
+            digits.opened(opening, ends);
         }
     }
 

@@ -44,7 +44,7 @@ pub(crate) fn name(cipher: Cipher) -> &'static str {
 const MAX_FORMER: usize = 16;
 
 /// A key for one use.
-type PublicHalf = [u8; wire::agreement::LEN];
+pub(crate) type PublicHalf = [u8; wire::agreement::LEN];
 
 /// The keys of one media line towards one peer.
 pub(crate) struct Keying {
@@ -64,6 +64,16 @@ impl Keying {
     /// What protects the sound, once both have said their keys.
     pub(crate) fn agreed(&self) -> Option<Cipher> {
         self.theirs.map(|_| self.cipher)
+    }
+
+    /// Our key for one use.
+    pub(crate) fn ours(&self) -> PublicHalf {
+        self.ours.public()
+    }
+
+    /// Theirs, once it was said.
+    pub(crate) fn theirs(&self) -> Option<PublicHalf> {
+        self.theirs
     }
 
     /// Our key, as it stands in a description.

@@ -16,7 +16,7 @@ pub(super) const OPTIONS: [&str; 8] =
     ["100rel", "timer", "replaces", "norefersub", "tdialog", "histinfo", "early-session", "precondition"];
 
 /// Fields that belong to one leg.
-const OF_ONE_LEG: [&str; 28] = [
+const OF_ONE_LEG: [&str; 29] = [
     "Via",
     "Route",
     "Record-Route",
@@ -45,6 +45,7 @@ const OF_ONE_LEG: [&str; 28] = [
     "Refer-To",
     "Replaces",
     "Timestamp",
+    crate::media_plane::OPENING,
 ];
 
 /// Copies from `source` to `target` what passes, with the body if there is one.

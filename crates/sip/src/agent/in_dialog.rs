@@ -13,7 +13,7 @@ use super::{Agent, Asked, Served, headers};
 use crate::dialog::{Answered, DialogKey};
 use crate::event::{CallId, Cause};
 use crate::flow::Flow;
-use crate::media_plane::{MediaPlane, Role, Side};
+use crate::media_plane::{MediaPlane, OPENING, Role, Side};
 use crate::transaction::{ClientId, ServerId};
 
 /// Most requests under way within one call: phones send one or two.
@@ -141,7 +141,7 @@ impl Agent {
             return;
         };
         if pair.dialog(side).answered.as_ref().is_some_and(|a| a.ack.is_none()) {
-            self.send_ack(pair, side, None);
+            self.send_ack(pair, side, None, None);
         }
         let dialog = pair.dialog(side);
         let mut bye = dialog.request(Method::Bye);
@@ -157,8 +157,14 @@ impl Agent {
         self.asked.insert(client, Asked::Bye(id));
     }
 
-    /// Acknowledges the 2xx that came from `side`.
-    fn send_ack(&mut self, pair: &mut Pair, side: Side, passed: Option<(&Message, Vec<u8>)>) {
+    /// Acknowledges the 2xx that came from `side`, and opens to another peer what was kept back.
+    fn send_ack(
+        &mut self,
+        pair: &mut Pair,
+        side: Side,
+        passed: Option<(&Message, Vec<u8>)>,
+        opening: Option<String>,
+    ) {
         let dialog = pair.dialog(side);
         let Some(cseq) = dialog.answered.as_ref().map(|a| a.cseq) else {
             return;
@@ -173,6 +179,9 @@ impl Agent {
                 headers::drop_body(&mut ack);
             }
             ack.body = body;
+        }
+        if let (Some(opening), Flow::Peer(_)) = (opening, flow) {
+            ack.push(OPENING, opening);
         }
         let bytes = ack.to_bytes();
         pair.dialog(side).answered = Some(Answered { cseq, ack: Some(bytes.clone()) });
@@ -205,6 +214,9 @@ impl Agent {
             if state == State::Ended || !open {
                 return;
             }
+            if let (Side::Caller, Flow::Peer(_), Some(opening)) = (side, flow, ack.header(OPENING)) {
+                media.opened(id, pair.leg(other), opening);
+            }
             let mut body = Vec::new();
             if headers::has_sdp(ack) {
                 let (from, toward) = (pair.leg(side), pair.leg(other));
@@ -221,7 +233,11 @@ impl Agent {
                     }
                 }
             }
-            agent.send_ack(pair, other, Some((ack, body)));
+            let opening = match other {
+                Side::Callee => media.opening(id, pair.leg(other)),
+                Side::Caller => None,
+            };
+            agent.send_ack(pair, other, Some((ack, body)), opening);
         });
     }
 
@@ -439,7 +455,7 @@ impl Agent {
                     if status < 300 {
                         pair.dialog(to).answered = Some(Answered { cseq, ack: None });
                         if failed.is_some() {
-                            agent.send_ack(pair, to, None);
+                            agent.send_ack(pair, to, None, None);
                         } else {
                             pair.dialog(from).unacknowledged = Some((number, server));
                             agent.served.insert(server, Served::Answered(id));
