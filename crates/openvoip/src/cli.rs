@@ -5,6 +5,7 @@
 //! | `peer.rs` | `up`, `bootstrap`, `down`, `status`, `version` |
 //! | `authority.rs` | `authority` |
 //! | `people.rs` | `phone`, `number`, `call`, `calls`, `msg`, `inbox`, `pins`, `ping` |
+//! | `identity.rs` | `identity` |
 //! | `overlay.rs` | `lookup`, `overlay`, `probe`; `document.rs` what `overlay` does with documents and tickets |
 //! | `config.rs` | `config` |
 //! | `operate.rs` | `log`, `operator` |
@@ -20,6 +21,7 @@ mod authority;
 mod config;
 mod console;
 mod document;
+mod identity;
 mod laboratory;
 mod lesson;
 mod operate;
@@ -69,6 +71,8 @@ enum Command {
     #[command(subcommand)]
     Phone(people::Phone),
     Number(people::Number),
+    #[command(subcommand)]
+    Identity(identity::Identity),
     Lookup(overlay::Lookup),
     #[command(subcommand)]
     Overlay(overlay::Overlay),
@@ -116,6 +120,7 @@ fn run(cli: Cli) -> i32 {
         Some(Command::Down) => peer::down(&context),
         Some(Command::Phone(phone)) => phone.run(&context),
         Some(Command::Number(number)) => number.run(&context),
+        Some(Command::Identity(identity)) => identity.run(&context),
         Some(Command::Lookup(lookup)) => lookup.run(&context),
         Some(Command::Overlay(overlay)) => overlay.run(&context),
         Some(Command::Msg(msg)) => msg.run(&context),

@@ -63,7 +63,7 @@ impl Home {
     pub fn identity(&self, users: &[String], overlay: &OverlayOptions) -> Result<Identity, String> {
         let OverlayOptions { hash, difficulty, .. } = *overlay;
         let peer = self.key_of_difficulty("peer.key", hash, difficulty)?;
-        let mut names: Vec<String> = self.known_users();
+        let mut names: Vec<String> = self.users();
         names.extend(users.iter().cloned());
         names.sort();
         names.dedup();
@@ -93,10 +93,28 @@ impl Home {
         self.key(OPERATOR_KEY)
     }
 
-    fn known_users(&self) -> Vec<String> {
+    /// Makes a user's key this one, where the user has none; the error says who stands in the way.
+    pub fn restore_user(&self, aor: &str, key: &KeyPair) -> Result<(), String> {
+        if !self.users().iter().any(|known| known == aor) {
+            is_file_name(aor)?;
+            return self.write(&format!("users/{aor}.key"), text_of(key).as_bytes());
+        }
+        match self.user(aor)?.keys.public() == key.public() {
+            true => Ok(()),
+            false => Err(format!(
+                "{aor} has another key here, and keeps it; to give it up, move {} away",
+                self.0.join(format!("users/{aor}.key")).display()
+            )),
+        }
+    }
+
+    /// The names whose keys are here.
+    pub fn users(&self) -> Vec<String> {
         let entries = fs::read_dir(self.0.join("users")).into_iter().flatten().flatten();
         let name = |e: fs::DirEntry| e.file_name().to_str()?.strip_suffix(".key").map(str::to_owned);
-        entries.filter_map(name).collect()
+        let mut names: Vec<String> = entries.filter_map(name).collect();
+        names.sort();
+        names
     }
 
     fn key(&self, name: &str) -> Result<KeyPair, String> {
@@ -104,11 +122,7 @@ impl Home {
     }
 
     fn key_of_difficulty(&self, name: &str, hash: HashAlgorithm, difficulty: u8) -> Result<KeyPair, String> {
-        if name.contains("..") || name.matches('/').count() > 1 {
-            return Err(format!(
-                "'{name}' cannot be a file name: choose a user without slashes and dots in a row"
-            ));
-        }
+        is_file_name(name.strip_prefix("users/").unwrap_or(name))?;
         let path = self.0.join(name);
         make_private(&path);
         match fs::read(&path).map(Zeroizing::new) {
@@ -212,6 +226,16 @@ pub fn write_new(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), String> {
         io::ErrorKind::AlreadyExists => format!("{} is there already, and stays", path.display()),
         _ => format!("cannot write {}: {e}", path.display()),
     })
+}
+
+/// Whether a name can be that of a file.
+fn is_file_name(name: &str) -> Result<(), String> {
+    match name.contains("..") || name.contains('/') {
+        true => {
+            Err(format!("'{name}' cannot be a file name: choose a user without slashes and dots in a row"))
+        }
+        false => Ok(()),
+    }
 }
 
 /// A key from the text of its file.

@@ -1,0 +1,105 @@
+//! The keys of this owner's names, and the words that bring them back on another machine.
+//!
+//! All of it is done here, with files; no peer need run.
+
+use std::io::{IsTerminal, Read};
+
+use clap::Subcommand;
+use openvoip::control::{self, exit};
+use openvoip::home::Home;
+use openvoip::words;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::answer::{Context, print};
+
+/// Longest input that is read for words.
+const MAX_INPUT: u64 = 4_096;
+
+/// Your names: their keys, and words to write down. Who has a name's key is that person, at any peer.
+#[derive(Subcommand)]
+pub(crate) enum Identity {
+    /// The names whose keys are here.
+    List,
+    /// Show a name's key as 24 words. Write them on paper: they bring the name back when this machine is gone, and
+    /// whoever reads them can take it.
+    Words {
+        /// The name, such as alice@camp.example.
+        name: String,
+    },
+    /// Make a name yours on this machine from its 24 words, read from standard input.
+    Restore {
+        /// The name, such as alice@camp.example.
+        name: String,
+    },
+}
+
+impl Identity {
+    pub(crate) fn run(self, context: &Context) -> i32 {
+        let answer = Home::open(&context.data_dir)
+            .map_err(|e| (e, "openvoip identity list --data-dir DIR"))
+            .and_then(|home| match &self {
+                Identity::List => list(&home),
+                Identity::Words { name } => show_words(&home, name),
+                Identity::Restore { name } => restore(&home, name),
+            });
+        match answer {
+            // To be read by a person, four in a row.
+            Ok(body) if !context.json && body["words"].is_string() => {
+                print_words(body["words"].as_str().unwrap_or_default());
+                exit::OK
+            }
+            Ok(body) => context.show(control::answer("identity", exit::OK, body)),
+            Err((error, next)) => context.show(control::failure(exit::FAILED, &error, next)),
+        }
+    }
+}
+
+type Answer = Result<Value, (String, &'static str)>;
+
+fn list(home: &Home) -> Answer {
+    let names = home.users().into_iter().map(|name| {
+        let user = home.user(&name).map_err(|e| (e, "openvoip identity restore NAME"))?;
+        Ok(json!({ "name": name, "public_key": user.keys.public().to_string() }))
+    });
+    Ok(json!({ "names": names.collect::<Result<Vec<Value>, _>>()? }))
+}
+
+fn show_words(home: &Home, name: &str) -> Answer {
+    if !home.users().iter().any(|known| known == name) {
+        return Err((format!("there is no key of {name} here"), "openvoip identity list"));
+    }
+    let user = home.user(name).map_err(|e| (e, "openvoip identity list"))?;
+    eprintln!("Whoever has these words is {name}. Write them on paper, and show them to nobody.");
+    Ok(json!({ "name": name, "words": *words::of(&user.keys) }))
+}
+
+fn print_words(words: &str) {
+    let words: Vec<&str> = words.split(' ').collect();
+    for (row, four) in words.chunks(4).enumerate() {
+        let numbered =
+            four.iter().enumerate().map(|(at, word)| format!("{:>2} {word:<10}", row * 4 + at + 1));
+        print(numbered.collect::<Vec<_>>().join(" ").trim_end());
+    }
+}
+
+fn restore(home: &Home, name: &str) -> Answer {
+    const AGAIN: &str = "openvoip identity restore NAME";
+    if !name.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && !domain.is_empty()) {
+        return Err((format!("'{name}' is no whole name, such as alice@camp.example"), AGAIN));
+    }
+    let input = std::io::stdin();
+    if input.is_terminal() {
+        eprintln!("Type the {} words of {name}, then Ctrl-D on a line of its own.", words::COUNT);
+    }
+    let mut text = Zeroizing::new(String::new());
+    input
+        .take(MAX_INPUT)
+        .read_to_string(&mut text)
+        .map_err(|e| (format!("cannot read words: {e}"), AGAIN))?;
+    let key = words::read(&text).map_err(|e| (e, AGAIN))?;
+    home.restore_user(name, &key).map_err(|e| (e, "openvoip identity list"))?;
+    Ok(
+        json!({ "name": name, "public_key": key.public().to_string(), "next": format!("openvoip up --user {name}") }),
+    )
+}
