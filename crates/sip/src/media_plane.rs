@@ -67,12 +67,12 @@ pub trait MediaPlane {
     /// Of the callees rung, this one answered; the other forks carry nothing any more.
     fn answered(&mut self, _now: wire::Time, _call: CallId, _callee: Leg) {}
 
-    /// What the ACK to another peer's answer says besides, in [`OPENING`].
+    /// What the ACK to another peer's answer says besides, in `X-OpenVoIP-Opening`.
     fn opening(&mut self, _call: CallId, _callee: Leg) -> Option<String> {
         None
     }
 
-    /// The ACK of the caller's peer said this in [`OPENING`].
+    /// The ACK of the caller's peer said this in `X-OpenVoIP-Opening`.
     fn opened(&mut self, _call: CallId, _callee: Leg, _opening: &str) {}
 
     /// The call is over.
