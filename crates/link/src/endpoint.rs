@@ -111,7 +111,8 @@ impl Endpoint {
             self.proofs.prove(now, remote);
         }
         let received = self.sort(now, remote, &datagram);
-        if let (Some(streams), false) = (&mut self.streams, matches!(received, Received::Dropped(_))) {
+        let is_of_use = !matches!(received, Received::Dropped(_) | Received::Media);
+        if let (Some(streams), true) = (&mut self.streams, is_of_use) {
             streams.confirm(remote);
         }
         Some((received, datagram))

@@ -70,11 +70,12 @@ const CLOSED: Duration = Duration::from_secs(7_200);
 /// Pause before an address that took no stream is asked again.
 const REFUSED: Duration = Duration::from_secs(30);
 
-/// Streams asked for: one in so long, in the mean, and so many at once. A dead address costs two SYNs; where UDP works
-/// they are a twentieth of the budget of upkeep.
+/// Addresses tried for the first time: one in so long, in the mean, and those of `BURST` at once. A dead one costs two
+/// SYNs; where UDP works they are a twentieth of the budget of upkeep, and where none is used nothing else is spent on it.
 const ATTEMPT: Duration = Duration::from_secs(1);
 const ATTEMPT_WITH_UDP: Duration = Duration::from_secs(10);
-const ATTEMPTS_AT_ONCE: u32 = 16;
+const ATTEMPT_WITHOUT_UDP: Duration = Duration::from_millis(100);
+const BURST: Duration = Duration::from_secs(15);
 
 /// What a datagram over a stream is longer than over UDP, about: a TCP header with timestamps (32) for one of UDP (8),
 /// and its length.
@@ -231,12 +232,12 @@ impl Streams {
                 return Way::Found(Transmit { socket: Socket::PeerStream, remote, bytes });
             }
             Some(State::Opening(waiting, _)) => keep(waiting, &transmit.bytes),
-            Some(State::Closed { .. }) => self.ask(now, remote, &transmit.bytes),
+            Some(State::Closed { .. }) => self.open(now, remote, &transmit.bytes),
             Some(State::Unheard { since, refused }) if *refused || now.since(*since) >= patience => {
-                self.ask(now, remote, &transmit.bytes);
+                self.try_to_open(now, remote, &transmit.bytes);
             }
             Some(State::Unheard { .. } | State::Refused { .. }) => {}
-            None if !self.udp => self.ask(now, remote, &transmit.bytes),
+            None if !self.udp => self.try_to_open(now, remote, &transmit.bytes),
             None if !is_proven => self.set(remote, State::Unheard { since: now, refused: false }),
             None => {}
         }
@@ -247,15 +248,25 @@ impl Streams {
         }
     }
 
-    /// Asks the world for a stream, unless too many were asked for.
-    fn ask(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) {
-        let is_opening = |state: &State| matches!(state, State::Opening(..));
-        let pause = if self.udp_works(now) { ATTEMPT_WITH_UDP } else { ATTEMPT };
-        let is_early = self.paced > now + ATTEMPT * (ATTEMPTS_AT_ONCE - 1);
-        if is_early || self.count_of(is_opening) >= MAX_OPENING {
+    /// Asks for a stream to an address that may have none, unless too many such were tried.
+    fn try_to_open(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) {
+        if self.paced > now + BURST {
             return;
         }
+        let pause = match self.udp_works(now) {
+            _ if !self.udp => ATTEMPT_WITHOUT_UDP,
+            true => ATTEMPT_WITH_UDP,
+            false => ATTEMPT,
+        };
         self.paced = self.paced.max(now) + pause;
+        self.open(now, remote, bytes);
+    }
+
+    /// Asks the world for a stream.
+    fn open(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) {
+        if self.count_of(|state| matches!(state, State::Opening(..))) >= MAX_OPENING {
+            return;
+        }
         self.asked.push(remote);
         self.wishes.push_back(Wish::Open(remote));
         self.set(remote, State::Opening(vec![bytes.to_vec()], now));
@@ -334,11 +345,11 @@ impl Streams {
                 self.reschedule(remote);
                 return Ok(None);
             }
-            Err(BadLength) => return Err(self.hang_up(now, remote, piece)),
+            Err(BadLength) => return Err(self.hang_up(remote, piece)),
         };
         open.used = now;
         if matches!(Protocol::of(&datagram), Protocol::Dtls | Protocol::TurnChannel | Protocol::Unknown) {
-            return Err(self.hang_up(now, remote, piece));
+            return Err(self.hang_up(remote, piece));
         }
         Ok(Some(datagram))
     }
@@ -350,10 +361,11 @@ impl Streams {
         }
     }
 
-    fn hang_up(&mut self, now: Time, remote: SocketAddr, piece: &mut &[u8]) -> &'static str {
+    /// Closes the stream of somebody who is no peer, and is not to get another.
+    fn hang_up(&mut self, remote: SocketAddr, piece: &mut &[u8]) -> &'static str {
         *piece = &[];
         self.wishes.push_back(Wish::Close(remote));
-        self.close(now, remote);
+        self.forget(remote);
         "stream garbage"
     }
 

@@ -1,5 +1,8 @@
 //! Streams: peers that UDP does not reach, and streams that break or mean no good.
 
+#[path = "../../wire/tests/p2pp/dissector/tshark.rs"]
+#[allow(dead_code)]
+mod tshark;
 mod world;
 
 use std::net::SocketAddr;
@@ -177,4 +180,43 @@ fn a_call_with_a_peer_without_udp_is_made_and_ended_and_has_no_sound() {
     phones[0].ua.hang_up(world.now, call);
     run(&mut world, &mut phones, Duration::from_secs(1));
     assert!(phones[1].ended);
+}
+
+#[test]
+fn behind_a_nat_and_without_udp_a_peer_is_a_client_and_is_written_to() {
+    for profile in Profile::ALL {
+        let mut world = World::behind_nats(64, &[64], |_, config| config.profile = profile);
+        world.streams.without_udp.insert(64);
+        world.grow_with(1, |_, config| (config.profile, config.udp) = (profile, false));
+        world.run(Duration::from_secs(600));
+        let status = world.nodes[64].status(world.now);
+        assert_eq!((status.online, status.role.as_str()), (true, "client"), "{profile}: {status:?}");
+        for other in [3, 11, 20] {
+            write(&mut world, 64, other);
+            write(&mut world, other, 64);
+        }
+    }
+}
+
+#[test]
+fn under_signed_wireshark_reads_what_goes_over_a_stream_however_it_is_cut() {
+    let mut world = with_one_apart(Profile::Signed, 3, true);
+    world.streams.tap = Some(Vec::new());
+    write(&mut world, 1, 2);
+    let pieces = world.streams.tap.take().unwrap();
+    let Some(whole) = tshark::columns_of_stream("stream", &pieces) else { return };
+    assert!(whole.iter().any(|(protocol, info)| protocol == "P2PP" && info.contains("Tunnel")), "{whole:?}");
+    assert!(whole.iter().all(|(protocol, _)| protocol != "TCP"), "{whole:?}");
+    // Each cut within its length, and what is left of it with the next.
+    let (mut cut, mut rest) = (Vec::new(), Vec::new());
+    for piece in &pieces {
+        cut.push([&rest[..], &piece[..1]].concat());
+        rest = piece[1..].to_vec();
+    }
+    cut.push(rest);
+    let read = tshark::columns_of_stream("stream-cut", &cut).expect("as before");
+    let infos = |columns: &[(String, String)]| -> Vec<String> {
+        columns.iter().filter(|(protocol, _)| protocol != "TCP").map(|(_, info)| info.clone()).collect()
+    };
+    assert_eq!(infos(&read), infos(&whole));
 }

@@ -34,6 +34,8 @@ pub struct Streams {
     /// How many streams were asked for, and how many pieces went over them.
     pub asked: usize,
     pub pieces: usize,
+    /// What goes over them, where somebody listens.
+    pub tap: Option<Vec<Vec<u8>>>,
 }
 
 impl World {
@@ -56,6 +58,7 @@ impl World {
     pub(super) fn send_piece(&mut self, n: usize, to: SocketAddr, bytes: Vec<u8>) {
         if self.streams.open.contains(&(self.seen_at(n), to)) {
             self.streams.pieces += 1;
+            self.streams.tap.iter_mut().for_each(|tap| tap.push(bytes.clone()));
             self.fly(What::Piece, self.seen_at(n), to, bytes);
         }
     }
@@ -71,7 +74,7 @@ impl World {
 
     /// Whether UDP does not get from one to the other.
     pub(super) fn is_blocked(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        self.streams.without_udp.iter().any(|n| [from, to].contains(&address(*n)))
+        self.streams.without_udp.iter().any(|n| [from, to].contains(&self.seen_at(*n)))
     }
 
     /// Something of a stream arrives.

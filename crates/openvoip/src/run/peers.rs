@@ -28,7 +28,7 @@ const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// The streams of one peer.
 #[derive(Default)]
 pub(super) struct Peers {
-    listener: Option<(TcpListener, SocketAddr)>,
+    listener: Option<(TcpListener, SocketAddr, Token)>,
     streams: BTreeMap<SocketAddr, PeerStream>,
 }
 
@@ -43,7 +43,7 @@ struct PeerStream {
 impl Peers {
     /// Watches none of them any more: they stay open, and silent.
     pub(super) fn freeze(&mut self, registry: &Registry) -> io::Result<()> {
-        if let Some((listener, _)) = &mut self.listener {
+        if let Some((listener, ..)) = &mut self.listener {
             registry.deregister(listener)?;
         }
         self.streams.values_mut().try_for_each(|stream| registry.deregister(&mut stream.socket))
@@ -61,11 +61,17 @@ fn bound(address: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
+/// What was sent is acknowledged within so long, or the other end is gone: longer than requests last.
+#[cfg(target_os = "linux")]
+const GONE: Duration = Duration::from_secs(30);
+
 /// A message leaves at once. A stream ends without ado: what it may have lost is repeated, and its addresses are
 /// free for another at once.
 fn prepare(socket: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(socket);
     socket.set_tcp_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(GONE))?;
     socket.set_linger(Some(Duration::ZERO))
 }
 
@@ -98,14 +104,14 @@ impl World {
         let mut listener = TcpListener::from_std(socket.into());
         let token = self.token(Source::PeerListener(index));
         self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
-        self.hosted[index].peers.listener = Some((listener, address));
+        self.hosted[index].peers.listener = Some((listener, address, token));
         Ok(())
     }
 
     pub(super) fn accept_peers(&mut self, index: usize, tell: &mut dyn FnMut(usize, Event)) {
-        while let Some(Ok((socket, remote))) =
-            self.hosted[index].peers.listener.as_ref().map(|(listener, _)| listener.accept())
-        {
+        for _ in 0..BURST {
+            let Some((listener, _, _)) = &self.hosted[index].peers.listener else { return };
+            let Ok((socket, remote)) = listener.accept() else { return };
             if prepare(&socket).is_ok() && self.watch_peer(index, remote, socket, true) {
                 let now = self.now();
                 self.hosted[index].node.handle_peer_stream_opened(now, remote);
@@ -113,11 +119,14 @@ impl World {
             // How many there may be is the node's affair: it has another closed at once.
             self.drain(index, tell);
         }
+        // There may be more: readiness is told only once.
+        let Some((listener, _, token)) = &mut self.hosted[index].peers.listener else { return };
+        let _ = self.poll.registry().reregister(listener, *token, Interest::READABLE);
     }
 
     /// Connects to another peer.
     pub(super) fn open_to_peer(&mut self, index: usize, remote: SocketAddr) {
-        let from = self.hosted[index].peers.listener.as_ref().map(|(_, address)| *address);
+        let from = self.hosted[index].peers.listener.as_ref().map(|(_, address, _)| *address);
         let connected = from.ok_or(ErrorKind::NotConnected.into()).and_then(|from| connect(from, remote));
         let is_watched = match connected {
             // One that was accepted meanwhile has this address.
@@ -236,5 +245,60 @@ impl World {
             let _ = self.poll.registry().deregister(&mut stream.socket);
             self.sources.remove(&stream.token);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use node::{Config, Identity, Node, Saved};
+    use wire::{KeyPair, Seed, UnixTime};
+
+    use super::*;
+    use crate::run::Bound;
+
+    /// Two peers without UDP of which each asks the other first.
+    fn two() -> World {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut world = World::new().unwrap();
+        let bound = [0, 1].map(|_| Bound::new(any, true, any, true).unwrap());
+        let addresses = bound.each_ref().map(|b| (b.peer_address, b.sip_address));
+        for (n, bound) in bound.into_iter().enumerate() {
+            let ((listen, sip), (other, _)) = (addresses[n], addresses[1 - n]);
+            let config = Config { listen, sip, bootstrap: vec![other], udp: false, ..Config::default() };
+            let identity =
+                Identity { peer: KeyPair::from_seed(Seed::from_number(n as u64)), users: Vec::new() };
+            let seed = Seed::from_number(n as u64 + 10);
+            let node =
+                Node::new(config, identity, Saved::default(), seed, world.now(), UnixTime(1_800_000_000));
+            let index = world.add(node, bound).unwrap();
+            world.with(index, &mut |_, _| {}, |_, _| {});
+        }
+        world
+    }
+
+    fn streams(world: &World) -> [usize; 2] {
+        [0, 1].map(|n| world.node(n).status(world.now()).streams)
+    }
+
+    fn turn_until(world: &mut World, what: &str, is_true: impl Fn(&World) -> bool) {
+        let end = world.now() + Duration::from_secs(10);
+        while !is_true(world) {
+            assert!(world.now() < end, "{what}: {:?}", streams(world));
+            world.turn(Duration::from_millis(20), &mut |_, _| {}).unwrap();
+        }
+    }
+
+    #[test]
+    fn peers_that_connect_to_each_other_at_once_share_one_stream_and_a_dead_one_is_noticed() {
+        let mut world = two();
+        turn_until(&mut world, "both have it", |world| streams(world) == [1, 1]);
+        turn_until(&mut world, "a link over it", |world| {
+            world.node(0).status(world.now()).links == 1 && world.node(1).status(world.now()).links == 1
+        });
+        let sockets = |world: &World| [0, 1].map(|n| world.hosted[n].peers.streams.len());
+        assert_eq!(sockets(&world), [1, 1]);
+        world.kill(1);
+        turn_until(&mut world, "it is gone", |world| streams(world)[0] == 0);
+        assert!(world.hosted[0].peers.streams.values().all(|stream| !stream.is_open));
     }
 }
