@@ -707,6 +707,20 @@ function p2pp.dissector(tvb, pinfo, tree)
   return tvb:len()
 end
 
+-- Streams, in which each datagram stands behind its length (section 16.2).
+local stream = Proto("p2pp_stream", "P2PP over TCP")
+
+function stream.dissector(tvb, pinfo, tree)
+  local function length(start) return start(0, 2):uint() + 2 end
+  local function datagram(whole, info, branch)
+    p2pp.dissector(whole(2):tvb(), info, branch)
+    info.conversation = stream
+    return whole:len()
+  end
+  dissect_tcp_pdus(tvb, tree, 2, length, datagram)
+  return tvb:len()
+end
+
 p2pp.fields = fields
 p2pp.experts = experts
 
@@ -721,10 +735,14 @@ end)
 local registered
 
 local function register()
-  local ports = DissectorTable.get("udp.port")
-  if registered then ports:remove(registered, p2pp) end
+  local udp, tcp = DissectorTable.get("udp.port"), DissectorTable.get("tcp.port")
+  if registered then
+    udp:remove(registered, p2pp)
+    tcp:remove(registered, stream)
+  end
   registered = p2pp.prefs.ports
-  ports:add(registered, p2pp)
+  udp:add(registered, p2pp)
+  tcp:add(registered, stream)
 end
 
 register()

@@ -1,8 +1,9 @@
-//! P2PP messages and records, frames of links, and STUN.
+//! P2PP messages and records, frames of links, streams, and STUN.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use link::{Endpoint, Received};
+use link::streams::{Framer, MAX_FRAME};
+use link::{Endpoint, Received, Wish};
 use node::Profile;
 use node::storage::Devices;
 use wire::p2pp::{Builder, Header, Message, Object, Record};
@@ -56,6 +57,53 @@ fn look_inside(object: &Object<'_>) {
         }
         _ => {}
     }
+}
+
+/// A stranger's stream brings the same datagrams however it is cut, in each of which stands what it sent; one that is
+/// nothing to a peer is closed once and says nothing more, and one that stops is closed in time.
+pub fn stream(bytes: &[u8]) {
+    let (size, bytes) = bytes.split_first().map_or((1, bytes), |(size, rest)| (usize::from(*size) + 1, rest));
+    let whole = cut(bytes, bytes.len().max(1));
+    assert_eq!(cut(bytes, size), whole);
+    let carried: usize = whole.0.iter().map(|datagram| datagram.len() + 2).sum();
+    assert!(carried <= bytes.len() && whole.0.iter().all(|d| (1..=MAX_FRAME).contains(&d.len())));
+
+    let remote = SocketAddr::from(([192, 0, 2, 1], 7080));
+    for profile in Profile::ALL {
+        let mut now = Time::from_secs(10);
+        let keys = KeyPair::from_seed(Seed::from_number(1));
+        let mut endpoint = Endpoint::new(profile, &keys, Seed::from_number(2));
+        endpoint.use_streams(true);
+        endpoint.handle_stream_opened(now, remote);
+        for piece in bytes.chunks(size) {
+            let mut rest = piece;
+            while endpoint.handle_piece(now, remote, &mut rest).is_some() {}
+            assert!(rest.is_empty());
+            std::iter::from_fn(|| endpoint.poll_transmit()).for_each(drop);
+        }
+        while let Some(due) = endpoint.poll_timeout() {
+            assert!(due > now || endpoint.count_streams() == 0, "time stands still");
+            now = due;
+            endpoint.handle_timeout(now);
+        }
+        let wishes: Vec<Wish> = std::iter::from_fn(|| endpoint.poll_stream()).collect();
+        assert_eq!((wishes, endpoint.count_streams()), (vec![Wish::Close(remote)], 0));
+    }
+}
+
+/// The datagrams of a stream that comes in pieces of this size, and whether it ended in one that is too long.
+fn cut(bytes: &[u8], size: usize) -> (Vec<Vec<u8>>, bool) {
+    let (mut framer, mut datagrams) = (Framer::default(), Vec::new());
+    for mut piece in bytes.chunks(size) {
+        loop {
+            match framer.next(&mut piece) {
+                Ok(Some(datagram)) => datagrams.push(datagram),
+                Ok(None) => break,
+                Err(_) => return (datagrams, true),
+            }
+        }
+    }
+    (datagrams, false)
 }
 
 /// A frame from a stranger, in either profile, is answered with no more than it was, and so is what it may lead

@@ -8,7 +8,7 @@
 //!
 //! | file | targets |
 //! |---|---|
-//! | `between_peers` | `p2pp`, `record`, `link`, `stun` |
+//! | `between_peers` | `p2pp`, `record`, `link`, `stream`, `stun` |
 //! | `signalling` | `sip`, `sip_stream`, `sdp` |
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
@@ -35,6 +35,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("p2pp", between_peers::p2pp),
     ("record", between_peers::record),
     ("link", between_peers::link),
+    ("stream", between_peers::stream),
     ("stun", between_peers::stun),
     ("sip", signalling::sip),
     ("sip_stream", signalling::sip_stream),

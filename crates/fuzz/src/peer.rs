@@ -17,6 +17,7 @@
 //! | 13, 14 | a command to Alice's peer or to Bob's, as the control socket takes it |
 //! | 15 | the phone's answer to the latest request it got: status, description |
 //! | 16 | a request of the phone within its latest call: method, headers and body |
+//! | 17, 18 | a piece of a stream from another peer's port, which stands from the first; it closes |
 
 mod speakers;
 
@@ -65,6 +66,11 @@ fn stranger() -> SocketAddr {
     SocketAddr::from(([203, 0, 113, 9], 999))
 }
 
+/// Whoever has a stream to Alice's peer.
+fn streamer() -> SocketAddr {
+    SocketAddr::from(([203, 0, 113, 10], 7_080))
+}
+
 /// Runs a script against a whole peer.
 pub fn node(script: &[u8]) {
     let mut world = World::new();
@@ -96,6 +102,7 @@ pub(crate) struct World {
     next_port: u16,
     ports: Vec<u16>,
     transactions: u64,
+    has_stream: bool,
     /// P2PP bytes from the stranger, and to it.
     stranger: (usize, usize),
     /// Commands under way, and the names of their answers.
@@ -138,6 +145,7 @@ impl World {
             next_port: 20_000,
             ports: Vec::new(),
             transactions: 1 << 40,
+            has_stream: false,
             stranger: (0, 0),
             waiting: BTreeMap::new(),
             tap: None,
@@ -211,6 +219,18 @@ impl World {
             14 => self.command_line(false, bytes),
             15 => self.phone_answers(bytes),
             16 => self.phone_asks(bytes),
+            17 => {
+                if !self.has_stream {
+                    self.alice.handle_peer_stream_opened(self.now, streamer());
+                    self.has_stream = true;
+                }
+                self.deliver(Socket::PeerStream, streamer(), bytes);
+            }
+            18 => {
+                self.has_stream = false;
+                self.alice.handle_peer_stream_closed(self.now, streamer());
+                self.collect();
+            }
             _ => {}
         }
     }
@@ -241,6 +261,11 @@ impl World {
             burst += 1;
             match sent.socket {
                 Socket::Peer => self.alice_says(sent.remote, sent.bytes),
+                Socket::PeerStream => {
+                    let length = usize::from(u16::from_be_bytes([sent.bytes[0], sent.bytes[1]]));
+                    assert!(length + 2 == sent.bytes.len() && length <= MAX_DATAGRAM);
+                    assert!(self.has_stream && sent.remote == streamer(), "no such stream");
+                }
                 Socket::Media(_) => assert!(wire::rtp::classify(&sent.bytes).is_some()),
                 Socket::Sip | Socket::SipStream(_) => self.phone_hears(sent.remote, &sent.bytes),
             }
@@ -253,6 +278,7 @@ impl World {
                     self.ports.push(self.next_port);
                     self.alice.offer_media_port(self.next_port);
                 }),
+                Event::ClosePeerStream(_) => self.has_stream = false,
                 Event::MediaPortReleased(port) => self.ports.retain(|p| *p != port),
                 Event::Done { op, outcome } => {
                     if let Some(thing) = self.waiting.remove(&op) {

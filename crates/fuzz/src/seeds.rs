@@ -56,6 +56,15 @@ pub fn all() -> Vec<Input> {
             out.push(("link", format!("{profile}_{name}"), bytes));
         }
     }
+    // The first byte says in how long pieces a stream comes.
+    let framed =
+        |datagrams: &[&[u8]]| datagrams.iter().flat_map(|d| link::streams::frame(d)).collect::<Vec<_>>();
+    let two = framed(&[&stun::binding_request([7; 12]), &[0xC0, 1, 2, 3]]);
+    let cut_off = &two[..two.len() - 1];
+    for (name, size, bytes) in [("two", 200, &two[..]), ("byte_by_byte", 0, &two), ("cut_off", 9, cut_off)] {
+        out.push(("stream", name.into(), [&[size], bytes].concat()));
+    }
+    out.push(("stream", "too_long".into(), vec![3, 0xff, 0xff, 1, 2, 3]));
     let resource = ResourceId(HashAlgorithm::Sha256.digest(b"alice@test"));
     let devices = node::storage::Devices(vec![keys.public()]).to_bytes();
     let record = Record::sign(&keys, resource, Kind::USER, 3, UnixTime(1_800_000_000), 600, devices.clone());
@@ -224,6 +233,20 @@ fn scripts() -> Vec<(&'static str, Vec<u8>)> {
     script(
         "alice_calls_bob",
         &[(0, 2, from_phone("INVITE", "bob", &with_sdp(""))), (5, 4, b"\r\n\r\n".to_vec())],
+    );
+    let bootstrap = [
+        link::streams::frame(&[&[0xC0, 1, 0, 0, 0x59, 0x6A, 0xBF, 0x0D][..], &[0; 56]].concat()),
+        link::streams::frame(&stun::binding_request([7; 12])),
+    ];
+    script(
+        "stream",
+        &[
+            (0, 17, bootstrap[1][..9].to_vec()),
+            (2, 17, [&bootstrap[1][9..], &bootstrap[0]].concat()),
+            (5, 17, bootstrap[0].clone()),
+            (1, 18, Vec::new()),
+            (1, 17, vec![0xff, 0xff]),
+        ],
     );
     let text = "Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
     script(

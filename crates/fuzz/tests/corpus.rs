@@ -37,6 +37,7 @@ replays!(
     p2pp,
     record,
     link,
+    stream,
     stun,
     sip,
     sip_stream,

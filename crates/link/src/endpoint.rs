@@ -14,9 +14,10 @@ use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Seed, Time, Trans
 use crate::demux::Protocol;
 use crate::links::{self, Links, Message, Opened};
 use crate::mapped::MappedAddress;
-use crate::outbox::{Outbox, Sent};
+use crate::outbox::{Cargo, Outbox, Sent};
 use crate::proof::Proofs;
 use crate::rtt::RoundTrips;
+use crate::streams::{HANDSHAKE, SURPLUS, Streams, Way, Wish};
 
 /// STUN answers per second to strangers: a binding answer is longer than a bare request, so their
 /// number is bounded (RFC 8489 section 6.3 leaves this to the server).
@@ -50,7 +51,11 @@ pub struct Endpoint {
     pub mapped: MappedAddress,
     /// Nothing where messages stand in the clear.
     links: Option<Box<Links>>,
+    /// Nothing where all goes over UDP.
+    streams: Option<Box<Streams>>,
     out: Outbox,
+    /// The time of the latest input.
+    now: Time,
     stun_window: (Time, u32),
 }
 
@@ -65,13 +70,56 @@ impl Endpoint {
             round_trips: RoundTrips::default(),
             mapped: MappedAddress::default(),
             links: Links::new(profile, keys, Seed::child_of(&mut rng)).map(Box::new),
+            streams: None,
             out: Outbox::default(),
+            now: Time::ZERO,
             stun_window: (Time::ZERO, 0),
         }
     }
 
+    /// Streams are used from now on, beside UDP or in its place.
+    pub fn use_streams(&mut self, udp: bool) {
+        self.streams = Some(Box::new(Streams::new(udp)));
+    }
+
     /// Sorts a datagram that arrived on the peer port.
     pub fn handle_datagram(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
+        let received = self.sort(now, remote, bytes);
+        if let (Some(streams), false) = (&mut self.streams, matches!(received, Received::Dropped(_))) {
+            streams.heard(now, remote);
+        }
+        received
+    }
+
+    /// The next datagram of what came out of a stream, sorted; what it takes of the piece is gone from there.
+    pub fn handle_piece(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        piece: &mut &[u8],
+    ) -> Option<(Received, Vec<u8>)> {
+        let streams = self.streams.as_mut()?;
+        let datagram = match streams.handle_piece(now, remote, piece) {
+            Ok(next) => next?,
+            Err(why) => {
+                self.count_drop(why);
+                return None;
+            }
+        };
+        if !self.proofs.is_proven(now, remote) {
+            // Who opened a stream receives what is sent there.
+            self.proofs.prove(now, remote);
+        }
+        let received = self.sort(now, remote, &datagram);
+        let is_of_use = !matches!(received, Received::Dropped(_) | Received::Media);
+        if let (Some(streams), true) = (&mut self.streams, is_of_use) {
+            streams.confirm(remote);
+        }
+        Some((received, datagram))
+    }
+
+    fn sort(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
+        self.now = now;
         match Protocol::of(bytes) {
             Protocol::P2pp if self.links.is_some() => self.dropped("p2pp in the clear"),
             Protocol::P2pp => Received::P2pp,
@@ -98,28 +146,79 @@ impl Endpoint {
             Some(links) => links.send(now, remote, Message { bytes, label, meant }, &mut self.out),
             None => self.out.push(remote, bytes),
         }
+        self.now = now;
     }
 
-    /// The next datagram to send.
+    /// The next stream to open or to close.
+    pub fn poll_stream(&mut self) -> Option<Wish> {
+        self.streams.as_mut()?.poll_wish()
+    }
+
+    /// A stream stands, whoever opened it.
+    pub fn handle_stream_opened(&mut self, now: Time, remote: SocketAddr) {
+        let Some(streams) = &mut self.streams else { return };
+        self.now = now;
+        streams.handle_opened(now, remote).into_iter().for_each(|waited| self.out.push(remote, waited));
+    }
+
+    /// A stream is gone, or could not be opened.
+    pub fn handle_stream_closed(&mut self, now: Time, remote: SocketAddr) {
+        if let Some(streams) = &mut self.streams {
+            streams.handle_closed(now, remote);
+        }
+    }
+
+    /// How many streams are open.
+    pub fn count_streams(&self) -> usize {
+        self.streams.as_ref().map_or(0, |streams| streams.count())
+    }
+
+    /// How many bytes a datagram to this address is longer than over UDP.
+    pub fn surplus(&self, remote: &SocketAddr) -> usize {
+        let is_open = self.streams.as_ref().is_some_and(|streams| streams.is_open(remote));
+        if is_open { SURPLUS } else { 0 }
+    }
+
+    /// The next datagram, or piece of a stream, to send. What it asks for is told by
+    /// [`poll_stream`](Self::poll_stream) afterwards.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.out.pop()
+        loop {
+            let transmit = self.out.pop()?;
+            let Some(streams) = &mut self.streams else { return Some(transmit) };
+            let is_proven = self.proofs.is_proven(self.now, transmit.remote);
+            match streams.send(self.now, transmit, is_proven) {
+                Way::Found(transmit) => return Some(transmit),
+                Way::Later => {}
+                Way::None => self.out.count_drop("no way"),
+            }
+        }
     }
 
-    /// What went over links since this was last asked.
+    /// What went over links, or was spent on streams, since this was last asked.
     pub fn take_sent(&mut self) -> Vec<Sent> {
-        self.out.take_sent()
+        let asked = self.streams.as_mut().map(|streams| streams.take_asked()).unwrap_or_default();
+        let spent = asked.into_iter().map(|remote| Sent { remote, len: HANDSHAKE, cargo: Cargo::Asking });
+        let mut sent = self.out.take_sent();
+        sent.extend(spent);
+        sent
     }
 
-    /// When links want to be woken.
+    /// When links and streams want to be woken.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.links.as_ref()?.poll_timeout()
+        let links = self.links.as_ref().and_then(|links| links.poll_timeout());
+        let streams = self.streams.as_ref().and_then(|streams| streams.poll_timeout());
+        links.into_iter().chain(streams).min()
     }
 
-    /// Does what links have to do by now.
+    /// Does what links and streams have to do by now.
     pub fn handle_timeout(&mut self, now: Time) {
         if let Some(links) = &mut self.links {
             links.handle_timeout(now, &mut self.out);
         }
+        if let Some(streams) = &mut self.streams {
+            streams.handle_timeout(now);
+        }
+        self.now = now;
     }
 
     /// How many bytes longer a message is on the wire, once there is a link.
@@ -140,6 +239,9 @@ impl Endpoint {
     /// Nobody listens at `remote`, says the network, and quotes the beginning of a datagram of ours: the beginnings
     /// of the messages that did not arrive there.
     pub fn handle_unreachable(&mut self, remote: SocketAddr, quoted: &[u8]) -> Vec<Vec<u8>> {
+        if let Some(streams) = &mut self.streams {
+            streams.handle_unreachable(remote);
+        }
         match &mut self.links {
             Some(links) => links.refused(remote, quoted).iter().map(|b| b.to_vec()).collect(),
             None => vec![quoted.to_vec()],

@@ -7,6 +7,7 @@
 //! | `links.rs` | links, over which messages go unless the profile is open |
 //! | [`sealed`] | bytes that only one peer can read, whatever hops carry them |
 //! | `resolver.rs` | what Noise is built from |
+//! | [`streams`] | TCP towards addresses where UDP does not get through |
 //! | [`proof`] | which addresses are proven, and the cookies that prove them |
 //! | [`mapped`] | one's own address as other peers see it |
 //! | [`rtt`] | round trips per address and the timeouts that follow (RFC 6298) |
@@ -26,6 +27,7 @@ pub mod proof;
 mod resolver;
 pub mod rtt;
 pub mod sealed;
+pub mod streams;
 
 pub use demux::Protocol;
 pub use endpoint::{Endpoint, Received};
@@ -33,3 +35,4 @@ pub use mapped::MappedAddress;
 pub use outbox::{Cargo, Sent};
 pub use proof::Proofs;
 pub use rtt::RoundTrips;
+pub use streams::Wish;

@@ -216,7 +216,8 @@ impl Node {
         if bytes.len() <= message.bytes().len() || self.link.proofs.is_proven(now, remote) {
             let function = Function::of(message.header.message);
             if !self.link.has_links() {
-                self.ledger.refused(now, function, &remote, bytes.len());
+                let len = bytes.len() + self.link.surplus(&remote);
+                self.ledger.refused(now, function, &remote, len);
             }
             self.roles.wrote(now, remote);
             self.link.send_to(now, (remote, None), bytes, function.label(true));

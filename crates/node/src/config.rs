@@ -134,6 +134,10 @@ pub struct Config {
     pub insist: Vec<OverlayOption>,
     /// What protects the traffic between peers.
     pub profile: Profile,
+    /// Whether it goes over UDP; without it nobody hears sound of another peer here.
+    pub udp: bool,
+    /// Whether it goes over TCP, on the same port, where UDP does not get through.
+    pub tcp: bool,
     /// Addresses of peers to ask first. Empty and no host cache: this peer founds the overlay.
     pub bootstrap: Vec<SocketAddr>,
     /// Whether this node is a peer or a client, or decides by itself.
@@ -180,6 +184,8 @@ impl Default for Config {
             overlay: OverlayOptions::default(),
             insist: Vec::new(),
             profile: Profile::default(),
+            udp: true,
+            tcp: true,
             bootstrap: Vec::new(),
             role: RolePolicy::Auto,
             // Loopback until told otherwise: nothing is exposed by accident.

@@ -150,6 +150,7 @@ impl Node {
             warm_links: self.attachments.warm(),
             profile: self.config.profile.to_string(),
             links: self.link.count_links(),
+            streams: self.link.count_streams(),
             load: self.diagnostics.load.clone(),
             dropped: self.dropped(),
             probes: Probes {

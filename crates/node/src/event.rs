@@ -123,6 +123,11 @@ pub enum Event {
     Save,
     /// `leave` is done: the peer has said goodbye.
     Left,
+    /// A stream to another peer is wanted: connect by TCP from the peer port, and tell
+    /// `handle_peer_stream_opened` or `handle_peer_stream_closed`.
+    OpenPeerStream(std::net::SocketAddr),
+    /// A stream to another peer is to be closed, or given up if it does not stand yet. Nothing is to be told.
+    ClosePeerStream(std::net::SocketAddr),
     /// A SIP connection to a phone is to be closed.
     CloseStream(wire::ConnectionId),
 }

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Cargo, Endpoint, Received};
+use link::{Cargo, Endpoint, Received, Wish};
 use overlay::{Evidence, Overlay};
 use wire::p2pp::{Builder, Class, Code, Density, Header, Message, MessageType, Object, ParseError};
 use wire::{
@@ -266,6 +266,9 @@ impl Node {
             rng,
             book: Arc::new(OwnBook),
         };
+        if node.config.tcp {
+            node.link.use_streams(node.config.udp);
+        }
         node.start(now);
         node.drain(now);
         node
@@ -292,7 +295,14 @@ impl Node {
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
         let forward = match socket {
-            Socket::Peer => self.handle_peer_port(now, remote, bytes),
+            Socket::Peer => {
+                let received = self.link.handle_datagram(now, remote, bytes);
+                self.handle_received(now, remote, received, bytes)
+            }
+            Socket::PeerStream => {
+                self.handle_peer_stream(now, remote, bytes);
+                None
+            }
             Socket::Media(port) => self.handle_phone_media(now, port, remote, bytes),
             Socket::Sip | Socket::SipStream(_) => {
                 self.handle_phone_signalling(now, socket, remote, bytes);
@@ -340,6 +350,18 @@ impl Node {
         self.drain(now);
     }
 
+    /// A stream from the peer port to another peer's stands, whoever opened it.
+    pub fn handle_peer_stream_opened(&mut self, now: Time, remote: SocketAddr) {
+        self.link.handle_stream_opened(now, remote);
+        self.drain(now);
+    }
+
+    /// A stream to another peer ended, or could not be opened.
+    pub fn handle_peer_stream_closed(&mut self, now: Time, remote: SocketAddr) {
+        self.link.handle_stream_closed(now, remote);
+        self.drain(now);
+    }
+
     /// A phone's connection ended.
     pub fn handle_stream_closed(&mut self, now: Time, connection: ConnectionId) {
         self.close_phone_stream(now, connection);
@@ -353,9 +375,14 @@ impl Node {
         wire::queue::pop_front(&mut self.transmits).or_else(|| self.link.poll_transmit())
     }
 
-    /// The next thing to tell.
+    /// The next thing to tell. To be asked after [`poll_transmit`](Self::poll_transmit), since what leaves may need a
+    /// stream.
     pub fn poll_event(&mut self) -> Option<Event> {
-        wire::queue::pop_front(&mut self.events)
+        let wish = |wish| match wish {
+            Wish::Open(remote) => Event::OpenPeerStream(remote),
+            Wish::Close(remote) => Event::ClosePeerStream(remote),
+        };
+        wire::queue::pop_front(&mut self.events).or_else(|| self.link.poll_stream().map(wish))
     }
 
     /// When this peer wants to be woken, and why.
@@ -445,13 +472,27 @@ impl Node {
 
     // ---- the peer port -------------------------------------------------------------------------
 
-    fn handle_peer_port(
+    /// Takes a piece of a stream. Sound does not go over streams.
+    fn handle_peer_stream(&mut self, now: Time, remote: SocketAddr, mut piece: &[u8]) {
+        while let Some((received, mut datagram)) = self.link.handle_piece(now, remote, &mut piece) {
+            match received {
+                Received::Media => self.link.count_drop("sound over a stream"),
+                received => {
+                    self.handle_received(now, remote, received, &mut datagram);
+                }
+            }
+        }
+    }
+
+    /// Takes a datagram that the link has sorted.
+    fn handle_received(
         &mut self,
         now: Time,
         remote: SocketAddr,
+        received: Received,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
-        match self.link.handle_datagram(now, remote, bytes) {
+        match received {
             Received::P2pp => self.handle_p2pp(now, remote, bytes, None),
             Received::Sealed(sender, message) => self.handle_p2pp(now, remote, &message, Some(sender)),
             Received::Media => return self.handle_peer_media(now, remote, bytes),
@@ -471,7 +512,7 @@ impl Node {
         let said = message.header;
         message.name_source(self.hash());
         let header = message.header;
-        let len = bytes.len() + self.link.overhead();
+        let len = bytes.len() + self.link.overhead() + self.link.surplus(&remote);
         self.ledger.received(now, Function::of(header.message), &remote, len);
         let sender = sender.filter(|_| self.standing.is_some());
         if sender.is_some_and(|key| !self.is_its_own(remote, &said, key.node_id(self.hash()))) {
@@ -611,10 +652,11 @@ impl Node {
                 Cargo::Asking => (Function::Link, false),
                 Cargo::Answering => (Function::Link, true),
             };
+            let len = sent.len + self.link.surplus(&sent.remote);
             if refusal {
-                self.ledger.refused(now, function, &sent.remote, sent.len);
+                self.ledger.refused(now, function, &sent.remote, len);
             } else {
-                self.ledger.sent(now, function, &sent.remote, sent.len);
+                self.ledger.sent(now, function, &sent.remote, len);
             }
         }
     }
@@ -668,6 +710,16 @@ impl Node {
     /// Maintenance bytes sent since the start, with IP and UDP headers.
     pub fn maintenance_bytes_sent(&self) -> u64 {
         self.ledger.maintenance_sent()
+    }
+
+    /// Whether it sends to other peers by UDP.
+    pub fn uses_udp(&self) -> bool {
+        self.config.udp
+    }
+
+    /// Whether it opens streams to other peers, and accepts theirs.
+    pub fn uses_tcp(&self) -> bool {
+        self.config.tcp
     }
 
     /// The books.

@@ -65,6 +65,9 @@ pub struct Status {
     /// Links over which they go.
     #[serde(default)]
     pub links: usize,
+    /// Peers with which they go over TCP.
+    #[serde(default)]
+    pub streams: usize,
     /// Load values set by an operator or measured.
     pub load: BTreeMap<String, String>,
     /// Datagrams, messages and packets dropped, by reason.

@@ -188,7 +188,7 @@ impl Node {
     ) {
         let function = Function::of(message);
         if !self.link.has_links() {
-            self.ledger.sent(now, function, &remote, bytes.len());
+            self.ledger.sent(now, function, &remote, bytes.len() + self.link.surplus(&remote));
         }
         self.roles.wrote(now, remote);
         let meant = id.map(|id| (id, self.hash()));

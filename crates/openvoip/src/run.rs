@@ -3,6 +3,9 @@
 //! Every peer has a UDP port towards other peers, a UDP and a TCP port towards phones, and pairs of
 //! UDP ports for phones' sound, bound when its node asks for them. A datagram is read into one
 //! buffer and handed to its node; sound comes back in the same buffer and is sent on without a copy.
+//! `peers.rs` holds the streams between peers, where UDP does not get through.
+
+mod peers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,6 +19,7 @@ use wire::{ConnectionId, Socket, Time, Transmit};
 
 use crate::alarm::Alarm;
 use crate::icmp;
+use peers::Peers;
 
 /// Datagrams read from one socket before the others get their turn.
 const BURST: usize = 64;
@@ -44,6 +48,8 @@ const ALARM: Token = Token(1_000);
 enum Source {
     Alarm,
     Udp(usize, Socket),
+    PeerListener(usize),
+    Peer(usize, SocketAddr),
     PhoneListener(usize),
     Phone(usize, ConnectionId),
 }
@@ -62,10 +68,12 @@ struct Hosted {
     udp: BTreeMap<Socket, (UdpSocket, Token)>,
     listener: Option<TcpListener>,
     streams: BTreeMap<ConnectionId, Stream>,
+    peers: Peers,
     wakes: Option<Time>,
     gone: bool,
     /// Sockets that are kept open and never read.
     frozen: Vec<UdpSocket>,
+    frozen_peers: Peers,
 }
 
 /// The sockets of a peer, bound but not yet at work.
@@ -202,11 +210,19 @@ impl World {
             udp: BTreeMap::new(),
             listener: None,
             streams: BTreeMap::new(),
+            peers: Peers::default(),
             wakes: None,
             gone: false,
             frozen: Vec::new(),
+            frozen_peers: Peers::default(),
         };
+        let (uses_udp, uses_tcp) = (hosted.node.uses_udp(), hosted.node.uses_tcp());
         for (socket, mut udp) in [(Socket::Peer, bound.peer), (Socket::Sip, bound.sip)] {
+            if socket == Socket::Peer && !uses_udp {
+                // It keeps the port's number, and nothing else.
+                hosted.frozen.push(udp);
+                continue;
+            }
             let token = self.token(Source::Udp(index, socket));
             self.poll.registry().register(&mut udp, token, Interest::READABLE)?;
             hosted.udp.insert(socket, (udp, token));
@@ -216,6 +232,14 @@ impl World {
         self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
         hosted.listener = Some(listener);
         self.hosted.push(hosted);
+        if uses_tcp {
+            match self.listen_for_peers(index, bound.peer_address) {
+                Err(e) if uses_udp => {
+                    tracing::warn!("no streams between peers, TCP port {}: {e}", bound.peer_address.port());
+                }
+                listens => listens?,
+            }
+        }
         Ok(index)
     }
 
@@ -232,6 +256,7 @@ impl World {
         hosted.udp.clear();
         hosted.listener = None;
         hosted.streams.clear();
+        hosted.peers = Peers::default();
         if let Some(at) = hosted.wakes.take() {
             self.wakes.remove(&(at, index));
         }
@@ -249,6 +274,8 @@ impl World {
         }
         let udp = std::mem::take(&mut hosted.udp);
         hosted.frozen.extend(udp.into_values().map(|(udp, _)| udp));
+        hosted.frozen_peers = std::mem::take(&mut hosted.peers);
+        hosted.frozen_peers.freeze(self.poll.registry())?;
         self.kill(index);
         Ok(())
     }
@@ -295,6 +322,8 @@ impl World {
                     }
                     self.read_udp(index, socket, tell);
                 }
+                Some(Source::PeerListener(index)) => self.accept_peers(index, tell),
+                Some(Source::Peer(index, remote)) => self.serve_peer(index, remote, writable, tell),
                 Some(Source::PhoneListener(index)) => self.accept(index),
                 Some(Source::Phone(index, connection)) => {
                     if writable {
@@ -363,14 +392,17 @@ impl World {
 
     /// Sends what a peer wants sent, deals with what it asks of us, and tells the rest.
     fn drain(&mut self, index: usize, tell: &mut dyn FnMut(usize, Event)) {
-        while let Some(transmit) = self.hosted[index].node.poll_transmit() {
-            self.send(index, transmit);
-        }
-        while let Some(event) = self.hosted[index].node.poll_event() {
+        loop {
+            while let Some(transmit) = self.hosted[index].node.poll_transmit() {
+                self.send(index, transmit);
+            }
+            let Some(event) = self.hosted[index].node.poll_event() else { break };
             match event {
                 Event::MediaPortsWanted(count) => self.bind_media(index, count),
                 Event::MediaPortReleased(port) => self.unbind_media(index, port),
                 Event::CloseStream(connection) => self.close(index, connection),
+                Event::OpenPeerStream(remote) => self.open_to_peer(index, remote),
+                Event::ClosePeerStream(remote) => self.drop_peer(index, remote),
                 event => tell(index, event),
             }
         }
@@ -393,6 +425,9 @@ impl World {
                 stream.backlog.extend(&transmit.bytes);
             }
             return self.flush(index, connection);
+        }
+        if transmit.socket == Socket::PeerStream {
+            return self.send_to_peer(index, transmit.remote, &transmit.bytes);
         }
         if let Some((udp, _)) = self.hosted[index].udp.get(&transmit.socket) {
             icmp::send(udp, &transmit.bytes, transmit.remote);

@@ -36,6 +36,8 @@ pub struct Settings {
     pub media: IpAddr,
     pub users: Vec<String>,
     pub bootstrap: Vec<SocketAddr>,
+    pub udp: bool,
+    pub tcp: bool,
     #[serde(with = "text")]
     pub role: RolePolicy,
     #[serde(with = "texts")]
@@ -153,6 +155,8 @@ impl Default for Settings {
             overlay,
             insist: _, // Follows from who said what: `Resolved::config`.
             profile,
+            udp,
+            tcp,
             bootstrap,
             role,
             listen,
@@ -178,6 +182,8 @@ impl Default for Settings {
             media,
             users: Vec::new(),
             bootstrap,
+            udp,
+            tcp,
             role,
             operators,
             phones: Phones { from: phones_from.to_vec() },
@@ -214,6 +220,8 @@ impl Settings {
             },
             insist: Vec::new(),
             profile: overlay.profile,
+            udp: self.udp,
+            tcp: self.tcp,
             bootstrap: self.bootstrap.clone(),
             role: self.role,
             listen: self.listen,
@@ -284,6 +292,10 @@ impl Settings {
             if !parts.is_some_and(|(user, domain)| is_name(user) && is_name(domain)) {
                 problems.push(("users", format!("'{user}' is not a name like alice@camp.example")));
             }
+        }
+        if !self.udp && !self.tcp {
+            problems
+                .push(("tcp", "without UDP a peer needs TCP: one of `udp` and `tcp` must be true".into()));
         }
         problems.extend(self.exposure().map(|problem| ("overlay.profile", problem)));
         problems.extend(self.dial.problems());

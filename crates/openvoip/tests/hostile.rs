@@ -58,6 +58,9 @@ fn flood(peer: &Peer, control: &std::path::Path, rng: &mut Rng, length: Duration
             let _ = (udp.send_to(&hostile(rng), listen), udp.send_to(&hostile(rng), sip));
             sent += 2;
         }
+        let mut stream = TcpStream::connect(listen).expect("the peer port accepts");
+        let _ = stream.write_all(&hostile(rng));
+        sent += 1;
         let mut tcp = TcpStream::connect(sip).expect("the SIP port accepts");
         let mut owner = UnixStream::connect(control).expect("the control socket accepts");
         for _ in 0..4 {
@@ -87,7 +90,15 @@ fn any_bytes_at_any_socket_are_counted_and_dropped_and_memory_stays_flat() {
     flood(&peer, &control, &mut rng, Duration::from_secs(4));
     let before = peer.status();
     let (was, mut sent, mut rounds) = (dropped(&before), 0, 0);
-    let expected = ["unknown", "p2pp malformed", "stun", "sip malformed", "sip stream", "media of no call"];
+    let expected = [
+        "unknown",
+        "p2pp malformed",
+        "stun",
+        "stream garbage",
+        "sip malformed",
+        "sip stream",
+        "media of no call",
+    ];
     // On a busy machine few connections are made in five seconds, and not each of them says something wrong.
     let (after, is) = loop {
         sent += flood(&peer, &control, &mut rng, Duration::from_secs(5));

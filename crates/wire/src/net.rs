@@ -22,6 +22,8 @@ pub struct ConnectionId(pub u64);
 pub enum Socket {
     /// The one port towards other peers: P2PP, STUN, media between peers.
     Peer,
+    /// A stream from and to the TCP port of the same number; there is one for each remote address.
+    PeerStream,
     /// The UDP port at which phones register.
     Sip,
     /// A phone's connection to the TCP port at which phones register.

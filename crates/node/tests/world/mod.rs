@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
 pub mod phone;
+pub mod streams;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -9,12 +10,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, Outcome, Profile, Saved, User};
+use streams::{Streams, What};
 use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime, puzzle};
 
 /// One way between two peers, unless a test says otherwise.
 const LATENCY: Duration = Duration::from_millis(5);
 
-type InFlight = (Time, u64, Socket, SocketAddr, SocketAddr, Vec<u8>);
+type InFlight = (Time, u64, What, SocketAddr, SocketAddr, Vec<u8>);
 
 /// Peers, and what is under way between them and their phones.
 pub struct World {
@@ -43,6 +45,7 @@ pub struct World {
     pub epoch: u64,
     /// What goes over the wire between peers, where somebody listens.
     pub tap: Option<Vec<Vec<u8>>>,
+    pub streams: Streams,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -92,6 +95,7 @@ impl World {
             no_ports: false,
             epoch: 1_800_000_000,
             tap: None,
+            streams: Streams::default(),
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -174,10 +178,14 @@ impl World {
         while let Some(t) = self.nodes[n].poll_transmit() {
             match t.socket {
                 Socket::Peer => self.send_from(n, t.remote, t.bytes),
+                Socket::PeerStream => self.send_piece(n, t.remote, t.bytes),
                 _ => self.to_phones.push((n, t)),
             }
         }
         while let Some(event) = self.nodes[n].poll_event() {
+            if self.serve_streams(n, &event) {
+                continue;
+            }
             if let Event::MediaPortsWanted(count) = event {
                 if self.no_ports {
                     self.nodes[n].refuse_media_ports(count);
@@ -213,7 +221,8 @@ impl World {
     fn send(&mut self, socket: Socket, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         self.count += 1;
         if self.loss == 0.0 || self.rng.random_range(0.0..1.0) >= self.loss {
-            self.flying.push(Reverse((self.now + self.latency, self.count, socket, from, to, bytes)));
+            let what = What::Arrival(socket);
+            self.flying.push(Reverse((self.now + self.latency, self.count, what, from, to, bytes)));
         }
     }
 
@@ -249,9 +258,16 @@ impl World {
             .min();
         match (arrival, wake) {
             (Some(at), _) if at <= until && wake.is_none_or(|(w, _)| at <= w) => {
-                let Reverse((at, _, socket, from, to, mut bytes)) = self.flying.pop().expect("peeked");
+                let Reverse((at, _, what, from, to, mut bytes)) = self.flying.pop().expect("peeked");
                 let at = self.now.max(at);
                 self.now = at + self.work;
+                let What::Arrival(socket) = what else {
+                    self.move_stream(what, from, to, bytes);
+                    return true;
+                };
+                if self.is_blocked(from, to) {
+                    return true;
+                }
                 if let Some(&n) = self.by_address.get(&to).filter(|n| !self.dead.contains(n))
                     && self.is_let_in(n, from)
                 {

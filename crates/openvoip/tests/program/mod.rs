@@ -72,6 +72,11 @@ impl Peer {
         &self.dir
     }
 
+    /// The number of its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The address of its peer port.
     pub fn address(&self) -> String {
         self.started["listen"].as_str().unwrap().to_owned()

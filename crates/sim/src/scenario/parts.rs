@@ -155,6 +155,8 @@ impl Peer {
             refresh_interval: Duration::from_secs_f64(self.refresh_interval_s),
             record_lifetime: Duration::from_secs_f64(self.record_lifetime_s),
             lookup_timeout: Duration::from_secs_f64(self.lookup_timeout_s),
+            // The simulated network carries datagrams.
+            tcp: false,
             ..node::Config::default()
         }
     }

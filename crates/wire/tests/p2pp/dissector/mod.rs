@@ -16,7 +16,7 @@ use super::cases::hostile::with_body;
 use super::cases::{Case, Reads, answerer, asker, cases, id};
 use super::properties::{around, built};
 use super::strategies;
-use tshark::{Field, PORT, columns, errors, fields, tshark};
+use tshark::{Field, PORT, columns, columns_of_stream, errors, fields, tshark};
 
 /// A vector as a datagram: an object alone stands in a KeepAlive.
 fn datagram(case: &Case) -> Vec<u8> {
@@ -236,6 +236,15 @@ fn at_another_port_a_message_is_known_by_its_beginning_and_what_follows_it_too()
     let Some(shown) = columns("elsewhere", &datagrams, 40_000) else { return };
     let protocols: Vec<_> = shown.iter().map(|(protocol, _)| protocol.as_str()).collect();
     assert_eq!(protocols, ["UDP", "UDP", "P2PP", "RTP", "P2PP"]);
+}
+
+#[test]
+fn in_a_stream_every_golden_message_is_read_as_in_a_datagram() {
+    let datagrams: Vec<Vec<u8>> = well_formed().map(|(_, bytes)| bytes).collect();
+    let framed = |d: &Vec<u8>| [&(d.len() as u16).to_be_bytes()[..], d].concat();
+    let segments: Vec<Vec<u8>> = datagrams.iter().map(framed).collect();
+    let Some(columns) = columns("datagrams", &datagrams, PORT) else { return };
+    assert_eq!(columns_of_stream("segments", &segments), Some(columns));
 }
 
 #[test]

@@ -7,21 +7,45 @@ use std::process::Command;
 /// The port at which peers listen.
 pub(crate) const PORT: u16 = 7080;
 
+/// Bytes of an IPv4 header, and the numbers of what may stand behind it.
+const IP: usize = 20;
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+
 /// Bytes of IPv4 and UDP before a datagram.
-const HEADERS: usize = 28;
+const HEADERS: usize = IP + 8;
 
 /// Raw IPv4 packets (LINKTYPE_IPV4) in a classic pcap file, one for each datagram, to this port.
 fn pcap(datagrams: &[Vec<u8>], port: u16) -> Vec<u8> {
+    let udp = |datagram: &Vec<u8>| {
+        let header = [port, port, datagram.len() as u16 + 8, 0].map(u16::to_be_bytes).concat();
+        (UDP, [header, datagram.clone()].concat())
+    };
+    packets(datagrams.iter().map(udp))
+}
+
+/// The same for the segments of one stream.
+fn pcap_of_stream(segments: &[Vec<u8>], port: u16) -> Vec<u8> {
+    let mut sequence = 1u32;
+    let tcp = segments.iter().map(|segment| {
+        // Ports; sequence number, acknowledgement; header length, ACK and PSH, window; no checksum.
+        let ports = u32::from(port) << 16 | u32::from(port);
+        let header = [ports, sequence, 1, 0x5018_ffff, 0].map(u32::to_be_bytes).concat();
+        sequence += segment.len() as u32;
+        (TCP, [&header[..], segment].concat())
+    });
+    packets(tcp)
+}
+
+fn packets(payloads: impl Iterator<Item = (u32, Vec<u8>)>) -> Vec<u8> {
     let mut file: Vec<u8> = [0xa1b2_c3d4_u32, 0x0002_0004, 0, 0, 65_535, 228].map(u32::to_be_bytes).concat();
-    for (second, datagram) in datagrams.iter().enumerate() {
-        let length = (HEADERS + datagram.len()) as u32;
+    for (second, (protocol, payload)) in payloads.enumerate() {
+        let length = (IP + payload.len()) as u32;
         file.extend([second as u32, 0, length, length].map(u32::to_be_bytes).concat());
-        // Version and header length, total length; no fragment; TTL 64, UDP, no checksum; addresses.
-        file.extend(
-            [0x4500_0000 | length, 0, 0x4011_0000, 0xc000_0201, 0xc000_0202].map(u32::to_be_bytes).concat(),
-        );
-        file.extend([port, port, length as u16 - 20, 0].map(u16::to_be_bytes).concat());
-        file.extend(datagram);
+        // Version and header length, total length; no fragment; TTL 64, protocol, no checksum; addresses.
+        let ip = [0x4500_0000 | length, 0, 0x4000_0000 | protocol << 16, 0xc000_0201, 0xc000_0202];
+        file.extend(ip.map(u32::to_be_bytes).concat());
+        file.extend(payload);
     }
     file
 }
@@ -45,9 +69,14 @@ const ERRORS: [&str; 10] = [
 /// # Panics
 /// If it stumbles, or the dissector does.
 pub(crate) fn tshark(name: &str, datagrams: &[Vec<u8>], port: u16, arguments: &[&str]) -> Option<String> {
+    of_file(name, &pcap(datagrams, port), arguments)
+}
+
+/// What it prints of a capture file.
+fn of_file(name: &str, capture: &[u8], arguments: &[&str]) -> Option<String> {
     let home = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
     let file = home.join(format!("dissector-{name}.pcap"));
-    std::fs::write(&file, pcap(datagrams, port)).expect("the test's own directory");
+    std::fs::write(&file, capture).expect("the test's own directory");
     let script = concat!("lua_script:", env!("CARGO_MANIFEST_DIR"), "/../../tools/wireshark/p2pp.lua");
     let run = Command::new("tshark")
         .args(["-X", script, "-r"])
@@ -72,10 +101,19 @@ pub(crate) fn tshark(name: &str, datagrams: &[Vec<u8>], port: u16, arguments: &[
 
 /// Protocol and Info column of each datagram.
 pub(crate) fn columns(name: &str, datagrams: &[Vec<u8>], port: u16) -> Option<Vec<(String, String)>> {
-    let arguments = ["-T", "fields", "-e", "_ws.col.Protocol", "-e", "_ws.col.Info"];
-    let words = tshark(name, datagrams, port, &arguments)?;
+    Some(two_columns(&tshark(name, datagrams, port, &COLUMNS)?))
+}
+
+/// The same of the segments of one stream.
+pub(crate) fn columns_of_stream(name: &str, segments: &[Vec<u8>]) -> Option<Vec<(String, String)>> {
+    Some(two_columns(&of_file(name, &pcap_of_stream(segments, PORT), &COLUMNS)?))
+}
+
+const COLUMNS: [&str; 6] = ["-T", "fields", "-e", "_ws.col.Protocol", "-e", "_ws.col.Info"];
+
+fn two_columns(words: &str) -> Vec<(String, String)> {
     let line = |line: &str| line.split_once('\t').map(|(a, b)| (a.to_owned(), b.to_owned()));
-    Some(words.lines().map(|l| line(l).expect("two columns")).collect())
+    words.lines().map(|l| line(l).expect("two columns")).collect()
 }
 
 /// Of each datagram the errors with which it is marked, in the order of their places.
