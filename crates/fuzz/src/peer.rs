@@ -242,7 +242,9 @@ impl World {
             match sent.socket {
                 Socket::Peer => self.alice_says(sent.remote, sent.bytes),
                 Socket::Media(_) => assert!(wire::rtp::classify(&sent.bytes).is_some()),
-                Socket::Sip | Socket::SipStream(_) => self.phone_hears(sent.remote, &sent.bytes),
+                Socket::Sip | Socket::SipStream(_) | Socket::SipTls(_) => {
+                    self.phone_hears(sent.remote, &sent.bytes)
+                }
             }
         }
         assert!(burst <= MAX_BURST, "{burst} datagrams at once");

@@ -142,6 +142,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The address at which phones register.
     pub sip: SocketAddr,
+    /// The address at which phones register over TLS, if the world serves it.
+    pub sips: Option<SocketAddr>,
     /// Where phones may stand: who sends to the SIP address from elsewhere gets no answer.
     pub phones_from: Arc<[Prefix]>,
     /// The address announced to phones for media; the SIP address if unspecified.
@@ -185,6 +187,7 @@ impl Default for Config {
             // Loopback until told otherwise: nothing is exposed by accident.
             listen: SocketAddr::new(loopback, 7080),
             sip: SocketAddr::new(loopback, 5060),
+            sips: Some(SocketAddr::new(loopback, 5061)),
             phones_from: Prefix::at_home(),
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
@@ -210,6 +213,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The address named to phones for sound: the one said, else where they register; what is on loopback is reached
+    /// from there only.
+    pub fn phone_ip(&self) -> IpAddr {
+        let registrars = [Some(self.sip), self.sips].into_iter().flatten().map(|address| address.ip());
+        let said = Some(self.media).filter(|ip| !ip.is_unspecified());
+        said.or_else(|| registrars.clone().find(|ip| !ip.is_loopback())).unwrap_or(self.sip.ip())
+    }
+
     /// What the budget is made of.
     pub(crate) fn limits(&self) -> Limits {
         Limits {

@@ -294,7 +294,7 @@ impl Node {
         let forward = match socket {
             Socket::Peer => self.handle_peer_port(now, remote, bytes),
             Socket::Media(port) => self.handle_phone_media(now, port, remote, bytes),
-            Socket::Sip | Socket::SipStream(_) => {
+            Socket::Sip | Socket::SipStream(_) | Socket::SipTls(_) => {
                 self.handle_phone_signalling(now, socket, remote, bytes);
                 None
             }

@@ -19,6 +19,9 @@ pub struct Status {
     pub listen: String,
     /// Address at which phones register.
     pub sip: String,
+    /// Address at which they register over TLS; empty where it is not served.
+    #[serde(default)]
+    pub sips: String,
     /// The overlay's options.
     pub overlay: OverlayStatus,
     /// Users it serves.

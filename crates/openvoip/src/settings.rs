@@ -16,6 +16,8 @@ use node::{Algorithm, Config, OverlayOptions, Prefix, Profile, RolePolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
+use crate::home::CertificateFiles;
+
 pub use layers::{BadConfig, Origin, Problem, Resolved, put, resolve};
 
 /// The commented configuration file that equals the defaults.
@@ -33,6 +35,7 @@ pub const BASES: [u16; 4] = [2, 4, 8, 16];
 pub struct Settings {
     pub listen: SocketAddr,
     pub sip: SocketAddr,
+    pub sips: SocketAddr,
     pub media: IpAddr,
     pub users: Vec<String>,
     pub bootstrap: Vec<SocketAddr>,
@@ -57,6 +60,8 @@ pub struct Settings {
 pub struct Phones {
     #[serde(with = "texts")]
     pub from: Vec<Prefix>,
+    pub certificate: String,
+    pub key: String,
 }
 
 /// Options that all peers of an overlay share.
@@ -157,6 +162,7 @@ impl Default for Settings {
             role,
             listen,
             sip,
+            sips,
             phones_from,
             media,
             record_lifetime,
@@ -175,12 +181,13 @@ impl Default for Settings {
         Settings {
             listen,
             sip,
+            sips: sips.expect("on loopback"),
             media,
             users: Vec::new(),
             bootstrap,
             role,
             operators,
-            phones: Phones { from: phones_from.to_vec() },
+            phones: Phones { from: phones_from.to_vec(), certificate: String::new(), key: String::new() },
             dial,
             overlay: Overlay::new(overlay, profile),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
@@ -218,6 +225,7 @@ impl Settings {
             role: self.role,
             listen: self.listen,
             sip: self.sip,
+            sips: Some(self.sips),
             phones_from: self.phones.from.as_slice().into(),
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
@@ -233,6 +241,13 @@ impl Settings {
             dial: self.dial.clone(),
             names: None,
         }
+    }
+
+    /// The owner's own certificate for phones, if there is one.
+    pub fn certificate(&self) -> Option<CertificateFiles> {
+        let Phones { certificate, key, .. } = &self.phones;
+        let files = || CertificateFiles { certificate: certificate.into(), key: key.into() };
+        (!certificate.is_empty()).then(files)
     }
 
     /// The users served, in canonical form; a name without a domain gets the overlay's.
@@ -284,6 +299,9 @@ impl Settings {
             if !parts.is_some_and(|(user, domain)| is_name(user) && is_name(domain)) {
                 problems.push(("users", format!("'{user}' is not a name like alice@camp.example")));
             }
+        }
+        if self.phones.certificate.is_empty() != self.phones.key.is_empty() {
+            problems.push(("phones.certificate", "certificate and key go together".into()));
         }
         problems.extend(self.exposure().map(|problem| ("overlay.profile", problem)));
         problems.extend(self.dial.problems());
@@ -352,9 +370,10 @@ mod tests {
         let mut settings = Settings::default();
         settings.overlay.base = 3;
         settings.records.refresh_s = 4_000;
+        settings.phones.key = "key.pem".into();
         settings.users = vec!["alice/..".into()];
         settings.log.level = "dbug".into();
         let keys: Vec<&str> = settings.problems().iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, ["records.refresh_s", "overlay.base", "users", "log.level"]);
+        assert_eq!(keys, ["records.refresh_s", "overlay.base", "users", "phones.certificate", "log.level"]);
     }
 }

@@ -40,7 +40,7 @@ impl Plane {
             for (index, flow) in flows.iter().enumerate() {
                 let leg = media::Leg::BOTH[index];
                 faces.push(match flow {
-                    Flow::Udp(_) | Flow::Stream(..) => {
+                    Flow::Udp(_) | Flow::Stream(..) | Flow::Tls(..) => {
                         let Some(port) = self.stock.pop_front() else {
                             ports.into_iter().flatten().for_each(|p| self.give_back(p));
                             for stream in streams.into_iter().flatten() {
@@ -185,7 +185,7 @@ impl MediaPlane for Plane {
 fn learn(entry: &mut Entry, now: Time, leg: media::Leg, flow: Flow, description: &Description, index: usize) {
     let media = &description.media[index];
     match flow {
-        Flow::Udp(_) | Flow::Stream(..) => {
+        Flow::Udp(_) | Flow::Stream(..) | Flow::Tls(..) => {
             let rtp = description.destination(index).filter(|a| !a.ip().is_unspecified());
             let rtcp = description.rtcp_destination(index).filter(|a| !a.ip().is_unspecified());
             entry.session.set_announced(now, leg, rtp, rtcp, media.has("rtcp-mux"));

@@ -351,7 +351,7 @@ impl Agent {
             call_id: self.transactions.token(),
             local: self.as_caller(&call.record.from, &call.display).with_tag(&self.transactions.token()),
             remote: NameAddr::new(aor),
-            contact: format!("<{}>", self.addresses.uri_for(&flow, &call.record.from)),
+            contact: self.addresses.contact(&flow, &call.record.from, &target),
             target,
             done: false,
         };
@@ -491,7 +491,7 @@ impl Agent {
             local_cseq: 0,
             remote_cseq: Some(cseq),
             invite_cseq: cseq,
-            contact: format!("<{}>", self.addresses.uri_for(&call.source, &call.record.to)),
+            contact: self.addresses.contact(&call.source, &call.record.to, call.request.uri()),
             unacknowledged: None,
             answered: None,
             peer: call.record.from.clone(),

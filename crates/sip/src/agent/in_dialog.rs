@@ -46,7 +46,9 @@ fn key_of(request: &Message) -> DialogKey {
 /// Whether a request of this dialog may come by that flow: its own, or the same phone after its
 /// port or connection changed.
 fn same_neighbour(ours: Flow, flow: Flow) -> bool {
-    ours == flow || matches!((ours.remote(), flow.remote()), (Some(a), Some(b)) if a.ip() == b.ip())
+    let private = |flow| matches!(flow, Flow::Tls(..));
+    let same_host = matches!((ours.remote(), flow.remote()), (Some(a), Some(b)) if a.ip() == b.ip());
+    ours == flow || (same_host && private(ours) == private(flow))
 }
 
 impl Agent {
