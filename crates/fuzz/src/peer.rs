@@ -193,7 +193,7 @@ impl World {
             }
             2 => self.deliver(Socket::Sip, phone(), bytes),
             3 => self.deliver(Socket::Sip, stranger(), bytes),
-            4 => self.deliver(Socket::SipStream(ConnectionId(1)), phone(), bytes),
+            4 => self.deliver(Socket::SipTls(ConnectionId(1)), phone(), bytes),
             5 => self.deliver(Socket::SipStream(ConnectionId(2)), stranger(), bytes),
             6 => {
                 for connection in [ConnectionId(1), ConnectionId(2)] {

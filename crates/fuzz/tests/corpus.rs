@@ -41,6 +41,7 @@ replays!(
     sip,
     sip_stream,
     sdp,
+    crypto,
     rtp,
     rtcp,
     media,

@@ -13,6 +13,7 @@ use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::names::NameRules;
+use crate::plane::SdesPolicy;
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -146,6 +147,8 @@ pub struct Config {
     pub sips: Option<SocketAddr>,
     /// Where phones may stand: who sends to the SIP address from elsewhere gets no answer.
     pub phones_from: Arc<[Prefix]>,
+    /// When sound between phones and this peer is protected.
+    pub sdes: SdesPolicy,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
     /// The longest that a stored record of ours lives without being refreshed.
@@ -189,6 +192,8 @@ impl Default for Config {
             sip: SocketAddr::new(loopback, 5060),
             sips: Some(SocketAddr::new(loopback, 5061)),
             phones_from: Prefix::at_home(),
+            // Who asks gets it; phones that cannot are heard too.
+            sdes: SdesPolicy::Offered,
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
             record_lifetime: Duration::from_secs(7_200),

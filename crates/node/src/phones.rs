@@ -20,7 +20,7 @@ use crate::event::{Event, Level};
 use crate::locals::{ECHO, INBOX, Locals};
 use crate::node::Node;
 use crate::pins::short;
-use crate::plane::Plane;
+use crate::plane::{Plane, SdesPolicy};
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
@@ -52,6 +52,7 @@ struct Recipe {
     phone_ip: IpAddr,
     listen: SocketAddr,
     profile: Profile,
+    sdes: SdesPolicy,
     now: Time,
 }
 
@@ -65,10 +66,10 @@ pub(crate) struct LazyPhones {
 impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = config.phone_ip();
-        let (sip, listen, profile) = (config.sip, config.listen, config.profile);
+        let (sip, listen, profile, sdes) = (config.sip, config.listen, config.profile, config.sdes);
         let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
-        let recipe = Recipe { seed, domain, sip, sips, phones_from, phone_ip, listen, profile, now };
+        let recipe = Recipe { seed, domain, sip, sips, phones_from, phone_ip, listen, profile, sdes, now };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
             phones.inbox = saved.inbox.iter().cloned().collect();
@@ -131,11 +132,13 @@ impl Phones {
             server: concat!("OpenVoIP/", env!("CARGO_PKG_VERSION")).into(),
             phones_from: recipe.phones_from.clone(),
         };
+        let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
+        let Recipe { phone_ip, listen, profile, sdes, .. } = *recipe;
         Phones {
-            agent: Agent::new(agent, Seed::child_of(&mut rng)),
-            plane: Plane::new(Seed::child_of(&mut rng), recipe.phone_ip, recipe.listen, recipe.profile),
+            agent: Agent::new(agent, of_agent),
+            plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, sdes),
             calls: Calls::default(),
-            locals: Locals::new(Seed::child_of(&mut rng), recipe.now),
+            locals: Locals::new(of_locals, recipe.now),
             inbox: VecDeque::new(),
             asked: BTreeSet::new(),
             has_phones: false,

@@ -340,6 +340,9 @@ pub struct CallReport {
     pub codec: String,
     /// `srtp`, `signed` or `none`.
     pub secured: String,
+    /// What protects its sound between phones of this peer and the peer: `sdes` or `none`.
+    #[serde(default)]
+    pub phone_leg: String,
     /// Statistics of the audio.
     pub rtp: RtpReport,
     /// Estimated quality, 1 to 5.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
-use node::{Algorithm, Config, OverlayOptions, Prefix, Profile, RolePolicy};
+use node::{Algorithm, Config, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
@@ -60,6 +60,8 @@ pub struct Settings {
 pub struct Phones {
     #[serde(with = "texts")]
     pub from: Vec<Prefix>,
+    #[serde(with = "text")]
+    pub sdes: SdesPolicy,
     pub certificate: String,
     pub key: String,
 }
@@ -164,6 +166,7 @@ impl Default for Settings {
             sip,
             sips,
             phones_from,
+            sdes,
             media,
             record_lifetime,
             refresh_interval,
@@ -187,7 +190,12 @@ impl Default for Settings {
             bootstrap,
             role,
             operators,
-            phones: Phones { from: phones_from.to_vec(), certificate: String::new(), key: String::new() },
+            phones: Phones {
+                from: phones_from.to_vec(),
+                sdes,
+                certificate: String::new(),
+                key: String::new(),
+            },
             dial,
             overlay: Overlay::new(overlay, profile),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
@@ -227,6 +235,7 @@ impl Settings {
             sip: self.sip,
             sips: Some(self.sips),
             phones_from: self.phones.from.as_slice().into(),
+            sdes: self.phones.sdes,
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
             refresh_interval: Duration::from_secs(self.records.refresh_s),

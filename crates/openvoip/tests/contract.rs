@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use program::{ANY, Peer, has, openvoip, openvoip_in, overlay};
 use serde_json::json;
 
-const CALL: &str = "call_id:s from:s to:s state:s path:s reason:s setup_ms:n codec:s secured:s rtp.sent:n \
+const CALL: &str = "call_id:s from:s to:s state:s path:s reason:s setup_ms:n codec:s secured:s phone_leg:s rtp.sent:n \
                     rtp.received:n rtp.lost:n rtp.jitter_ms:n mos:n";
 
 #[test]

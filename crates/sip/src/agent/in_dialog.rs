@@ -214,7 +214,8 @@ impl Agent {
                 match rewritten {
                     Ok(sdp) => body = sdp,
                     // The answer came too late to be refused; the call cannot be heard.
-                    Err(status) => {
+                    Err(refused) => {
+                        let status = refused.status;
                         let why = reason_header(status, "No common media");
                         for side in [Side::Caller, Side::Callee] {
                             agent.send_bye(now, call, number, side, Some(&why), None);
@@ -332,7 +333,10 @@ impl Agent {
             let (from, toward) = (pair.leg(side), pair.leg(side.other()));
             match media.rewrite(now, id, from, toward, &request.body, role) {
                 Ok(body) => Some(body),
-                Err(status) => return self.refuse(now, server, &request, status, ""),
+                Err(refused) => {
+                    let reply = Message::reply_to(&request, refused.status, "");
+                    return self.reply(now, server, refused.warn(reply));
+                }
             }
         } else {
             None
@@ -426,12 +430,12 @@ impl Agent {
                 let (one, other) = (pair.leg(to), pair.leg(from));
                 match media.rewrite(now, id, one, other, &response.body, role) {
                     Ok(body) => reply.body = body,
-                    Err(status) => failed = Some(status),
+                    Err(refused) => failed = Some(refused),
                 }
             }
             let server = relay.server;
-            if let Some(status) = failed {
-                reply = Message::reply_to(&relay.request, status, "");
+            if let Some(refused) = failed {
+                reply = refused.warn(Message::reply_to(&relay.request, refused.status, ""));
             }
             if status >= 200 {
                 let number = relay.request.cseq().map_or(0, |c| c.number);
