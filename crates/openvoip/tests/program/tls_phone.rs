@@ -11,6 +11,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sip::Flow;
 use sip::transaction::SentBy;
 use sip::ua::{UaConfig, UaEvent, UserAgent};
+use wire::sdp::Description;
+use wire::sdp::crypto::Crypto;
 use wire::sip::{Frame, Framer};
 use wire::{ConnectionId, Seed, Time};
 
@@ -106,4 +108,21 @@ impl TlsPhone {
         }
         self.ua.poll_event()
     }
+}
+
+/// What a phone offers that demands keys for its sound, and says this one.
+pub fn demanding(port: u16, key: &Crypto) -> Vec<u8> {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+         m=audio {port} RTP/SAVP 0\r\na=crypto:{key}\r\n"
+    )
+    .into_bytes()
+}
+
+/// Where a peer wants sound, and the key that it said, in a description that demands them.
+pub fn demanded(sdp: &[u8]) -> (SocketAddr, Crypto) {
+    let sdp = Description::parse(sdp).unwrap();
+    assert_eq!(sdp.media[0].protocol, "RTP/SAVP");
+    let key = Crypto::parse(sdp.media[0].attribute("crypto").expect("a key")).unwrap().unwrap();
+    (sdp.destination(0).unwrap(), key)
 }
