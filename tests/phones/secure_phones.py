@@ -3,10 +3,11 @@
 
 usage: secure_phones.py PATH-OF-OPENVOIP
 Starts itself again in a network namespace of its own, where every packet is heard. Alice and Bob are headless
-baresips that insist on the certificate of their peer and on keys for sound (`mediaenc=srtp-mand`); they call each
-other and hear each other's tones, and nobody reads a word or hears a tone between phone and peer. Then Bob leaves
-keys open (`srtp`), and at last Carol, who has none, is called over TLS all the same: the one tone that is overheard.
-Needs what listener.py needs.
+baresips that insist on keys for sound (`mediaenc=srtp-mand`); they call each other and hear each other's tones, and
+nobody reads a word or hears a tone between phone and peer. Then Bob leaves keys open (`srtp`), and at last Carol, who
+has none, is called over TLS all the same: her leg is the one that is overheard. Debian's baresip (1.0) is given the
+certificate of its peer and does not check by it; that is tested in crates/openvoip/tests/sips.rs. Needs what
+listener.py needs.
 """
 import sys, time
 from overheard import Listener, alone, is_rtp, tone_in
@@ -55,7 +56,7 @@ with rig.Overlay(sys.argv[1], 6, USERS) as overlay:
     phones = [alice, bob, carol]
     try:
         for p in phones: p.start()
-        check('all register over TLS, by the certificates of their peers', all(p.registered() for p in phones))
+        check('all register over TLS', all(p.registered() for p in phones))
         sound = call(bob, 'bob', 4, ['sdes', 'sdes'])
         check(f'bob: no tone is overheard in {len(sound)} packets at the phones', len(sound) > 800 and overheard(sound) == [])
         log = open(f'{bob.dir}/log', errors='replace').read()

@@ -10,7 +10,7 @@ TONES = {'alice': 440, 'bob': 1000, 'carol': 1700}
 
 def phone(overlay, n, name, *, auto=True, contact=None, transport='udp', codecs=('g711.so',), rate=8000, chan=1,
           ip='127.0.0.1', keys=None):
-    """A phone of user `name` at peer `n`, on address `ip`; `contact` is whom it writes to. Over TLS it insists on the
+    """A phone of user `name` at peer `n`, on address `ip`; `contact` is whom it writes to. Over TLS it is given the
     peer's certificate; `keys` is how it encrypts sound, if it does."""
     index = list(TONES).index(name)
     tls = transport == 'tls'

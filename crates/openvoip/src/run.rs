@@ -466,11 +466,11 @@ impl World {
             if !self.hosted[index].node.expects_phones_from(remote.ip()) {
                 continue;
             }
-            if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
-                continue;
-            }
             let tls = if secure { self.shake_hands(index, remote.ip()) } else { None };
             if secure && tls.is_none() {
+                continue;
+            }
+            if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
                 continue;
             }
             let connection = ConnectionId(self.next_connection);

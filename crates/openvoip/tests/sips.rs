@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use media::srtp::{Cipher, Receiver, Sender};
 use program::Peer;
-use program::tls_phone::{TlsPhone, demanded, demanding};
+use program::tls_phone::{TlsPhone, demanded, demanding, trusting};
+use rustls::ClientConnection;
+use rustls::pki_types::ServerName;
 use sip::ua::{UaEvent, g711_sdp};
 use socket2::{Domain, Socket, Type};
 use tempfile::tempdir;
@@ -53,6 +55,21 @@ fn a_phone_that_trusts_the_certificate_registers_and_calls_over_tls() {
 }
 
 #[test]
+fn a_phone_that_was_given_the_certificate_of_another_peer_makes_no_handshake() {
+    let dirs = [tempdir().unwrap(), tempdir().unwrap()];
+    let [peer, other] =
+        [0, 1].map(|n: usize| Peer::ready(dirs[n].path(), &["up", "--user", "alice@demo.test"]));
+    for (trusted, expected) in [(&peer, true), (&other, false)] {
+        let mut socket = TcpStream::connect(peer.at("sips")).unwrap();
+        let name = ServerName::from(peer.at("sips").ip());
+        let mut client = ClientConnection::new(trusting(trusted), name).unwrap();
+        assert_eq!(client.complete_io(&mut socket).is_ok(), expected);
+    }
+    peer.down();
+    other.down();
+}
+
+#[test]
 fn a_wrong_password_over_tls_is_refused() {
     let dir = tempdir().unwrap();
     let peer = peer(dir.path());
@@ -89,8 +106,8 @@ fn handshakes_of_the_unproven_are_counted_and_a_phone_that_has_proven_itself_com
         TcpStream::from(socket)
     };
     assert!(!is_closed(connect(), 1));
-    let last = (0..150).map(|_| connect()).last().unwrap();
-    assert!(is_closed(last, 1));
+    let mut held: Vec<TcpStream> = (0..150).map(|_| connect()).collect();
+    assert!(is_closed(held.pop().unwrap(), 1));
     assert!(TlsPhone::connect(&peer, "alice", PASSWORD).register());
     peer.down();
 }

@@ -116,7 +116,7 @@ impl MediaPlane for Plane {
         let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(self.sdes, &flow));
         let said: Vec<Said> = description.media.iter_mut().map(Said::take).collect();
         description.remove_attributes(&sdes::ATTRIBUTES);
-        for index in 0..description.media.len() {
+        for (index, said) in said.iter().enumerate() {
             let key = (call, fork, index);
             let [stream, offered] = [STREAM_ATTRIBUTE, KEY_ATTRIBUTE]
                 .map(|name| description.media[index].attribute(name).map(str::to_owned));
@@ -143,7 +143,7 @@ impl MediaPlane for Plane {
                 agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
             }
             if let Some(sdes) = &mut entry.sdes[from_leg as usize] {
-                sdes.hear(&mut entry.session, from_leg, &said[index], role, heard)?;
+                sdes.hear(&mut entry.session, from_leg, said, role, heard)?;
             }
             if role == Role::Answer {
                 agree(entry, &description, index);

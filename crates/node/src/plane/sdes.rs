@@ -64,13 +64,19 @@ impl FromStr for SdesPolicy {
     }
 }
 
+/// Why a phone is refused that demands keys, and says none that are understood.
+const NO_USABLE: &str = "no a=crypto that can be used: AES_CM_128_HMAC_SHA1_80 or _32 without MKI";
+/// Why an answer is.
+const NOT_ANSWERED: &str = "the phone answered without the key it was asked for";
+
 fn refused(why: &'static str) -> Refused {
     Refused { status: 488, why }
 }
 
 /// Whether nobody else reads what is said there.
 fn is_private(flow: &Flow) -> bool {
-    matches!(flow, Flow::Tls(..)) || flow.remote().is_some_and(|remote| remote.ip().is_loopback())
+    matches!(flow, Flow::Tls(..))
+        || flow.remote().is_some_and(|remote| remote.ip().to_canonical().is_loopback())
 }
 
 /// What the owner and the way to a phone allow.
@@ -181,22 +187,22 @@ impl Sdes {
         terms: Terms,
     ) -> Result<(), Refused> {
         let demanded = said.demanded || terms.policy == SdesPolicy::Always;
-        if let Some(why) = terms.hindrance() {
-            return if demanded { Err(refused(why)) } else { Ok(self.set_plain(session, leg)) };
-        }
-        let usable = said.usable()?;
+        let usable = match terms.hindrance() {
+            Some(why) if demanded => return Err(refused(why)),
+            Some(_) => Vec::new(),
+            None => said.usable()?,
+        };
         let chosen = match role {
             Role::Offer => usable.into_iter().next(),
             Role::Answer => usable.into_iter().find(|line| self.is_answered_by(line)),
         };
-        match chosen {
-            Some(line) => Ok(self.agree(session, leg, line, said.demanded, role)),
-            None if demanded => Err(refused(match role {
-                Role::Offer => "no a=crypto that can be used: AES_CM_128_HMAC_SHA1_80 or _32 without MKI",
-                Role::Answer => "the phone answered without the key it was asked for",
-            })),
-            None => Ok(self.set_plain(session, leg)),
+        match (chosen, role) {
+            (Some(line), _) => self.agree(session, leg, line, said.demanded, role),
+            (None, _) if !demanded => self.set_plain(session, leg),
+            (None, Role::Offer) => return Err(refused(NO_USABLE)),
+            (None, Role::Answer) => return Err(refused(NOT_ANSWERED)),
         }
+        Ok(())
     }
 
     fn is_answered_by(&self, line: &Crypto) -> bool {

@@ -71,10 +71,8 @@ impl TlsPhone {
     /// Registers; says whether it worked.
     pub fn register(&mut self) -> bool {
         self.ua.register(self.now());
-        match self.until(|event| matches!(event, UaEvent::Registered | UaEvent::RegisterFailed { .. })) {
-            UaEvent::Registered => true,
-            _ => false,
-        }
+        let is_told = |event: &UaEvent| matches!(event, UaEvent::Registered | UaEvent::RegisterFailed { .. });
+        matches!(self.until(is_told), UaEvent::Registered)
     }
 
     /// Goes on until something happens, for at most five seconds.
