@@ -155,16 +155,26 @@ struct Keys {
     demanded: bool,
 }
 
+/// What a phone said that fits what it is allowed.
+struct Wish {
+    /// Its line; none to go without.
+    line: Option<Crypto>,
+    /// Whether the profile demands keys.
+    demanded: bool,
+}
+
 /// The keys of one medium of one phone.
 pub(super) struct Sdes {
     seed: Seed,
     state: State,
+    /// What the phone offered, until it is answered: an offer that comes to nothing changes nothing.
+    offered: Option<Wish>,
 }
 
 impl Sdes {
     /// `plain` for a phone that refused to take keys.
     pub(super) fn new(seed: Seed, plain: bool) -> Sdes {
-        Sdes { seed, state: if plain { State::Plain } else { State::Untold } }
+        Sdes { seed, state: if plain { State::Plain } else { State::Untold }, offered: None }
     }
 
     /// Whether all that passes is protected.
@@ -196,11 +206,19 @@ impl Sdes {
             Role::Offer => usable.into_iter().next(),
             Role::Answer => usable.into_iter().find(|line| self.is_answered_by(line)),
         };
-        match (chosen, role) {
-            (Some(line), _) => self.agree(session, leg, line, said.demanded, role),
-            (None, _) if !demanded => self.set_plain(session, leg),
-            (None, Role::Offer) => return Err(refused(NO_USABLE)),
-            (None, Role::Answer) => return Err(refused(NOT_ANSWERED)),
+        let missing = chosen.is_none() && demanded;
+        let wish = Wish { line: chosen, demanded: said.demanded };
+        match role {
+            Role::Offer if missing => return Err(refused(NO_USABLE)),
+            Role::Answer if missing => return Err(refused(NOT_ANSWERED)),
+            Role::Answer => self.settle(session, leg, wish, role),
+            Role::Offer => {
+                if wish.line.is_some() && matches!(self.state, State::Untold) {
+                    // The other side may speak before its answer is here.
+                    session.set_protected(leg, true);
+                }
+                self.offered = Some(wish);
+            }
         }
         Ok(())
     }
@@ -209,31 +227,29 @@ impl Sdes {
         matches!(&self.state, State::Keys(keys) if keys.ours.tag == line.tag && keys.ours.suite == line.suite)
     }
 
-    fn set_plain(&mut self, session: &mut Session, leg: media::Leg) {
-        self.state = State::Plain;
-        session.set_protected(leg, false);
-    }
-
-    /// Takes a line of the phone's. Our key stays while its suite does, and counts on: begun anew it would number two
-    /// packets alike.
-    fn agree(&mut self, session: &mut Session, leg: media::Leg, line: Crypto, demanded: bool, role: Role) {
+    /// Lets hold from now on what the phone wants. Our key stays while its suite does, and counts on: begun anew it
+    /// would number two packets alike.
+    fn settle(&mut self, session: &mut Session, leg: media::Leg, wish: Wish, role: Role) {
+        let Wish { line: Some(line), demanded } = wish else {
+            self.state = State::Plain;
+            return session.set_protected(leg, false);
+        };
         let before = match std::mem::replace(&mut self.state, State::Plain) {
             State::Keys(keys) if keys.ours.suite == line.suite => Some(keys),
             _ => None,
         };
-        let (same, counting) = before
-            .as_ref()
-            .map_or((false, false), |b| (b.theirs.as_ref() == Some(&line.key), b.theirs.is_some()));
-        let mut ours = before.map_or_else(|| self.new_line(line.suite), |keys| keys.ours);
+        let (mut ours, before) = match before {
+            Some(Keys { ours, theirs, .. }) => (ours, theirs),
+            None => (self.new_line(line.suite), None),
+        };
         if role == Role::Offer {
             ours.tag = line.tag;
         }
         session.set_protected(leg, true);
-        if !counting {
-            let (sender, receiver) = (sender(&ours), receiver(&line));
-            session.set_keys(leg, Keyed { sender, receiver });
-        } else if !same {
-            session.set_receiver(leg, receiver(&line));
+        match before {
+            None => drop(session.set_keys(leg, Keyed { sender: sender(&ours), receiver: receiver(&line) })),
+            Some(before) if before != line.key => session.set_receiver(leg, receiver(&line)),
+            Some(_) => {}
         }
         self.state = State::Keys(Keys { ours, theirs: Some(line.key), demanded });
     }
@@ -247,12 +263,19 @@ impl Sdes {
         role: Role,
         terms: Terms,
     ) -> Result<(), Refused> {
+        if role == Role::Answer
+            && let Some(wish) = self.offered.take()
+        {
+            self.settle(session, leg, wish, Role::Offer);
+        }
         if role == Role::Offer && matches!(self.state, State::Untold) && terms.asked {
             if let Some(why) = terms.hindrance() {
                 return Err(refused(why));
             }
             let ours = self.new_line(Suite::default());
-            self.state = State::Keys(Keys { ours, theirs: None, demanded: true });
+            // Who called without an offer can only answer, and not refuse one.
+            let demanded = leg == media::Leg::B || terms.policy == SdesPolicy::Always;
+            self.state = State::Keys(Keys { ours, theirs: None, demanded });
             session.set_protected(leg, true);
         }
         let State::Keys(keys) = &self.state else { return Ok(()) };
@@ -263,9 +286,12 @@ impl Sdes {
 
     /// Names the profile in which the phone spoke, or is asked, also of a medium that is turned down.
     pub(super) fn demand(&self, media: &mut Media) {
-        if let (State::Keys(Keys { demanded: true, .. }), Some(rest)) =
-            (&self.state, media.protocol.strip_prefix("RTP/AVP"))
-        {
+        let demanded = match (&self.offered, &self.state) {
+            (Some(wish), _) => wish.demanded,
+            (None, State::Keys(keys)) => keys.demanded,
+            (None, State::Untold | State::Plain) => false,
+        };
+        if let Some(rest) = media.protocol.strip_prefix("RTP/AVP").filter(|_| demanded) {
             media.protocol = format!("RTP/SAVP{rest}");
         }
     }

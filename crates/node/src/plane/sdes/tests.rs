@@ -283,3 +283,35 @@ fn each_side_of_a_session_has_keys_of_its_own() {
     let has = |leg: media::Leg| entry.sdes[leg as usize].is_some();
     assert_eq!((has(A), has(B)), (true, false), "the built-in user has none");
 }
+
+#[test]
+fn an_offer_that_comes_to_nothing_changes_nothing() {
+    let mut rig = Rig::new(SdesPolicy::Offered);
+    rig.answer(tls(), &offer("RTP/SAVP")).unwrap();
+    let mut phone = sender(&line(3, Suite::Tag80, KEY));
+    assert!((1..9).any(|n| rig.echo(&sealed(&mut phone, n)).is_some()));
+    let other = line(4, Suite::Tag32, [8; KEY_LEN]);
+    rig.pass(CALLER, tls(), &described("RTP/SAVP", &[other.to_string()]), Role::Offer).unwrap();
+    rig.pass(CALLER, tls(), &described("RTP/AVP", &[]), Role::Offer).unwrap();
+    assert!((10..19).any(|n| rig.echo(&sealed(&mut phone, n)).is_some()), "nobody answered");
+    assert_eq!((rig.phone_leg(), rig.echo(&sound(30))), ("sdes", None));
+}
+
+#[test]
+fn before_a_phone_that_asked_for_keys_is_answered_nothing_passes_in_clear() {
+    let mut rig = Rig::new(SdesPolicy::Offered);
+    rig.pass(CALLER, tls(), &offer("RTP/SAVP"), Role::Offer).unwrap();
+    assert!((1..9).all(|n| rig.echo(&sound(n)).is_none()));
+}
+
+#[test]
+fn a_phone_that_called_without_an_offer_may_answer_with_a_key_or_without() {
+    for (line_of_phone, leg) in [(Some(line(1, Suite::Tag80, KEY)), "sdes"), (None, "none")] {
+        let mut rig = Rig::new(SdesPolicy::Offered);
+        let offered = rig.pass(CALLEE, tls(), &described("RTP/AVP", &[]), Role::Offer).unwrap();
+        assert!(offered.contains(" RTP/AVP 0") && keys_in(&offered).len() == 1, "{offered}");
+        let lines: Vec<String> = line_of_phone.iter().map(Crypto::to_string).collect();
+        rig.pass(CALLER, tls(), &described("RTP/AVP", &lines), Role::Answer).unwrap();
+        assert_eq!(rig.phone_leg(), leg);
+    }
+}
