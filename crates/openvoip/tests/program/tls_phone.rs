@@ -41,10 +41,12 @@ impl TlsPhone {
     /// A phone of a user of demo.test that shook hands with this peer; not registered yet.
     pub fn connect(peer: &Peer, user: &str, password: &str) -> TlsPhone {
         let sips: SocketAddr = peer.at("sips");
-        let socket = TcpStream::connect(sips).unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let mut socket = TcpStream::connect(sips).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let here = socket.local_addr().unwrap();
-        let client = ClientConnection::new(trusting(peer), ServerName::from(sips.ip())).unwrap();
+        let mut client = ClientConnection::new(trusting(peer), ServerName::from(sips.ip())).unwrap();
+        client.complete_io(&mut socket).expect("a handshake");
+        socket.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
         let flow = Flow::Tls(ConnectionId(1), sips);
         let config = UaConfig {
             user: user.into(),
