@@ -60,8 +60,8 @@ class Overlay:
                         '--profile', self.profile)
             wait(lambda: self.ask(0, 'status'), 10)
             for n in range(1, self.count):
-                self._start(n, 'up', '--listen', f'127.0.0.1:{OVERLAY + n}', '--sip', self.sip(n), '--bootstrap',
-                            f'127.0.0.1:{OVERLAY}', '--profile', self.profile, '--user', f'{self.users.get(n, f"user{n}")}@{DOMAIN}')
+                self._start(n, 'up', '--listen', f'127.0.0.1:{OVERLAY + n}', '--sip', self.sip(n), '--sips', self.sips(n),
+                            '--bootstrap', f'127.0.0.1:{OVERLAY}', '--profile', self.profile, '--user', f'{self.users.get(n, f"user{n}")}@{DOMAIN}')
             for n in range(1, self.count):
                 if not wait(lambda: self.ask(n, 'status')['users'][0]['state'] == 'published', 20):
                     raise RuntimeError(f'peer {n} did not publish its user; see {self.log(n)}')
@@ -87,6 +87,8 @@ class Overlay:
     def home(self, n): return f'{self.work}/peer{n}'
     def log(self, n): return f'{self.work}/peer{n}.log'
     def sip(self, n): return f'127.0.0.1:{SIP + n}'
+    def sips(self, n): return f'127.0.0.1:{SIP + 50 + n}'
+    def certificate(self, n): return f'{self.home(n)}/sips.pem'
     def pid(self, n): return self.running[n].pid
 
     def ask(self, n, *args):

@@ -7,64 +7,14 @@ overlay, two real phones call each other and one writes to the other, while ever
 kept. Then it is read, by the layouts of docs/protocol.md (sections 15.1 and 16.1) and, where tshark is there, by the
 dissector. Needs what overlay_call.py needs, and `unshare`.
 """
-import os, shutil, socket, struct, subprocess, sys, threading, time, wave, zlib
+import os, shutil, struct, subprocess, sys, time, zlib
+from overheard import RTP_HEAD, Listener, alone, is_rtcp, is_rtp, tone_in
 from talk import TONES, dial, hang_up, heard, here, phone, rig
 
 PEERS, TEXT = range(rig.OVERLAY, rig.OVERLAY + 16), 'the fox is in the henhouse'
 SIGNED_HANDSHAKE = {96: 153, 97: 153, 98: 117}
-SIGNED_MESSAGE, HEAD, CODE, TAG, RTP_HEAD = 99, 9, 16, 10, 12
+SIGNED_MESSAGE, HEAD, CODE = 99, 9, 16
 check = rig.Checks()
-
-
-class Listener:
-    """Keeps what goes over the loopback between the ports of peers."""
-
-    def __enter__(self):
-        self.kept, self.tap = [], socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-        self.tap.bind(('lo', 0))
-        self.tap.settimeout(.2)
-        self.listening = True
-        self.thread = threading.Thread(target=self._listen)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.listening = False
-        self.thread.join()
-        self.tap.close()
-
-    def _listen(self):
-        while self.listening:
-            try: frame, where = self.tap.recvfrom(65535)
-            except TimeoutError: continue
-            if where[2] != socket.PACKET_OUTGOING or len(frame) < 42 or frame[23] != socket.IPPROTO_UDP: continue
-            ports = struct.unpack('!HH', frame[34:38])
-            if all(port in PEERS for port in ports): self.kept.append(frame[42:])
-
-
-def is_rtp(d): return 128 <= d[0] < 192 and not 192 <= d[1] < 224
-def is_rtcp(d): return 128 <= d[0] < 192 and 192 <= d[1] < 224
-
-
-def tone_in(sound, hertz, work):
-    """Whether a tone is heard in RTP of PCMU, each stream taken for itself."""
-    streams = {}
-    for d in sound: streams.setdefault(d[8:12], []).append(d[RTP_HEAD:-TAG])
-    for ssrc, frames in streams.items():
-        name = f'{work}/overheard-{ssrc.hex()}.wav'
-        with wave.open(name, 'wb') as out:
-            out.setnchannels(1); out.setsampwidth(2); out.setframerate(8000)
-            out.writeframes(b''.join(struct.pack('<h', linear(b)) for b in b''.join(frames)))
-        judge = [sys.executable, f'{here}/tonecheck.py', name, str(hertz), '--min-sec', '2']
-        if subprocess.run(judge, capture_output=True).returncode == 0: return True
-    return False
-
-
-def linear(byte):
-    """A sample of G.711, mu-law."""
-    byte = ~byte & 0xff
-    magnitude = (((byte & 15) << 3) + 132 << (byte >> 4 & 7)) - 132
-    return -magnitude if byte & 128 else magnitude
 
 
 def unread_by_tshark(datagrams, work):
@@ -117,7 +67,7 @@ def read_secure(kept, work):
 
 
 def listen(profile):
-    with Listener() as listener, rig.Overlay(sys.argv[1], 16, {3: 'alice', 12: 'bob'}, profile=profile) as overlay:
+    with Listener(lambda *ports: all(port in PEERS for port in ports)) as listener, rig.Overlay(sys.argv[1], 16, {3: 'alice', 12: 'bob'}, profile=profile) as overlay:
         alice, bob = phone(overlay, 3, 'alice', contact='bob'), phone(overlay, 12, 'bob', contact='alice')
         try:
             for p in (alice, bob): p.start()
@@ -134,11 +84,7 @@ def listen(profile):
     return overlay
 
 
-if os.environ.get('OPENVOIP_TEST_ALONE') != 'yes':
-    os.environ['OPENVOIP_TEST_ALONE'] = 'yes'
-    user = [] if os.geteuid() == 0 else ['--map-root-user']
-    os.execvp('unshare', ['unshare', *user, '--net', sys.executable, *sys.argv])
-subprocess.run(['ip', 'link', 'set', 'lo', 'up'], check=True)
+alone()
 overlay = None
 for profile in ('signed', 'secure'):
     try: overlay = listen(profile)

@@ -9,15 +9,20 @@ TONES = {'alice': 440, 'bob': 1000, 'carol': 1700}
 
 
 def phone(overlay, n, name, *, auto=True, contact=None, transport='udp', codecs=('g711.so',), rate=8000, chan=1,
-          ip='127.0.0.1'):
-    """A phone of user `name` at peer `n`, on address `ip`; `contact` is whom it writes to."""
+          ip='127.0.0.1', keys=None):
+    """A phone of user `name` at peer `n`, on address `ip`; `contact` is whom it writes to. Over TLS it is given the
+    peer's certificate; `keys` is how it encrypts sound, if it does."""
     index = list(TONES).index(name)
+    tls = transport == 'tls'
+    registrar = overlay.sips(n) if tls else overlay.sip(n)
     account = (f'<sip:{name}@{rig.DOMAIN}>;auth_user={name};auth_pass=pw-{name};regint=60;'
-               f'outbound="sip:{overlay.sip(n)};transport={transport}"' + (';answermode=auto' if auto else ''))
+               f'outbound="sip:{registrar};transport={transport}"' + (';answermode=auto' if auto else '')
+               + (f';mediaenc={keys}' if keys else ''))
     contacts = [f'"{contact}" <sip:{contact}@{rig.DOMAIN}>;presence=p2p'] if contact else []
     return Baresip(name, ip, account, TONES[name], rate=rate, chan=chan, codecs=codecs, port=rig.PHONE + 10 * index,
                    ctrl=rig.PHONE + 100 + index, rtp=(rig.RTP + 100 * index, rig.RTP + 100 * index + 98),
-                   appmods=['presence.so'], contacts=contacts, base=f'{overlay.work}/phones')
+                   appmods=['presence.so'], mods=['srtp.so'] if keys else [],
+                   extra=f'sip_cafile {overlay.certificate(n)}' if tls else '', contacts=contacts, base=f'{overlay.work}/phones')
 
 
 def heard(phone, hertz, seconds, which=-1):

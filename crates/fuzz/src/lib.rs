@@ -9,7 +9,7 @@
 //! | file | targets |
 //! |---|---|
 //! | `between_peers` | `p2pp`, `record`, `link`, `stream`, `stun` |
-//! | `signalling` | `sip`, `sip_stream`, `sdp` |
+//! | `signalling` | `sip`, `sip_stream`, `sdp`, `crypto` |
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
 //! | `commands` | `control`: lines of the control protocol |
@@ -40,6 +40,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sip", signalling::sip),
     ("sip_stream", signalling::sip_stream),
     ("sdp", signalling::sdp),
+    ("crypto", signalling::crypto),
     ("rtp", sound::rtp),
     ("rtcp", sound::rtcp),
     ("media", sound::media),

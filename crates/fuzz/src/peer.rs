@@ -201,7 +201,7 @@ impl World {
             }
             2 => self.deliver(Socket::Sip, phone(), bytes),
             3 => self.deliver(Socket::Sip, stranger(), bytes),
-            4 => self.deliver(Socket::SipStream(ConnectionId(1)), phone(), bytes),
+            4 => self.deliver(Socket::SipTls(ConnectionId(1)), phone(), bytes),
             5 => self.deliver(Socket::SipStream(ConnectionId(2)), stranger(), bytes),
             6 => {
                 for connection in [ConnectionId(1), ConnectionId(2)] {
@@ -267,7 +267,9 @@ impl World {
                     assert!(self.has_stream && sent.remote == streamer(), "no such stream");
                 }
                 Socket::Media(_) => assert!(wire::rtp::classify(&sent.bytes).is_some()),
-                Socket::Sip | Socket::SipStream(_) => self.phone_hears(sent.remote, &sent.bytes),
+                Socket::Sip | Socket::SipStream(_) | Socket::SipTls(_) => {
+                    self.phone_hears(sent.remote, &sent.bytes)
+                }
             }
         }
         assert!(burst <= MAX_BURST, "{burst} datagrams at once");

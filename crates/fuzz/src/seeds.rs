@@ -36,6 +36,9 @@ pub fn all() -> Vec<Input> {
     for (name, text) in DESCRIPTIONS {
         out.push(("sdp", (*name).to_owned(), text.replace('\n', "\r\n").into_bytes()));
     }
+    for (name, line) in CRYPTO {
+        out.push(("crypto", (*name).to_owned(), line.as_bytes().to_vec()));
+    }
     let binding = stun::binding_request([7; 12]);
     let answer = stun::answer(&binding, SocketAddr::from(([192, 0, 2, 1], 9))).expect("an answer");
     let mut odd = binding.clone();
@@ -75,6 +78,18 @@ pub fn all() -> Vec<Input> {
     invitation(&mut out);
     out
 }
+
+/// Values of `a=crypto`, of RFC 4568 and of phones.
+const CRYPTO: &[(&str, &str)] = &[
+    ("plain", "1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz"),
+    ("short_tags", "2 AES_CM_128_HMAC_SHA1_32 inline:NzB4d1BINUAvLEw6UzF3WSJ+PSdFcGdUJShpX1Zj|2^20"),
+    ("identifier", "1 AES_CM_128_HMAC_SHA1_80 inline:PS1uQCVeeCFCanVmcjkpPywjNWhcYD0mXXtxaVBR|2^20|1:32"),
+    (
+        "two_keys",
+        "1 F8_128_HMAC_SHA1_80 inline:MTIzNDU2Nzg5QUJDREUwMTIzNDU2Nzg5QUJjZGVm|2^20|1:4;inline:QUJjZGVmMTIzNDU2Nzg5QUJDREUwMTIzNDU2Nzg5|2^20|2:4 FEC_ORDER=FEC_SRTP",
+    ),
+    ("window", "3 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz|1066 WSH=128"),
+];
 
 /// The first document of an overlay, one that an operator signed, and a ticket.
 fn invitation(out: &mut Vec<Input>) {

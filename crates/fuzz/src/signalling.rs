@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use wire::sdp::Description;
+use wire::sdp::crypto::Crypto;
 use wire::sip::digest::{Challenge, Credentials};
 use wire::sip::{self, Frame, Framer, FramingLost, MAX_MESSAGE, Message, Method, NameAddr, Policy, Uri, Via};
 
@@ -133,4 +134,15 @@ pub fn sdp(bytes: &[u8]) {
         ours.media[index].remove_attribute("x");
     }
     assert_eq!(Description::parse(&ours.to_bytes()), Ok(ours));
+}
+
+/// A line of `a=crypto` that is understood reads the same when it is written again, and names no more than it says.
+pub fn crypto(bytes: &[u8]) {
+    let Some(line) = std::str::from_utf8(bytes).ok().and_then(|text| Crypto::parse(text).ok()).flatten()
+    else {
+        return;
+    };
+    assert_eq!(Crypto::parse(&line.to_string()), Ok(Some(line.clone())));
+    let shown = format!("{line:?}");
+    assert!(shown.len() < 50 && !shown.contains("inline"), "{shown}");
 }

@@ -42,6 +42,7 @@ replays!(
     sip,
     sip_stream,
     sdp,
+    crypto,
     rtp,
     rtcp,
     media,

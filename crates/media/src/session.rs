@@ -31,7 +31,7 @@ use crate::endpoint::Endpoint;
 use crate::mos::Quality;
 use crate::payload::PayloadTypes;
 use crate::report::FarReport;
-use crate::srtp::{Keyed, Tail};
+use crate::srtp::{Keyed, Receiver, Tail};
 use leg::{LegState, Route};
 
 pub use face::{Direction, Face, Leg, PeerFace, PhoneFace};
@@ -272,10 +272,20 @@ impl Session {
         self.leg_mut(leg).set_send_id(id);
     }
 
-    /// The other peer at a protected leg agreed on keys with us. Gives those before, which know what was numbered
+    /// The party at a protected leg agreed on keys with us. Gives those before, which know what was numbered
     /// under them: the same keys must not begin anew.
     pub fn set_keys(&mut self, leg: Leg, keys: Keyed) -> Option<Keyed> {
         self.leg_mut(leg).set_keys(keys)
+    }
+
+    /// What comes from the party at a leg with keys is under another one from now on.
+    pub fn set_receiver(&mut self, leg: Leg, receiver: Receiver) {
+        self.leg_mut(leg).set_receiver(receiver);
+    }
+
+    /// Whether nothing passes at a leg without keys: from now on until they are there, or no more.
+    pub fn set_protected(&mut self, leg: Leg, protected: bool) {
+        self.leg_mut(leg).set_protected(protected);
     }
 
     /// Puts another party behind a leg (a transfer). The party at the other leg hears its stream go

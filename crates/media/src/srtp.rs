@@ -1,6 +1,6 @@
-//! Sound between two peers that nobody on the way can change, or hear (SRTP, RFC 3711).
+//! Sound that nobody on the way can change, or hear (SRTP, RFC 3711): between two peers, and between a phone and its peer.
 //!
-//! The transforms are those of RFC 3711: HMAC-SHA1 cut to 80 bits, with AES-128 in counter mode
+//! The transforms are those of RFC 3711: HMAC-SHA1 cut to 80 bits, or 32 where a phone asks for it, with AES-128 in counter mode
 //! ([`Cipher::Aes`]) or with none ([`Cipher::Null`]), so that whoever listens to a radio can still read
 //! what is said. Packets are changed where they lie; the tag is handed out beside them as a [`Tail`].
 //!
@@ -9,7 +9,7 @@
 //! does, and refuses one that it has used: two packets under one index would tell each other's content.
 //!
 //! One counter numbers the RTCP of both SSRCs that a peer uses towards another, and the two sides of a call
-//! have different keys.
+//! have different keys. A receiver counts each SSRC by itself, since a phone may change its own.
 
 use std::ops::Deref;
 
@@ -24,6 +24,12 @@ use zeroize::Zeroizing;
 
 /// Bytes of a tag: 80 bits (RFC 3711, section 5.2).
 pub const TAG_LEN: usize = 10;
+/// Bytes of the short tag that a phone may ask for: 32 bits, on RTP only (RFC 4568, section 6.2.2).
+const SHORT_TAG_LEN: usize = 4;
+
+/// Sources of one receiver that are told apart, each with its own numbers: a phone takes another SSRC when it
+/// holds a call, or plays music. Beyond that the one that began first is forgotten.
+const MAX_SOURCES: usize = 4;
 
 /// Bytes of a master key and its salt (RFC 3711, section 8.2).
 pub const MASTER_LEN: usize = KEY_LEN + SALT_LEN;
@@ -124,30 +130,31 @@ impl Keys {
     }
 }
 
+/// The index that a sequence number stands for: the nearest to the highest seen (RFC 3711, section 3.3.1);
+/// `None` if it was used, or is none.
+fn index_of(sequence: u16, seen: &Window) -> Option<u64> {
+    let index = match seen.highest() {
+        None => u64::from(sequence),
+        Some(highest) => {
+            let ahead = sequence.wrapping_sub(highest as u16) as i16;
+            highest.checked_add_signed(i64::from(ahead))?
+        }
+    };
+    (index < INDICES && seen.is_new(index)).then_some(index)
+}
+
 /// Both kinds of keys of one direction.
 struct Context {
     rtp: Keys,
     rtcp: Keys,
-    seen: Window,
+    /// Bytes of the tags of RTP.
+    tag_len: usize,
 }
 
 impl Context {
     fn new(cipher: Cipher, master: &Master) -> Context {
         let [rtp, rtcp] = [0, 3].map(|label| Keys::derive(cipher, master, label));
-        Context { rtp, rtcp, seen: Window::default() }
-    }
-
-    /// The index that a sequence number stands for: the nearest to the highest seen (RFC 3711, section
-    /// 3.3.1); `None` if it was used, or is none.
-    fn index(&self, sequence: u16) -> Option<u64> {
-        let index = match self.seen.highest() {
-            None => u64::from(sequence),
-            Some(highest) => {
-                let ahead = sequence.wrapping_sub(highest as u16) as i16;
-                highest.checked_add_signed(i64::from(ahead))?
-            }
-        };
-        (index < INDICES && self.seen.is_new(index)).then_some(index)
+        Context { rtp, rtcp, tag_len: TAG_LEN }
     }
 }
 
@@ -172,28 +179,35 @@ fn rollover(index: u64) -> u32 {
     (index >> 16) as u32
 }
 
-/// Protects what goes to the other peer.
+/// Protects what goes to the other side, under one SSRC.
 pub struct Sender {
     context: Context,
+    seen: Window,
     next_rtcp: u32,
 }
 
 impl Sender {
     /// A sender with this key, which nothing was sent under.
     pub fn new(cipher: Cipher, master: &Master) -> Sender {
-        Sender { context: Context::new(cipher, master), next_rtcp: 0 }
+        Sender { context: Context::new(cipher, master), seen: Window::default(), next_rtcp: 0 }
+    }
+
+    /// The same with short tags.
+    pub fn with_short_tags(mut self) -> Sender {
+        self.context.tag_len = SHORT_TAG_LEN;
+        self
     }
 
     /// Protects an RTP packet where it lies, and gives what goes behind it. `None` for what is no RTP, and for a
     /// number that was used already: then the packet must not be sent.
     pub fn protect(&mut self, packet: &mut [u8]) -> Option<Tail> {
         let numbers = Numbers::of(packet)?;
-        let index = self.context.index(numbers.sequence)?;
-        self.context.seen.note(index);
+        let index = index_of(numbers.sequence, &self.seen)?;
+        self.seen.note(index);
         let keys = &self.context.rtp;
         keys.crypt(numbers.ssrc, index, &mut packet[numbers.payload..]);
         let mut tail = Tail::default();
-        tail.push(&keys.tag(packet, rollover(index)).finalize().into_bytes()[..TAG_LEN]);
+        tail.push(&keys.tag(packet, rollover(index)).finalize().into_bytes()[..self.context.tag_len]);
         Some(tail)
     }
 
@@ -215,29 +229,61 @@ impl Sender {
     }
 }
 
-/// Opens what comes from the other peer.
+/// What was heard of one source.
+#[derive(Clone, Copy)]
+struct Heard {
+    ssrc: u32,
+    rtp: Window,
+    rtcp: Window,
+}
+
+/// Opens what comes from the other side.
 pub struct Receiver {
     context: Context,
-    seen_rtcp: Window,
+    /// The latest first.
+    heard: [Option<Heard>; MAX_SOURCES],
 }
 
 impl Receiver {
     /// A receiver with this key, which nothing was heard under.
     pub fn new(cipher: Cipher, master: &Master) -> Receiver {
-        Receiver { context: Context::new(cipher, master), seen_rtcp: Window::default() }
+        Receiver { context: Context::new(cipher, master), heard: [None; MAX_SOURCES] }
+    }
+
+    /// The same with short tags.
+    pub fn with_short_tags(mut self) -> Receiver {
+        self.context.tag_len = SHORT_TAG_LEN;
+        self
+    }
+
+    /// What was heard of a source, which may be nothing yet.
+    fn heard_of(&self, ssrc: u32) -> Heard {
+        let known = self.heard.iter().flatten().find(|heard| heard.ssrc == ssrc);
+        known.copied().unwrap_or(Heard { ssrc, rtp: Window::default(), rtcp: Window::default() })
+    }
+
+    /// Notes what proved genuine.
+    fn note(&mut self, heard: Heard) {
+        let known = self.heard.iter().position(|h| h.is_some_and(|h| h.ssrc == heard.ssrc));
+        if known.is_none() {
+            self.heard.rotate_right(1);
+        }
+        self.heard[known.unwrap_or(0)] = Some(heard);
     }
 
     /// Opens an RTP packet where it lies, and says how much of it is left; `None` for what is not genuine, or was
     /// heard already, which changes nothing.
     pub fn open(&mut self, packet: &mut [u8]) -> Option<usize> {
-        let len = packet.len().checked_sub(TAG_LEN)?;
+        let len = packet.len().checked_sub(self.context.tag_len)?;
         let (packet, tag) = packet.split_at_mut(len);
         let numbers = Numbers::of(packet)?;
-        let index = self.context.index(numbers.sequence)?;
+        let mut heard = self.heard_of(numbers.ssrc);
+        let index = index_of(numbers.sequence, &heard.rtp)?;
         let keys = &self.context.rtp;
         keys.tag(packet, rollover(index)).verify_truncated_left(tag).ok()?;
         keys.crypt(numbers.ssrc, index, &mut packet[numbers.payload..]);
-        self.context.seen.note(index);
+        heard.rtp.note(index);
+        self.note(heard);
         Some(len)
     }
 
@@ -252,17 +298,19 @@ impl Receiver {
         let keys = &self.context.rtcp;
         let index = u64::from(number & !ENCRYPTED);
         let as_agreed = (number & ENCRYPTED != 0) == keys.aes.is_some();
-        if !as_agreed || !self.seen_rtcp.is_new(index) {
+        let mut heard = self.heard_of(ssrc);
+        if !as_agreed || !heard.rtcp.is_new(index) {
             return None;
         }
         keys.tag(packet, number).verify_truncated_left(tag).ok()?;
         keys.crypt(ssrc, index, packet.get_mut(RTCP_HEADER_LEN..)?);
-        self.seen_rtcp.note(index);
+        heard.rtcp.note(index);
+        self.note(heard);
         Some(len)
     }
 }
 
-/// The keys of a stream between two peers, both ways.
+/// The keys of a stream, both ways.
 #[derive(Debug)]
 pub struct Keyed {
     /// For what we send.

@@ -88,6 +88,7 @@ impl Call {
             path: "direct".into(),
             reason: "both peers are reachable".into(),
             secured: "none".into(),
+            phone_leg: "none".into(),
             ..CallReport::default()
         };
         Call {
@@ -161,6 +162,7 @@ impl Call {
             report.codec = heard.codec;
             report.secured = heard.secured.into();
             report.digits = heard.digits;
+            report.phone_leg = heard.phone_leg.into();
             report.recording = heard.recording;
         }
         report
@@ -191,7 +193,9 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
             "unprotected",
             "their peer named no key for the sound, without which this overlay carries none: it may be older",
         ),
-        (_, 488 | 606) => ("media", "the phones share no codec"),
+        (_, 488 | 606) => {
+            ("media", "the phones share no codec, or one asks for protection that another leg has not")
+        }
         _ => ("failed", "try again; `openvoip status` shows whether this peer is online"),
     };
     Some(Failure {

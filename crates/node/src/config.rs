@@ -13,6 +13,7 @@ use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::names::NameRules;
+use crate::plane::SdesPolicy;
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -146,8 +147,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The address at which phones register.
     pub sip: SocketAddr,
+    /// The address at which phones register over TLS, if the world serves it.
+    pub sips: Option<SocketAddr>,
     /// Where phones may stand: who sends to the SIP address from elsewhere gets no answer.
     pub phones_from: Arc<[Prefix]>,
+    /// When sound between phones and this peer is protected.
+    pub sdes: SdesPolicy,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
     /// The longest that a stored record of ours lives without being refreshed.
@@ -191,7 +196,10 @@ impl Default for Config {
             // Loopback until told otherwise: nothing is exposed by accident.
             listen: SocketAddr::new(loopback, 7080),
             sip: SocketAddr::new(loopback, 5060),
+            sips: Some(SocketAddr::new(loopback, 5061)),
             phones_from: Prefix::at_home(),
+            // Who asks gets it; phones that cannot are heard too.
+            sdes: SdesPolicy::Offered,
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
             record_lifetime: Duration::from_secs(7_200),
@@ -216,6 +224,14 @@ impl Default for Config {
 }
 
 impl Config {
+    /// The address named to phones for sound: the one said, else where they register; what is on loopback is reached
+    /// from there only.
+    pub fn phone_ip(&self) -> IpAddr {
+        let registrars = [Some(self.sip), self.sips].into_iter().flatten().map(|address| address.ip());
+        let said = Some(self.media).filter(|ip| !ip.is_unspecified());
+        said.or_else(|| registrars.clone().find(|ip| !ip.is_loopback())).unwrap_or(self.sip.ip())
+    }
+
     /// What the budget is made of.
     pub(crate) fn limits(&self) -> Limits {
         Limits {

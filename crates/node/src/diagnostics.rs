@@ -112,6 +112,7 @@ impl Node {
             public_key: self.public_key().to_string(),
             listen: self.config.listen.to_string(),
             sip: self.config.sip.to_string(),
+            sips: self.config.sips.map_or(String::new(), |address| address.to_string()),
             overlay: self.overlay_status(now),
             users: self.identity.users.iter().map(|u| self.user_status(now, u)).collect(),
             phones: self.phones.registered(),

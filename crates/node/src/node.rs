@@ -304,7 +304,7 @@ impl Node {
                 None
             }
             Socket::Media(port) => self.handle_phone_media(now, port, remote, bytes),
-            Socket::Sip | Socket::SipStream(_) => {
+            Socket::Sip | Socket::SipStream(_) | Socket::SipTls(_) => {
                 self.handle_phone_signalling(now, socket, remote, bytes);
                 None
             }

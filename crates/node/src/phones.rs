@@ -20,7 +20,7 @@ use crate::event::{Event, Level};
 use crate::locals::{ECHO, INBOX, Locals};
 use crate::node::Node;
 use crate::pins::short;
-use crate::plane::Plane;
+use crate::plane::{Plane, SdesPolicy};
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
@@ -47,10 +47,12 @@ struct Recipe {
     /// What a phone means by a bare name, or by one at our address: the home of our users.
     domain: String,
     sip: SocketAddr,
+    sips: SocketAddr,
     phones_from: Arc<[Prefix]>,
     phone_ip: IpAddr,
     listen: SocketAddr,
     profile: Profile,
+    sdes: SdesPolicy,
     now: Time,
 }
 
@@ -63,10 +65,11 @@ pub(crate) struct LazyPhones {
 
 impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
-        let phone_ip = if config.media.is_unspecified() { config.sip.ip() } else { config.media };
-        let (sip, listen, profile) = (config.sip, config.listen, config.profile);
+        let phone_ip = config.phone_ip();
+        let (sip, listen, profile, sdes) = (config.sip, config.listen, config.profile, config.sdes);
+        let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
-        let recipe = Recipe { seed, domain, sip, phones_from, phone_ip, listen, profile, now };
+        let recipe = Recipe { seed, domain, sip, sips, phones_from, phone_ip, listen, profile, sdes, now };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
             phones.inbox = saved.inbox.iter().cloned().collect();
@@ -94,12 +97,13 @@ impl LazyPhones {
 /// Where phones may stand: where the owner says, else at home, and then in the network around an address of their
 /// own choice too.
 pub(crate) fn phones_from(config: &Config) -> Arc<[Prefix]> {
-    let (from, ip) = (&config.phones_from, config.sip.ip());
-    let at_home = from.iter().any(|prefix| prefix.contains(ip));
-    if *from != Prefix::at_home() || at_home || ip.is_unspecified() {
+    let from = &config.phones_from;
+    let registrars = [Some(config.sip), config.sips].into_iter().flatten().map(|address| address.ip());
+    let elsewhere = |ip: &IpAddr| !ip.is_unspecified() && !from.iter().any(|prefix| prefix.contains(*ip));
+    if *from != Prefix::at_home() {
         return from.clone();
     }
-    from.iter().copied().chain([Prefix::around(ip)]).collect()
+    from.iter().copied().chain(registrars.filter(elsewhere).map(Prefix::around)).collect()
 }
 
 impl Deref for LazyPhones {
@@ -124,14 +128,17 @@ impl Phones {
             aliases: Vec::new(),
             udp: recipe.sip,
             tcp: recipe.sip,
+            tls: recipe.sips,
             server: concat!("OpenVoIP/", env!("CARGO_PKG_VERSION")).into(),
             phones_from: recipe.phones_from.clone(),
         };
+        let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
+        let Recipe { phone_ip, listen, profile, sdes, .. } = *recipe;
         Phones {
-            agent: Agent::new(agent, Seed::child_of(&mut rng)),
-            plane: Plane::new(Seed::child_of(&mut rng), recipe.phone_ip, recipe.listen, recipe.profile),
+            agent: Agent::new(agent, of_agent),
+            plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, sdes),
             calls: Calls::default(),
-            locals: Locals::new(Seed::child_of(&mut rng), recipe.now),
+            locals: Locals::new(of_locals, recipe.now),
             inbox: VecDeque::new(),
             asked: BTreeSet::new(),
             has_phones: false,
@@ -232,6 +239,12 @@ impl Node {
         self.config.phones_from.iter().any(|prefix| prefix.contains(ip))
     }
 
+    /// Whether one who connects from there may have the work of a TLS handshake done: a few of everybody who is
+    /// unproven, out of the allowance for requests.
+    pub fn may_shake_hands(&mut self, now: Time, ip: IpAddr) -> bool {
+        self.phones.agent.may_shake_hands(now, ip)
+    }
+
     /// Whether a phone is registered over that connection.
     pub fn has_phone_on(&self, connection: ConnectionId) -> bool {
         self.phones.agent.has_phone_on(connection)
@@ -279,6 +292,7 @@ impl Node {
     ) {
         let flow = match socket {
             Socket::SipStream(connection) => Flow::Stream(connection, remote),
+            Socket::SipTls(connection) => Flow::Tls(connection, remote),
             _ => Flow::Udp(remote),
         };
         let first = !self.phones.agent.drops().contains_key(sip::STRANGER);
@@ -290,7 +304,7 @@ impl Node {
         }
         let phones = &mut *self.phones;
         let understood = phones.agent.handle_message(now, flow, bytes, &mut phones.plane);
-        if let (false, Flow::Stream(connection, _)) = (understood, flow) {
+        if let (false, Some(connection)) = (understood, flow.connection()) {
             self.emit(Event::CloseStream(connection));
         }
     }
@@ -429,6 +443,7 @@ impl Node {
             Flow::Stream(connection, remote) => {
                 self.transmit(Socket::SipStream(connection), remote, bytes);
             }
+            Flow::Tls(connection, remote) => self.transmit(Socket::SipTls(connection), remote, bytes),
             Flow::Peer(peer) => self.send_sip(now, peer, &bytes),
             Flow::Local(id) => self.phones.locals.handle_message(now, id, &bytes),
         }

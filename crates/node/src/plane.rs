@@ -8,12 +8,14 @@
 //! | `describe.rs` | session descriptions on their way through: our addresses in, sessions made and told |
 //! | `keying.rs` | the keys that two peers agree on in them |
 //! | `digits.rs` | what two people read to each other to know that nobody stands between |
+//! | `sdes.rs` | the keys that a phone and its peer say in them |
 
 mod describe;
 mod digits;
 mod keying;
+mod sdes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use media::srtp::Cipher;
@@ -28,6 +30,8 @@ use digits::{Digits, Ends};
 use keying::Keying;
 
 pub(crate) use keying::NO_KEY;
+use sdes::Sdes;
+pub use sdes::SdesPolicy;
 
 /// Port pairs kept ready, so that a call never waits for one: two for each side of two media lines
 /// of two phones ringing at once.
@@ -55,6 +59,8 @@ struct Entry {
     flows: [Flow; 2],
     /// Of the sides that are other peers, where sound is protected.
     keys: [Option<Keying>; 2],
+    /// Of the sides that are phones.
+    sdes: [Option<Box<Sdes>>; 2],
     kind: String,
     codec: String,
     /// The line was turned down: port 0 in the description that passed last.
@@ -71,6 +77,8 @@ pub(crate) struct Heard {
     pub(crate) secured: &'static str,
     /// What the two people can compare, once both peers know it.
     pub(crate) digits: Option<String>,
+    /// `sdes` or `none`: the least that protects any of it between phones here and this peer.
+    pub(crate) phone_leg: &'static str,
     pub(crate) recording: Option<Vec<i16>>,
 }
 
@@ -92,6 +100,12 @@ pub(crate) struct Plane {
     pub(crate) peer_address: SocketAddr,
     /// What protects sound between peers.
     cipher: Option<Cipher>,
+    /// What protects it between phones and us.
+    sdes: SdesPolicy,
+    /// Chance for that alone.
+    key_rng: Rng,
+    /// Forks of calls that are offered no keys, since the phone took none.
+    conceded: BTreeSet<(CallId, u16)>,
     /// Who we are, once we know: the keys of sound depend on it.
     pub(crate) own: Option<NodeId>,
     /// Where the peers of our calls are.
@@ -105,7 +119,13 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    pub(crate) fn new(seed: Seed, phone_ip: IpAddr, peer_address: SocketAddr, profile: Profile) -> Self {
+    pub(crate) fn new(
+        [seed, key_seed]: [Seed; 2],
+        phone_ip: IpAddr,
+        peer_address: SocketAddr,
+        profile: Profile,
+        sdes: SdesPolicy,
+    ) -> Self {
         Plane {
             sessions: BTreeMap::new(),
             digits: BTreeMap::new(),
@@ -119,6 +139,9 @@ impl Plane {
             phone_ip,
             peer_address,
             cipher: keying::cipher(profile),
+            sdes,
+            key_rng: key_seed.rng(),
+            conceded: BTreeSet::new(),
             own: None,
             peers: BTreeMap::new(),
             talkers: BTreeMap::from([(ECHO, Talker { source: Source::Echo, record: false })]),
@@ -258,8 +281,9 @@ impl Plane {
         } else {
             entry.session.quality(near.other()).map_or(0.0, |q| q.mos)
         };
-        let (secured, digits) = (self.secured(call), self.digits(call));
-        Some(Heard { rtp, mos, codec: entry.codec.clone(), secured, digits, recording: None })
+        let (secured, phone_leg, digits) = (self.secured(call), self.phone_leg(call), self.digits(call));
+        let codec = entry.codec.clone();
+        Some(Heard { rtp, mos, codec, secured, phone_leg, digits, recording: None })
     }
 
     /// What the people of a call can compare, once one of its forks has answered.
@@ -280,14 +304,22 @@ impl Plane {
         }
     }
 
+    /// The media of a call that were not turned down.
+    fn media_of(&self, call: CallId) -> impl Iterator<Item = &Entry> {
+        let entries = self.sessions.range((call, 0, 0)..=(call, u16::MAX, usize::MAX));
+        entries.map(|(_, e)| e).filter(|e| !e.refused)
+    }
+
+    /// What protects all media of a call between phones here and this peer.
+    fn phone_leg(&self, call: CallId) -> &'static str {
+        let mut phones = self.media_of(call).flat_map(|e| e.sdes.iter().flatten()).peekable();
+        let any = phones.peek().is_some();
+        if any && phones.all(|sdes| sdes.is_agreed()) { "sdes" } else { "none" }
+    }
+
     /// What protects all media of a call between peers: `none` as long as one of them is not.
     fn secured(&self, call: CallId) -> &'static str {
-        let entries = self
-            .sessions
-            .range((call, 0, 0)..=(call, u16::MAX, usize::MAX))
-            .map(|(_, e)| e)
-            .filter(|e| !e.refused);
-        let sides = entries.flat_map(|e| e.flows.iter().zip(&e.keys));
+        let sides = self.media_of(call).flat_map(|e| e.flows.iter().zip(&e.keys));
         let between_peers = sides.filter(|(flow, _)| matches!(flow, Flow::Peer(_)));
         let agreed: Option<Vec<Cipher>> =
             between_peers.map(|(_, keys)| keys.as_ref().and_then(Keying::agreed)).collect();

@@ -19,6 +19,9 @@ pub struct Status {
     pub listen: String,
     /// Address at which phones register.
     pub sip: String,
+    /// Address at which they register over TLS; empty where it is not served.
+    #[serde(default)]
+    pub sips: String,
     /// The overlay's options.
     pub overlay: OverlayStatus,
     /// Users it serves.
@@ -343,6 +346,9 @@ pub struct CallReport {
     /// Five digits that are alike at both ends if nobody stands between; `mismatch` if somebody tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digits: Option<String>,
+    /// What protects its sound between phones of this peer and the peer: `sdes` or `none`.
+    #[serde(default)]
+    pub phone_leg: String,
     /// Statistics of the audio.
     pub rtp: RtpReport,
     /// Estimated quality, 1 to 5.

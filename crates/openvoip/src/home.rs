@@ -4,6 +4,8 @@
 //! peer.key            the peer key, 64 hexadecimal digits, readable by the owner only
 //! users/NAME.key      a user key each, likewise
 //! operator.key        the key with which this owner configures other peers, likewise; only if wanted
+//! sips.pem            the certificate that phones are shown over TLS, for them to keep
+//! sips-key.pem        its key, the owner's alone
 //! openvoip.toml       the configuration, if the owner wrote one
 //! phones.json         who may register, with passwords, likewise
 //! state.json          host cache, published values, inbox, keys of people
@@ -16,6 +18,7 @@
 //! Files are replaced, never overwritten in place. One that cannot be read is set aside under another
 //! name with a message, and nothing is lost silently.
 
+mod certificate;
 mod overlay;
 
 use std::collections::BTreeMap;
@@ -28,6 +31,9 @@ use node::{Identity, OverlayOptions, Saved, User};
 use wire::{HashAlgorithm, KeyPair, Seed, puzzle};
 use zeroize::Zeroizing;
 
+pub use certificate::{
+    Certificate, CertificateFiles, passing as passing_certificate, read as read_certificate,
+};
 pub use overlay::read_documents;
 
 const OPERATOR_KEY: &str = "operator.key";

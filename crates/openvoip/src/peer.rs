@@ -170,6 +170,11 @@ impl Peer {
         self.0.sip_address
     }
 
+    /// The address at which they register over TLS.
+    pub fn sips_address(&self) -> SocketAddr {
+        self.0.sips_address
+    }
+
     /// Stores a value under a key, at the few peers nearest to its hash, and keeps it there while this
     /// peer runs. Publishing again replaces it.
     ///

@@ -1,11 +1,12 @@
 //! The loop: one thread, one poll, any number of peers.
 //!
-//! Every peer has a UDP port towards other peers, a UDP and a TCP port towards phones, and pairs of
-//! UDP ports for phones' sound, bound when its node asks for them. A datagram is read into one
+//! Every peer has a UDP port towards other peers, a UDP and a TCP port towards phones, one for TLS
+//! (`run/tls.rs`), and pairs of UDP ports for phones' sound, bound when its node asks for them. A datagram is read into one
 //! buffer and handed to its node; sound comes back in the same buffer and is sent on without a copy.
 //! `peers.rs` holds the streams between peers, where UDP does not get through.
 
 mod peers;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
@@ -51,6 +52,7 @@ enum Source {
     PeerListener(usize),
     Peer(usize, SocketAddr),
     PhoneListener(usize),
+    TlsListener(usize),
     Phone(usize, ConnectionId),
 }
 
@@ -59,6 +61,7 @@ struct Stream {
     remote: SocketAddr,
     token: Token,
     backlog: VecDeque<u8>,
+    tls: Option<Box<tls::Session>>,
 }
 
 /// One peer and its sockets.
@@ -67,6 +70,7 @@ struct Hosted {
     media_ip: IpAddr,
     udp: BTreeMap<Socket, (UdpSocket, Token)>,
     listener: Option<TcpListener>,
+    tls: Option<tls::Door>,
     streams: BTreeMap<ConnectionId, Stream>,
     peers: Peers,
     wakes: Option<Time>,
@@ -76,15 +80,27 @@ struct Hosted {
     frozen_peers: Peers,
 }
 
+impl Hosted {
+    /// The next phone that connects, over TLS or not.
+    fn accept(&self, secure: bool) -> Option<(TcpStream, SocketAddr)> {
+        let listener =
+            if secure { self.tls.as_ref().map(|door| &door.listener) } else { self.listener.as_ref() };
+        listener?.accept().ok()
+    }
+}
+
 /// The sockets of a peer, bound but not yet at work.
 pub struct Bound {
     peer: UdpSocket,
     sip: UdpSocket,
     sip_tcp: TcpListener,
+    tls: Option<tls::Door>,
     /// The address of the peer port.
     pub peer_address: SocketAddr,
     /// The address at which phones register.
     pub sip_address: SocketAddr,
+    /// The address at which they register over TLS, if they can.
+    pub sips_address: Option<SocketAddr>,
 }
 
 impl Bound {
@@ -106,7 +122,7 @@ impl Bound {
         icmp::listen(&peer);
         let address = |s: &UdpSocket| s.local_addr().map_err(|e| e.to_string());
         let (peer_address, sip_address) = (address(&peer)?, address(&sip)?);
-        Ok(Bound { peer, sip, sip_tcp, peer_address, sip_address })
+        Ok(Bound { peer, sip, sip_tcp, tls: None, peer_address, sip_address, sips_address: None })
     }
 }
 
@@ -161,6 +177,8 @@ pub struct World {
     hosted: Vec<Hosted>,
     sources: BTreeMap<Token, Source>,
     wakes: BTreeSet<(Time, usize)>,
+    /// By when connections over TLS must have shaken hands, in the order in which they came.
+    handshakes: VecDeque<(Time, usize, ConnectionId)>,
     next_token: usize,
     next_connection: u64,
     buffer: Vec<u8>,
@@ -179,6 +197,7 @@ impl World {
             hosted: Vec::new(),
             sources: BTreeMap::from([(ALARM, Source::Alarm)]),
             wakes: BTreeSet::new(),
+            handshakes: VecDeque::new(),
             next_token: ALARM.0,
             next_connection: 1,
             buffer: vec![0; BUFFER + Tail::MAX],
@@ -203,12 +222,14 @@ impl World {
     /// Adds a peer with its bound sockets; returns its index.
     pub fn add(&mut self, node: Node, bound: Bound) -> io::Result<usize> {
         let index = self.hosted.len();
-        let media_ip = bound.sip_address.ip();
+        let registrars = [Some(bound.sip_address), bound.sips_address].into_iter().flatten().map(|a| a.ip());
+        let media_ip = registrars.clone().find(|ip| !ip.is_loopback()).unwrap_or(bound.sip_address.ip());
         let mut hosted = Hosted {
             node,
             media_ip,
             udp: BTreeMap::new(),
             listener: None,
+            tls: bound.tls,
             streams: BTreeMap::new(),
             peers: Peers::default(),
             wakes: None,
@@ -231,6 +252,10 @@ impl World {
         let mut listener = bound.sip_tcp;
         self.poll.registry().register(&mut listener, token, Interest::READABLE)?;
         hosted.listener = Some(listener);
+        let token = self.token(Source::TlsListener(index));
+        if let Some(door) = &mut hosted.tls {
+            self.poll.registry().register(&mut door.listener, token, Interest::READABLE)?;
+        }
         self.hosted.push(hosted);
         if uses_tcp {
             match self.listen_for_peers(index, bound.peer_address) {
@@ -254,7 +279,7 @@ impl World {
         let hosted = &mut self.hosted[index];
         hosted.gone = true;
         hosted.udp.clear();
-        hosted.listener = None;
+        (hosted.listener, hosted.tls) = (None, None);
         hosted.streams.clear();
         hosted.peers = Peers::default();
         if let Some(at) = hosted.wakes.take() {
@@ -298,7 +323,8 @@ impl World {
     pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Ready>> {
         let now = self.now();
         let longest = now + longest;
-        let until = self.wakes.first().map_or(longest, |(at, _)| longest.min(*at));
+        let due = [self.wakes.first().map(|(at, _)| *at), self.handshakes.front().map(|(at, ..)| *at)];
+        let until = due.into_iter().flatten().fold(longest, Time::min);
         let limit = self.alarm.limit(now, until)?;
         match self.poll.poll(&mut self.events, limit) {
             Err(e) if e.kind() != ErrorKind::Interrupted => return Err(e),
@@ -324,7 +350,8 @@ impl World {
                 }
                 Some(Source::PeerListener(index)) => self.accept_peers(index, tell),
                 Some(Source::Peer(index, remote)) => self.serve_peer(index, remote, writable, tell),
-                Some(Source::PhoneListener(index)) => self.accept(index),
+                Some(Source::PhoneListener(index)) => self.accept(index, false),
+                Some(Source::TlsListener(index)) => self.accept(index, true),
                 Some(Source::Phone(index, connection)) => {
                     if writable {
                         self.flush(index, connection);
@@ -335,6 +362,7 @@ impl World {
             }
         }
         self.run_alarms(tell);
+        self.end_handshakes(tell);
         Ok(own)
     }
 
@@ -420,9 +448,12 @@ impl World {
     }
 
     fn send(&mut self, index: usize, transmit: Transmit) {
-        if let Socket::SipStream(connection) = transmit.socket {
+        if let Socket::SipStream(connection) | Socket::SipTls(connection) = transmit.socket {
             if let Some(stream) = self.hosted[index].streams.get_mut(&connection) {
-                stream.backlog.extend(&transmit.bytes);
+                match &mut stream.tls {
+                    Some(tls) => tls.seal(&transmit.bytes, &mut stream.backlog),
+                    None => stream.backlog.extend(&transmit.bytes),
+                }
             }
             return self.flush(index, connection);
         }
@@ -464,11 +495,13 @@ impl World {
 
     // ---- phones over TCP -----------------------------------------------------------------------
 
-    fn accept(&mut self, index: usize) {
-        while let Some(Ok((mut socket, remote))) =
-            self.hosted[index].listener.as_ref().map(TcpListener::accept)
-        {
+    fn accept(&mut self, index: usize, secure: bool) {
+        while let Some((mut socket, remote)) = self.hosted[index].accept(secure) {
             if !self.hosted[index].node.expects_phones_from(remote.ip()) {
+                continue;
+            }
+            let tls = if secure { self.shake_hands(index, remote.ip()) } else { None };
+            if secure && tls.is_none() {
                 continue;
             }
             if self.hosted[index].streams.len() >= MAX_CONNECTIONS && !self.make_room(index) {
@@ -479,7 +512,10 @@ impl World {
             let token = self.token(Source::Phone(index, connection));
             let interest = Interest::READABLE | Interest::WRITABLE;
             if self.poll.registry().register(&mut socket, token, interest).is_ok() {
-                let stream = Stream { socket, remote, token, backlog: VecDeque::new() };
+                if secure {
+                    self.handshakes.push_back((self.now() + tls::HANDSHAKE_WITHIN, index, connection));
+                }
+                let stream = Stream { socket, remote, token, backlog: VecDeque::new(), tls };
                 self.hosted[index].streams.insert(connection, stream);
             }
         }
@@ -502,6 +538,12 @@ impl World {
             let Some(stream) = hosted.streams.get_mut(&connection) else { return };
             let remote = stream.remote;
             match stream.socket.read(&mut self.buffer[..STREAM_PIECE]) {
+                Ok(len) if len > 0 && stream.tls.is_some() => {
+                    if !self.open_sealed(index, connection, len, tell) {
+                        self.close(index, connection);
+                        return self.drain(index, tell);
+                    }
+                }
                 Ok(len) if len > 0 => {
                     let now = self.now();
                     let bytes = &mut self.buffer[..len];
@@ -540,6 +582,7 @@ impl World {
     /// Closes a connection, whoever wanted it, and tells its node.
     fn close(&mut self, index: usize, connection: ConnectionId) {
         if let Some(mut stream) = self.hosted[index].streams.remove(&connection) {
+            stream.tls.take().into_iter().for_each(|tls| tls.say_goodbye(&mut stream.socket));
             let _ = self.poll.registry().deregister(&mut stream.socket);
             self.sources.remove(&stream.token);
             let now = self.now();

@@ -25,7 +25,7 @@ use crate::admin::Admin;
 use crate::authority::{self, Desk, Policy, Store};
 use crate::command::{Answer, Command, Reply};
 use crate::control;
-use crate::home::Home;
+use crate::home::{self, Certificate, CertificateFiles, Home};
 use crate::logging::Logs;
 use crate::run::{Bound, World};
 
@@ -64,6 +64,10 @@ pub struct Options {
     pub listen: Option<SocketAddr>,
     /// Where phones register; `None` takes 127.0.0.1:5060 or a free one near it.
     pub sip: Option<SocketAddr>,
+    /// Where phones register over TLS; `None` takes 127.0.0.1:5061 or a free one near it.
+    pub sips: Option<SocketAddr>,
+    /// The certificate that they are shown; `None`: this peer's own.
+    pub certificate: Option<CertificateFiles>,
     /// Users to serve, as canonical addresses-of-record.
     pub users: Vec<String>,
     /// The rest.
@@ -112,14 +116,14 @@ pub fn run(options: Options) -> Result<(), String> {
     let users: Vec<&str> = status.users.iter().map(|u| u.aor.as_str()).collect();
     if json {
         let body = json!({
-            "schema": "openvoip.up/1", "listen": line.peer_address, "sip": line.sip_address, "users": users,
-            "data_dir": data_dir, "public_key": status.public_key,
+            "schema": "openvoip.up/1", "listen": line.peer_address, "sip": line.sip_address,
+            "sips": line.sips_address, "users": users, "data_dir": data_dir, "public_key": status.public_key,
         });
         let _ = writeln!(std::io::stdout(), "{body}");
     }
     eprintln!("peer      {}", line.peer_address);
     let names = if users.is_empty() { String::new() } else { format!(" as one of: {}", users.join(", ")) };
-    eprintln!("phones    register at {} (UDP or TCP){names}", line.sip_address);
+    eprintln!("phones    register at {} (UDP or TCP), {} (TLS){names}", line.sip_address, line.sips_address);
     if let Some(dir) = data_dir {
         let dir = dir.display();
         eprintln!("next      openvoip --data-dir {dir} phone add NAME --password PASSWORD");
@@ -196,14 +200,19 @@ impl Service {
             options.sip.unwrap_or(loopback(5_060)),
             options.sip.is_some(),
         )?;
+        let certificate = |address| certificate(&home, options.certificate.as_ref(), address, &options.users);
+        let sips = options.sips.unwrap_or(loopback(5_061));
+        let bound = bound.with_tls(sips, options.sips.is_some(), certificate)?;
         let (peer_address, sip_address) = (bound.peer_address, bound.sip_address);
+        let sips_address = bound.sips_address.unwrap_or(sips);
         let (identity, saved) = match &home {
             Some(home) => (home.identity(&options.users, &options.config.overlay)?, home.saved()),
             None => (passing_identity(&options.users, &options.config.overlay)?, Saved::default()),
         };
         let overlay = options.config.overlay.clone();
         let founder = options.config.names.as_ref().map(|rules| rules.founder);
-        let config = Config { listen: peer_address, sip: sip_address, ..options.config };
+        let sips = Some(sips_address);
+        let config = Config { listen: peer_address, sip: sip_address, sips, ..options.config };
         let now = world.now();
         let node = Node::new(config, identity, saved, fresh_seed()?, now, unix_now());
         let index = world.add(node, bound).map_err(|e| e.to_string())?;
@@ -248,7 +257,7 @@ impl Service {
         for user in options.users.iter().filter(|_| !code.is_empty()) {
             service.node(|node, now| node.enrol(now, user, &code));
         }
-        Ok((service, Line { sender, waker: Arc::new(waker), peer_address, sip_address }))
+        Ok((service, Line { sender, waker: Arc::new(waker), peer_address, sip_address, sips_address }))
     }
 
     /// Runs until it is told to end. Calls `online` when the peer is in the overlay; with `patience`,
@@ -531,6 +540,29 @@ impl Service {
             }
         }
     }
+}
+
+/// The certificate that phones are shown: the owner's, else this peer's own. Says so if it does not name the address.
+fn certificate(
+    home: &Option<Home>,
+    files: Option<&CertificateFiles>,
+    address: SocketAddr,
+    users: &[String],
+) -> Result<Certificate, String> {
+    let certificate = match (files, home) {
+        (Some(files), _) => return home::read_certificate(files),
+        (None, Some(home)) => home.certificate(address, users)?,
+        (None, None) => home::passing_certificate(address)?,
+    };
+    if let (Some(home), false) = (home, address.ip().is_unspecified() || certificate.names(address.ip())) {
+        let file = home.certificate_file();
+        tracing::warn!(
+            "{} does not name {}: some phones refuse it. Remove it and its key, and another is made",
+            file.display(),
+            address.ip()
+        );
+    }
+    Ok(certificate)
 }
 
 /// Keys that live as long as the peer.

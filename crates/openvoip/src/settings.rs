@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
-use node::{Algorithm, Config, OverlayOptions, Prefix, Profile, RolePolicy};
+use node::{Algorithm, Config, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
+
+use crate::home::CertificateFiles;
 
 pub use layers::{BadConfig, Origin, Problem, Resolved, put, resolve};
 
@@ -33,6 +35,7 @@ pub const BASES: [u16; 4] = [2, 4, 8, 16];
 pub struct Settings {
     pub listen: SocketAddr,
     pub sip: SocketAddr,
+    pub sips: SocketAddr,
     pub media: IpAddr,
     pub users: Vec<String>,
     pub bootstrap: Vec<SocketAddr>,
@@ -59,6 +62,10 @@ pub struct Settings {
 pub struct Phones {
     #[serde(with = "texts")]
     pub from: Vec<Prefix>,
+    #[serde(with = "text")]
+    pub sdes: SdesPolicy,
+    pub certificate: String,
+    pub key: String,
 }
 
 /// Options that all peers of an overlay share.
@@ -161,7 +168,9 @@ impl Default for Settings {
             role,
             listen,
             sip,
+            sips,
             phones_from,
+            sdes,
             media,
             record_lifetime,
             refresh_interval,
@@ -179,6 +188,7 @@ impl Default for Settings {
         Settings {
             listen,
             sip,
+            sips: sips.expect("on loopback"),
             media,
             users: Vec::new(),
             bootstrap,
@@ -186,7 +196,12 @@ impl Default for Settings {
             tcp,
             role,
             operators,
-            phones: Phones { from: phones_from.to_vec() },
+            phones: Phones {
+                from: phones_from.to_vec(),
+                sdes,
+                certificate: String::new(),
+                key: String::new(),
+            },
             dial,
             overlay: Overlay::new(overlay, profile),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
@@ -226,7 +241,9 @@ impl Settings {
             role: self.role,
             listen: self.listen,
             sip: self.sip,
+            sips: Some(self.sips),
             phones_from: self.phones.from.as_slice().into(),
+            sdes: self.phones.sdes,
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
             refresh_interval: Duration::from_secs(self.records.refresh_s),
@@ -241,6 +258,13 @@ impl Settings {
             dial: self.dial.clone(),
             names: None,
         }
+    }
+
+    /// The owner's own certificate for phones, if there is one.
+    pub fn certificate(&self) -> Option<CertificateFiles> {
+        let Phones { certificate, key, .. } = &self.phones;
+        let files = || CertificateFiles { certificate: certificate.into(), key: key.into() };
+        (!certificate.is_empty()).then(files)
     }
 
     /// The users served, in canonical form; a name without a domain gets the overlay's.
@@ -296,6 +320,9 @@ impl Settings {
         if !self.udp && !self.tcp {
             problems
                 .push(("tcp", "without UDP a peer needs TCP: one of `udp` and `tcp` must be true".into()));
+        }
+        if self.phones.certificate.is_empty() != self.phones.key.is_empty() {
+            problems.push(("phones.certificate", "certificate and key go together".into()));
         }
         problems.extend(self.exposure().map(|problem| ("overlay.profile", problem)));
         problems.extend(self.dial.problems());
@@ -364,9 +391,10 @@ mod tests {
         let mut settings = Settings::default();
         settings.overlay.base = 3;
         settings.records.refresh_s = 4_000;
+        settings.phones.key = "key.pem".into();
         settings.users = vec!["alice/..".into()];
         settings.log.level = "dbug".into();
         let keys: Vec<&str> = settings.problems().iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, ["records.refresh_s", "overlay.base", "users", "log.level"]);
+        assert_eq!(keys, ["records.refresh_s", "overlay.base", "users", "phones.certificate", "log.level"]);
     }
 }

@@ -8,19 +8,19 @@ use std::process::{Command, Stdio};
 use program::{ANY, Peer, has, openvoip, openvoip_in, overlay};
 use serde_json::json;
 
-const CALL: &str = "call_id:s from:s to:s state:s path:s reason:s setup_ms:n codec:s secured:s rtp.sent:n \
+const CALL: &str = "call_id:s from:s to:s state:s path:s reason:s setup_ms:n codec:s secured:s phone_leg:s rtp.sent:n \
                     rtp.received:n rtp.lost:n rtp.jitter_ms:n mos:n";
 
 #[test]
 fn the_state_of_a_peer() {
     let [_founder, alice, _bob] = overlay(&[], &[]);
-    has(&alice.started, "schema:s listen:s sip:s users:l public_key:s data_dir:s");
+    has(&alice.started, "schema:s listen:s sip:s sips:s users:l public_key:s data_dir:s");
     let added = alice.get(&["phone", "add", "alice", "--password", "pear"]);
     assert_eq!(added["user"], "alice@demo.test");
     let status = alice.get(&["status"]);
     has(
         &status,
-        "online:b node_id:s overlay.name:s overlay.algorithm:s overlay.hash:s overlay.base:n users:l phones:l \
+        "online:b node_id:s sip:s sips:s overlay.name:s overlay.algorithm:s overlay.hash:s overlay.base:n users:l phones:l \
          routing_entries:n neighbors:n objects:n bytes_per_s.in:n bytes_per_s.out:n ledger:o rss_bytes:n \
          uptime_ms:n nat.type:s nat.mapped:S reachability:s probes.issued:n probes.succeeded:n \
          probes.failed:n probes.every_s:N probes.last_time:N",

@@ -117,6 +117,8 @@ fn all_that_a_peer_keeps_and_the_way_to_command_it_are_its_owners_alone() {
     let kept = [
         "control.sock",
         "peer.key",
+        "sips.pem",
+        "sips-key.pem",
         "users/alice@demo.test.key",
         "operator.key",
         "phones.json",

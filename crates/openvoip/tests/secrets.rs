@@ -7,9 +7,15 @@ use std::path::Path;
 
 use data_encoding::{BASE32, BASE32_NOPAD, BASE64, BASE64URL, HEXLOWER, HEXUPPER};
 use program::phone::Phone;
+use program::tls_phone::{TlsPhone, demanded, demanding};
 use program::{Peer, openvoip};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use sip::ua::UaEvent;
 use tempfile::tempdir;
 use wire::HashAlgorithm;
+use wire::sdp::crypto::{Crypto, Suite};
+use zeroize::Zeroizing;
 
 const PASSWORD: &str = "pear-lamp-37";
 const GUESS: &str = "pear-lamp-38";
@@ -31,6 +37,12 @@ fn keys(home: &Path) -> Vec<Vec<u8>> {
     let paths =
         files.map(|entry| entry.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "key"));
     paths.map(|p| HEXLOWER.decode(fs::read(p).unwrap().trim_ascii()).unwrap()).collect()
+}
+
+/// The secret in the key by which a peer is known over TLS: 32 bytes, behind 36 that say what they are (RFC 5915).
+fn tls_key(home: &Path) -> Vec<u8> {
+    let key = PrivateKeyDer::from_pem_file(home.join("sips-key.pem")).unwrap();
+    key.secret_der()[36..68].to_vec()
 }
 
 /// What a phone proves without sending it: `alice`, in the realm of her peer, with a password.
@@ -104,12 +116,22 @@ fn no_password_and_no_key_is_in_any_log_of_a_whole_run() {
     said.push(written);
     assert_eq!(phone.texts, ["hello"]);
     said.push(alice.get(&["call", "echo@demo.test", "--duration", "0.3"]).to_string());
+    let mut over_tls = TlsPhone::connect(&alice, "alice", PASSWORD);
+    assert!(over_tls.register());
+    let mine =
+        Crypto { tag: 1, suite: Suite::Tag80, key: Zeroizing::new(*b"thirty bytes of key and salt..") };
+    over_tls.ua.invite(over_tls.now(), "echo@demo.test", demanding(40_000, &mine));
+    let answered = over_tls.until(|event| matches!(event, UaEvent::Answered { .. }));
+    let UaEvent::Answered { sdp, .. } = answered else { unreachable!("waited for it") };
+    let (_, theirs) = demanded(&sdp);
     for command in ["status", "config show", "calls", "inbox", "phone list", "pins list"] {
         said.push(alice.get(&command.split(' ').collect::<Vec<_>>()).to_string());
     }
 
     let mut secrets = [keys(bob_home), keys(alice_home)].concat();
     assert_eq!(secrets.len(), 6, "a key of a peer, a user and an operator each");
+    secrets.extend([mine, theirs].map(|crypto| crypto.key.to_vec()));
+    secrets.extend([bob_home, alice_home].map(tls_key));
     secrets.push(HEXLOWER.decode(founder_key.trim_ascii()).unwrap());
     secrets.extend([PASSWORD, GUESS].map(|password| password.as_bytes().to_vec()));
     secrets.extend([ha1("alice", PASSWORD), ha1("alice@demo.test", PASSWORD), ha1("alice", GUESS)]);

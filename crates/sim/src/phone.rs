@@ -148,7 +148,7 @@ impl World<'_> {
                     sound.endpoint.handle_packet(now, bytes);
                 }
             }
-            Socket::Peer | Socket::PeerStream | Socket::SipStream(_) => {}
+            Socket::Peer | Socket::PeerStream | Socket::SipStream(_) | Socket::SipTls(_) => {}
         }
         self.act(index);
     }

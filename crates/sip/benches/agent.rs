@@ -57,6 +57,7 @@ impl Peer {
             aliases: Vec::new(),
             udp: address,
             tcp: address,
+            tls: address,
             server: "openvoip".into(),
             phones_from: ["192.0.2.0/24".parse().expect("a prefix")].into(),
         };

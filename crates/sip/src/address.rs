@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use wire::sip::{Uri, percent_encode_user};
 
+use crate::agent::Config;
 use crate::flow::Flow;
 use crate::transaction::SentBy;
 
@@ -23,6 +24,7 @@ pub(crate) struct Addresses {
     aliases: Vec<String>,
     udp: SocketAddr,
     tcp: SocketAddr,
+    tls: SocketAddr,
     /// Our address as a phone wrote it in a Request-URI, by the phone's.
     reached: BTreeMap<IpAddr, IpAddr>,
 }
@@ -37,12 +39,13 @@ fn ip_of(host: &str) -> Option<IpAddr> {
 }
 
 impl Addresses {
-    pub(crate) fn new(domain: &str, aliases: &[String], udp: SocketAddr, tcp: SocketAddr) -> Self {
+    pub(crate) fn new(config: &Config) -> Self {
         Addresses {
-            domain: domain.to_ascii_lowercase(),
-            aliases: aliases.iter().map(|a| a.to_ascii_lowercase()).collect(),
-            udp,
-            tcp,
+            domain: config.domain.to_ascii_lowercase(),
+            aliases: config.aliases.iter().map(|a| a.to_ascii_lowercase()).collect(),
+            udp: config.udp,
+            tcp: config.tcp,
+            tls: config.tls,
             reached: BTreeMap::new(),
         }
     }
@@ -109,7 +112,11 @@ impl Addresses {
     /// Our own address as the neighbour at `flow` should see it.
     pub(crate) fn local(&self, flow: &Flow) -> Option<SocketAddr> {
         let remote = flow.remote()?;
-        let bound = if flow.is_reliable() { self.tcp } else { self.udp };
+        let bound = match flow {
+            Flow::Udp(_) => self.udp,
+            Flow::Tls(..) => self.tls,
+            Flow::Stream(..) | Flow::Peer(_) | Flow::Local(_) => self.tcp,
+        };
         let ip = if !bound.ip().is_unspecified() {
             bound.ip()
         } else if remote.ip().is_loopback() {
@@ -135,8 +142,22 @@ impl Addresses {
             return format!("sip:{}", written(aor));
         };
         let user = if domain == self.domain { user } else { aor };
-        let tcp = if flow.is_reliable() { ";transport=tcp" } else { "" };
-        format!("sip:{}@{}:{}{tcp}", percent_encode_user(user), host_of(local), local.port())
+        let transport = match flow {
+            Flow::Tls(..) => ";transport=tls",
+            _ if flow.is_reliable() => ";transport=tcp",
+            _ => "",
+        };
+        format!("sip:{}@{}:{}{transport}", percent_encode_user(user), host_of(local), local.port())
+    }
+
+    /// The same as a Contact: where `asked` is a sips URI, so is this one (RFC 3261 section 12.1.1).
+    pub(crate) fn contact(&self, flow: &Flow, aor: &str, asked: &str) -> String {
+        let uri = self.uri_for(flow, aor);
+        let asked_safely = asked.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("sips:"));
+        match uri.strip_suffix(";transport=tls").and_then(|uri| uri.strip_prefix("sip:")) {
+            Some(rest) if asked_safely => format!("<sips:{rest}>"),
+            _ => format!("<{uri}>"),
+        }
     }
 }
 
@@ -159,7 +180,15 @@ mod tests {
 
     fn ours() -> Addresses {
         let any = "0.0.0.0:5060".parse().unwrap();
-        Addresses::new("home.example", &["pi.lan".into()], any, any)
+        Addresses::new(&Config {
+            domain: "home.example".into(),
+            aliases: vec!["pi.lan".into()],
+            udp: any,
+            tcp: any,
+            tls: "0.0.0.0:5061".parse().unwrap(),
+            server: String::new(),
+            phones_from: crate::Prefix::at_home(),
+        })
     }
 
     #[test]
@@ -183,5 +212,30 @@ mod tests {
             assert!(uri.contains("@192.168.1.5:5060"), "{uri}");
             assert_eq!(ours.aor(&uri).as_deref(), Some(aor));
         }
+    }
+
+    #[test]
+    fn a_phone_over_tls_is_told_the_port_and_the_transport_of_tls() {
+        let phone = "192.168.1.20:40000".parse().unwrap();
+        let uri = |flow: Flow| {
+            let mut ours = ours();
+            ours.learn(&flow, "sip:192.168.1.5");
+            ours.uri_for(&flow, "bob@home.example")
+        };
+        let connection = wire::ConnectionId(1);
+        assert_eq!(uri(Flow::Tls(connection, phone)), "sip:bob@192.168.1.5:5061;transport=tls");
+        assert_eq!(uri(Flow::Stream(connection, phone)), "sip:bob@192.168.1.5:5060;transport=tcp");
+        assert_eq!(uri(Flow::Udp(phone)), "sip:bob@192.168.1.5:5060");
+    }
+
+    #[test]
+    fn a_sips_address_names_the_same_user_and_is_answered_by_one() {
+        let mut ours = ours();
+        assert_eq!(ours.aor("sips:Bob@home.example"), ours.aor("sip:bob@home.example"));
+        let flow = Flow::Tls(wire::ConnectionId(1), "192.168.1.20:40000".parse().unwrap());
+        ours.learn(&flow, "sips:192.168.1.5");
+        let contact = |asked| ours.contact(&flow, "bob@home.example", asked);
+        assert_eq!(contact("SIPS:bob@home.example"), "<sips:bob@192.168.1.5:5061>");
+        assert_eq!(contact("sip:bob@home.example"), "<sip:bob@192.168.1.5:5061;transport=tls>");
     }
 }

@@ -28,7 +28,7 @@ mod tests;
 mod transfer;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +75,8 @@ pub struct Config {
     pub udp: SocketAddr,
     /// Where phones reach us by TCP.
     pub tcp: SocketAddr,
+    /// Where phones reach us by TLS.
+    pub tls: SocketAddr,
     /// What we call ourselves in Server headers.
     pub server: String,
     /// Where phones may stand; who sends from elsewhere is not answered.
@@ -148,7 +150,7 @@ impl Agent {
     pub fn new(config: Config, seed: Seed) -> Self {
         let mut rng = seed.rng();
         Agent {
-            addresses: Addresses::new(&config.domain, &config.aliases, config.udp, config.tcp),
+            addresses: Addresses::new(&config),
             server: config.server,
             transactions: Transactions::new(Seed::child_of(&mut rng)),
             registrar: Registrar::default(),
@@ -196,6 +198,11 @@ impl Agent {
     pub fn phones(&self, aor: &str) -> impl Iterator<Item = (&str, Flow, &str)> {
         let bindings = self.registrar.bindings(aor).iter();
         bindings.map(|b| (b.contact.uri.as_str(), b.flow, b.user_agent.as_str()))
+    }
+
+    /// Whether one more TLS handshake from there is done: it counts like a request of somebody unproven.
+    pub fn may_shake_hands(&mut self, now: Time, ip: IpAddr) -> bool {
+        self.door.admits(now, ip)
     }
 
     /// Whether a phone is registered over that connection.
@@ -247,7 +254,7 @@ impl Agent {
             self.count_drop(STRANGER);
             return false;
         }
-        let Flow::Stream(connection, _) = flow else {
+        let Some(connection) = flow.connection() else {
             // Keep-alives (RFC 5626 section 4.4.1): a ping wants no answer on UDP, but a CRLF
             // pair costs nothing and pleases phones that wait for one.
             if bytes.iter().all(|b| b"\r\n\0 ".contains(b)) {
@@ -293,7 +300,7 @@ impl Agent {
 
     /// A flow closed: its phone is gone.
     pub fn handle_flow_closed(&mut self, now: Time, flow: Flow, media: &mut dyn MediaPlane) {
-        if let Flow::Stream(connection, _) = flow {
+        if let Some(connection) = flow.connection() {
             self.streams.remove(&connection);
         }
         self.drop_bindings_at(flow);

@@ -12,6 +12,8 @@ pub enum Flow {
     Udp(SocketAddr),
     /// A phone at that address, by a connection it opened.
     Stream(ConnectionId, SocketAddr),
+    /// A phone at that address, by a connection over TLS that it opened: nobody else reads what is said there.
+    Tls(ConnectionId, SocketAddr),
     /// Another peer: SIP inside P2PP Tunnel messages, delivered once or reported lost.
     Peer(NodeId),
     /// A user agent inside this process (echo, the command line's caller), trusted.
@@ -32,14 +34,26 @@ impl Flow {
     /// The phone's address; `None` for a peer or a local user agent.
     pub fn remote(&self) -> Option<SocketAddr> {
         match self {
-            Flow::Udp(address) | Flow::Stream(_, address) => Some(*address),
+            Flow::Udp(address) | Flow::Stream(_, address) | Flow::Tls(_, address) => Some(*address),
             Flow::Peer(_) | Flow::Local(_) => None,
+        }
+    }
+
+    /// The connection, if it is one.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Flow::Stream(connection, _) | Flow::Tls(connection, _) => Some(*connection),
+            Flow::Udp(_) | Flow::Peer(_) | Flow::Local(_) => None,
         }
     }
 
     /// The transport as a Via names it.
     pub fn transport(&self) -> &'static str {
-        if self.is_reliable() { "TCP" } else { "UDP" }
+        match self {
+            Flow::Udp(_) => "UDP",
+            Flow::Tls(..) => "TLS",
+            Flow::Stream(..) | Flow::Peer(_) | Flow::Local(_) => "TCP",
+        }
     }
 }
 
@@ -48,6 +62,7 @@ impl fmt::Display for Flow {
         match self {
             Flow::Udp(address) => write!(f, "udp {address}"),
             Flow::Stream(_, address) => write!(f, "tcp {address}"),
+            Flow::Tls(_, address) => write!(f, "tls {address}"),
             Flow::Peer(node) => write!(f, "peer {}", node.key().short()),
             Flow::Local(number) => write!(f, "local {number}"),
         }

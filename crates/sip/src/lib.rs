@@ -30,6 +30,6 @@ pub use agent::{Agent, Config, MAX_CALLS, ROUTE_TIMEOUT, STRANGER};
 pub use event::{CallId, CallRecord, Cause, Event, RequestId, Target};
 pub use flow::Flow;
 pub use lockout::{LOCK_OUT, LockOut, MAX_FAILURES, Suspect};
-pub use media_plane::{Leg, MediaPlane, Role, Side, Unchanged};
+pub use media_plane::{Leg, MediaPlane, Refused, Role, Side, Unchanged};
 pub use prefix::Prefix;
 pub use registrar::{MAX_BINDINGS, MAX_EXPIRES, MAX_USERS, MIN_EXPIRES, NAT_EXPIRES};

@@ -4,6 +4,8 @@
 //! ports and codecs; whoever drives it implements [`MediaPlane`] and puts its own media addresses
 //! into each description as it passes.
 
+use wire::sip::Message;
+
 use crate::event::CallId;
 use crate::flow::Flow;
 
@@ -50,10 +52,35 @@ pub enum Role {
     Answer,
 }
 
+/// Why a description cannot pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// The status with which to refuse, usually 488.
+    pub status: u16,
+    /// In words, where the status does not say enough; empty where it does.
+    pub why: &'static str,
+}
+
+impl From<u16> for Refused {
+    fn from(status: u16) -> Refused {
+        Refused { status, why: "" }
+    }
+}
+
+impl Refused {
+    /// Says why in a response (RFC 3261 section 20.43).
+    pub(crate) fn warn(self, response: Message) -> Message {
+        match self.why {
+            "" => response,
+            why => response.with("Warning", format!("399 openvoip \"{why}\"")),
+        }
+    }
+}
+
 /// Puts our own media addresses into the session descriptions of calls.
 pub trait MediaPlane {
     /// Rewrites a description that `from` sent, for `toward`. The same description may pass more
-    /// than once (183, then 200). An error is the status with which to refuse, usually 488.
+    /// than once (183, then 200).
     fn rewrite(
         &mut self,
         now: wire::Time,
@@ -62,7 +89,13 @@ pub trait MediaPlane {
         toward: Leg,
         sdp: &[u8],
         role: Role,
-    ) -> Result<Vec<u8>, u16>;
+    ) -> Result<Vec<u8>, Refused>;
+
+    /// The phone at `refused` does not take what it was offered (488). Whether a lesser offer is made, which will
+    /// be rewritten as that of another fork.
+    fn concede(&mut self, _call: CallId, _refused: Leg, _fork: u16) -> bool {
+        false
+    }
 
     /// Of the callees rung, this one answered; the other forks carry nothing any more.
     fn answered(&mut self, _now: wire::Time, _call: CallId, _callee: Leg) {}
@@ -92,7 +125,7 @@ impl MediaPlane for Unchanged {
         _toward: Leg,
         sdp: &[u8],
         _role: Role,
-    ) -> Result<Vec<u8>, u16> {
+    ) -> Result<Vec<u8>, Refused> {
         Ok(sdp.to_vec())
     }
 

@@ -28,6 +28,8 @@ pub enum Socket {
     Sip,
     /// A phone's connection to the TCP port at which phones register.
     SipStream(ConnectionId),
+    /// A phone's connection over TLS; what passes here is what was said inside it.
+    SipTls(ConnectionId),
     /// The UDP port with this number, towards a phone's media (RTP on even, RTCP on odd numbers).
     Media(u16),
 }

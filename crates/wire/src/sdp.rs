@@ -5,6 +5,8 @@
 //! not, passes byte for byte, which is why this is a list of lines and not a model of SDP: a model
 //! would lose what it does not know.
 
+pub mod crypto;
+
 use std::net::{IpAddr, SocketAddr};
 
 use thiserror::Error;
@@ -201,7 +203,7 @@ impl Description {
 
     /// Directs the sound of a media line to `to`, RTCP to the port after it unless multiplexed.
     pub fn set_destination(&mut self, index: usize, to: SocketAddr) {
-        self.strip_ice();
+        self.remove_attributes(&ICE);
         let Some(media) = self.media.get_mut(index) else { return };
         if media.port == 0 {
             return;
@@ -237,10 +239,11 @@ impl Description {
         }
     }
 
-    fn strip_ice(&mut self) {
-        let is_ice = |l: &Line| ICE.iter().any(|name| l.attribute(name).is_some());
-        self.session.retain(|l| !is_ice(l));
-        self.media.iter_mut().for_each(|m| m.lines.retain(|l| !is_ice(l)));
+    /// Takes every attribute of these names away, of the session and of each medium.
+    pub fn remove_attributes(&mut self, names: &[&str]) {
+        let goes = |l: &Line| names.iter().any(|name| l.attribute(name).is_some());
+        self.session.retain(|l| !goes(l));
+        self.media.iter_mut().for_each(|m| m.lines.retain(|l| !goes(l)));
     }
 }
 
@@ -267,6 +270,11 @@ impl Media {
     /// The value of an attribute; empty for a flag.
     pub fn attribute(&self, name: &str) -> Option<&str> {
         self.lines.iter().find_map(|l| l.attribute(name))
+    }
+
+    /// The values of all attributes of that name.
+    pub fn attributes<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines.iter().filter_map(move |l| l.attribute(name))
     }
 
     /// Whether an attribute is there.

@@ -13,7 +13,7 @@ use crate::latch::{Latch, RELATCH_AFTER, Verdict};
 use crate::payload::PayloadType;
 use crate::reception::Reception;
 use crate::report::{Reports, Sent};
-use crate::srtp::{Keyed, Tail};
+use crate::srtp::{Keyed, Receiver, Tail};
 
 /// Former addresses of a peer from which its packets are still taken: a path changes while packets
 /// are under way, and a call that needs more paths than this at once has other worries.
@@ -36,8 +36,19 @@ struct Latches {
 #[derive(Debug)]
 enum Party {
     Phone { face: PhoneFace, latches: Latches },
-    Peer { face: PeerFace, former: [Option<SocketAddr>; FORMER_PATHS], keys: Option<Box<Keyed>> },
+    Peer { face: PeerFace, former: [Option<SocketAddr>; FORMER_PATHS] },
     Local(Box<Endpoint>),
+}
+
+/// What keeps others from hearing or changing what passes on a leg.
+#[derive(Debug)]
+enum Guard {
+    /// Nothing.
+    Open,
+    /// Keys, which are not there yet: until then nothing passes.
+    Awaiting,
+    /// These keys.
+    Keyed(Box<Keyed>),
 }
 
 /// Where a packet goes.
@@ -98,6 +109,7 @@ pub(super) struct Counts {
 #[derive(Debug)]
 pub(super) struct LegState {
     party: Party,
+    guard: Guard,
     pub(super) direction: Direction,
     // What comes from it.
     pub(super) reception: Reception,
@@ -121,6 +133,7 @@ pub(super) struct LegState {
 
 impl LegState {
     pub(super) fn new(face: Face, now: Time, rng: &mut Rng) -> LegState {
+        let protected = matches!(face, Face::Peer(PeerFace { protected: true, .. }));
         let party = match face {
             Face::Phone(face) => {
                 let latches = Latches {
@@ -129,11 +142,12 @@ impl LegState {
                 };
                 Party::Phone { face, latches }
             }
-            Face::Peer(face) => Party::Peer { face, former: [None; FORMER_PATHS], keys: None },
+            Face::Peer(face) => Party::Peer { face, former: [None; FORMER_PATHS] },
             Face::Local(endpoint) => Party::Local(endpoint),
         };
         LegState {
             party,
+            guard: if protected { Guard::Awaiting } else { Guard::Open },
             direction: Direction::default(),
             reception: Reception::default(),
             reports: Reports::new(now, Seed::child_of(rng)),
@@ -205,9 +219,26 @@ impl LegState {
     }
 
     pub(super) fn set_keys(&mut self, new: Keyed) -> Option<Keyed> {
-        match &mut self.party {
-            Party::Peer { face, keys, .. } if face.protected => keys.replace(Box::new(new)).map(|old| *old),
-            _ => None,
+        match &mut self.guard {
+            Guard::Open => None,
+            guard => match std::mem::replace(guard, Guard::Keyed(Box::new(new))) {
+                Guard::Keyed(old) => Some(*old),
+                Guard::Open | Guard::Awaiting => None,
+            },
+        }
+    }
+
+    pub(super) fn set_receiver(&mut self, receiver: Receiver) {
+        if let Guard::Keyed(keys) = &mut self.guard {
+            keys.receiver = receiver;
+        }
+    }
+
+    pub(super) fn set_protected(&mut self, protected: bool) {
+        match (&self.guard, protected) {
+            (Guard::Open, true) => self.guard = Guard::Awaiting,
+            (_, false) => self.guard = Guard::Open,
+            _ => {}
         }
     }
 
@@ -216,13 +247,12 @@ impl LegState {
     /// Opens a packet that came from a protected leg, where it lies; `None` if it is not genuine.
     #[inline]
     pub(super) fn open<'a>(&mut self, kind: Kind, packet: &'a mut [u8]) -> Option<&'a mut [u8]> {
-        let Party::Peer { face: PeerFace { protected: true, .. }, keys, .. } = &mut self.party else {
-            return Some(packet);
+        let opened = match (&mut self.guard, kind) {
+            (Guard::Open, _) => return Some(packet),
+            (Guard::Awaiting, _) => None,
+            (Guard::Keyed(keys), Kind::Rtp) => keys.receiver.open(packet),
+            (Guard::Keyed(keys), Kind::Rtcp) => keys.receiver.open_rtcp(packet),
         };
-        let opened = keys.as_mut().and_then(|keys| match kind {
-            Kind::Rtp => keys.receiver.open(packet),
-            Kind::Rtcp => keys.receiver.open_rtcp(packet),
-        });
         let Some(len) = opened else {
             self.counts.refused += 1;
             return None;
@@ -233,13 +263,12 @@ impl LegState {
     /// Protects a packet that goes to a protected leg, where it lies; `None` if it must not be sent.
     #[inline]
     fn protect(&mut self, kind: Kind, packet: &mut [u8]) -> Option<Tail> {
-        let Party::Peer { face: PeerFace { protected: true, .. }, keys, .. } = &mut self.party else {
-            return Some(Tail::default());
+        let protected = match (&mut self.guard, kind) {
+            (Guard::Open, _) => return Some(Tail::default()),
+            (Guard::Awaiting, _) => None,
+            (Guard::Keyed(keys), Kind::Rtp) => keys.sender.protect(packet),
+            (Guard::Keyed(keys), Kind::Rtcp) => keys.sender.protect_rtcp(packet),
         };
-        let protected = keys.as_mut().and_then(|keys| match kind {
-            Kind::Rtp => keys.sender.protect(packet),
-            Kind::Rtcp => keys.sender.protect_rtcp(packet),
-        });
         self.counts.withheld += u64::from(protected.is_none());
         protected
     }
@@ -247,7 +276,7 @@ impl LegState {
     /// Whether nothing can be sent there yet.
     #[inline]
     fn awaits_keys(&self) -> bool {
-        matches!(&self.party, Party::Peer { face, keys: None, .. } if face.protected)
+        matches!(self.guard, Guard::Awaiting)
     }
 
     /// Whether what comes from there has proved to be the peer's, from wherever.

@@ -204,6 +204,26 @@ fn nothing_passes_a_protected_leg_before_there_are_keys() {
 }
 
 #[test]
+fn a_phone_that_was_asked_for_keys_neither_speaks_nor_hears_before_it_has_said_them() {
+    let mut s = two_phones();
+    s.set_protected(Leg::B, true);
+    assert_eq!(pass(&mut s, ms(0), Leg::A, ANN, &frame(1, 10)), None);
+    assert_eq!(pass(&mut s, ms(0), Leg::B, BOB, &frame(2, 10)), None);
+    let [ours, theirs] = [1, 2].map(|n| srtp::Master::new([n; srtp::MASTER_LEN]));
+    let sender = srtp::Sender::new(Cipher::Aes, &ours);
+    let receiver = srtp::Receiver::new(Cipher::Aes, &theirs);
+    assert!(s.set_keys(Leg::B, Keyed { sender, receiver }).is_none());
+    let mut sent = pass(&mut s, ms(20), Leg::A, ANN, &frame(1, 11)).expect("now there are keys");
+    assert_eq!(srtp::Receiver::new(Cipher::Aes, &ours).open(&mut sent), Some(frame(1, 11).len()));
+    let mut said = frame(2, 11);
+    let tail = srtp::Sender::new(Cipher::Aes, &theirs).protect(&mut said).unwrap();
+    let heard = pass(&mut s, ms(20), Leg::B, BOB, &[said, tail.to_vec()].concat()).expect("under its key");
+    assert_eq!(heard[12..], frame(2, 11)[12..]);
+    s.set_protected(Leg::B, false);
+    assert!(pass(&mut s, ms(40), Leg::B, BOB, &frame(2, 12)).is_some(), "it was agreed to do without");
+}
+
+#[test]
 fn reports_between_peers_measure_the_path_of_protected_legs() {
     let [mut near, mut far] = protected(Cipher::Aes);
     for now in (0..60_000).step_by(20).map(ms) {

@@ -95,6 +95,34 @@ fn another_implementation_reads_what_we_protect_and_we_what_it_does() {
 }
 
 #[test]
+fn with_short_tags_sound_is_six_bytes_shorter_and_reports_are_not() {
+    let (sender, receiver) = pair(Cipher::Aes);
+    let (mut sender, mut receiver) = (sender.with_short_tags(), receiver.with_short_tags());
+    let (mut long, _) = pair(Cipher::Aes);
+    let (with_short, with_long) = (protected(&mut sender, 1), protected(&mut long, 1));
+    assert_eq!(with_short, with_long[..with_long.len() - 6], "the same, cut off");
+    assert_eq!(opened(&mut receiver, &with_short), Some(packet(1)));
+    assert_eq!(sender.protect_rtcp(&mut [0x80, 201, 0, 1, 0, 0, 0, 5]).unwrap().len(), INDEX_LEN + TAG_LEN);
+    assert_eq!(opened(&mut receiver, &protected(&mut long, 2)), None, "one suite is not taken for the other");
+}
+
+#[test]
+fn a_phone_that_takes_another_ssrc_is_heard_and_of_each_every_packet_once() {
+    let (_, mut receiver) = pair(Cipher::Aes);
+    let of = |ssrc: u32, sequence: u16| {
+        let (mut sender, _) = pair(Cipher::Aes);
+        let mut packet = Header { sequence, ssrc, ..Header::default() }.packet(b"sound");
+        let tail = sender.protect(&mut packet).unwrap();
+        packet.extend_from_slice(&tail);
+        packet
+    };
+    for (ssrc, sequence) in [(1, 60_000), (2, 5), (1, 60_001), (2, 6)] {
+        assert!(opened(&mut receiver, &of(ssrc, sequence)).is_some(), "{ssrc} {sequence}");
+        assert!(opened(&mut receiver, &of(ssrc, sequence)).is_none(), "{ssrc} {sequence} again");
+    }
+}
+
+#[test]
 fn with_the_null_cipher_everything_stays_readable_and_nothing_can_be_changed() {
     let (mut sender, mut receiver) = pair(Cipher::Null);
     let sent = protected(&mut sender, 1);

@@ -10,12 +10,13 @@ use std::time::Duration;
 use media::{
     Endpoint, EndpointConfig, Face, PayloadTypes, PeerFace, PhoneFace, Session, SessionConfig, Source,
 };
-use sip::{CallId, Flow, Leg, MediaPlane, Role, Side};
+use sip::{CallId, Flow, Leg, MediaPlane, Refused, Role, Side};
 use wire::sdp::{Description, Direction};
 use wire::{NodeId, Seed, Time};
 
 use super::digits::{Digits, NUMBER_ATTRIBUTE, PROMISE_ATTRIBUTE};
 use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
+use super::sdes::{self, Said, Sdes, SdesPolicy, Terms};
 use super::{Entry, MAX_SESSIONS, Plane, SessionKey};
 
 /// The attribute between peers that says under which stream id one wants to receive.
@@ -32,29 +33,32 @@ impl Plane {
         key: SessionKey,
         flows: [Flow; 2],
         description: &Description,
-    ) -> Result<&mut Entry, u16> {
+    ) -> Result<&mut Entry, Refused> {
         if !self.sessions.contains_key(&key) {
             if self.sessions.len() >= MAX_SESSIONS {
-                return Err(503);
+                return Err(503.into());
             }
             let mut ports = [None; 2];
             let mut streams = [None; 2];
             let mut keys = [None, None];
+            let mut sdes = [None, None];
             let mut faces = Vec::with_capacity(2);
             for (index, flow) in flows.iter().enumerate() {
                 let leg = media::Leg::BOTH[index];
                 faces.push(match flow {
-                    Flow::Udp(_) | Flow::Stream(..) => {
+                    Flow::Udp(_) | Flow::Stream(..) | Flow::Tls(..) => {
                         let Some(port) = self.stock.pop_front() else {
                             ports.into_iter().flatten().for_each(|p| self.give_back(p));
                             for stream in streams.into_iter().flatten() {
                                 self.by_stream.remove(&stream);
                             }
-                            return Err(503);
+                            return Err(503.into());
                         };
                         ports[index] = Some(port);
                         self.by_port.insert(port, (key, leg));
                         let mut face = PhoneFace::new(port);
+                        let plain = self.conceded.contains(&(key.0, key.1));
+                        sdes[index] = Some(Box::new(Sdes::new(Seed::child_of(&mut self.key_rng), plain)));
                         face.signalled_from = flow.remote().map(|a| a.ip());
                         Face::Phone(face)
                     }
@@ -76,7 +80,7 @@ impl Plane {
             let session = Session::new(config, now);
             let kind = description.media.get(key.2).map(|m| m.kind.clone()).unwrap_or_default();
             let (codec, refused) = (String::new(), false);
-            let entry = Entry { session, ports, streams, flows, keys, kind, codec, refused };
+            let entry = Entry { session, ports, streams, flows, keys, sdes, kind, codec, refused };
             self.sessions.insert(key, entry);
             self.dirty.push(key);
         }
@@ -146,8 +150,8 @@ impl MediaPlane for Plane {
         toward: Leg,
         sdp: &[u8],
         role: Role,
-    ) -> Result<Vec<u8>, u16> {
-        let mut description = Description::parse(sdp).map_err(|_| 488u16)?;
+    ) -> Result<Vec<u8>, Refused> {
+        let mut description = Description::parse(sdp).map_err(|_| Refused::from(488))?;
         let own = self.own;
         let fork = if from.side == Side::Callee { from.fork } else { toward.fork };
         let (flows, from_leg) = match from.side {
@@ -155,14 +159,22 @@ impl MediaPlane for Plane {
             Side::Callee => ([toward.flow, from.flow], media::Leg::B),
         };
         let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
-        for index in 0..description.media.len() {
+        let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(self.sdes, &flow));
+        let said: Vec<Said> = description.media.iter_mut().map(Said::take).collect();
+        description.remove_attributes(&sdes::ATTRIBUTES);
+        for (index, said) in said.iter().enumerate() {
             let key = (call, fork, index);
             let [stream, offered, promise, number] =
                 BETWEEN_PEERS.map(|name| description.media[index].attribute(name).map(str::to_owned));
             // What is between peers reaches no phone.
             BETWEEN_PEERS.iter().for_each(|name| description.media[index].remove_attribute(name));
             if description.media[index].port == 0 {
-                self.sessions.get_mut(&key).into_iter().for_each(|entry| entry.refused = true);
+                let media = &mut description.media[index];
+                if let Some(entry) = self.sessions.get_mut(&key) {
+                    entry.refused = true;
+                    let phone = &entry.sdes[from_leg.other() as usize];
+                    phone.iter().for_each(|sdes| sdes.demand(media));
+                }
                 continue;
             }
             let entry = self.session(now, key, flows, &description)?;
@@ -174,11 +186,17 @@ impl MediaPlane for Plane {
                 }
                 agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
             }
+            if let Some(sdes) = &mut entry.sdes[from_leg as usize] {
+                sdes.hear(&mut entry.session, from_leg, said, role, heard)?;
+            }
             if role == Role::Answer {
                 agree(entry, &description, index);
             }
             let to = from_leg.other() as usize;
             let media = &mut description.media[index];
+            if let Some(sdes) = &mut entry.sdes[to] {
+                sdes.say(&mut entry.session, from_leg.other(), media, role, told)?;
+            }
             match (entry.ports[to], entry.streams[to]) {
                 (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
                 (_, Some(stream)) => {
@@ -204,6 +222,23 @@ impl MediaPlane for Plane {
             _ => phone_ip,
         });
         Ok(description.to_bytes())
+    }
+
+    fn concede(&mut self, call: CallId, refused: Leg, fork: u16) -> bool {
+        let keys = (call, refused.fork, 0)..=(call, refused.fork, usize::MAX);
+        let asked = self
+            .sessions
+            .range(keys)
+            .flat_map(|(_, e)| &e.sdes[media::Leg::B as usize])
+            .any(|s| s.is_asked());
+        let conceded = asked && self.sdes != SdesPolicy::Always;
+        if conceded {
+            for key in self.keys_of(call).into_iter().filter(|key| key.1 == refused.fork) {
+                self.forget_fork(key);
+            }
+            self.conceded.insert((call, fork));
+        }
+        conceded
     }
 
     fn answered(&mut self, _now: Time, call: CallId, callee: Leg) {
@@ -239,6 +274,7 @@ impl MediaPlane for Plane {
         for key in self.keys_of(call) {
             self.forget_fork(key);
         }
+        self.conceded.retain(|(of, _)| *of != call);
     }
 }
 
@@ -246,7 +282,7 @@ impl MediaPlane for Plane {
 fn learn(entry: &mut Entry, now: Time, leg: media::Leg, flow: Flow, description: &Description, index: usize) {
     let media = &description.media[index];
     match flow {
-        Flow::Udp(_) | Flow::Stream(..) => {
+        Flow::Udp(_) | Flow::Stream(..) | Flow::Tls(..) => {
             let rtp = description.destination(index).filter(|a| !a.ip().is_unspecified());
             let rtcp = description.rtcp_destination(index).filter(|a| !a.ip().is_unspecified());
             entry.session.set_announced(now, leg, rtp, rtcp, media.has("rtcp-mux"));
@@ -310,7 +346,8 @@ mod tests {
 
     fn plane(profile: Profile) -> Plane {
         let address: SocketAddr = "192.0.2.1:7080".parse().unwrap();
-        let mut plane = Plane::new(Seed::from_number(1), address.ip(), address, profile);
+        let mut plane =
+            Plane::new([1, 2].map(Seed::from_number), address.ip(), address, profile, SdesPolicy::default());
         plane.own = Some(id(1));
         plane
     }
@@ -320,7 +357,7 @@ mod tests {
     }
 
     /// What becomes of a description from another peer on its way to a built-in user, and of one back.
-    fn pass(plane: &mut Plane, sdp: &str) -> Result<[String; 2], u16> {
+    fn pass(plane: &mut Plane, sdp: &str) -> Result<[String; 2], Refused> {
         let caller = Leg { side: Side::Caller, fork: 0, flow: Flow::Peer(id(2)) };
         let callee = Leg { side: Side::Callee, fork: 0, flow: Flow::Local(crate::locals::ECHO) };
         let text = |sdp: Vec<u8>| String::from_utf8(sdp).unwrap();
@@ -336,7 +373,7 @@ mod tests {
         assert!(pass(&mut plane(Profile::Open), OFFER).is_ok());
         for profile in [Profile::Signed, Profile::Secure] {
             for offer in [OFFER.to_owned(), format!("{OFFER}a=x-openvoip-key:AAAA\r\n")] {
-                assert_eq!(pass(&mut plane(profile), &offer), Err(NO_KEY), "{profile}");
+                assert_eq!(pass(&mut plane(profile), &offer), Err(NO_KEY.into()), "{profile}");
             }
         }
     }
@@ -367,7 +404,7 @@ mod tests {
         let phone = Flow::Udp("10.0.0.9:5060".parse().unwrap());
         let toward = Leg { side: Side::Callee, fork: 0, flow: phone };
         let refused = plane.rewrite(Time::ZERO, CallId(1), from, toward, OFFER.as_bytes(), Role::Offer);
-        assert_eq!((refused, plane.by_stream.len(), plane.sessions.len()), (Err(503), 0, 0));
+        assert_eq!((refused, plane.by_stream.len(), plane.sessions.len()), (Err(503.into()), 0, 0));
     }
 
     #[test]

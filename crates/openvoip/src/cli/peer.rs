@@ -36,6 +36,9 @@ pub(super) struct Common {
     /// Where phones register, UDP and TCP [default: 127.0.0.1:5060, or a free one near it].
     #[arg(long, value_name = "IP:PORT")]
     sip: Option<SocketAddr>,
+    /// Where phones register over TLS [default: 127.0.0.1:5061, or a free one near it].
+    #[arg(long, value_name = "IP:PORT")]
+    sips: Option<SocketAddr>,
     /// The overlay's name [default: openvoip if this peer founds it, else whatever is there]. An overlay
     /// of another name is not joined; so it is with algorithm, hash and base.
     #[arg(long, value_name = "NAME")]
@@ -84,6 +87,7 @@ impl Common {
         };
         set("listen", text(&self.listen));
         set("sip", text(&self.sip));
+        set("sips", text(&self.sips));
         set("overlay.name", text(&self.overlay_name));
         set("overlay.algorithm", text(&self.overlay));
         set("overlay.hash", self.hash.map(|hash| hash.name().into()));
@@ -215,6 +219,8 @@ pub(super) fn serve(
             data_dir: Some(context.data_dir.clone()),
             listen: demanded("listen", settings.listen),
             sip: demanded("sip", settings.sip),
+            sips: demanded("sips", settings.sips),
+            certificate: settings.certificate(),
             users: settings.canonical_users(),
             config: resolved.config(),
             logs: Some(logs),

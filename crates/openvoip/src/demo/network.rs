@@ -220,6 +220,7 @@ fn add_peer(
     let config = Config {
         listen,
         sip,
+        sips: None,
         bootstrap: bootstrap.into_iter().collect(),
         overlay: OverlayOptions { name: "demo".into(), algorithm, ..OverlayOptions::default() },
         ..Config::default()

@@ -98,6 +98,7 @@ impl Peers {
         let config = Config {
             listen: bound.peer_address,
             sip: bound.sip_address,
+            sips: None,
             bootstrap: oldest.into_iter().collect(),
             overlay: OverlayOptions {
                 name: OVERLAY_NAME.into(),

@@ -36,6 +36,7 @@ pub(crate) struct Line {
     pub(super) waker: Arc<Waker>,
     pub(crate) peer_address: SocketAddr,
     pub(crate) sip_address: SocketAddr,
+    pub(crate) sips_address: SocketAddr,
 }
 
 impl Line {

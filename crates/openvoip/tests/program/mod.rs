@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
 pub mod phone;
+pub mod tls_phone;
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -45,7 +46,7 @@ impl Peer {
 
     /// Starts it on ports of the system's choice, and waits until it can be asked.
     pub fn ready(dir: &Path, command: &[&str]) -> Peer {
-        let ports = ["--json", "--listen", ANY, "--sip", ANY];
+        let ports = ["--json", "--listen", ANY, "--sip", ANY, "--sips", ANY];
         let mut peer = Peer::spawn(dir, &[command, &ports].concat());
         let mut line = String::new();
         BufReader::new(peer.child.stdout.take().expect("piped")).read_line(&mut line).unwrap();

@@ -14,7 +14,7 @@ use crate::address::written;
 use crate::dialog::{Answered, Dialog};
 use crate::event::{CallId, CallRecord, Cause, Event, RequestId, Target};
 use crate::flow::Flow;
-use crate::media_plane::{Leg, MediaPlane, Role, Side};
+use crate::media_plane::{Leg, MediaPlane, Refused, Role, Side};
 use crate::transaction::{ClientId, ServerId};
 
 /// Most phones rung for one request: all of two users with every phone they may have.
@@ -22,11 +22,14 @@ const MAX_FORKS: usize = 32;
 /// Most dialogs of one call: peers fork too.
 const MAX_PAIRS: usize = 64;
 
+/// What a phone answers to an offer of which it can take nothing: Not Acceptable Here.
+const NOT_ACCEPTABLE: u16 = 488;
+
 /// Tells the phones that ring on that another one took the call (RFC 3326).
 const ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
 
 /// One neighbour that a request goes to.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Destination {
     pub(super) flow: Flow,
     /// The Request-URI; empty for the address of record that was asked for.
@@ -48,7 +51,7 @@ pub(super) enum Found {
 #[derive(Debug)]
 pub(super) struct Branch {
     pub(super) client: Option<ClientId>,
-    flow: Flow,
+    destination: Destination,
     call_id: String,
     local: NameAddr,
     remote: NameAddr,
@@ -344,19 +347,19 @@ impl Agent {
         let index = call.branches.len();
         let flow = destination.flow;
         let aor = format!("sip:{}", written(&call.record.to));
-        let target = if destination.uri.is_empty() { aor.clone() } else { destination.uri };
+        let target = if destination.uri.is_empty() { aor.clone() } else { destination.uri.clone() };
         let branch = Branch {
             client: None,
-            flow,
+            destination,
             call_id: self.transactions.token(),
             local: self.as_caller(&call.record.from, &call.display).with_tag(&self.transactions.token()),
             remote: NameAddr::new(aor),
-            contact: format!("<{}>", self.addresses.uri_for(&flow, &call.record.from)),
+            contact: self.addresses.contact(&flow, &call.record.from, &target),
             target,
             done: false,
         };
         let mut invite = Message::request(Method::Invite, &branch.target);
-        for route in &destination.routes {
+        for route in &branch.destination.routes {
             invite.push("Route", route);
         }
         invite.push("Max-Forwards", fewer_hops(&call.request).to_string());
@@ -366,7 +369,7 @@ impl Agent {
         invite.push("CSeq", "1 INVITE");
         invite.push("Contact", &branch.contact);
         headers::pass(&call.request, &mut invite);
-        let replaces = destination.replaces.as_deref().or(call.request.header("Replaces"));
+        let replaces = branch.destination.replaces.as_deref().or(call.request.header("Replaces"));
         if let Some(replaces) = replaces {
             invite.push("Replaces", replaces);
         }
@@ -376,9 +379,9 @@ impl Agent {
             let toward = Leg { side: Side::Callee, fork: index as u16, flow };
             match media.rewrite(now, call.id(), from, toward, &invite.body, Role::Offer) {
                 Ok(body) => invite.body = body,
-                Err(status) => {
-                    let refusal = Message::response(status, reason_phrase(status));
-                    return self.branch_refused(call, index, refusal);
+                Err(refused) => {
+                    let refusal = Message::response(refused.status, reason_phrase(refused.status));
+                    return self.branch_refused(call, index, refused.warn(refusal));
                 }
             }
         }
@@ -401,11 +404,28 @@ impl Agent {
             100 => {}
             101..=199 => agent.provisional(now, call, index, &response, media),
             200..=299 => agent.answer(now, call, index, &response, media),
+            NOT_ACCEPTABLE if agent.offer_less(now, call, index, media) => {}
             _ => {
                 agent.branch_refused(call, index, response);
                 agent.settle(now, call, media);
             }
         });
+    }
+
+    /// Offers a phone that does not take what it was offered something it may take, if there is such.
+    fn offer_less(&mut self, now: Time, call: &mut Call, index: usize, media: &mut dyn MediaPlane) -> bool {
+        let next = call.branches.len() as u16;
+        let (State::Calling, Some(branch)) = (call.state, call.branches.get_mut(index)) else {
+            return false;
+        };
+        let destination = branch.destination.clone();
+        let leg = Leg { side: Side::Callee, fork: index as u16, flow: destination.flow };
+        let conceded = !branch.done && call.had_offer && media.concede(call.record.call, leg, next);
+        if conceded {
+            branch.done = true;
+            self.invite(now, call, destination, media);
+        }
+        conceded
     }
 
     pub(super) fn branch_silent(&mut self, now: Time, id: CallId, index: usize, media: &mut dyn MediaPlane) {
@@ -466,7 +486,7 @@ impl Agent {
         }
         let branch = call.branches.get(index)?;
         let callee = Dialog {
-            flow: branch.flow,
+            flow: branch.destination.flow,
             call_id: branch.call_id.clone(),
             local: branch.local.clone(),
             remote: branch.remote.clone().with_tag(&tag),
@@ -491,7 +511,7 @@ impl Agent {
             local_cseq: 0,
             remote_cseq: Some(cseq),
             invite_cseq: cseq,
-            contact: format!("<{}>", self.addresses.uri_for(&call.source, &call.record.to)),
+            contact: self.addresses.contact(&call.source, &call.record.to, call.request.uri()),
             unacknowledged: None,
             answered: None,
             peer: call.record.from.clone(),
@@ -519,7 +539,7 @@ impl Agent {
         pair: &Pair,
         response: &Message,
         media: &mut dyn MediaPlane,
-    ) -> Result<Message, u16> {
+    ) -> Result<Message, Refused> {
         let mut reply = Message::reply_to(&call.request, response.status(), response.reason());
         reply.set_to_tag(pair.caller.local_tag());
         for route in call.request.headers_named("Record-Route") {
@@ -608,9 +628,9 @@ impl Agent {
         };
         let reply = match Self::forwarded(now, call, pair, response, media) {
             Ok(reply) => reply,
-            Err(status) => {
+            Err(refused) => {
                 self.send_bye(now, call, number, Side::Callee, None, None);
-                return self.refuse_with(now, call, status, "", media);
+                return self.refuse_with(now, call, refused.status, refused.why, media);
             }
         };
         let (flow, leg) = (pair.callee.flow, pair.leg(Side::Callee));

@@ -46,7 +46,9 @@ fn key_of(request: &Message) -> DialogKey {
 /// Whether a request of this dialog may come by that flow: its own, or the same phone after its
 /// port or connection changed.
 fn same_neighbour(ours: Flow, flow: Flow) -> bool {
-    ours == flow || matches!((ours.remote(), flow.remote()), (Some(a), Some(b)) if a.ip() == b.ip())
+    let private = |flow| matches!(flow, Flow::Tls(..));
+    let same_host = matches!((ours.remote(), flow.remote()), (Some(a), Some(b)) if a.ip() == b.ip());
+    ours == flow || (same_host && private(ours) == private(flow))
 }
 
 impl Agent {
@@ -224,7 +226,8 @@ impl Agent {
                 match rewritten {
                     Ok(sdp) => body = sdp,
                     // The answer came too late to be refused; the call cannot be heard.
-                    Err(status) => {
+                    Err(refused) => {
+                        let status = refused.status;
                         let why = reason_header(status, "No common media");
                         for side in [Side::Caller, Side::Callee] {
                             agent.send_bye(now, call, number, side, Some(&why), None);
@@ -346,7 +349,10 @@ impl Agent {
             let (from, toward) = (pair.leg(side), pair.leg(side.other()));
             match media.rewrite(now, id, from, toward, &request.body, role) {
                 Ok(body) => Some(body),
-                Err(status) => return self.refuse(now, server, &request, status, ""),
+                Err(refused) => {
+                    let reply = Message::reply_to(&request, refused.status, "");
+                    return self.reply(now, server, refused.warn(reply));
+                }
             }
         } else {
             None
@@ -440,12 +446,12 @@ impl Agent {
                 let (one, other) = (pair.leg(to), pair.leg(from));
                 match media.rewrite(now, id, one, other, &response.body, role) {
                     Ok(body) => reply.body = body,
-                    Err(status) => failed = Some(status),
+                    Err(refused) => failed = Some(refused),
                 }
             }
             let server = relay.server;
-            if let Some(status) = failed {
-                reply = Message::reply_to(&relay.request, status, "");
+            if let Some(refused) = failed {
+                reply = refused.warn(Message::reply_to(&relay.request, refused.status, ""));
             }
             if status >= 200 {
                 let number = relay.request.cseq().map_or(0, |c| c.number);

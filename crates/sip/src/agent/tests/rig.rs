@@ -487,6 +487,7 @@ pub(super) fn config(agent: usize) -> Config {
         aliases: Vec::new(),
         udp: agent_address(agent),
         tcp: agent_address(agent),
+        tls: agent_address(agent),
         server: "openvoip".into(),
         phones_from: ["0.0.0.0/0".parse().unwrap()].into(),
     }
