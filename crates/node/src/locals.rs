@@ -173,11 +173,15 @@ impl Node {
             "echo" => Some(Ok(ECHO)),
             DIGITS_CODE if !matches!(source, Flow::Peer(_)) => {
                 let phones = &mut *self.phones;
-                let held = phones.calls.of_phone(source).find_map(|call| phones.plane.digits(call));
-                let Some(digits) = held.filter(|d| d.bytes().all(|b| b.is_ascii_digit())) else {
-                    return Some(Err("No call with digits to say: hold one with somebody at another peer"));
+                let all: Vec<String> =
+                    phones.calls.of_phone(source).filter_map(|call| phones.plane.digits(call)).collect();
+                let digits = match &all[..] {
+                    [] => return Some(Err("No call with digits: hold one with somebody at another peer")),
+                    [digits] if digits.bytes().all(|b| b.is_ascii_digit()) => digits,
+                    [_] => return Some(Err("Mismatch: somebody may stand between the two of you")),
+                    _ => return Some(Err("Several calls have digits: keep the one you mean")),
                 };
-                let source = Source::Samples { samples: media::voice::digits(&digits), repeat: true };
+                let source = Source::Samples { samples: media::voice::digits(digits), repeat: true };
                 phones.plane.talkers.insert(DIGITS, Talker { source, record: false });
                 Some(Ok(DIGITS))
             }

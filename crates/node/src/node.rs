@@ -543,6 +543,10 @@ impl Node {
     fn is_its_own(&self, remote: SocketAddr, header: &Header, sender: NodeId) -> bool {
         let is_from = |named: Option<NodeId>| named.is_none_or(|id| id == sender);
         match header.class {
+            // What a Tunnel brings over a link is its owner's word, so it must say whose it is.
+            Class::Request if header.message == MessageType::Tunnel => {
+                header.recursive || header.source == Some(sender)
+            }
             Class::Request | Class::Indication => header.recursive || is_from(header.source),
             Class::RequestReceived | Class::ResponseReceived => true,
             Class::Response | Class::ResponseAck => {

@@ -17,7 +17,7 @@ use crate::call::{Call, CallState, Calls, KEY_CHANGED, NOT_CERTIFIED};
 use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, canonical_aor};
 use crate::event::{Event, Level};
-use crate::locals::{ECHO, INBOX, Locals};
+use crate::locals::{DIGITS, ECHO, INBOX, Locals};
 use crate::node::Node;
 use crate::pins::short;
 use crate::plane::{Plane, SdesPolicy};
@@ -553,7 +553,12 @@ impl Node {
     /// The agent asks where a request shall go.
     fn find_route(&mut self, now: Time, request: RequestId, is_call: bool, to: String, source: Flow) {
         match self.built_in(to.split('@').next().unwrap_or_default(), source) {
-            Some(Ok(user)) => return self.route(now, request, vec![Target::Local(user)]),
+            Some(Ok(user)) => {
+                self.route(now, request, vec![Target::Local(user)]);
+                // What it says is for this call alone.
+                self.phones.plane.talkers.remove(&DIGITS);
+                return;
+            }
             Some(Err(why)) => return self.refuse_route(now, request, 480, why),
             None => {}
         }

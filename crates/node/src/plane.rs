@@ -286,7 +286,7 @@ impl Plane {
         Some(Heard { rtp, mos, codec, secured, phone_leg, digits, recording: None })
     }
 
-    /// What the people of a call can compare, once one of its forks has answered.
+    /// What the people of a call can compare, once it was answered and acknowledged.
     pub(crate) fn digits(&self, call: CallId) -> Option<String> {
         let forks = self.digits.range((call, 0)..=(call, u16::MAX));
         forks.filter_map(|(&(call, fork), digits)| digits.digits(self.ends((call, fork, 0))?)).next()
@@ -294,7 +294,7 @@ impl Plane {
 
     /// The two peers of a media line and their keys, if it passes between us and one other.
     fn ends(&self, key: SessionKey) -> Option<Ends> {
-        let entry = self.sessions.get(&key)?;
+        let entry = self.sessions.get(&key).filter(|entry| !entry.refused)?;
         let us = |keys: &Keying| Some((self.own?, keys.ours()));
         match (&entry.flows, &entry.keys) {
             ([Flow::Peer(_), Flow::Peer(_)], _) => None,

@@ -710,7 +710,8 @@ impl Node {
             self.name_is_taken(now, id);
         } else if self.publications.all[&id].outdated && self.publications.all[&id].failures == 0 {
             // What outdid it is known now where it counts: once we outdo that without a pause.
-            self.publications.all.get_mut(&id).expect("looked up above").failures = 1;
+            let publication = self.publications.all.get_mut(&id).expect("looked up above");
+            (publication.failures, publication.verified) = (1, false);
             self.care_for(now, id);
         } else if accepted == 0 || self.publications.all[&id].outdated {
             self.retry(now, id);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use link::{Endpoint, Received};
 use node::{Event, LookupOptions, Node, Outcome, Profile};
-use wire::p2pp::{Builder, Header, Message, MessageType, TransactionId};
+use wire::p2pp::{Builder, Header, Message, MessageType, Object, TransactionId};
 use wire::{HashAlgorithm, KeyPair, Seed, Socket};
 use world::{World, address};
 
@@ -180,6 +180,42 @@ fn nobody_speaks_in_the_name_of_another_over_its_own_link() {
         }
         assert_eq!(answers, [false, true], "{profile}: in another's name, and in its own");
     }
+}
+
+#[test]
+fn a_message_over_a_link_is_its_owners_whatever_signature_stands_beside_it() {
+    let sip = "MESSAGE sip:user0@test SIP/2.0\r\nVia: SIP/2.0/TCP a.invalid;branch=z9hG4bK1\r\n\
+               From: <sip:user2@test>;tag=1\r\nTo: <sip:user0@test>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\
+               Max-Forwards: 70\r\nContent-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
+    let mut world = protected(Profile::Secure, 3);
+    let keys = KeyPair::from_seed(Seed::from_number(77));
+    let mut stranger = Endpoint::new(Profile::Secure, &keys, Seed::from_number(78));
+    let (victim, own) = (world.nodes[2].public_key(), keys.public().node_id(HashAlgorithm::Sha256));
+    let victims_id = world.nodes[2].node_id();
+    let mut heard = Vec::new();
+    for (number, source) in [None, victims_id, Some(own)].into_iter().enumerate() {
+        let mut header = Header::request(MessageType::Tunnel, TransactionId(number as u64), own);
+        (header.source, header.overlay) = (source, world.nodes[0].overlay_tag().unwrap());
+        let linked = [&[3][..], &[7; 11], &[number as u8], sip.as_bytes()].concat();
+        let tunnel = Builder::new(&header)
+            .with(&Object::PeerId(world.nodes[0].node_id().unwrap()))
+            .with(&Object::Payload { content: 0, bytes: &linked })
+            .with(&Object::Signature { key: victim, signature: [0; 64] })
+            .finish();
+        stranger.send_to(world.now, (address(0), None), tunnel, 0);
+        for _ in 0..6 {
+            while let Some(mut sent) = stranger.poll_transmit() {
+                world.nodes[0].handle_datagram(world.now, Socket::Peer, address(900), &mut sent.bytes);
+            }
+            while let Some(back) = world.nodes[0].poll_transmit() {
+                if back.remote == address(900) {
+                    stranger.handle_datagram(world.now, address(0), &back.bytes);
+                }
+            }
+        }
+        heard.push(world.nodes[0].inbox().count());
+    }
+    assert_eq!(heard, [0, 0, 1], "without a source, in the victim's name, and in its own");
 }
 
 #[test]

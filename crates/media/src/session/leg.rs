@@ -19,6 +19,9 @@ use crate::srtp::{Keyed, Receiver, Tail};
 /// are under way, and a call that needs more paths than this at once has other worries.
 const FORMER_PATHS: usize = 4;
 
+/// So many packets in a row with used numbers are a phone that counts anew: networks repeat fewer at once.
+const USED_IN_A_ROW: u8 = 4;
+
 /// How many packets behind the stream a source has begun to count anew, and is not late (RFC 3550, appendix A.1).
 const BEGUN_ANEW: u16 = 100;
 
@@ -122,8 +125,8 @@ pub(super) struct LegState {
     received_bytes: u64,
     /// The present source and the one before, whose late packets still pass.
     sources: [Option<StreamSource>; 2],
-    /// The number of its last packet, if that was used before and nothing has passed since.
-    used_again: Option<u16>,
+    /// The number of its last packet and how many came in a row whose numbers were used, if nothing has passed since.
+    used_again: Option<(u16, u8)>,
     pub(super) counts: Counts,
     // What goes to it.
     ssrc: u32,
@@ -374,10 +377,13 @@ impl LegState {
         }
     }
 
-    /// A packet had a number that was used: repeated on its way, or a phone that begins to count anew after a few
-    /// packets. If the next one is used too, its source is joined on like another one.
+    /// A packet had a number that was used: repeated on its way, late, or of a phone that begins to count anew after
+    /// a few packets. After some of them in a row its source is joined on like another one.
     fn number_was_used(&mut self, header: &Header) {
-        if self.used_again.replace(header.sequence) == Some(header.sequence.wrapping_sub(1)) {
+        let before = self.used_again.filter(|(last, _)| last.wrapping_add(1) == header.sequence);
+        let in_a_row = before.map_or(1, |(_, count)| count + 1);
+        self.used_again = Some((header.sequence, in_a_row));
+        if in_a_row >= USED_IN_A_ROW {
             (self.sources[0], self.used_again) = (None, None);
         }
     }

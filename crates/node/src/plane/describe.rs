@@ -87,7 +87,7 @@ impl Plane {
         Ok(self.sessions.get_mut(&key).expect("made above"))
     }
 
-    /// Takes what another peer says of the digits of a call, the first time.
+    /// Takes what another peer says of the digits of a call.
     fn hear_of_digits(
         &mut self,
         fork: (CallId, u16),
@@ -250,7 +250,8 @@ impl MediaPlane for Plane {
     }
 
     fn opening(&mut self, call: CallId, callee: Leg) -> Option<String> {
-        self.digits.get(&(call, callee.fork))?.opening()
+        let ends = self.ends((call, callee.fork, 0))?;
+        self.digits.get_mut(&(call, callee.fork))?.open(ends)
     }
 
     fn opened(&mut self, call: CallId, callee: Leg, opening: &str) {

@@ -4,6 +4,7 @@
 //! that each peer draws. Whoever stands between two peers has another agreement with each, and so other digits; that these
 //! are alike by chance happens once in 100,000 calls. It cannot be helped along, since nobody chooses last: the
 //! caller's peer draws first, but shows at first only the hash of its number (as in ZRTP, RFC 6189, section 4.4.1.1).
+//! With its opening all that the digits follow from is settled: keys that change later are shown as a mismatch.
 //!
 //! ```text
 //! INVITE   a=x-openvoip-promise:H         H = SHA-256("OpenVoIP promise 1" 00 | both Node-IDs | caller's key | caller's number)
@@ -36,8 +37,10 @@ pub(crate) struct Digits {
     ours: Number,
     /// What the caller's peer promised; nothing where that is us.
     promise: Option<Promise>,
-    /// The other's number, the first that it said.
+    /// The other's number: of several phones that ring, the one that said it last before the opening.
     theirs: Option<Number>,
+    /// The ends as they were at the opening.
+    settled: Option<Ends>,
     /// What the caller's peer opened was not what it had promised.
     broken: bool,
 }
@@ -48,7 +51,7 @@ const BROKEN: &str = "mismatch";
 impl Digits {
     /// The peer of the caller begins.
     pub(crate) fn of_caller(rng: &mut Rng) -> Self {
-        Digits { ours: rng.random(), promise: None, theirs: None, broken: false }
+        Digits { ours: rng.random(), promise: None, theirs: None, settled: None, broken: false }
     }
 
     /// The peer of the callee has read a promise; `None` if it is none.
@@ -70,29 +73,33 @@ impl Digits {
         (!self.is_of_caller()).then(|| BASE64_NOPAD.encode(&self.ours))
     }
 
-    /// The number of the caller's peer, once the other's can be changed no more.
-    pub(crate) fn opening(&self) -> Option<String> {
-        (self.is_of_caller() && self.theirs.is_some()).then(|| BASE64_NOPAD.encode(&self.ours))
+    /// The number of the caller's peer, once the other has said its own; with it all is settled.
+    pub(crate) fn open(&mut self, ends: Ends) -> Option<String> {
+        if !self.is_of_caller() || self.theirs.is_none() {
+            return None;
+        }
+        self.settled.get_or_insert(ends);
+        Some(BASE64_NOPAD.encode(&self.ours))
     }
 
-    /// The callee's peer said its number; only its first counts.
+    /// The callee's peer said its number.
     pub(crate) fn answered(&mut self, number: &str) {
-        if self.is_of_caller() && self.theirs.is_none() {
+        if self.is_of_caller() && self.settled.is_none() {
             self.theirs = decode(number);
         }
     }
 
-    /// The caller's peer opened its promise.
-    pub(crate) fn opened(&mut self, number: &str, [caller, (callee, _)]: Ends) {
-        let Some(promised) = self.promise else { return };
-        let number = decode(number).filter(|n| promise(caller, callee, n) == promised);
-        self.theirs = self.theirs.or(number);
-        self.broken |= number.is_none();
+    /// The caller's peer opened its promise; with it all is settled.
+    pub(crate) fn opened(&mut self, number: &str, ends: Ends) {
+        let (Some(promised), None) = (self.promise, self.settled) else { return };
+        let [caller, (callee, _)] = ends;
+        self.theirs = decode(number).filter(|n| promise(caller, callee, n) == promised);
+        (self.settled, self.broken) = (Some(ends), self.theirs.is_none());
     }
 
-    /// The digits, once both numbers are known, or that something is wrong.
+    /// The digits once all is settled, or that something is wrong; `ends` are the present ones.
     pub(crate) fn digits(&self, ends: Ends) -> Option<String> {
-        if self.broken {
+        if self.broken || self.settled? != ends {
             return Some(BROKEN.to_owned());
         }
         let numbers = match self.is_of_caller() {
@@ -145,7 +152,7 @@ mod tests {
         let promise = alice.promise(caller[0], caller[1].0).unwrap();
         let mut bob = Digits::of_callee(&promise, &mut rng(seed + 1)).unwrap();
         alice.answered(&bob.number().unwrap());
-        bob.opened(&alice.opening().unwrap(), callee);
+        bob.opened(&alice.open(caller).unwrap(), callee);
         [alice.digits(caller), bob.digits(callee)]
     }
 
@@ -192,16 +199,37 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_opened_before_the_other_is_bound_and_its_first_number_counts() {
+    fn nothing_is_opened_before_the_other_is_bound_and_of_several_numbers_the_last_before_that_counts() {
         let ends = [end(1), end(2)];
         let mut alice = Digits::of_caller(&mut rng(1));
-        assert_eq!(alice.opening(), None);
+        assert_eq!((alice.open(ends), alice.digits(ends)), (None, None));
         let promise = alice.promise(ends[0], ends[1].0).unwrap();
-        let [first, second] =
-            [2, 3].map(|n| Digits::of_callee(&promise, &mut rng(n)).unwrap().number().unwrap());
-        alice.answered(&first);
-        let digits = alice.digits(ends);
-        alice.answered(&second);
-        assert_eq!((alice.digits(ends), alice.opening().is_some()), (digits, true));
+        // Two phones ring at Bob's, and the second answers.
+        let [first, mut second] = [2, 3].map(|n| Digits::of_callee(&promise, &mut rng(n)).unwrap());
+        alice.answered(&first.number().unwrap());
+        assert_eq!(alice.digits(ends), None, "not settled yet");
+        alice.answered(&second.number().unwrap());
+        second.opened(&alice.open(ends).unwrap(), ends);
+        assert_eq!(alice.digits(ends), second.digits(ends));
+        alice.answered(&first.number().unwrap());
+        assert_eq!(alice.digits(ends), second.digits(ends), "what is settled stays");
+    }
+
+    #[test]
+    fn who_changes_a_key_after_the_opening_to_fit_the_digits_is_shown_as_a_mismatch() {
+        let (ends, later) = ([end(1), end(2)], [end(1), (id(2), [9; 32])]);
+        let mut alice = Digits::of_caller(&mut rng(1));
+        let promise = alice.promise(ends[0], ends[1].0).unwrap();
+        let mut bob = Digits::of_callee(&promise, &mut rng(2)).unwrap();
+        alice.answered(&bob.number().unwrap());
+        let opening = alice.open(ends).unwrap();
+        bob.opened(&opening, ends);
+        // Said again with other keys, as in the ACK of another offer.
+        assert_eq!(alice.open(later), Some(opening.clone()));
+        bob.opened(&opening, later);
+        for digits in [&alice, &bob] {
+            assert_eq!(digits.digits(later).as_deref(), Some(BROKEN));
+            assert!(digits.digits(ends).is_some_and(|d| d != BROKEN));
+        }
     }
 }

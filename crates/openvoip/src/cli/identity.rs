@@ -5,6 +5,8 @@
 use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
+use node::canonical_aor;
+use node::config::is_name;
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
 use openvoip::words;
@@ -40,8 +42,8 @@ impl Identity {
             .map_err(|e| (e, "openvoip identity list --data-dir DIR"))
             .and_then(|home| match &self {
                 Identity::List => list(&home),
-                Identity::Words { name } => show_words(&home, name),
-                Identity::Restore { name } => restore(&home, name),
+                Identity::Words { name } => show_words(&home, &canonical_aor(name, "")),
+                Identity::Restore { name } => restore(&home, &canonical_aor(name, "")),
             });
         match answer {
             // To be read by a person, four in a row.
@@ -85,7 +87,7 @@ fn print_words(words: &str) {
 
 fn restore(home: &Home, name: &str) -> Answer {
     const AGAIN: &str = "openvoip identity restore NAME";
-    if !name.split_once('@').is_some_and(|(user, domain)| !user.is_empty() && !domain.is_empty()) {
+    if !name.split_once('@').is_some_and(|(user, domain)| is_name(user) && is_name(domain)) {
         return Err((format!("'{name}' is no whole name, such as alice@camp.example"), AGAIN));
     }
     let input = std::io::stdin();
