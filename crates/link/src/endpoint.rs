@@ -85,7 +85,9 @@ impl Endpoint {
     /// Sorts a datagram that arrived on the peer port.
     pub fn handle_datagram(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
         let received = self.sort(now, remote, bytes);
-        if let (Some(streams), false) = (&mut self.streams, matches!(received, Received::Dropped(_))) {
+        // What anybody could have sent in that address's name says nothing of the way, where that can be told.
+        let is_its_own = matches!(received, Received::Sealed(..) | Received::P2pp);
+        if let (Some(streams), true) = (&mut self.streams, is_its_own) {
             streams.heard(now, remote);
         }
         received
@@ -106,12 +108,17 @@ impl Endpoint {
                 return None;
             }
         };
-        if !self.proofs.is_proven(now, remote) {
+        let is_new = !self.proofs.is_proven(now, remote);
+        if is_new {
             // Who opened a stream receives what is sent there.
             self.proofs.prove(now, remote);
         }
         let received = self.sort(now, remote, &datagram);
         let is_of_use = !matches!(received, Received::Dropped(_) | Received::Media);
+        if is_new && !is_of_use {
+            // What is no peer is not reached over UDP either.
+            self.proofs.withdraw(&remote);
+        }
         if let (Some(streams), true) = (&mut self.streams, is_of_use) {
             streams.confirm(remote);
         }
@@ -239,8 +246,8 @@ impl Endpoint {
     /// Nobody listens at `remote`, says the network, and quotes the beginning of a datagram of ours: the beginnings
     /// of the messages that did not arrive there.
     pub fn handle_unreachable(&mut self, remote: SocketAddr, quoted: &[u8]) -> Vec<Vec<u8>> {
-        if let Some(streams) = &mut self.streams {
-            streams.handle_unreachable(remote);
+        if self.streams.as_mut().is_some_and(|streams| streams.handle_unreachable(remote)) {
+            return Vec::new();
         }
         match &mut self.links {
             Some(links) => links.refused(remote, quoted).iter().map(|b| b.to_vec()).collect(),
@@ -296,6 +303,20 @@ mod tests {
     use super::*;
 
     const BINDING: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+    #[test]
+    fn a_stream_that_brings_nothing_of_use_proves_no_address() {
+        let mut endpoint = endpoint();
+        endpoint.use_streams(true);
+        let (now, remote) = (Time::from_secs(100), SocketAddr::from(([192, 0, 2, 1], 7080)));
+        for (datagram, proves) in [(&[80, 1, 2][..], false), (&BINDING, true)] {
+            endpoint.handle_stream_opened(now, remote);
+            let framed = crate::streams::frame(datagram);
+            let mut piece = &framed[..];
+            endpoint.handle_piece(now, remote, &mut piece);
+            assert_eq!(endpoint.proofs.is_proven(now, remote), proves, "{datagram:?}");
+        }
+    }
 
     fn endpoint() -> Endpoint {
         Endpoint::new(Profile::Open, &KeyPair::from_seed(Seed::from_number(2)), Seed::from_number(1))

@@ -52,6 +52,11 @@ impl Proofs {
         }
     }
 
+    /// An address is proven no more.
+    pub(crate) fn withdraw(&mut self, address: &SocketAddr) {
+        self.proven.remove(address);
+    }
+
     /// The cookie that proves `address` when repeated.
     pub fn cookie(&self, now: Time, address: SocketAddr) -> [u8; 16] {
         self.cookie_of_epoch(epoch(now), address)

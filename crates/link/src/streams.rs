@@ -133,11 +133,24 @@ struct Path {
 
 #[derive(Debug)]
 enum State {
-    Unheard { since: Time, refused: bool },
-    Opening(Vec<Vec<u8>>, Time),
+    Unheard {
+        since: Time,
+        refused: bool,
+    },
+    /// What waits, since when; and until when the address is known to be reached so, if it is.
+    Opening {
+        waiting: Vec<Vec<u8>>,
+        since: Time,
+        known: Option<Time>,
+    },
     Open(Box<Open>),
-    Closed { until: Time },
-    Refused { until: Time },
+    Closed {
+        until: Time,
+    },
+    Refused {
+        until: Time,
+        known: Option<Time>,
+    },
 }
 
 #[derive(Debug)]
@@ -154,15 +167,15 @@ struct Open {
 impl State {
     /// Whether there is a stream, or shall be one.
     fn is_stream(&self) -> bool {
-        matches!(self, State::Open(_) | State::Opening(..))
+        matches!(self, State::Open(_) | State::Opening { .. })
     }
 
     /// When something must have happened.
     fn due(&self) -> Time {
         match self {
             State::Unheard { since, .. } => *since + UNHEARD,
-            State::Opening(_, since) => *since + OPENING,
-            State::Closed { until } | State::Refused { until } => *until,
+            State::Opening { since, .. } => *since + OPENING,
+            State::Closed { until } | State::Refused { until, .. } => *until,
             State::Open(open) => open.due(),
         }
     }
@@ -222,17 +235,22 @@ impl Streams {
     pub(crate) fn send(&mut self, now: Time, transmit: Transmit, is_proven: bool) -> Way {
         let remote = transmit.remote;
         if self.paths.get(&remote).is_some_and(|path| !path.state.is_stream() && path.wake <= now) {
-            self.forget(remote);
+            self.lapse(now, remote);
         }
         let patience = if self.udp_works(now) { PATIENCE_WITH_UDP } else { PATIENCE };
         match self.paths.get_mut(&remote).map(|path| &mut path.state) {
+            // Longer than anything of ours: passed on for somebody else.
+            Some(State::Open(_)) if transmit.bytes.len() > MAX_FRAME => return Way::None,
             Some(State::Open(open)) => {
                 open.used = now;
                 let bytes = frame(&transmit.bytes);
                 return Way::Found(Transmit { socket: Socket::PeerStream, remote, bytes });
             }
-            Some(State::Opening(waiting, _)) => keep(waiting, &transmit.bytes),
-            Some(State::Closed { .. }) => self.open(now, remote, &transmit.bytes),
+            Some(State::Opening { waiting, .. }) => keep(waiting, &transmit.bytes),
+            Some(State::Closed { until }) => {
+                let known = Some(*until);
+                self.open(now, remote, &transmit.bytes, known);
+            }
             Some(State::Unheard { since, refused }) if *refused || now.since(*since) >= patience => {
                 self.try_to_open(now, remote, &transmit.bytes);
             }
@@ -243,7 +261,7 @@ impl Streams {
         }
         match self.paths.get(&remote).map(|path| &path.state) {
             _ if self.udp => Way::Found(transmit),
-            Some(State::Opening(..)) => Way::Later,
+            Some(State::Opening { .. }) => Way::Later,
             _ => Way::None,
         }
     }
@@ -259,17 +277,17 @@ impl Streams {
             false => ATTEMPT,
         };
         self.paced = self.paced.max(now) + pause;
-        self.open(now, remote, bytes);
+        self.open(now, remote, bytes, None);
     }
 
     /// Asks the world for a stream.
-    fn open(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) {
-        if self.count_of(|state| matches!(state, State::Opening(..))) >= MAX_OPENING {
+    fn open(&mut self, now: Time, remote: SocketAddr, bytes: &[u8], known: Option<Time>) {
+        if self.count_of(|state| matches!(state, State::Opening { .. })) >= MAX_OPENING {
             return;
         }
         self.asked.push(remote);
         self.wishes.push_back(Wish::Open(remote));
-        self.set(remote, State::Opening(vec![bytes.to_vec()], now));
+        self.set(remote, State::Opening { waiting: vec![bytes.to_vec()], since: now, known });
     }
 
     // ---- what the world tells ------------------------------------------------------------------
@@ -283,7 +301,7 @@ impl Streams {
         self.udp_heard = Some(now);
         match self.paths.get(&remote).map(|path| &path.state) {
             Some(State::Unheard { .. }) => self.forget(remote),
-            Some(State::Opening(..)) => {
+            Some(State::Opening { .. }) => {
                 self.wishes.push_back(Wish::Close(remote));
                 self.forget(remote);
             }
@@ -291,22 +309,24 @@ impl Streams {
         }
     }
 
-    /// Nobody listens at an address by UDP, says the network: the next message asks for a stream.
-    pub(crate) fn handle_unreachable(&mut self, remote: SocketAddr) {
-        if let Some(State::Unheard { refused, .. }) = self.paths.get_mut(&remote).map(|path| &mut path.state)
-        {
+    /// Nobody listens at an address by UDP, says the network: the next message asks for a stream. Whether one is there or
+    /// on its way, so that nothing is lost.
+    pub(crate) fn handle_unreachable(&mut self, remote: SocketAddr) -> bool {
+        let Some(path) = self.paths.get_mut(&remote) else { return false };
+        if let State::Unheard { refused, .. } = &mut path.state {
             *refused = true;
         }
+        path.state.is_stream()
     }
 
     /// A stream stands, whoever opened it. Returns what has waited for it.
     pub(crate) fn handle_opened(&mut self, now: Time, remote: SocketAddr) -> Vec<Vec<u8>> {
         if !self.is_open(&remote) {
-            self.make_room(&remote);
+            self.make_room(now, &remote);
         }
         let before = self.paths.get_mut(&remote).map(|path| &mut path.state);
         let waited = match before {
-            Some(State::Opening(waiting, _)) => std::mem::take(waiting),
+            Some(State::Opening { waiting, .. }) => std::mem::take(waiting),
             _ => Vec::new(),
         };
         self.set(remote, State::Open(Box::new(Open::new(now))));
@@ -316,7 +336,10 @@ impl Streams {
     /// A stream is gone, or could not be opened.
     pub(crate) fn handle_closed(&mut self, now: Time, remote: SocketAddr) {
         match self.paths.get(&remote).map(|path| &path.state) {
-            Some(State::Opening(..)) => self.set(remote, State::Refused { until: now + REFUSED }),
+            Some(State::Opening { known, .. }) => {
+                let known = *known;
+                self.set(remote, State::Refused { until: now + REFUSED, known });
+            }
             Some(State::Open(_)) => self.close(now, remote),
             _ => {}
         }
@@ -387,7 +410,7 @@ impl Streams {
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         while let Some((_, remote)) = self.lapses.first().copied().filter(|(at, _)| *at <= now) {
-            self.forget(remote);
+            self.lapse(now, remote);
         }
         while let Some((_, remote)) = self.wakes.first().copied().filter(|(at, _)| *at <= now) {
             let path = self.paths.get(&remote).expect("a wake is some path's");
@@ -395,16 +418,8 @@ impl Streams {
                 self.reschedule(remote);
                 continue;
             }
-            match path.state {
-                State::Opening(..) => {
-                    self.wishes.push_back(Wish::Close(remote));
-                    self.set(remote, State::Refused { until: now + REFUSED });
-                }
-                _ => {
-                    self.wishes.push_back(Wish::Close(remote));
-                    self.close(now, remote);
-                }
-            }
+            self.wishes.push_back(Wish::Close(remote));
+            self.handle_closed(now, remote);
         }
     }
 
@@ -429,6 +444,16 @@ impl Streams {
         clock.insert((path.wake, remote));
     }
 
+    /// The time of a path without a stream is over. Who was reached over one once is tried again after a pause.
+    fn lapse(&mut self, now: Time, remote: SocketAddr) {
+        match self.paths.get(&remote).map(|path| &path.state) {
+            Some(&State::Refused { known: Some(until), .. }) if until > now => {
+                self.set(remote, State::Closed { until });
+            }
+            _ => self.forget(remote),
+        }
+    }
+
     fn forget(&mut self, remote: SocketAddr) {
         if let Some(path) = self.paths.remove(&remote) {
             let clock = if path.state.is_stream() { &mut self.wakes } else { &mut self.lapses };
@@ -438,7 +463,7 @@ impl Streams {
 
     /// Where there is no room for another stream, closes the one that was silent longest, of the host with most
     /// streams if that is a crowd. One that brought nothing yet goes first.
-    fn make_room(&mut self, remote: &SocketAddr) {
+    fn make_room(&mut self, now: Time, remote: &SocketAddr) {
         let open = |(at, path): (&SocketAddr, &Path)| match &path.state {
             State::Open(open) => Some((*at, (open.is_confirmed, open.used))),
             _ => None,
@@ -453,7 +478,7 @@ impl Streams {
         let candidates = all.into_iter().filter(|(at, _)| crowd.is_none_or(|(host, _)| at.ip() == host));
         if let Some((oldest, _)) = candidates.min_by_key(|(_, age)| *age).filter(|(at, _)| at != remote) {
             self.wishes.push_back(Wish::Close(oldest));
-            self.forget(oldest);
+            self.close(now, oldest);
         }
     }
 }

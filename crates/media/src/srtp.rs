@@ -265,10 +265,9 @@ impl Receiver {
     /// Notes what proved genuine.
     fn note(&mut self, heard: Heard) {
         let known = self.heard.iter().position(|h| h.is_some_and(|h| h.ssrc == heard.ssrc));
-        if known.is_none() {
-            self.heard.rotate_right(1);
-        }
-        self.heard[known.unwrap_or(0)] = Some(heard);
+        let place = known.unwrap_or(MAX_SOURCES - 1);
+        self.heard[..=place].rotate_right(1);
+        self.heard[0] = Some(heard);
     }
 
     /// Opens an RTP packet where it lies, and says how much of it is left; `None` for what is not genuine, or was

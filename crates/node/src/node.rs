@@ -13,7 +13,9 @@ use std::time::Duration;
 
 use link::{Cargo, Endpoint, Received, Wish};
 use overlay::{Evidence, Overlay};
-use wire::p2pp::{Builder, Class, Code, Density, Header, Message, MessageType, Object, ParseError};
+use wire::p2pp::{
+    Builder, Class, Code, Density, Header, MAX_DATAGRAM, Message, MessageType, Object, ParseError,
+};
 use wire::{
     Book, ConnectionId, Contact, Key, NodeId, OwnBook, PublicKey, ResourceId, Rng, RngExt, Seed, Socket,
     Time, Transmit, UnixTime,
@@ -505,6 +507,10 @@ impl Node {
 
     /// Takes a P2PP message; of one that came over a link we know whose link it is.
     fn handle_p2pp(&mut self, now: Time, remote: SocketAddr, bytes: &[u8], sender: Option<PublicKey>) {
+        if bytes.len() > MAX_DATAGRAM {
+            // Passed on it would be too long for whoever comes next.
+            return self.link.count_drop("p2pp too long");
+        }
         let mut message = match Message::parse(bytes) {
             Ok(message) => message,
             Err(error) => return self.refuse_unparsed(now, remote, bytes, error),

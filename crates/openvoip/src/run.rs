@@ -84,8 +84,14 @@ impl Hosted {
     /// The next phone that connects, over TLS or not.
     fn accept(&self, secure: bool) -> Option<(TcpStream, SocketAddr)> {
         let listener =
-            if secure { self.tls.as_ref().map(|door| &door.listener) } else { self.listener.as_ref() };
-        listener?.accept().ok()
+            if secure { self.tls.as_ref().map(|door| &door.listener) } else { self.listener.as_ref() }?;
+        loop {
+            match listener.accept() {
+                // That one is gone; there may be others behind it.
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {}
+                accepted => return accepted.ok(),
+            }
+        }
     }
 }
 
@@ -582,7 +588,9 @@ impl World {
     /// Closes a connection, whoever wanted it, and tells its node.
     fn close(&mut self, index: usize, connection: ConnectionId) {
         if let Some(mut stream) = self.hosted[index].streams.remove(&connection) {
-            stream.tls.take().into_iter().for_each(|tls| tls.say_goodbye(&mut stream.socket));
+            // Behind half a record it would be read as its rest.
+            let tls = stream.tls.take().filter(|_| stream.backlog.is_empty());
+            tls.into_iter().for_each(|tls| tls.say_goodbye(&mut stream.socket));
             let _ = self.poll.registry().deregister(&mut stream.socket);
             self.sources.remove(&stream.token);
             let now = self.now();

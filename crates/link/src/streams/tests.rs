@@ -54,7 +54,7 @@ impl End {
     fn is_bounded(&self) -> bool {
         let streams = &self.streams;
         streams.count() <= MAX_OPEN
-            && streams.count_of(|s| matches!(s, State::Opening(..))) <= MAX_OPENING
+            && streams.count_of(|s| matches!(s, State::Opening { .. })) <= MAX_OPENING
             && streams.lapses.len() <= MAX_REMEMBERED
             && streams.wakes.len() + streams.lapses.len() == streams.paths.len()
     }
@@ -257,4 +257,51 @@ fn a_thousand_silent_addresses_cost_a_bounded_number_of_attempts_and_places() {
         }
         assert!((1..=most).contains(&asked), "udp {udp}: {asked}");
     }
+}
+
+#[test]
+fn who_was_reached_over_a_stream_once_is_tried_again_after_a_refusal_and_after_it_made_room() {
+    for udp in [true, false] {
+        let mut end = End::new(udp);
+        end.streams.handle_opened(at(0), peer(1));
+        end.hear(at(0), peer(1), &frame(MESSAGE)).unwrap();
+        end.streams.handle_closed(at(10), peer(1));
+        end.send(at(20), peer(1), MESSAGE);
+        assert_eq!(end.wishes(), [Wish::Open(peer(1))]);
+        end.streams.handle_closed(at(30), peer(1));
+        end.send(at(1_000), peer(1), MESSAGE);
+        assert_eq!(end.wishes(), [], "the pause");
+        end.send(at(40_000), peer(1), MESSAGE);
+        assert_eq!(end.wishes(), [Wish::Open(peer(1))]);
+        end.streams.handle_opened(at(40_100), peer(1));
+        end.hear(at(40_100), peer(1), &frame(MESSAGE)).unwrap();
+        for n in 0..MAX_OPEN as u16 {
+            end.streams.handle_opened(at(41_000), host(n));
+            end.hear(at(41_000), host(n), &frame(MESSAGE)).unwrap();
+        }
+        assert_eq!(end.wishes(), [Wish::Close(peer(1))]);
+        end.send(at(42_000), peer(1), MESSAGE);
+        assert_eq!(end.wishes(), [Wish::Open(peer(1))], "udp: {udp}");
+        assert!(end.is_bounded());
+    }
+}
+
+#[test]
+fn what_is_longer_than_a_stream_carries_has_no_way_there() {
+    let mut end = End::new(true);
+    end.streams.handle_opened(at(0), peer(1));
+    assert_eq!(end.send(at(0), peer(1), &[0xC0; MAX_FRAME + 1]), Way::None);
+    assert_eq!(datagram(end.send(at(0), peer(1), &[0xC0; MAX_FRAME])).bytes.len(), MAX_FRAME + 2);
+}
+
+#[test]
+fn a_closed_udp_port_takes_nothing_from_a_stream_that_stands_or_is_on_its_way() {
+    let mut end = End::new(true);
+    assert!(!end.streams.handle_unreachable(peer(1)), "nobody was asked");
+    end.send(at(0), peer(1), MESSAGE);
+    assert!(!end.streams.handle_unreachable(peer(1)), "what went by UDP is lost");
+    end.send(at(1), peer(1), MESSAGE);
+    assert!(end.streams.handle_unreachable(peer(1)), "what waits is not");
+    assert_eq!(end.streams.handle_opened(at(2), peer(1)), [MESSAGE]);
+    assert!(end.streams.handle_unreachable(peer(1)));
 }

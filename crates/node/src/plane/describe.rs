@@ -57,7 +57,8 @@ impl Plane {
                         ports[index] = Some(port);
                         self.by_port.insert(port, (key, leg));
                         let mut face = PhoneFace::new(port);
-                        let plain = self.conceded.contains(&(key.0, key.1));
+                        // The phone that was called would have no keys; the one that calls may.
+                        let plain = leg == media::Leg::B && self.conceded.contains(&(key.0, key.1));
                         sdes[index] = Some(Box::new(Sdes::new(Seed::child_of(&mut self.key_rng), plain)));
                         face.signalled_from = flow.remote().map(|a| a.ip());
                         Face::Phone(face)

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 /// What else phones and the RFCs hang on keys; none of it is for who is behind this peer. The last four offer keys
 /// as one of several possibilities (RFC 5939), and repeat them.
-pub(super) const ATTRIBUTES: [&str; 5] = [CRYPTO, "tcap", "acap", "pcfg", "acfg"];
+pub(super) const ATTRIBUTES: [&str; 6] = [CRYPTO, "key-mgmt", "tcap", "acap", "pcfg", "acfg"];
 const CRYPTO: &str = "crypto";
 
 /// When sound between a phone and this peer is protected.
@@ -267,6 +267,10 @@ impl Sdes {
             && let Some(wish) = self.offered.take()
         {
             self.settle(session, leg, wish, Role::Offer);
+        }
+        if role == Role::Offer {
+            // What it offered came to nothing.
+            self.offered = None;
         }
         if role == Role::Offer && matches!(self.state, State::Untold) && terms.asked {
             if let Some(why) = terms.hindrance() {

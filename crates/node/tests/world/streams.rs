@@ -27,6 +27,8 @@ pub enum What {
 pub struct Streams {
     /// From both ends.
     pub open: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// Those that were asked for and not given up since.
+    wanted: BTreeSet<(SocketAddr, SocketAddr)>,
     /// Peers that nothing reaches by UDP and that reach nobody.
     pub without_udp: BTreeSet<usize>,
     /// The next piece to this peer arrives by half, and its stream is cut.
@@ -44,10 +46,12 @@ impl World {
         match *event {
             Event::OpenPeerStream(remote) => {
                 self.streams.asked += 1;
+                self.streams.wanted.insert((self.seen_at(n), remote));
                 self.fly(What::Wish, self.seen_at(n), remote, Vec::new());
             }
             Event::ClosePeerStream(remote) => {
                 self.streams.open.remove(&(self.seen_at(n), remote));
+                self.streams.wanted.remove(&(self.seen_at(n), remote));
                 self.fly(What::Closed, self.seen_at(n), remote, Vec::new());
             }
             _ => return false,
@@ -91,6 +95,7 @@ impl World {
                 self.nodes[n].handle_peer_stream_opened(now, from);
                 self.fly(What::Accepted, to, from, Vec::new());
             }
+            What::Accepted if !self.streams.wanted.remove(&here) => {}
             What::Accepted => {
                 self.streams.open.insert(here);
                 self.nodes[n].handle_peer_stream_opened(now, from);

@@ -56,6 +56,7 @@ impl Home {
             self.write(KEY, key.as_bytes())?;
             self.write(CERTIFICATE, certificate.as_bytes())?;
         }
+        make_private(&files.key);
         read(&files).map_err(|e| format!("{e}. Without {CERTIFICATE} and {KEY} new ones are made"))
     }
 
@@ -84,7 +85,6 @@ pub fn passing(sips: SocketAddr) -> Result<Certificate, String> {
 /// In words: which file, and why.
 pub fn read(files: &CertificateFiles) -> Result<Certificate, String> {
     let why = |path: &Path, e| format!("cannot read {} as PEM: {e}", path.display());
-    make_private(&files.key);
     let chain = CertificateDer::pem_file_iter(&files.certificate).and_then(Iterator::collect);
     let chain: Vec<_> = chain.map_err(|e| why(&files.certificate, e))?;
     let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|e| why(&files.key, e))?;

@@ -111,7 +111,14 @@ impl World {
     pub(super) fn accept_peers(&mut self, index: usize, tell: &mut dyn FnMut(usize, Event)) {
         for _ in 0..BURST {
             let Some((listener, _, _)) = &self.hosted[index].peers.listener else { return };
-            let Ok((socket, remote)) = listener.accept() else { return };
+            let (socket, remote) = match listener.accept() {
+                Ok(accepted) => accepted,
+                // That one is gone; there may be others behind it.
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionAborted | ErrorKind::Interrupted) => {
+                    continue;
+                }
+                Err(_) => return,
+            };
             if prepare(&socket).is_ok() && self.watch_peer(index, remote, socket, true) {
                 let now = self.now();
                 self.hosted[index].node.handle_peer_stream_opened(now, remote);

@@ -424,6 +424,7 @@ impl Agent {
         if conceded {
             branch.done = true;
             self.invite(now, call, destination, media);
+            self.settle(now, call, media);
         }
         conceded
     }

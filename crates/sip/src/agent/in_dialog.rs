@@ -51,6 +51,11 @@ fn same_neighbour(ours: Flow, flow: Flow) -> bool {
     ours == flow || (same_host && private(ours) == private(flow))
 }
 
+/// Whether a session is agreed on in this method and its answers (RFC 3264, RFC 3311, RFC 3262).
+fn negotiates(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update | Method::Prack)
+}
+
 impl Agent {
     pub(super) fn in_dialog(
         &mut self,
@@ -341,7 +346,7 @@ impl Agent {
         if matches!(method, Method::Invite | Method::Update) {
             pair.dialog(side).refresh_target(&request);
         }
-        let body = if headers::has_sdp(&request) {
+        let body = if headers::has_sdp(&request) && negotiates(&method) {
             let role = match method {
                 Method::Prack if !had_offer => Role::Answer,
                 _ => Role::Offer,
@@ -360,8 +365,10 @@ impl Agent {
         let mut out = pair.dialog(side.other()).request(method.clone());
         out.set("Max-Forwards", fewer_hops(&request).to_string());
         headers::pass(&request, &mut out);
-        if let Some(body) = body {
-            out.body = body;
+        match body {
+            Some(body) => out.body = body,
+            None if headers::has_sdp(&request) => headers::drop_body(&mut out),
+            None => {}
         }
         self.translate(pair, side, &request, &mut out);
         let dialog = pair.dialog(side.other());
@@ -440,7 +447,11 @@ impl Agent {
                 reply.push("Contact", &pair.dialog(from).contact);
             }
             let mut failed = None;
-            if headers::has_sdp(&response) {
+            let is_answer = (101..300).contains(&status) && relay.request.method().is_some_and(negotiates);
+            if headers::has_sdp(&response) && !is_answer {
+                // Capabilities, or what goes with a refusal: nothing that holds.
+                headers::drop_body(&mut reply);
+            } else if headers::has_sdp(&response) {
                 let late = invite && !headers::has_sdp(&relay.request);
                 let role = if late { Role::Offer } else { Role::Answer };
                 let (one, other) = (pair.leg(to), pair.leg(from));
