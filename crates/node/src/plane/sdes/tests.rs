@@ -305,6 +305,25 @@ fn before_a_phone_that_asked_for_keys_is_answered_nothing_passes_in_clear() {
 }
 
 #[test]
+fn a_callee_that_takes_no_keys_leaves_the_caller_its_own() {
+    let mut rig = Rig::new(SdesPolicy::Offered);
+    rig.0.conceded.insert((CALL, 1));
+    let caller = Leg { side: CALLER, fork: 0, flow: tls() };
+    let other = Flow::Tls(ConnectionId(2), "192.0.2.8:40000".parse().unwrap());
+    let callee = Leg { side: CALLEE, fork: 1, flow: other };
+    let offer = offer("RTP/SAVP");
+    let there = rig.0.rewrite(Time::ZERO, CALL, caller, callee, offer.as_bytes(), Role::Offer).unwrap();
+    assert!(!String::from_utf8(there).unwrap().contains("crypto"));
+    // The callee speaks before its answer has passed.
+    let mut early = sound(1);
+    let passed = rig.0.pass_from_phone(Time::ZERO, PORT + 2, "192.0.2.8:4000".parse().unwrap(), &mut early);
+    assert!(passed.is_none(), "nothing goes to the caller in clear");
+    let answer = described("RTP/AVP", &[]);
+    let back = rig.0.rewrite(Time::ZERO, CALL, callee, caller, answer.as_bytes(), Role::Answer).unwrap();
+    assert!(String::from_utf8(back).unwrap().contains("RTP/SAVP"));
+}
+
+#[test]
 fn a_phone_that_called_without_an_offer_may_answer_with_a_key_or_without() {
     for (line_of_phone, leg) in [(Some(line(1, Suite::Tag80, KEY)), "sdes"), (None, "none")] {
         let mut rig = Rig::new(SdesPolicy::Offered);

@@ -308,6 +308,20 @@ fn what_passes_within_a_call_passes_end_to_end() {
 }
 
 #[test]
+fn a_description_counts_only_in_requests_that_agree_on_a_session() {
+    let (mut world, bob, alice) = talking();
+    for (method, passes) in [(Method::Update, true), (Method::Options, false), (Method::Message, false)] {
+        world.phones[bob].within(world.now, method.clone(), |m| m.with_body("application/sdp", sdp("bob")));
+        world.run(1.0);
+        let got = world.phones[alice].got(&method)[0];
+        assert_eq!(author(&got.body).is_some(), passes, "{method}");
+        assert_eq!(got.header("Content-Type").is_some(), passes, "{method}");
+    }
+    world.phones[bob].hang_up(world.now);
+    world.nothing_is_left();
+}
+
+#[test]
 fn a_reliable_ringing_is_acknowledged_by_the_right_number() {
     let (mut world, bob, alice) = two();
     let extra = [("Supported", "100rel, path"), ("CSeq", "4711 INVITE")];
