@@ -225,7 +225,7 @@ impl Node {
     /// A peer that begins to join at once: through the configured bootstrap addresses and the host
     /// cache, or, having neither, by founding the overlay.
     pub fn new(
-        mut config: Config,
+        config: Config,
         identity: Identity,
         saved: Saved,
         seed: Seed,
@@ -233,7 +233,6 @@ impl Node {
         unix: UnixTime,
     ) -> Node {
         let mut rng = seed.rng();
-        config.phones_from = crate::phones::phones_from(&config);
         let home = home_of(&identity, &config);
         let mut node = Node {
             link: Endpoint::new(config.profile, &identity.peer, Seed::child_of(&mut rng)),

@@ -95,15 +95,14 @@ impl LazyPhones {
 }
 
 /// Where phones may stand: where the owner says, else at home, and then in the network around an address of their
-/// own choice too.
-pub(crate) fn phones_from(config: &Config) -> Arc<[Prefix]> {
-    let from = &config.phones_from;
-    let registrars = [Some(config.sip), config.sips].into_iter().flatten().map(|address| address.ip());
-    let elsewhere = |ip: &IpAddr| !ip.is_unspecified() && !from.iter().any(|prefix| prefix.contains(*ip));
-    if *from != Prefix::at_home() {
-        return from.clone();
-    }
-    from.iter().copied().chain(registrars.filter(elsewhere).map(Prefix::around)).collect()
+/// own choice too. A list of its own for each peer would be much where there are thousands, so there is none before
+/// the first phone.
+fn phones_from(from: &[Prefix], registrars: [IpAddr; 2]) -> impl Iterator<Item = Prefix> {
+    let is_default = *from == *Prefix::at_home();
+    let elsewhere =
+        move |ip: &IpAddr| !ip.is_unspecified() && !from.iter().any(|prefix| prefix.contains(*ip));
+    let around = registrars.into_iter().filter(move |ip| is_default && elsewhere(ip)).map(Prefix::around);
+    from.iter().copied().chain(around)
 }
 
 impl Deref for LazyPhones {
@@ -130,7 +129,7 @@ impl Phones {
             tcp: recipe.sip,
             tls: recipe.sips,
             server: concat!("OpenVoIP/", env!("CARGO_PKG_VERSION")).into(),
-            phones_from: recipe.phones_from.clone(),
+            phones_from: phones_from(&recipe.phones_from, [recipe.sip.ip(), recipe.sips.ip()]).collect(),
         };
         let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
         let Recipe { phone_ip, listen, profile, sdes, .. } = *recipe;
@@ -236,7 +235,9 @@ impl Node {
 
     /// Whether phones may stand there. The world closes connections from elsewhere at once.
     pub fn expects_phones_from(&self, ip: IpAddr) -> bool {
-        self.config.phones_from.iter().any(|prefix| prefix.contains(ip))
+        let registrars = [self.config.sip, self.config.sips.unwrap_or(self.config.sip)];
+        let mut from = phones_from(&self.config.phones_from, registrars.map(|address| address.ip()));
+        from.any(|prefix| prefix.contains(ip))
     }
 
     /// Whether one who connects from there may have the work of a TLS handshake done: a few of everybody who is
@@ -649,8 +650,8 @@ mod tests {
     #[test]
     fn phones_stand_at_home_or_around_the_address_that_the_owner_gave_them_or_where_the_owner_says() {
         let heard = |sip: &str, from: Arc<[Prefix]>, phone: &str| {
-            let config = Config { sip: sip.parse().unwrap(), phones_from: from, ..Config::default() };
-            phones_from(&config).iter().any(|prefix| prefix.contains(phone.parse().unwrap()))
+            let sip: SocketAddr = sip.parse().unwrap();
+            phones_from(&from, [sip.ip(); 2]).any(|prefix| prefix.contains(phone.parse().unwrap()))
         };
         let home = Prefix::at_home;
         let one: Arc<[Prefix]> = ["198.51.100.7".parse().unwrap()].into();

@@ -84,7 +84,8 @@ struct Assembly {
 pub(crate) struct Tunnels {
     streams: BTreeMap<StreamKey, Stream>,
     contacts: BTreeMap<NodeId, Contact>,
-    envelopes: Envelopes,
+    /// Made with the first: most peers write none.
+    envelopes: Option<Box<Envelopes>>,
     /// The peers that carry a client, the one to be tried first in front.
     carriers: BTreeMap<NodeId, Vec<Contact>>,
     heard: BTreeMap<SocketAddr, Time>,
@@ -92,6 +93,10 @@ pub(crate) struct Tunnels {
 }
 
 impl Tunnels {
+    fn envelopes(&mut self) -> &mut Envelopes {
+        self.envelopes.get_or_insert_default()
+    }
+
     /// Where a peer we talk with is.
     pub(crate) fn contact(&self, id: &NodeId) -> Option<Contact> {
         self.contacts.get(id).copied()
@@ -99,7 +104,7 @@ impl Tunnels {
 
     /// Learns the key of a peer that writes to us over a link of its own.
     pub(crate) fn learn_key(&mut self, hash: HashAlgorithm, key: PublicKey) {
-        self.envelopes.learn_key(hash, key.node_id(hash), key);
+        self.envelopes().learn_key(hash, key.node_id(hash), key);
     }
 
     /// Learns where a peer is that we are going to talk with.
@@ -118,7 +123,7 @@ impl Tunnels {
         record: &Record,
     ) -> Option<Contact> {
         let found = Whereabouts::parse(&record.value, hash)?;
-        self.envelopes.learn_key(hash, id, record.owner);
+        self.envelopes().learn_key(hash, id, record.owner);
         self.carriers.remove(&id);
         if !found.carriers.is_empty() && self.carriers.len() < MAX_STREAMS {
             self.carriers.insert(id, found.carriers);

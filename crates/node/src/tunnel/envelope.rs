@@ -149,7 +149,7 @@ pub(super) enum Way {
 impl Node {
     /// A SIP message for a peer with what makes it unlike all others: however often it is sent, it is heard once.
     pub(super) fn stamped(&mut self, to: NodeId, sip: &[u8]) -> Vec<u8> {
-        [&self.tunnels.envelopes.stamp(to, &mut self.rng), sip].concat()
+        [&self.tunnels.envelopes().stamp(to, &mut self.rng), sip].concat()
     }
 
     /// A stamped message as it goes over the wire, to the peer itself or through hops; `None` if it must be sealed
@@ -162,7 +162,7 @@ impl Node {
         if !self.seals() {
             return Some(signed);
         }
-        let key = *self.tunnels.envelopes.keys.get(to)?;
+        let key = *self.tunnels.envelopes().keys.get(to)?;
         let sealed = link::sealed::seal(&key, SEALED_DOMAIN, Seed::child_of(&mut self.rng), &signed)?;
         Some([&[SEALED], &sealed[..]].concat())
     }
@@ -185,7 +185,7 @@ impl Node {
             Some((&SEALED, sealed)) if self.seals() => {
                 let opened = link::sealed::open(&self.identity.peer, SEALED_DOMAIN, sealed).ok_or(BAD)?;
                 let (key, stamp, sip) = read(signatures, &own, &opened).ok_or(BAD)?;
-                self.tunnels.envelopes.learn_key(hash, of(&key), key);
+                self.tunnels.envelopes().learn_key(hash, of(&key), key);
                 (of(&key), *stamp, sip.to_vec())
             }
             Some((&SIGNED, _)) if !self.seals() => {
@@ -194,7 +194,7 @@ impl Node {
             }
             _ => return Err(BAD),
         };
-        match self.tunnels.envelopes.is_new(id, &stamp) {
+        match self.tunnels.envelopes().is_new(id, &stamp) {
             true => Ok((id, sip)),
             false => Err("envelope again"),
         }
@@ -260,7 +260,7 @@ mod tests {
     /// Alice's peer, which knows Bob's key, and Bob's.
     fn alice_and_bob(profile: Profile) -> [Node; 2] {
         let (mut alice, bob) = (peer(1, profile), peer(2, profile));
-        alice.tunnels.envelopes.learn_key(HashAlgorithm::Sha256, id(2), bob.identity.peer.public());
+        alice.tunnels.envelopes().learn_key(HashAlgorithm::Sha256, id(2), bob.identity.peer.public());
         [alice, bob]
     }
 
@@ -350,7 +350,7 @@ mod tests {
     fn a_key_that_is_not_the_nodes_is_not_learnt() {
         let mut alice = peer(1, Profile::Secure);
         let strangers = KeyPair::from_seed(Seed([3; 32])).public();
-        alice.tunnels.envelopes.learn_key(HashAlgorithm::Sha256, id(2), strangers);
+        alice.tunnels.envelopes().learn_key(HashAlgorithm::Sha256, id(2), strangers);
         assert_eq!(written(&mut alice, 2, b"INVITE sip:bob", Way::Hops), None);
     }
 
