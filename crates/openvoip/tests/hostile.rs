@@ -53,13 +53,12 @@ fn flood(peer: &Peer, control: &std::path::Path, rng: &mut Rng, length: Duration
     let udp = UdpSocket::bind(ANY).unwrap();
     let (end, mut sent) = (Instant::now() + length, 0);
     while Instant::now() < end {
-        for _ in 0..40 {
-            // A full socket buffer drops some: that is the flood's loss, not a fault.
-            let _ = (udp.send_to(&hostile(rng), listen), udp.send_to(&hostile(rng), sip));
-            sent += 2;
-        }
         let mut stream = TcpStream::connect(listen).expect("the peer port accepts");
         let _ = stream.write_all(&hostile(rng));
+        sent += 1;
+        // Bytes by chance are hardly ever a request with a length that is none.
+        let mut tcp = TcpStream::connect(sip).expect("the SIP port accepts");
+        let _ = tcp.write_all(REQUEST.replace("Length: 0", "Length: -1").as_bytes());
         sent += 1;
         let mut tcp = TcpStream::connect(sip).expect("the SIP port accepts");
         let mut owner = UnixStream::connect(control).expect("the control socket accepts");
@@ -72,6 +71,12 @@ fn flood(peer: &Peer, control: &std::path::Path, rng: &mut Rng, length: Duration
         let wait = Some(Duration::from_millis(500));
         let _ = (tcp.set_read_timeout(wait), owner.set_read_timeout(wait));
         let _ = (tcp.read_to_end(&mut Vec::new()), owner.read_to_end(&mut Vec::new()));
+        // Last, since they use up what a host without a phone is allowed: connections could say nothing.
+        for _ in 0..40 {
+            // A full socket buffer drops some: that is the flood's loss, not a fault.
+            let _ = (udp.send_to(&hostile(rng), listen), udp.send_to(&hostile(rng), sip));
+            sent += 2;
+        }
     }
     sent
 }
