@@ -304,6 +304,14 @@ mod tests {
 
     const BINDING: [u8; 20] = [0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
 
+    fn endpoint() -> Endpoint {
+        Endpoint::new(Profile::Open, &KeyPair::from_seed(Seed::from_number(2)), Seed::from_number(1))
+    }
+
+    fn stranger() -> SocketAddr {
+        ([203, 0, 113, 7], 40_000).into()
+    }
+
     #[test]
     fn a_stream_that_brings_nothing_of_use_proves_no_address() {
         let mut endpoint = endpoint();
@@ -316,14 +324,6 @@ mod tests {
             endpoint.handle_piece(now, remote, &mut piece);
             assert_eq!(endpoint.proofs.is_proven(now, remote), proves, "{datagram:?}");
         }
-    }
-
-    fn endpoint() -> Endpoint {
-        Endpoint::new(Profile::Open, &KeyPair::from_seed(Seed::from_number(2)), Seed::from_number(1))
-    }
-
-    fn stranger() -> SocketAddr {
-        ([203, 0, 113, 7], 40_000).into()
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub const TAG_LEN: usize = 10;
 const SHORT_TAG_LEN: usize = 4;
 
 /// Sources of one receiver that are told apart, each with its own numbers: a phone takes another SSRC when it
-/// holds a call, or plays music. Beyond that the one that began first is forgotten.
+/// holds a call, or plays music. Beyond that the one heard longest ago is forgotten.
 const MAX_SOURCES: usize = 4;
 
 /// Bytes of a master key and its salt (RFC 3711, section 8.2).

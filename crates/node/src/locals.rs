@@ -1,9 +1,9 @@
 //! Built-in users: nobody needs a phone to try a peer.
 //!
-//! `echo` answers every call and gives back what it hears. `digits` says to a phone the digits of the call
-//! that it holds (`plane/digits.rs`). The inbox takes messages for users whose phones are off. And every call or message of the command line is made by a user agent of
-//! its own, which goes away when it is done. They speak SIP to the agent like any phone, but over
-//! [`Flow::Local`], so nothing of it leaves the process.
+//! `echo` answers every call and gives back what it hears. Who dials `*55` is told the digits of the call that
+//! their phone holds (`plane/digits.rs`). The inbox takes messages for users whose phones are off. And every
+//! call or message of the command line is made by a user agent of its own, which goes away when it is done.
+//! They speak SIP to the agent like any phone, but over [`Flow::Local`], so nothing of it leaves the process.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -28,9 +28,9 @@ use crate::report::RtpReport;
 use crate::timers::Timers;
 use digits::{Digits, Ends};
 use keying::Keying;
+use sdes::Sdes;
 
 pub(crate) use keying::NO_KEY;
-use sdes::Sdes;
 pub use sdes::SdesPolicy;
 
 /// Port pairs kept ready, so that a call never waits for one: two for each side of two media lines
@@ -288,8 +288,8 @@ impl Plane {
 
     /// What the people of a call can compare, once it was answered and acknowledged.
     pub(crate) fn digits(&self, call: CallId) -> Option<String> {
-        let forks = self.digits.range((call, 0)..=(call, u16::MAX));
-        forks.filter_map(|(&(call, fork), digits)| digits.digits(self.ends((call, fork, 0))?)).next()
+        let mut forks = self.digits.range((call, 0)..=(call, u16::MAX));
+        forks.find_map(|(&(call, fork), digits)| digits.digits(self.ends((call, fork, 0))?))
     }
 
     /// The two peers of a media line and their keys, if it passes between us and one other.

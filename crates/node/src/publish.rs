@@ -691,6 +691,7 @@ impl Node {
         let (accepted, refused) = (publication.accepted, publication.refused);
         let sequence = publication.record.as_ref().map_or(0, |r| r.sequence);
         let removed = publication.remove;
+        let (outdated, is_first_try) = (publication.outdated, publication.failures == 0);
         let is_data = matches!(publication.what, What::Data(_));
         if let Some(op) = publication.op.take() {
             match (accepted, refused) {
@@ -708,12 +709,12 @@ impl Node {
             self.publications.all.remove(&id);
         } else if accepted == 0 && refused == Some(Code::INSERT_ERROR) {
             self.name_is_taken(now, id);
-        } else if self.publications.all[&id].outdated && self.publications.all[&id].failures == 0 {
+        } else if outdated && is_first_try {
             // What outdid it is known now where it counts: once we outdo that without a pause.
             let publication = self.publications.all.get_mut(&id).expect("looked up above");
             (publication.failures, publication.verified) = (1, false);
             self.care_for(now, id);
-        } else if accepted == 0 || self.publications.all[&id].outdated {
+        } else if accepted == 0 || outdated {
             self.retry(now, id);
         } else {
             self.check_published(now, id);

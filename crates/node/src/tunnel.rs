@@ -253,11 +253,8 @@ impl Node {
     fn send_pieces(&mut self, now: Time, key: StreamKey) {
         let Some(stream) = self.tunnels.streams.get(&key) else { return };
         let Some(stamped) = stream.current.clone() else { return };
-        let recursive = stream.through_overlay;
-        let way = match self.tunnels.direct(&key.0, recursive) {
-            Some(_) => Way::Direct,
-            None => Way::Hops,
-        };
+        let direct = self.tunnels.direct(&key.0, stream.through_overlay);
+        let way = if direct.is_some() { Way::Direct } else { Way::Hops };
         let Some(envelope) = self.envelope(&key.0, &stamped, way) else {
             self.link.count_drop("signalling unsealed");
             self.tunnels.streams.remove(&key);
@@ -276,16 +273,22 @@ impl Node {
                 CONTENT_PIECE
             };
             piece.extend_from_slice(bytes);
-            if !self.send_piece(now, key, recursive, content, &piece) {
+            if !self.send_piece(now, key, direct, content, &piece) {
                 return self.handle_tunnel_silence(now, key);
             }
         }
     }
 
-    /// Sends one piece on its way; `false` if there is none.
-    fn send_piece(&mut self, now: Time, key: StreamKey, recursive: bool, content: u8, piece: &[u8]) -> bool {
+    /// Sends one piece to the peer itself, or on its way there; `false` if there is none.
+    fn send_piece(
+        &mut self,
+        now: Time,
+        key: StreamKey,
+        direct: Option<Contact>,
+        content: u8,
+        piece: &[u8],
+    ) -> bool {
         let carrier = self.tunnels.carriers.get(&key.0).and_then(|c| c.first()).copied();
-        let direct = self.tunnels.direct(&key.0, recursive);
         let routed = || {
             let standing = self.standing.as_mut()?;
             // A walk may have to take another way than the best.

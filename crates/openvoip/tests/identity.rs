@@ -2,26 +2,15 @@
 
 mod program;
 
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
-use program::{Peer, openvoip_in};
+use program::{Peer, openvoip_in, openvoip_told};
 use serde_json::Value;
 
 /// Gives words to `identity restore`; exit code and answer.
 fn restore(home: &Path, name: &str, words: &str) -> (i32, Value) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_openvoip"))
-        .args(["identity", "restore", name, "--json", "--data-dir"])
-        .arg(home)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(words.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (output.status.code().unwrap(), serde_json::from_slice(&output.stdout).unwrap())
+    let (code, printed) = openvoip_told(home, &["identity", "restore", name], words);
+    (code, serde_json::from_str(&printed).unwrap())
 }
 
 #[test]

@@ -17,7 +17,7 @@ use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 use wire::{NodeId, Rng, RngExt};
 
-use super::keying::PublicHalf;
+use super::keying::{PublicHalf, decode};
 
 /// What the caller's peer says in its first media line.
 pub(crate) const PROMISE_ATTRIBUTE: &str = "x-openvoip-promise";
@@ -117,10 +117,6 @@ impl Digits {
             .expect("one block of output");
         Some(format!("{:05}", u64::from_be_bytes(drawn) % 100_000))
     }
-}
-
-fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
-    BASE64_NOPAD.decode(text.trim().as_bytes()).ok()?.try_into().ok()
 }
 
 fn promise((caller, key): (NodeId, PublicHalf), callee: NodeId, number: &Number) -> Promise {

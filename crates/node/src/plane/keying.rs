@@ -50,6 +50,8 @@ pub(crate) type PublicHalf = [u8; wire::agreement::LEN];
 pub(crate) struct Keying {
     cipher: Cipher,
     ours: AgreementKey,
+    /// Its public half, which takes a while to find.
+    public: PublicHalf,
     theirs: Option<PublicHalf>,
     /// What was agreed on with other keys of theirs, and may come back: several phones may ring there, each behind
     /// a key of its own. Begun anew it would number two packets alike under one key.
@@ -58,7 +60,8 @@ pub(crate) struct Keying {
 
 impl Keying {
     pub(crate) fn new(cipher: Cipher, seed: Seed) -> Self {
-        Keying { cipher, ours: AgreementKey::ephemeral(seed), theirs: None, former: VecDeque::new() }
+        let ours = AgreementKey::ephemeral(seed);
+        Keying { cipher, public: ours.public(), ours, theirs: None, former: VecDeque::new() }
     }
 
     /// What protects the sound, once both have said their keys.
@@ -68,7 +71,7 @@ impl Keying {
 
     /// Our key for one use.
     pub(crate) fn ours(&self) -> PublicHalf {
-        self.ours.public()
+        self.public
     }
 
     /// Theirs, once it was said.
@@ -78,7 +81,7 @@ impl Keying {
 
     /// Our key, as it stands in a description.
     pub(crate) fn offer(&self) -> String {
-        BASE64_NOPAD.encode(&self.ours.public())
+        BASE64_NOPAD.encode(&self.public)
     }
 
     /// Takes the key of `peer` from a description. If it is another than before, `turn` puts the keys in that
@@ -89,8 +92,7 @@ impl Keying {
         attribute: Option<&str>,
         turn: impl FnOnce(Keyed) -> Option<Keyed>,
     ) -> Result<(), u16> {
-        let decoded = attribute.and_then(|text| BASE64_NOPAD.decode(text.trim().as_bytes()).ok());
-        let theirs = decoded.and_then(|key| key.try_into().ok()).ok_or(NO_KEY)?;
+        let theirs = attribute.and_then(decode).ok_or(NO_KEY)?;
         if self.theirs == Some(theirs) {
             return Ok(());
         }
@@ -109,12 +111,17 @@ impl Keying {
 
     fn agree(&self, [own, peer]: [NodeId; 2], theirs: PublicHalf) -> Option<Keyed> {
         let keys = Hkdf::<Sha256>::new(None, &*self.ours.agree(&theirs)?);
-        let (us, them) = ((own, self.ours.public()), (peer, theirs));
+        let (us, them) = ((own, self.public), (peer, theirs));
         Some(Keyed {
             sender: Sender::new(self.cipher, &master(&keys, self.cipher, us, them)),
             receiver: Receiver::new(self.cipher, &master(&keys, self.cipher, them, us)),
         })
     }
+}
+
+/// So many bytes, as they stand in an attribute.
+pub(crate) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
+    BASE64_NOPAD.decode(text.trim().as_bytes()).ok()?.try_into().ok()
 }
 
 /// Who is at one end of a stream, and its key for one use.

@@ -137,18 +137,9 @@ impl Peer {
 
     /// Gives lines to its console; what that printed.
     pub fn console(&self, lines: &str) -> String {
-        let mut child = Command::new(OPENVOIP)
-            .args(["console", "--json", "--data-dir"])
-            .arg(&self.dir)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success());
-        String::from_utf8(output.stdout).unwrap()
+        let (code, printed) = openvoip_told(&self.dir, &["console"], lines);
+        assert_eq!(code, 0);
+        printed
     }
 
     /// Waits until it has ended by itself; its exit code, and the object it printed.
@@ -208,6 +199,22 @@ pub fn openvoip(arguments: &[&str]) -> (i32, Value) {
     assert!(schema.starts_with("openvoip.") && schema.ends_with("/1"), "{arguments:?}: {answer}");
     assert!(answer.get("exit").is_none(), "{arguments:?}: {answer}");
     (output.status.code().unwrap(), answer)
+}
+
+/// Runs a command on a data directory with this on its standard input; its exit code, and what it printed.
+pub fn openvoip_told(dir: &Path, command: &[&str], input: &str) -> (i32, String) {
+    let mut child = Command::new(OPENVOIP)
+        .args(command)
+        .args(["--json", "--data-dir"])
+        .arg(dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code().expect("an exit code"), String::from_utf8(output.stdout).unwrap())
 }
 
 /// The same on a data directory.
