@@ -20,6 +20,7 @@ use sip::{CallId, Cause, Flow};
 use wire::{NodeId, Time};
 
 use crate::event::OpId;
+use crate::locals::NO_DIGITS;
 use crate::plane::{Heard, NO_KEY};
 use crate::report::{CallReport, Failure};
 
@@ -176,6 +177,9 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
         (Cause::PeerLost, _) => ("peer_lost", "call again: the other side may be back on another way"),
         (Cause::PhoneLost, _) => ("media", "see whether the phone is on and registered"),
         (Cause::Cancelled, _) => ("cancelled", "call again"),
+        (_, NO_DIGITS) => {
+            ("no_digits", "`openvoip calls` shows the calls of this peer, and the digits of each")
+        }
         (_, 404) => ("not_found", "check the spelling; `openvoip lookup NAME --trace` shows the search"),
         (_, KEY_CHANGED) => (
             "key_changed",

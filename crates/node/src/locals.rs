@@ -33,6 +33,9 @@ pub(crate) const DIGITS: u32 = 2;
 /// What a keypad dials for it.
 const DIGITS_CODE: &str = "*55";
 
+/// The status when it has nothing to say: Conditional Request Failed (RFC 3903).
+pub(crate) const NO_DIGITS: u16 = 412;
+
 /// Numbers of user agents made for one call or message.
 const FIRST_OWN: u32 = 16;
 
@@ -167,7 +170,7 @@ impl Node {
     }
 
     /// Whom a name means that every peer has, called by one of its phones: `echo`, or who says to the phone the
-    /// digits of the call it holds. The error is what to tell it.
+    /// digits of the call it holds. The error is what to tell it, under [`NO_DIGITS`].
     pub(crate) fn built_in(&mut self, user: &str, source: Flow) -> Option<Result<u32, &'static str>> {
         match user {
             "echo" => Some(Ok(ECHO)),

@@ -17,7 +17,7 @@ use crate::call::{Call, CallState, Calls, KEY_CHANGED, NOT_CERTIFIED};
 use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, canonical_aor};
 use crate::event::{Event, Level};
-use crate::locals::{DIGITS, ECHO, INBOX, Locals};
+use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::node::Node;
 use crate::pins::short;
 use crate::plane::{Plane, SdesPolicy};
@@ -560,7 +560,7 @@ impl Node {
                 self.phones.plane.talkers.remove(&DIGITS);
                 return;
             }
-            Some(Err(why)) => return self.refuse_route(now, request, 480, why),
+            Some(Err(why)) => return self.refuse_route(now, request, NO_DIGITS, why),
             None => {}
         }
         let served = self.phones.agent.resolve_user(&to);

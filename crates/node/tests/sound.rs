@@ -78,8 +78,14 @@ fn both_ends_of_a_protected_call_show_the_same_digits_and_say_them_to_their_phon
         let others: String = digits[1].chars().rev().collect();
         assert!(others == digits[1] || !contains(&heard, &media::voice::digits(&others)), "{profile}");
     }
-    let (world, _) = call(Profile::Open);
+    let (mut world, mut phones) = call(Profile::Open);
     assert_eq!(world.nodes[2].calls(world.now).pop().unwrap().digits, None, "in the open there are none");
+    let offer = g711_sdp(phones[1].media_address());
+    phones[1].ua.invite(world.now, "*55@test", offer);
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let refused =
+        world.nodes[6].calls(world.now).into_iter().find(|call| call.to.starts_with("*55@")).unwrap();
+    assert_eq!((refused.status, refused.failure.unwrap().cause.as_str()), (412, "no_digits"));
 }
 
 /// Whether what was heard has all of these samples in it, in a row.

@@ -16,11 +16,12 @@ pub fn of(key: &KeyPair) -> Zeroizing<String> {
     Zeroizing::new(mnemonic.to_string())
 }
 
-/// The key of these words, in any case and with any space between; the error says which is wrong, as far as that can be
-/// known.
+/// The key of these words, in any case, with any space between and numbers before them; the error says which is wrong,
+/// as far as that can be known.
 pub fn read(text: &str) -> Result<KeyPair, String> {
     let text = Zeroizing::new(text.to_lowercase());
-    let words: Vec<&str> = text.split_whitespace().collect();
+    let is_number = |word: &&str| word.bytes().all(|b| b.is_ascii_digit());
+    let words: Vec<&str> = text.split_whitespace().filter(|word| !is_number(word)).collect();
     if words.len() != COUNT {
         return Err(format!("these are {} words, and a key has {COUNT}", words.len()));
     }
@@ -73,6 +74,10 @@ mod tests {
     fn words_are_read_however_they_are_typed() {
         let words = of(&key(5)).to_uppercase().replace(' ', "\n \t");
         assert_eq!(read(&words).unwrap().public(), key(5).public());
+        // As they are shown.
+        let numbered: Vec<String> =
+            words.split_whitespace().zip(1..).map(|(word, n)| format!("{n} {word}")).collect();
+        assert_eq!(read(&numbered.join("  ")).unwrap().public(), key(5).public());
     }
 
     #[test]
