@@ -223,13 +223,18 @@ impl Default for Config {
     }
 }
 
+/// Where phones reach a peer at which they register here and, over TLS, there: what is on loopback is reached from
+/// there only.
+pub fn reached_at(sip: SocketAddr, sips: Option<SocketAddr>) -> IpAddr {
+    let mut registrars = [Some(sip), sips].into_iter().flatten().map(|address| address.ip());
+    registrars.find(|ip| !ip.is_loopback()).unwrap_or(sip.ip())
+}
+
 impl Config {
-    /// The address named to phones for sound: the one said, else where they register; what is on loopback is reached
-    /// from there only.
+    /// The address named to phones for sound: the one said, else where they register.
     pub fn phone_ip(&self) -> IpAddr {
-        let registrars = [Some(self.sip), self.sips].into_iter().flatten().map(|address| address.ip());
         let said = Some(self.media).filter(|ip| !ip.is_unspecified());
-        said.or_else(|| registrars.clone().find(|ip| !ip.is_loopback())).unwrap_or(self.sip.ip())
+        said.unwrap_or_else(|| reached_at(self.sip, self.sips))
     }
 
     /// What the budget is made of.

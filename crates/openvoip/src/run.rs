@@ -1,9 +1,9 @@
 //! The loop: one thread, one poll, any number of peers.
 //!
-//! Every peer has a UDP port towards other peers, a UDP and a TCP port towards phones, one for TLS
-//! (`run/tls.rs`), and pairs of UDP ports for phones' sound, bound when its node asks for them. A datagram is read into one
-//! buffer and handed to its node; sound comes back in the same buffer and is sent on without a copy.
-//! `peers.rs` holds the streams between peers, where UDP does not get through.
+//! Every peer has a UDP port towards other peers and a TCP port of the same number (`run/peers.rs`), a UDP and a
+//! TCP port towards phones, one for TLS (`run/tls.rs`), and pairs of UDP ports for phones' sound, bound when its
+//! node asks for them. A datagram is read into one buffer and handed to its node; sound comes back in the same
+//! buffer and is sent on without a copy.
 
 mod peers;
 mod tls;
@@ -228,8 +228,7 @@ impl World {
     /// Adds a peer with its bound sockets; returns its index.
     pub fn add(&mut self, node: Node, bound: Bound) -> io::Result<usize> {
         let index = self.hosted.len();
-        let registrars = [Some(bound.sip_address), bound.sips_address].into_iter().flatten().map(|a| a.ip());
-        let media_ip = registrars.clone().find(|ip| !ip.is_loopback()).unwrap_or(bound.sip_address.ip());
+        let media_ip = node::config::reached_at(bound.sip_address, bound.sips_address);
         let mut hosted = Hosted {
             node,
             media_ip,
