@@ -12,7 +12,7 @@ use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
 
 use crate::budget::Limits;
 use crate::dial;
-use crate::names::NameRules;
+use crate::document::Charter;
 use crate::plane::SdesPolicy;
 use crate::role::RolePolicy;
 
@@ -178,8 +178,8 @@ pub struct Config {
     pub inbox_limit: usize,
     /// What digits mean that are dialled here.
     pub dial: dial::Rules,
-    /// What the overlay's document says of names, if this peer was given one that does.
-    pub names: Option<Arc<NameRules>>,
+    /// Whose overlay this is, and what its document says, if this peer was told.
+    pub charter: Option<Arc<Charter>>,
 }
 
 impl Default for Config {
@@ -218,7 +218,7 @@ impl Default for Config {
             probe_interval: None,
             inbox_limit: 1_000,
             dial: dial::Rules::default(),
-            names: None,
+            charter: None,
         }
     }
 }

@@ -6,7 +6,7 @@
 //! `publish.rs`, `membership.rs`, `tunnel.rs` or `diagnostics.rs`. A phone's SIP goes to `phones.rs`, which asks
 //! `directory.rs` where people are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +25,7 @@ use crate::attachment::Attachments;
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
 use crate::directory::{Directory, home_of};
+use crate::document::{Charter, Documents};
 use crate::enrolment::Enrolments;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
@@ -91,6 +92,8 @@ pub(crate) struct Standing {
     pub(crate) table: Box<dyn Overlay>,
     /// Low 32 bits of the hash of the overlay's name.
     pub(crate) tag: u32,
+    /// Whom the overlay's document bans.
+    pub(crate) banned: BTreeSet<NodeId>,
 }
 
 impl Standing {
@@ -102,14 +105,14 @@ impl Standing {
     /// Whether the table knows so many large networks that a limit for each of them makes sense.
     pub(crate) fn is_diverse(&self) -> bool {
         let large = |e: overlay::Entry| overlay::table::Networks::of(e.contact.address.ip())?.large;
-        let all: std::collections::BTreeSet<u32> =
-            self.table.contacts().into_iter().filter_map(large).collect();
+        let all: BTreeSet<u32> = self.table.contacts().into_iter().filter_map(large).collect();
         all.len() > overlay::table::DIVERSE
     }
 
-    /// Whether a Node-ID cost what the overlay asks ([`wire::puzzle`]).
+    /// Whether a Node-ID cost what the overlay asks ([`wire::puzzle`]), and is not banned.
     pub(crate) fn admits(&self, id: &NodeId) -> bool {
-        self.options.difficulty == 0 || wire::puzzle::work(id) >= self.options.difficulty
+        let is_dear = self.options.difficulty == 0 || wire::puzzle::work(id) >= self.options.difficulty;
+        is_dear && !self.banned.contains(id)
     }
 
     /// Tells the overlay what was seen of another peer, unless its Node-ID is not admitted.
@@ -208,6 +211,7 @@ pub struct Node {
     pub(crate) publications: Publications,
     pub(crate) directory: Directory,
     pub(crate) pins: Pins,
+    pub(crate) documents: Documents,
     pub(crate) names: Names,
     pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
@@ -234,6 +238,7 @@ impl Node {
     ) -> Node {
         let mut rng = seed.rng();
         let home = home_of(&identity, &config);
+        let names = config.charter.as_deref().and_then(Charter::names);
         let mut node = Node {
             link: Endpoint::new(config.profile, &identity.peer, Seed::child_of(&mut rng)),
             standing: None,
@@ -249,7 +254,8 @@ impl Node {
             publications: Publications::default(),
             directory: Directory::default(),
             pins: Pins::new(&saved.pins),
-            names: Names::new(config.names.clone(), &saved.revocations, identity.peer.signatures()),
+            documents: Documents::new(config.charter.as_ref()),
+            names: Names::new(names.map(Arc::new), &saved.revocations, identity.peer.signatures()),
             enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
@@ -526,6 +532,9 @@ impl Node {
         if self.is_foreign(&header) {
             return self.refuse_foreign(now, remote, &message);
         }
+        if sender.is_some_and(|key| self.documents.bans(&key)) && !is_asking_to_join(&header) {
+            return self.link.count_drop("banned");
+        }
         self.tunnels.heard(now, remote);
         if let (MessageType::Tunnel, Some(key)) = (header.message, sender) {
             self.tunnels.learn_key(self.hash(), key);
@@ -541,6 +550,7 @@ impl Node {
                 }
             }
         }
+        self.hear_of_document(now, remote, &header);
     }
 
     /// Whether a message that came over the link of a peer says nothing else of who sends it. What others
@@ -740,6 +750,11 @@ impl Node {
     pub fn public_key(&self) -> PublicKey {
         self.identity.peer.public()
     }
+}
+
+/// Whether a message wants to be let in, and so is told if it is not.
+fn is_asking_to_join(header: &Header) -> bool {
+    header.class == Class::Request && matches!(header.message, MessageType::Bootstrap | MessageType::Join)
 }
 
 /// A duration as the header's milliseconds.

@@ -183,7 +183,7 @@ impl Default for Settings {
             probe_interval,
             inbox_limit,
             dial,
-            names: _, // The document's word: `invitation::take_document`.
+            charter: _, // The document's word: `invitation::take_document`.
         } = Config::default();
         Settings {
             listen,
@@ -256,7 +256,7 @@ impl Settings {
             probe_interval: Some(Duration::from_secs(self.probe.every_s)).filter(|d| !d.is_zero()),
             inbox_limit: self.inbox.limit,
             dial: self.dial.clone(),
-            names: None,
+            charter: None,
         }
     }
 

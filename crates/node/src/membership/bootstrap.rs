@@ -11,6 +11,7 @@ use wire::{Contact, Time, puzzle};
 use super::options::{options_from_wire, options_to_wire};
 use super::{SHORT_LEN, contacts_in};
 use crate::config::{OverlayOption, OverlayOptions};
+use crate::document::Unwelcome;
 use crate::event::{Event, Level};
 use crate::node::{Alarm, Node};
 use crate::request::Purpose;
@@ -116,6 +117,10 @@ impl Node {
     pub(crate) fn handle_bootstrap_answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         match message.header.code {
             Code::VERSION_NOT_SUPPORTED => return self.differ_in_version(remote, "another version"),
+            Code::FORBIDDEN if self.standing.is_none() => {
+                let why = message.refusal();
+                return self.stay_offline(format!("{remote} does not let this peer in: {why}"));
+            }
             code if !code.is_ok() => return,
             _ => {}
         }
@@ -197,6 +202,13 @@ impl Node {
         let Some(standing) = &self.standing else {
             return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
         };
+        let key = message.find(object::PUBLIC_KEY, |o| match o {
+            Object::PublicKey(key) => Some(key),
+            _ => None,
+        });
+        if key.is_some_and(|key| self.documents.bans(&key)) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &Unwelcome::Banned.to_string());
+        }
         let mut entries = standing.table.contacts();
         entries.retain(|e| e.standing != overlay::Standing::Suspect);
         entries.sort_by_key(|e| std::cmp::Reverse(e.last_seen));

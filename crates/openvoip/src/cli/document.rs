@@ -266,6 +266,27 @@ impl Invite {
     }
 }
 
+/// Give the running peer the next document of its overlay. Peers give it to each other, so one is enough; what it says
+/// of bans and authorities holds at once, and its other options when a peer starts.
+#[derive(Args)]
+pub(crate) struct Push {
+    /// The document.
+    file: PathBuf,
+}
+
+impl Push {
+    pub(crate) fn run(self, context: &Context) -> i32 {
+        let hex =
+            |chain: Chain| chain.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        context.show(match authentic(&self.file) {
+            Ok(chain) => {
+                context.ask(&json!({ "command": "overlay push", "documents": { "hex": hex(chain) } }))
+            }
+            Err(e) => failed(&e),
+        })
+    }
+}
+
 /// Stands for the domain of an authority that gives every name.
 const EVERY_DOMAIN: &str = "*";
 

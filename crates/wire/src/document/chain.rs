@@ -41,6 +41,17 @@ impl Chain {
         Ok(())
     }
 
+    /// These documents as they are kept once they are accepted: behind those held, where the founder did not sign
+    /// the first of them. If that makes too many, the newest is judged by those who hold what it follows, and only
+    /// by them.
+    pub fn behind(self, held: Option<&Chain>) -> Chain {
+        let first = &self.0[0];
+        let held = held.filter(|_| !first.is_of_founder()).map_or(&[][..], |held| &held.0);
+        let before = held.iter().filter(|d| d.document.sequence < first.document.sequence);
+        let all: Vec<SignedDocument> = before.chain(&self.0).cloned().collect();
+        if all.len() > MAX_CHAIN { self } else { Chain(all) }
+    }
+
     /// The documents, one after the other.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.0.iter().flat_map(SignedDocument::to_bytes).collect()

@@ -107,6 +107,23 @@ fn another_beginning_a_later_version_and_unknown_numbers_are_named() {
 }
 
 #[test]
+fn documents_are_kept_behind_those_they_follow_unless_the_founder_signed_the_first() {
+    let numbers = |chain: &Chain| chain.documents().iter().map(|d| d.document.sequence).collect::<Vec<_>>();
+    let of = |sequence, by| Chain::new(signed(|d| d.sequence = sequence, by));
+    let mut held = of(1, 1);
+    held.push(signed(|d| d.sequence = 4, 2)).unwrap();
+    assert_eq!(numbers(&of(7, 2).behind(Some(&held))), [1, 4, 7]);
+    assert_eq!(numbers(&of(3, 2).behind(Some(&held))), [1, 3]);
+    assert_eq!(numbers(&of(7, 1).behind(Some(&held))), [7]);
+    assert_eq!(numbers(&of(7, 2).behind(None)), [7]);
+    while held.documents().len() < MAX_CHAIN {
+        let next = held.newest().document.sequence + 1;
+        held.push(signed(|d| d.sequence = next, 2)).unwrap();
+    }
+    assert_eq!(numbers(&of(99, 2).behind(Some(&held))), [99], "a chain has its bound");
+}
+
+#[test]
 fn two_rules_for_one_kind_and_a_key_revoked_and_trusted_are_contradictions() {
     let two = [Policy::FirstOwner, Policy::EachOwner];
     let rule = |policy| KindRule { kind: Kind::USER, policy, max_value: 1 };
