@@ -16,6 +16,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, NodeId, Time};
 
+use crate::bans::Unwelcome;
 use crate::budget::Work;
 use crate::ledger::Function;
 use crate::node::Node;
@@ -54,8 +55,14 @@ impl Node {
         if self.standing.is_none() {
             return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
         }
+        if header.message != MessageType::Bootstrap && header.source.is_some_and(|id| self.is_banned(&id)) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &Unwelcome::Banned.to_string());
+        }
         if header.recursive {
             return self.handle_routed(now, remote, message);
+        }
+        if let Some(known) = self.peer_at(remote) {
+            self.hear_of_document(now, (remote, Some(known)), header.config_sequence);
         }
         self.mention_sender(now, remote, &header, shows_itself);
         // Whoever asks whether we live, and means us, has us in its table.

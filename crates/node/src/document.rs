@@ -5,23 +5,24 @@
 //! peer that is given the next document gives it to all, and nobody needs to be trusted to carry it. A peer that
 //! was told no founder key, by ticket or document, judges nothing and asks for nothing.
 //!
-//! What a document says of names, authorities and banned keys holds at once. What it says of the overlay's
-//! options holds from the next start: they decide what a key means, and two peers cannot change that together.
+//! What a document says of names, authorities and banned keys (`bans.rs`) holds at once, and so do the options that
+//! need no other place in the overlay. Which algorithm, hash and base it has, and the profile, hold from the next
+//! start: they decide what a key means and who can speak to whom.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use wire::document::{Chain, OverlayDocument};
-use wire::p2pp::{Builder, Class, Code, Header, Message, MessageType, Object, object};
+use wire::p2pp::{Builder, Code, Message, MessageType, Object, object};
 use wire::{NodeId, PublicKey, RngExt, Time};
 
 use crate::budget::Work;
+use crate::config::{OverlayOption, OverlayOptions};
 use crate::event::{Event, Level};
 use crate::names::NameRules;
-use crate::node::Node;
+use crate::node::{Alarm, Node};
 use crate::request::Purpose;
 
 /// Bytes of one part: with all headers less than a datagram may have.
@@ -31,8 +32,13 @@ const PART: usize = 1_000;
 /// founder signs anew, which needs none before it, where there are more.
 const MAX_CARRIED: usize = 65_536;
 
-/// How long a peer that gave nothing good is not asked again, and how many such are remembered.
-const PATIENCE: (Duration, usize) = (Duration::from_secs(600), 64);
+/// How long a peer is not asked again that gave what does not count, and one that gave nothing: it may be short of
+/// budget, or about to have another document.
+const LATER: Duration = Duration::from_secs(600);
+const SOON: Duration = Duration::from_secs(30);
+
+/// How many such peers are remembered.
+const MAX_FRUITLESS: usize = 64;
 
 /// Pause between two peers that are asked, so that a crowd of liars costs a question a second.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -68,6 +74,9 @@ impl Charter {
         self.newest().map_or(0, |document| document.sequence)
     }
 }
+
+/// What a sequence may skip, so that its short form is later.
+const MAX_SKIP: u64 = i16::MAX as u64;
 
 /// A sequence as headers say it: its low bits, and never nothing.
 fn short(sequence: u64) -> u16 {
@@ -135,6 +144,11 @@ impl Documents {
         newest.is_some_and(|document| document.revoked.contains(key))
     }
 
+    /// Whether newer ones are being fetched.
+    pub(crate) fn are_on_their_way(&self) -> bool {
+        self.0.as_ref().is_some_and(|known| known.fetch.is_some())
+    }
+
     /// Begins to fetch the documents of a peer that says it has newer ones, unless others are on their way.
     fn begin(&mut self, now: Time, from: (SocketAddr, Option<NodeId>), heard: u16) -> bool {
         let own = self.announced();
@@ -145,11 +159,18 @@ impl Documents {
             return false;
         }
         if let Some(slow) = known.fetch.take() {
-            known.give_up(now, slow.from.0);
+            known.give_up(now, slow.from.0, LATER);
         }
         known.asked = Some(now);
         known.fetch = Some(Fetch { from, since: now, whole: None, bytes: Vec::new() });
         true
+    }
+
+    /// What a peer gave does not count.
+    fn shun(&mut self, now: Time, from: SocketAddr) {
+        if let Some(known) = &mut self.0 {
+            known.give_up(now, from, LATER);
+        }
     }
 
     /// Adds a part that a peer sent; all documents, once they are whole.
@@ -163,15 +184,21 @@ impl Documents {
         let Some(fetch) = known.fetch.as_mut().filter(|fetch| fetch.from.0 == from) else {
             return Progress::None;
         };
-        let fits = part.filter(|(sequence, length, offset, bytes)| {
-            fetch.whole.is_none_or(|whole| whole == (*sequence, *length))
-                && *length <= MAX_CARRIED
+        let is_other = |(sequence, length, ..): &(u64, usize, usize, &[u8])| {
+            fetch.whole.is_some_and(|whole| whole != (*sequence, *length))
+        };
+        if part.as_ref().is_none_or(is_other) {
+            known.give_up(now, from, SOON);
+            return Progress::None;
+        }
+        let fits = part.filter(|(_, length, offset, bytes)| {
+            *length <= MAX_CARRIED
                 && *offset == fetch.bytes.len()
                 && !bytes.is_empty()
                 && bytes.len() <= length.saturating_sub(*offset)
         });
         let Some((sequence, length, _, bytes)) = fits else {
-            known.give_up(now, from);
+            known.give_up(now, from, LATER);
             return Progress::None;
         };
         fetch.whole = Some((sequence, length));
@@ -186,15 +213,15 @@ impl Documents {
 }
 
 impl Known {
-    /// Nothing good came from this peer.
-    fn give_up(&mut self, now: Time, from: SocketAddr) {
+    /// Nothing good came from this peer, and nothing is expected before then.
+    fn give_up(&mut self, now: Time, from: SocketAddr, pause: Duration) {
         self.fetch = None;
         self.fruitless.retain(|_, until| *until > now);
-        if self.fruitless.len() >= PATIENCE.1 {
+        if self.fruitless.len() >= MAX_FRUITLESS {
             let oldest = self.fruitless.iter().min_by_key(|(_, until)| **until).map(|(at, _)| *at);
             oldest.map(|at| self.fruitless.remove(&at));
         }
-        self.fruitless.insert(from, now + PATIENCE.0);
+        self.fruitless.insert(from, now + pause);
     }
 }
 
@@ -203,25 +230,6 @@ enum Progress {
     None,
     Next((SocketAddr, Option<NodeId>), usize),
     Whole(Vec<u8>),
-}
-
-/// Why a peer has nothing to do with another's Node-ID.
-pub(crate) enum Unwelcome {
-    /// The document bans its key.
-    Banned,
-    /// It cost less than admission asks.
-    Cheap { asked: u8, shown: u8 },
-}
-
-impl fmt::Display for Unwelcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unwelcome::Banned => f.write_str("the overlay's document bans this key"),
-            Unwelcome::Cheap { asked, shown } => {
-                write!(f, "admission asks for difficulty {asked}, this Node-ID has {shown}")
-            }
-        }
-    }
 }
 
 impl Node {
@@ -236,13 +244,6 @@ impl Node {
     /// In words, if it is none for this peer.
     pub fn give_document(&mut self, now: Time, chain: &Chain) -> Result<(), String> {
         let newest = &chain.newest().document;
-        let name = self.standing.as_ref().map_or(&self.config.overlay.name, |s| &s.options.name);
-        if newest.name != *name {
-            return Err(format!(
-                "this document is of the overlay {}, and this peer is in {name}",
-                newest.name
-            ));
-        }
         let founder = newest.founder;
         if self.documents.0.is_none() {
             return Err(format!(
@@ -250,24 +251,21 @@ impl Node {
                  with --document, if the founder key {founder} is right"
             ));
         }
+        let own = self.documents.sequence();
+        if own > 0 && newest.sequence.saturating_sub(own) > MAX_SKIP {
+            return Err(format!(
+                "its sequence skips {MAX_SKIP} and more, and peers that have {own} would not ask for it"
+            ));
+        }
         let taken = self.take_documents(now, chain);
         self.drain(now);
         taken
     }
 
-    /// Whether a message tells of a newer document than ours; if so it is asked for. What others sent, and this hop
-    /// passes on, says nothing of the hop.
-    pub(crate) fn hear_of_document(&mut self, now: Time, remote: SocketAddr, header: &Header) {
-        let named = match header.class {
-            Class::Request | Class::Indication if !header.recursive => header.source,
-            Class::Response | Class::ResponseAck => header.responder,
-            _ => return,
-        };
-        if header.config_sequence == self.documents.announced() || !self.link.proofs.is_proven(now, remote) {
-            return;
-        }
-        if self.documents.begin(now, (remote, named), header.config_sequence) {
-            self.ask_for_document(now, (remote, named), 0);
+    /// A peer that we asked, or that is in our table, has this document; if that is newer than ours it is asked for it.
+    pub(crate) fn hear_of_document(&mut self, now: Time, from: (SocketAddr, Option<NodeId>), sequence: u16) {
+        if sequence != self.documents.announced() && self.documents.begin(now, from, sequence) {
+            self.ask_for_document(now, from, 0);
         }
     }
 
@@ -287,13 +285,17 @@ impl Node {
             return self.refuse(now, remote, message, Code::BAD_REQUEST, "no Document-Part");
         };
         let own = self.documents.sequence();
-        let all = self.documents.held().filter(|_| own > sequence).map(Chain::to_bytes);
-        let Some(all) = all.filter(|all| offset < all.len() && all.len() <= MAX_CARRIED) else {
+        if own <= sequence {
             return self.refuse(now, remote, message, Code::NOT_FOUND, "");
-        };
+        }
+        if !self.link.proofs.is_proven(now, remote) {
+            return self.demand_proof(now, remote, message);
+        }
         if !self.takes_on(now, remote, message, Work::Lookups) {
             return;
         }
+        let all = self.documents.held().map(Chain::to_bytes).filter(|all| offset < all.len());
+        let Some(all) = all else { return self.refuse(now, remote, message, Code::NOT_FOUND, "") };
         let bytes = &all[offset..all.len().min(offset + PART)];
         let length = all.len() as u32;
         let part = Object::DocumentPart { sequence: own, length, offset: offset as u32, bytes };
@@ -311,37 +313,48 @@ impl Node {
                 let read = Chain::parse(&bytes).map_err(|flaw| flaw.to_string());
                 if let Err(why) = read.and_then(|chain| self.take_documents(now, &chain)) {
                     self.log(Level::Info, "document", format!("what {remote} gave: {why}"));
-                    self.lose_document(now, remote);
+                    self.documents.shun(now, remote);
                 }
             }
         }
     }
 
-    /// Nothing came, or nothing good.
+    /// Nothing came.
     pub(crate) fn lose_document(&mut self, now: Time, remote: SocketAddr) {
         if let Some(known) = &mut self.documents.0 {
-            known.give_up(now, remote);
+            known.give_up(now, remote, SOON);
         }
     }
 
     fn take_documents(&mut self, now: Time, chain: &Chain) -> Result<(), String> {
         let Some(known) = &mut self.documents.0 else { return Ok(()) };
-        let held = known.charter.documents.as_ref().map(Chain::newest);
-        chain.accept(&known.charter.founder, held).map_err(|why| why.to_string())?;
-        let kept = chain.clone().behind(known.charter.documents.as_ref());
+        let kept = chain.accept(&known.charter.founder, known.charter.documents.as_ref());
+        let kept = kept.map_err(|why| why.to_string())?;
         let bytes = kept.to_bytes();
+        if bytes.len() > MAX_CARRIED {
+            return Err("with those before it, it is too long to travel; the founder has to sign anew".into());
+        }
+        let document = &kept.newest().document;
+        let options = OverlayOptions::of(document)?;
+        let ours = self.standing.as_ref().map_or(&self.config.overlay, |standing| &standing.options);
+        if let Some(difference) = options.difference(ours, &[OverlayOption::Name]) {
+            return Err(format!("it is of an overlay of another name: {difference}"));
+        }
+        let moves = options.difference(ours, &OverlayOption::OF_KEYS).is_some()
+            || document.profile != self.config.profile;
+        let sequence = document.sequence;
         known.charter.documents = Some(kept);
         known.fruitless = BTreeMap::new();
-        let rules = known.charter.names();
-        let sequence = known.charter.sequence();
-        self.names.rules = rules.map(Arc::new);
+        self.names.rules = known.charter.names().map(Arc::new);
         self.storage.honour(self.names.authorities().map(|authority| authority.key).collect());
+        self.live_by(now, options);
         self.drop_lapsed_names(now);
         self.shut_out_banned(now);
         self.look_after_names(now);
         self.log(Level::Info, "document", format!("document {sequence} of the overlay holds now"));
-        if self.is_otherwise(&chain.newest().document) {
-            let message = "it changes options of the overlay: those hold here when this peer starts again";
+        if moves {
+            let message = "it moves the overlay to other options of keys or another profile: those hold here when \
+                           this peer starts again";
             self.log(Level::Warn, "document", message.into());
         }
         if self.documents.bans(&self.public_key()) {
@@ -353,6 +366,23 @@ impl Node {
         Ok(())
     }
 
+    /// Takes the options of a new document that need no other place in the overlay; all of them, where this peer has
+    /// none yet, and asks its bootstrap peers anew.
+    fn live_by(&mut self, now: Time, options: OverlayOptions) {
+        let Some(standing) = &mut self.standing else {
+            self.config.overlay = options;
+            return self.timers.set(Alarm::Bootstrap, now);
+        };
+        let ours = &mut standing.options;
+        ours.replicas = options.replicas;
+        ours.difficulty = options.difficulty;
+        ours.remote_settings = options.remote_settings;
+        let ours = ours.clone();
+        if let Some(reason) = self.lacks_work(&ours) {
+            self.log(Level::Warn, "document", reason);
+        }
+    }
+
     /// Lets some others hear of a new document by a question whether they live.
     fn tell_of_document(&mut self, now: Time) {
         let Some(standing) = &self.standing else { return };
@@ -361,38 +391,6 @@ impl Node {
             let one = others.swap_remove(self.rng.random_range(0..others.len()));
             self.ask_whether_it_lives(now, (one.address, Some(one.id)));
         }
-    }
-
-    /// Whether the options of the overlay that we are in are others than a document says.
-    fn is_otherwise(&self, document: &OverlayDocument) -> bool {
-        let Some(standing) = &self.standing else { return false };
-        let ours = &standing.options;
-        (document.algorithm, document.hash, document.base) != (ours.algorithm.number(), ours.hash, ours.base)
-            || (document.replicas, document.difficulty) != (ours.replicas, ours.difficulty)
-            || (document.remote_settings, document.profile) != (ours.remote_settings, self.config.profile)
-    }
-
-    /// Forgets whoever is banned now, and what it has stored.
-    pub(crate) fn shut_out_banned(&mut self, now: Time) {
-        let hash = self.hash();
-        let banned: BTreeSet<NodeId> = self.documents.banned().map(|key| key.node_id(hash)).collect();
-        let Some(standing) = &mut self.standing else { return };
-        for id in banned.difference(&standing.banned) {
-            standing.table.handle_leave(now, id);
-        }
-        standing.banned = banned;
-        let documents = &self.documents;
-        self.storage.drop_where(|record| documents.bans(&record.owner));
-    }
-
-    /// Why we have nothing to do with a Node-ID, if so.
-    pub(crate) fn unwelcome(&self, id: &NodeId) -> Option<Unwelcome> {
-        let standing = self.standing.as_ref()?;
-        if standing.banned.contains(id) {
-            return Some(Unwelcome::Banned);
-        }
-        let (asked, shown) = (standing.options.difficulty, wire::puzzle::work(id));
-        (asked > shown).then_some(Unwelcome::Cheap { asked, shown })
     }
 }
 
@@ -425,15 +423,16 @@ mod tests {
     #[test]
     fn parts_that_are_not_what_was_asked_for_end_the_fetch_and_their_sender_is_left_alone() {
         let long = vec![0; PART];
-        for (already, part) in [
-            (0, Some((2, 10, 5, &long[..5]))),
-            (0, Some((2, MAX_CARRIED + 1, 0, &long[..5]))),
-            (0, Some((2, 4, 0, &long[..5]))),
-            (0, Some((2, 10, 0, &long[..0]))),
-            (0, None),
-            (5, Some((3, 10, 5, &long[..5]))),
-            (5, Some((2, 11, 5, &long[..5]))),
-            (5, Some((2, 10, usize::MAX, &long[..5]))),
+        for (already, part, pause) in [
+            (0, Some((2, 10, 5, &long[..5])), LATER),
+            (0, Some((2, MAX_CARRIED + 1, 0, &long[..5])), LATER),
+            (0, Some((2, 4, 0, &long[..5])), LATER),
+            (0, Some((2, 10, 0, &long[..0])), LATER),
+            (5, Some((2, 10, usize::MAX, &long[..5])), LATER),
+            // It has another by now, or none, or is busy.
+            (5, Some((3, 10, 5, &long[..5])), SOON),
+            (5, Some((2, 11, 5, &long[..5])), SOON),
+            (0, None, SOON),
         ] {
             let mut documents = expecting();
             let now = Time::from_secs(1);
@@ -443,9 +442,9 @@ mod tests {
                 assert!(matches!(first, Progress::Next(_, offset) if offset == already));
             }
             assert!(matches!(documents.take_part(now, FROM, part), Progress::None), "{part:?}");
-            let early = now + (PATIENCE.0 - Duration::from_millis(1));
+            let early = now + (pause - Duration::from_millis(1));
             assert!(!documents.begin(early, (FROM, None), 2), "{part:?}");
-            assert!(documents.begin(now + PATIENCE.0, (FROM, None), 2));
+            assert!(documents.begin(now + pause, (FROM, None), 2));
         }
     }
 
@@ -471,12 +470,12 @@ mod tests {
         assert!(documents.begin(now, (at(1), None), 2));
         assert!(!documents.begin(now + PARTS_WITHIN, (FROM, None), 2), "it was slow");
         // A crowd is asked one by one, and of those that gave nothing as many are remembered as are allowed.
-        for n in 1..2 * PATIENCE.1 as u16 {
-            documents.take_part(now, at(n), None);
+        for n in 1..2 * MAX_FRUITLESS as u16 {
+            documents.take_part(now, at(n), Some((2, 10, 5, b"x")));
             now += PAUSE;
             documents.begin(now, (at(n + 1), None), 2);
         }
-        assert_eq!(documents.0.unwrap().fruitless.len(), PATIENCE.1);
+        assert_eq!(documents.0.unwrap().fruitless.len(), MAX_FRUITLESS);
     }
 
     #[test]

@@ -36,6 +36,7 @@
 
 mod answer;
 mod attachment;
+mod bans;
 pub mod budget;
 pub mod call;
 pub mod config;
@@ -72,7 +73,7 @@ mod tunnel;
 mod upkeep;
 mod whereabouts;
 
-pub use config::{Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
+pub use config::{BASES, Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
 pub use document::Charter;

@@ -22,6 +22,7 @@ use wire::{
 };
 
 use crate::attachment::Attachments;
+use crate::bans::Unwelcome;
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
 use crate::directory::{Directory, home_of};
@@ -525,15 +526,15 @@ impl Node {
         let header = message.header;
         let len = bytes.len() + self.link.overhead() + self.link.surplus(&remote);
         self.ledger.received(now, Function::of(header.message), &remote, len);
+        if sender.is_some_and(|key| self.documents.bans(&key)) {
+            return self.shut_out(now, remote, &message);
+        }
         let sender = sender.filter(|_| self.standing.is_some());
         if sender.is_some_and(|key| !self.is_its_own(remote, &said, key.node_id(self.hash()))) {
             return self.link.count_drop("another's name");
         }
         if self.is_foreign(&header) {
             return self.refuse_foreign(now, remote, &message);
-        }
-        if sender.is_some_and(|key| self.documents.bans(&key)) && !is_asking_to_join(&header) {
-            return self.link.count_drop("banned");
         }
         self.tunnels.heard(now, remote);
         if let (MessageType::Tunnel, Some(key)) = (header.message, sender) {
@@ -550,7 +551,6 @@ impl Node {
                 }
             }
         }
-        self.hear_of_document(now, remote, &header);
     }
 
     /// Whether a message that came over the link of a peer says nothing else of who sends it. What others
@@ -574,7 +574,19 @@ impl Node {
 
     fn is_foreign(&self, header: &Header) -> bool {
         let ours = self.standing.as_ref().map_or(0, |s| s.tag);
-        header.message != MessageType::Bootstrap && ours != 0 && header.overlay != ours
+        // Who is in no overlay yet may ask which it is, and what holds there.
+        let is_free = matches!(header.message, MessageType::Bootstrap | MessageType::GetDocument);
+        !is_free && ours != 0 && header.overlay != ours
+    }
+
+    /// Drops what a banned peer sends; who asks to be let in is told why it is not.
+    fn shut_out(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        self.link.count_drop("banned");
+        let header = message.header;
+        let asks_in = matches!(header.message, MessageType::Bootstrap | MessageType::Join);
+        if asks_in && header.class == Class::Request {
+            self.refuse(now, remote, message, Code::FORBIDDEN, &Unwelcome::Banned.to_string());
+        }
     }
 
     /// Tells a stranger from another overlay so, within the bytes it sent.
@@ -750,11 +762,6 @@ impl Node {
     pub fn public_key(&self) -> PublicKey {
         self.identity.peer.public()
     }
-}
-
-/// Whether a message wants to be let in, and so is told if it is not.
-fn is_asking_to_join(header: &Header) -> bool {
-    header.class == Class::Request && matches!(header.message, MessageType::Bootstrap | MessageType::Join)
 }
 
 /// A duration as the header's milliseconds.

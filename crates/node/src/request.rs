@@ -313,6 +313,12 @@ impl Node {
         let is_direct = !client.purpose.is_passed_on();
         let named = if is_direct { header.responder } else { expected };
         let id = named.or_else(|| self.mutual_responder(now, &client, message));
+        if id.into_iter().chain(header.responder).any(|id| self.is_banned(&id)) {
+            return self.handle_silence(now, client, true);
+        }
+        if is_direct {
+            self.hear_of_document(now, (remote, header.responder), header.config_sequence);
+        }
         let is_known = |id: NodeId| self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
         // Strangers met on a search wait for its end: it tells who of them is worth knowing.
         let may_enter = match client.purpose {

@@ -352,9 +352,6 @@ impl Node {
             self.repeat_answer(now, remote, key, message);
             return;
         }
-        if let Some(why) = self.unwelcome(&source) {
-            return self.refuse(now, remote, message, Code::FORBIDDEN, &why.to_string());
-        }
         let receiver = message.find(object::PEER_ID, |o| match o {
             Object::PeerId(id) => Some(id),
             _ => None,

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use node::{Charter, Config, Event, LookupOptions, Outcome, Profile, Saved};
+use node::{Charter, Config, Event, LookupOptions, Outcome, OverlayOption, Profile, Saved};
 use wire::OverlayDocument;
 use wire::document::MAX_REVOKED;
 use wire::p2pp::{Class, Message, MessageType};
@@ -162,4 +162,22 @@ fn who_is_banned_is_in_no_table_keeps_nothing_anywhere_and_is_told_why_it_cannot
         let why = |e: &Event| matches!(e, Event::Offline { reason } if reason.contains("bans"));
         assert!(world.events[BANNED].iter().any(why), "{profile}: {:?}", world.events[BANNED]);
     }
+}
+
+#[test]
+fn options_that_need_no_other_place_hold_at_once_and_who_comes_back_with_the_old_ones_learns_them_first() {
+    let mut world = lived_by(Profile::Secure);
+    give(&mut world, 5, OverlayDocument { replicas: 3, ..document(2, Profile::Secure) });
+    assert_eq!(held(&world), [Some(2); COUNT]);
+    let insists = |n: usize, config: &mut Config| {
+        given(Profile::Secure)(n, config);
+        config.insist = OverlayOption::ALL.to_vec();
+    };
+    world.restart_with(3, Saved::default(), insists);
+    world.run(Duration::from_secs(60));
+    assert!(world.nodes[3].is_online(), "{:?}", world.events[3]);
+    assert_eq!(held(&world)[3], Some(2));
+    let op = world.nodes[3].put(world.now, "motd", b"hello", None);
+    let Outcome::Stored { holders, .. } = world.wait(3, op) else { panic!("not stored") };
+    assert_eq!(holders, 3);
 }

@@ -10,8 +10,8 @@ use wire::{Contact, Time, puzzle};
 
 use super::options::{options_from_wire, options_to_wire};
 use super::{SHORT_LEN, contacts_in};
+use crate::bans::Unwelcome;
 use crate::config::{OverlayOption, OverlayOptions};
-use crate::document::Unwelcome;
 use crate::event::{Event, Level};
 use crate::node::{Alarm, Node};
 use crate::request::Purpose;
@@ -131,6 +131,9 @@ impl Node {
         match (options, &self.standing) {
             (Some(Ok(options)), None) => {
                 if let Some(difference) = self.config.overlay.difference(&options, &self.config.insist) {
+                    if self.documents.are_on_their_way() {
+                        return; // They may say the same as it does.
+                    }
                     return self.stay_offline(format!(
                         "{remote} is in another overlay than this peer was told to join: {difference}"
                     ));
@@ -161,6 +164,7 @@ impl Node {
         }
         self.membership.self_lookup = true;
         let mut seeds = contacts_in(message);
+        seeds.retain(|c| !self.is_banned(&c.id));
         if let Some(id) = message.header.responder.filter(|_| message.header.from_peer) {
             seeds.push(Contact { id, address: remote });
         }
@@ -169,7 +173,7 @@ impl Node {
     }
 
     /// Why an overlay with these options would not let this peer in, if its Node-ID cost too little.
-    pub(super) fn lacks_work(&self, options: &OverlayOptions) -> Option<String> {
+    pub(crate) fn lacks_work(&self, options: &OverlayOptions) -> Option<String> {
         let (asked, shown) = (options.difficulty, puzzle::work(&self.public_key().node_id(options.hash)));
         (shown < asked).then(|| {
             format!(

@@ -104,7 +104,7 @@ impl Create {
             authorities: self.authority.iter().map(|AuthorityAt(authority)| authority.clone()).collect(),
         };
         let signed = SignedDocument::sign(document, &founder).map_err(|flaw| flaw.to_string())?;
-        invitation::options(&signed.document)?;
+        OverlayOptions::of(&signed.document)?;
         if self.out.exists() {
             return Err(format!("{} is there already, and stays", self.out.display()));
         }

@@ -63,10 +63,10 @@ impl Home {
         let newest = held.as_ref().map(Chain::newest);
         let known = self.founder()?.or(newest.map(|held| held.document.founder));
         let founder = known.unwrap_or(chain.newest().document.founder);
-        match chain.accept(&founder, newest) {
-            Ok(()) => {
+        match chain.accept(&founder, held.as_ref()) {
+            Ok(kept) => {
                 self.take_founder(&founder)?;
-                self.keep_documents(&chain.clone().behind(held.as_ref()).to_bytes())
+                self.keep_documents(&kept.to_bytes())
             }
             Err(Refusal::Old { .. }) => Ok(()),
             Err(refusal) => Err(format!("this document is refused: {refusal}")),
