@@ -11,7 +11,7 @@ use clap::Args;
 use node::{Algorithm, OverlayOptions, Profile};
 use openvoip::control::{self, exit};
 use openvoip::home::{self, read_documents};
-use openvoip::{invitation, serve};
+use openvoip::serve;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
 use wire::document::{Authority, Chain, KindRule};
