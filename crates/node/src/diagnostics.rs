@@ -191,6 +191,7 @@ impl Node {
         UserStatus {
             aor: user.aor.clone(),
             public_key: user.keys.public().to_string(),
+            number: self.number_of(&user.aor).map(|number| number.to_string()),
             state: state.into(),
             certified_until: self.enrolments.certificate(&user.aor).map(|c| c.not_after.0),
             problem: self.enrolments.problem(&user.aor),

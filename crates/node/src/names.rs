@@ -132,7 +132,13 @@ impl Names {
         now: UnixTime,
         record: &RecordRef<'_>,
     ) -> Result<Option<u64>, NameFlaw> {
-        let Some(rules) = self.rules.as_ref().filter(|_| record.kind == Kind::USER) else { return Ok(None) };
+        let Some(rules) = &self.rules else { return Ok(None) };
+        match record.kind {
+            Kind::USER => {}
+            // A number is no name, and nobody gives it.
+            Kind::NUMBER if rules.banned.contains(&record.owner) => return Err(NameFlaw::Banned),
+            _ => return Ok(None),
+        }
         let claim = self.check_claim(rules, now, record)?;
         let (Some(aor), true) = (claim.as_ref().and_then(Claim::aor), self.must_be_said()) else {
             return if self.must_be_said() { Err(NameFlaw::Unnamed) } else { Ok(None) };

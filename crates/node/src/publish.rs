@@ -63,6 +63,8 @@ pub(crate) enum What {
     Peer,
     /// The device list of a user.
     User(String),
+    /// The same at the place of the user's number.
+    Number(String),
     /// A value of the console or an application.
     Data(String),
 }
@@ -213,6 +215,15 @@ impl Node {
                 self.publish(now, What::User(aor), Vec::new(), None, None);
             }
         }
+        self.announce_numbers(now);
+    }
+
+    /// Publishes a user's devices at the place of their number, unless that was done.
+    pub(crate) fn publish_number(&mut self, now: Time, aor: String) {
+        let what = What::Number(aor);
+        if self.publications.find(&what).is_none() {
+            self.publish(now, what, Vec::new(), None, None);
+        }
     }
 
     /// What a user's record says of its name has changed: it is read, signed and placed anew.
@@ -323,6 +334,10 @@ impl Node {
                 let user = self.identity.users.iter().find(|u| u.aor == *aor)?;
                 (crate::directory::place_of_user(hash, aor), Kind::USER, user.keys.clone())
             }
+            What::Number(aor) => {
+                let user = self.identity.users.iter().find(|u| u.aor == *aor)?;
+                (self.number_of(aor)?.place(hash), Kind::NUMBER, user.keys.clone())
+            }
             What::Data(key) => (data_place(hash, key), Kind::DATA, self.identity.peer.clone()),
         })
     }
@@ -366,10 +381,11 @@ impl Node {
         let what = publication.what.clone();
         let Some((place, kind, keys)) = self.place_of(&what) else { return };
         let (is_user, is_made) = (matches!(what, What::User(_)), publication.record.is_some());
+        let has_devices = matches!(what, What::User(_) | What::Number(_));
         let outdated = publication.outdated;
-        // Only a user's name may be somebody else's, or have other devices: read before writing. And so is
-        // what we wrote and forgot.
-        if is_user && !is_made || outdated {
+        // Only a user's name may be somebody else's, and it and the number may have other devices: read before
+        // writing. And so is what we wrote and forgot.
+        if has_devices && !is_made || outdated {
             self.set_stage(id, Stage::Reading);
             let options = LookupOptions {
                 mode: Mode::Iterative,
@@ -458,17 +474,19 @@ impl Node {
         let Some((place, kind, keys)) = self.place_of(&publication.what.clone()) else { return };
         let claim = match &publication.what {
             What::User(aor) => self.claim_of(now, aor).unwrap_or_default(),
-            _ => Claim::None,
+            What::Number(_) => self.numbers.stretch(&keys.public()).map_or(Claim::None, Claim::Stretch),
+            What::Peer | What::Data(_) => Claim::None,
         };
         let publication = self.publications.all.get_mut(&id).expect("looked up above");
         let value = match &publication.what {
             What::Peer => addresses,
             What::Data(_) => publication.value.clone(),
-            What::User(_) => {
+            What::User(_) | What::Number(_) => {
+                let most = if kind == Kind::NUMBER { Devices::MAX_AT_NUMBER } else { Devices::MAX };
                 let mut devices = found.and_then(|r| Devices::parse(&r.value)).unwrap_or_default().0;
                 if !devices.contains(&own) {
                     devices.insert(0, own);
-                    devices.truncate(Devices::MAX);
+                    devices.truncate(most);
                 }
                 Devices(devices).with(&claim).unwrap_or_default()
             }
@@ -533,6 +551,7 @@ impl Node {
     fn keep_in_region(&mut self, now: Time, id: u64, place: Key) {
         let name = match self.publications.all.get(&id).map(|p| &p.what) {
             Some(What::User(aor)) => aor.clone(),
+            Some(What::Number(aor)) => format!("the number of {aor}"),
             Some(What::Data(key)) => key.clone(),
             _ => place.to_string(),
         };

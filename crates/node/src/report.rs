@@ -101,6 +101,9 @@ pub struct UserStatus {
     pub aor: String,
     /// The user's public key.
     pub public_key: String,
+    /// The number of that key, in groups of four digits, once it is worked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
     /// `publishing`, `published` or `taken`; `uncertified` while the authority of the name has not given it.
     pub state: String,
     /// When the certificate of the name ends, in Unix seconds, if an authority gave it.

@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, Outcome, Profile, Saved, User};
 use streams::{Streams, What};
-use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime, puzzle};
+use wire::{
+    HashAlgorithm, KeyPair, PublicKey, Rng, RngExt, Seed, Socket, Stretch, Time, Transmit, UnixTime, puzzle,
+};
 
 /// One way between two peers, unless a test says otherwise.
 const LATENCY: Duration = Duration::from_millis(5);
@@ -46,6 +48,10 @@ pub struct World {
     /// What goes over the wire between peers, where somebody listens.
     pub tap: Option<Vec<Vec<u8>>>,
     pub streams: Streams,
+    /// What keys cost, where a peer's world says otherwise than [`stand_in`], or nothing.
+    pub costs: BTreeMap<(usize, PublicKey), Option<Stretch>>,
+    /// Which peers had which keys worked out.
+    pub worked_out: Vec<(usize, PublicKey)>,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -54,6 +60,11 @@ pub struct World {
 
 pub fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 7080))
+}
+
+/// What a key costs in this world: a hash, for nobody pays here.
+pub fn stand_in(key: &PublicKey) -> Stretch {
+    Stretch(*HashAlgorithm::Sha256.digest(&key.0).as_bytes().first_chunk().expect("half of it"))
 }
 
 /// The address of a peer behind a NAT, as the others see it.
@@ -96,6 +107,8 @@ impl World {
             epoch: 1_800_000_000,
             tap: None,
             streams: Streams::default(),
+            costs: BTreeMap::new(),
+            worked_out: Vec::new(),
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -184,6 +197,13 @@ impl World {
         }
         while let Some(event) = self.nodes[n].poll_event() {
             if self.serve_streams(n, &event) {
+                continue;
+            }
+            if let Event::StretchWanted(key) = event {
+                self.worked_out.push((n, key));
+                let cost = self.costs.get(&(n, key)).copied().unwrap_or_else(|| Some(stand_in(&key)));
+                self.nodes[n].handle_stretched(self.now, key, cost);
+                self.collect(n);
                 continue;
             }
             if let Event::MediaPortsWanted(count) = event {

@@ -1,0 +1,265 @@
+//! Addresses that prove themselves: a number, which a keypad dials, and a key, which needs no other name.
+//!
+//! A number follows from a user's key by a function that costs memory ([`wire::number`]), and is worked out by the
+//! world, beside the packets: [`Event::StretchWanted`](crate::Event::StretchWanted) asks for it, [`Node::handle_stretched`] takes the answer. A
+//! user's devices stand at the place of their number too (`publish.rs`). Who dials it finds at most [`MAX_CLAIMS`]
+//! records of different keys there, has those keys worked out, and follows the one of which the number is. Whoever has
+//! a whole key finds the same record by working out its number.
+//!
+//! Both are names in our own domain until they are looked up, so that pins, short codes and the peer at the other
+//! end take them as any name: that one knows which numbers its users have.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use wire::number::NotANumber;
+use wire::p2pp::Record;
+use wire::{Number, PublicKey, Stretch, Time};
+
+use crate::directory::Resolved;
+use crate::node::{Alarm, Node};
+use crate::storage::{Devices, MAX_CLAIMS};
+
+/// Keys of other people whose cost is remembered; beyond it the one learnt first is forgotten.
+const MAX_MET: usize = 256;
+
+/// For so long the world may take to work out a key; a phone waits half a minute.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A name that is no name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Proof {
+    /// A number.
+    Number(Number),
+    /// A whole key.
+    Key(PublicKey),
+}
+
+impl Proof {
+    /// What the user part of an address is, if it proves itself or was meant to.
+    fn read(user: &str) -> Option<Result<Proof, NotANumber>> {
+        match user.parse::<Number>() {
+            Ok(number) => Some(Ok(Proof::Number(number))),
+            Err(NotANumber::Other) => user.parse().ok().map(|key| Ok(Proof::Key(key))),
+            Err(slip) => Some(Err(slip)),
+        }
+    }
+}
+
+/// What keys cost, as the world worked it out.
+#[derive(Default)]
+pub(crate) struct Numbers {
+    /// Those of our users.
+    own: BTreeMap<PublicKey, Stretch>,
+    /// Those of others, the one learnt last at the end.
+    met: VecDeque<(PublicKey, Stretch)>,
+    /// Keys that the world is to be told.
+    wanted: VecDeque<PublicKey>,
+    /// Keys of which it has not said anything yet.
+    asked: BTreeSet<PublicKey>,
+}
+
+impl Numbers {
+    /// What a key costs, if that is known.
+    pub(crate) fn stretch(&self, key: &PublicKey) -> Option<Stretch> {
+        let met = || self.met.iter().find(|(met, _)| met == key).map(|(_, stretch)| *stretch);
+        self.own.get(key).copied().or_else(met)
+    }
+
+    fn want(&mut self, key: PublicKey) {
+        if self.asked.insert(key) {
+            self.wanted.push_back(key);
+        }
+    }
+
+    /// The next key that the world is to work out.
+    pub(crate) fn poll_wanted(&mut self) -> Option<PublicKey> {
+        wire::queue::pop_front(&mut self.wanted)
+    }
+
+    /// Which of the records that claim a number is to be followed: the first whose key costs what it says, the pinned
+    /// key's before others. `Err`: that key has to be worked out first.
+    pub(crate) fn weigh(
+        &self,
+        pinned: Option<PublicKey>,
+        claims: &mut VecDeque<Record>,
+    ) -> Result<Option<Record>, PublicKey> {
+        while let Some(claim) = claims.front() {
+            let said = Devices::stretch(&claim.value);
+            let cost = match self.stretch(&claim.owner) {
+                // It was worked out when it was met.
+                None if pinned == Some(claim.owner) => said,
+                None => return Err(claim.owner),
+                known => known,
+            };
+            let claim = claims.pop_front();
+            if cost == said {
+                return Ok(claim);
+            }
+        }
+        Ok(None)
+    }
+
+    fn learn(&mut self, key: PublicKey, stretch: Stretch, is_own: bool) {
+        if is_own {
+            self.own.insert(key, stretch);
+        } else if self.stretch(&key).is_none() {
+            if self.met.len() >= MAX_MET {
+                self.met.pop_front();
+            }
+            self.met.push_back((key, stretch));
+        }
+    }
+}
+
+/// The records that claim a number in the order in which they are weighed, and no more than there may be.
+pub(crate) fn in_order(pinned: Option<PublicKey>, found: Vec<(Record, Duration)>) -> VecDeque<Record> {
+    let mut claims: Vec<Record> = found.into_iter().map(|(record, _)| record).collect();
+    claims.sort_by_key(|claim| pinned != Some(claim.owner));
+    claims.truncate(MAX_CLAIMS);
+    claims.into()
+}
+
+impl Node {
+    /// The world has worked out what a key costs; nothing if it cannot.
+    pub fn handle_stretched(&mut self, now: Time, key: PublicKey, stretch: Option<Stretch>) {
+        self.numbers.asked.remove(&key);
+        self.numbers.wanted.retain(|wanted| *wanted != key);
+        let is_own = self.identity.users.iter().any(|user| user.keys.public() == key);
+        if let Some(stretch) = stretch {
+            self.numbers.learn(key, stretch, is_own);
+        }
+        if is_own && self.membership.online {
+            self.announce_numbers(now);
+        }
+        for id in self.directory.waiting_for(&key) {
+            match stretch {
+                Some(_) => self.handle_proof(now, id),
+                None => self.give_up_proof(now, id),
+            }
+        }
+        self.drain(now);
+    }
+
+    /// The number of a user whom this peer serves, once it is worked out.
+    pub fn number_of(&self, aor: &str) -> Option<Number> {
+        let user = self.identity.users.iter().find(|user| user.aor == aor)?;
+        let key = user.keys.public();
+        Some(Number::of(&key, &self.numbers.stretch(&key)?))
+    }
+
+    /// Publishes our users' devices at the places of their numbers, or has those worked out first.
+    pub(crate) fn announce_numbers(&mut self, now: Time) {
+        let users = self.identity.users.iter().filter(|_| self.config.numbers);
+        let users: Vec<(String, PublicKey)> = users.map(|u| (u.aor.clone(), u.keys.public())).collect();
+        for (aor, key) in users {
+            match self.numbers.stretch(&key) {
+                Some(_) => self.publish_number(now, aor),
+                None => self.numbers.want(key),
+            }
+        }
+    }
+
+    /// What a name of our own domain is, if it proves itself or was meant to.
+    pub(crate) fn proof_in(&self, aor: &str) -> Option<Result<Proof, NotANumber>> {
+        let (user, domain) = aor.split_once('@')?;
+        let is_ours = self.config.numbers && domain == self.default_domain().to_lowercase();
+        is_ours.then(|| Proof::read(user)).flatten()
+    }
+
+    /// Whom of our users a number or key means, whatever domain the caller thinks it is in.
+    pub(crate) fn user_by_proof(&self, aor: &str) -> Option<String> {
+        let proof = Proof::read(aor.split('@').next()?)?.ok()?;
+        let is_meant = |aor: &str, key: PublicKey| match proof {
+            Proof::Number(number) => self.number_of(aor) == Some(number),
+            Proof::Key(meant) => meant == key,
+        };
+        let user = self.identity.users.iter().find(|user| is_meant(&user.aor, user.keys.public()))?;
+        Some(user.aor.clone())
+    }
+
+    /// Has a key worked out, upon which a name waits.
+    pub(crate) fn want_proof(&mut self, now: Time, id: u64, key: PublicKey) {
+        self.directory.wait_for(id, key);
+        self.numbers.want(key);
+        self.timers.set(Alarm::Proof(id), now + PATIENCE);
+    }
+
+    /// The world did not work out a key upon which a name waits.
+    pub(crate) fn give_up_proof(&mut self, now: Time, id: u64) {
+        if let Some(purpose) = self.directory.give_up(id) {
+            self.resolved(now, purpose, Resolved::Unproven);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use wire::p2pp::Kind;
+    use wire::{HashAlgorithm, KeyPair, Seed, UnixTime};
+
+    use super::*;
+    use crate::storage::Claim;
+
+    fn pair(n: u64) -> KeyPair {
+        KeyPair::from_seed(Seed::from_number(n))
+    }
+
+    /// A record of a key that says it costs so much.
+    fn claim(n: u64, said: u8) -> (Record, Duration) {
+        let value = Devices(Vec::new()).with(&Claim::Stretch(Stretch([said; Stretch::LEN]))).unwrap();
+        let place = wire::ResourceId(HashAlgorithm::Sha256.digest(b"one number"));
+        let record = Record::sign(&pair(n), place, Kind::NUMBER, 1, UnixTime(1), 60, value);
+        (record, Duration::from_secs(60))
+    }
+
+    /// Weighs as the world answers: whose record is followed, and whose keys were worked out for it.
+    fn weighed(pinned: Option<u64>, found: &[(Record, Duration)]) -> (Option<PublicKey>, Vec<PublicKey>) {
+        let pinned = pinned.map(|n| pair(n).public());
+        let (mut numbers, mut worked_out) = (Numbers::default(), Vec::new());
+        let mut claims = in_order(pinned, found.to_vec());
+        loop {
+            match numbers.weigh(pinned, &mut claims) {
+                Ok(found) => return (found.map(|record| record.owner), worked_out),
+                Err(key) => {
+                    worked_out.push(key);
+                    numbers.learn(key, Stretch([7; Stretch::LEN]), false);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_those_who_claim_a_number_the_one_is_followed_whose_key_costs_what_it_says() {
+        let found = [claim(1, 6), claim(2, 8), claim(3, 7), claim(4, 9)];
+        let keys = [1, 2, 3].map(|n| pair(n).public());
+        assert_eq!(weighed(None, &found), (Some(keys[2]), keys.to_vec()));
+        assert_eq!(weighed(None, &found[..2]), (None, keys[..2].to_vec()), "false ones alone");
+    }
+
+    #[test]
+    fn the_pinned_key_of_a_number_is_followed_and_nobody_works_anything_out() {
+        let found = [claim(1, 6), claim(3, 7)];
+        assert_eq!(weighed(Some(3), &found), (Some(pair(3).public()), Vec::new()));
+    }
+
+    #[test]
+    fn liars_have_no_more_keys_worked_out_than_a_place_may_hold() {
+        let crowd: Vec<_> = (1..20).map(|n| claim(n, 6)).collect();
+        let (followed, worked_out) = weighed(None, &crowd);
+        assert_eq!((followed, worked_out.len()), (None, MAX_CLAIMS));
+    }
+
+    #[test]
+    fn what_was_learnt_of_others_is_bounded_and_of_our_users_kept() {
+        let mut numbers = Numbers::default();
+        let cost = Stretch([7; Stretch::LEN]);
+        let key = |n: usize| PublicKey([[n as u8; 16], [(n >> 8) as u8; 16]].concat().try_into().unwrap());
+        numbers.learn(key(0), cost, true);
+        (1..=MAX_MET + 1).for_each(|n| numbers.learn(key(n), cost, false));
+        assert_eq!(
+            [0, 1, 2, MAX_MET + 1].map(|n| numbers.stretch(&key(n)).is_some()),
+            [true, false, true, true]
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! Strangers are reached by their numbers and keys, and nobody is in their place.
+
+mod world;
+
+use std::time::Duration;
+
+use node::report::{CallReport, MessageReport};
+use node::storage::{Claim, Devices};
+use node::{CallOptions, Outcome, User};
+use sip::ua::g711_sdp;
+use wire::p2pp::{Builder, Header, Kind, MessageType, Object, Record, TransactionId};
+use wire::{HashAlgorithm, KeyPair, Number, PublicKey, Seed, Socket, Stretch, UnixTime};
+use world::phone::{Phone, run};
+use world::{World, address, stand_in};
+
+/// Who dials, and whose number it is.
+const CALLER: usize = 1;
+const STRANGER: usize = 5;
+/// Whose peer does not do as it should.
+const LIAR: usize = 6;
+
+fn keys(n: usize) -> KeyPair {
+    KeyPair::from_seed(Seed::from_number(9_000 + n as u64))
+}
+
+fn number(n: usize) -> Number {
+    let key = keys(n).public();
+    Number::of(&key, &stand_in(&key))
+}
+
+/// Eight peers in an overlay where numbers are dialled.
+fn ready_with(change: impl Fn(&mut World)) -> World {
+    let mut world = World::with(1, |_, config| config.numbers = true);
+    change(&mut world);
+    world.grow_with(7, |_, config| config.numbers = true);
+    world.run(Duration::from_secs(10));
+    world.worked_out.clear();
+    world
+}
+
+fn ready() -> World {
+    ready_with(|_| {})
+}
+
+fn write(world: &mut World, to: &str) -> MessageReport {
+    let op = world.nodes[CALLER].message(world.now, "user1@test", to, "hello");
+    match world.wait(CALLER, op) {
+        Outcome::Message(report) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn call(world: &mut World, to: &str) -> CallReport {
+    let op = world.nodes[CALLER].call(world.now, "user1@test", to, CallOptions::default());
+    match world.wait(CALLER, op) {
+        Outcome::Call(report) => report,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn pin(world: &World, name: &str) -> Option<PublicKey> {
+    let row = world.nodes[CALLER].pins().into_iter().find(|pin| pin.name == name)?;
+    row.key?.parse().ok()
+}
+
+#[test]
+fn a_phone_dials_the_number_of_a_stranger_and_they_hear_each_other() {
+    let mut world = ready();
+    let mut phones = [Phone::new(&mut world, CALLER, 440.0), Phone::new(&mut world, STRANGER, 1_000.0)];
+    run(&mut world, &mut phones, Duration::from_secs(1));
+    let offer = g711_sdp(phones[0].media_address());
+    phones[0].ua.invite(world.now, &number(STRANGER).digits(), offer);
+    run(&mut world, &mut phones, Duration::from_secs(4));
+    assert!(phones[1].heard(440.0) && phones[0].heard(1_000.0));
+    let at_theirs = world.nodes[STRANGER].calls(world.now).pop().unwrap();
+    assert_eq!((at_theirs.to.as_str(), at_theirs.state.as_str()), ("user5@test", "established"));
+}
+
+#[test]
+fn a_number_is_pinned_and_its_key_worked_out_only_the_first_time() {
+    let mut world = ready();
+    let digits = number(STRANGER).digits();
+    for to in [digits.clone(), number(STRANGER).to_string()] {
+        assert_eq!(write(&mut world, &to).state, "delivered", "{to}");
+    }
+    assert_eq!(world.worked_out, [(CALLER, keys(STRANGER).public())]);
+    assert_eq!(pin(&world, &format!("{digits}@test")), Some(keys(STRANGER).public()));
+    assert_eq!(world.nodes[STRANGER].inbox().count(), 2);
+}
+
+#[test]
+fn a_whole_key_is_dialled_as_a_name() {
+    let mut world = ready();
+    let key = keys(STRANGER).public();
+    assert_eq!(write(&mut world, &key.to_string()).state, "delivered");
+    assert_eq!(pin(&world, &format!("{key}@test")), Some(key));
+    let nobodys = KeyPair::from_seed(Seed::from_number(77)).public().to_string();
+    let report = call(&mut world, &nobodys);
+    assert_eq!((report.status, report.failure.unwrap().cause.as_str()), (404, "not_found"));
+}
+
+#[test]
+fn a_mistyped_number_is_told_at_once_and_nobody_is_asked() {
+    let mut world = ready();
+    let digits = number(STRANGER).digits();
+    let last = digits.chars().last().unwrap().to_digit(10).unwrap();
+    let wrong = format!("{}{}", &digits[..14], (last + 1) % 10);
+    for (to, why) in [(wrong.as_str(), "a digit of this number is wrong"), (&digits[..14], "has 15 digits")] {
+        let before = (world.now, world.sent[CALLER]);
+        let report = call(&mut world, to);
+        let failure = report.failure.unwrap();
+        assert_eq!((report.status, failure.cause.as_str()), (484, "mistyped"), "{to}");
+        assert!(failure.evidence.contains(why) && !failure.next_step.is_empty(), "{failure:?}");
+        assert_eq!((world.now, world.sent[CALLER]), before);
+    }
+}
+
+#[test]
+fn a_number_that_nobody_has_is_told_as_that() {
+    let mut world = ready();
+    let key = KeyPair::from_seed(Seed::from_number(77)).public();
+    let report = call(&mut world, &Number::of(&key, &stand_in(&key)).digits());
+    let failure = report.failure.unwrap();
+    assert_eq!((report.status, failure.cause.as_str()), (404, "not_found"));
+    assert!(failure.evidence.contains("Nobody here has that number"), "{failure:?}");
+    assert!(world.worked_out.is_empty());
+}
+
+/// The cheap half fits, and everybody keeps the record: only who dials pays for the other half.
+#[test]
+fn a_key_that_says_it_costs_something_else_has_no_number() {
+    let (key, lie) = (keys(LIAR).public(), Stretch([7; Stretch::LEN]));
+    let mut world = ready_with(|world| world.costs.extend([((LIAR, key), Some(lie))]));
+    let forged = Number::of(&key, &lie);
+    let place = forged.place(HashAlgorithm::Sha256);
+    assert!((0..8).any(|n| world.nodes[n].holds(&place)), "it is published");
+    assert_eq!(call(&mut world, &forged.digits()).status, 404);
+    assert_eq!(world.worked_out, [(CALLER, key)]);
+    assert_eq!(world.nodes[LIAR].inbox().count(), 0);
+}
+
+#[test]
+fn whatever_others_put_under_a_number_its_owner_is_reached() {
+    let mut world = ready();
+    let place = number(STRANGER).place(HashAlgorithm::Sha256);
+    let theirs = stand_in(&keys(STRANGER).public());
+    let tag = *HashAlgorithm::Sha256.digest(b"openvoip").as_bytes().last_chunk().unwrap();
+    for n in 0..40 {
+        let forger = KeyPair::from_seed(Seed::from_number(500 + n));
+        let own = forger.public();
+        // Of a key of theirs, with its own cost or the stranger's; and in the stranger's name.
+        let claim = |stretch| Devices(vec![own]).with(&Claim::Stretch(stretch)).unwrap();
+        let value = claim(if n % 2 == 0 { stand_in(&own) } else { theirs });
+        let unix = UnixTime(1_800_000_000 + n);
+        let mut record = Record::sign(&forger, place, Kind::NUMBER, u64::MAX, unix, 3_600, value);
+        if n % 4 == 0 {
+            record.owner = keys(STRANGER).public();
+        }
+        let id = own.node_id(HashAlgorithm::Sha256);
+        let mut header = Header::request(MessageType::Publish, TransactionId(n), id);
+        (header.overlay, header.from_peer) = (u32::from_be_bytes(tag), true);
+        let publish = Builder::new(&header)
+            .with(&Object::Resource(record.as_ref()))
+            .with(&Object::Expires(3_600))
+            .with(&Object::Padding(&[0; 300]));
+        let bytes = publish.sign(&forger);
+        for peer in 0..8 {
+            world.nodes[peer].handle_datagram(world.now, Socket::Peer, address(LIAR), &mut bytes.clone());
+            world.collect(peer);
+        }
+    }
+    world.run(Duration::from_secs(5));
+    assert_eq!(write(&mut world, &number(STRANGER).digits()).state, "delivered");
+    assert_eq!(world.worked_out, [(CALLER, keys(STRANGER).public())], "nobody else's record is there");
+}
+
+#[test]
+fn a_number_is_reached_though_a_thief_has_the_name() {
+    let mut world = ready();
+    world.dead.insert(STRANGER);
+    world.run(Duration::from_secs(8_000));
+    let thief = KeyPair::from_seed(Seed::from_number(666));
+    let user = User { aor: "user5@test".into(), keys: thief };
+    world.nodes[LIAR].add_user(world.now, user);
+    world.collect(LIAR);
+    world.run(Duration::from_secs(10));
+    world.dead.remove(&STRANGER);
+    world.run(Duration::from_secs(2_000));
+    assert_eq!(write(&mut world, &number(STRANGER).digits()).state, "delivered");
+    assert_eq!(world.nodes[STRANGER].inbox().count(), 1);
+}
+
+#[test]
+fn whoever_cannot_work_a_key_out_is_told_and_follows_nobody() {
+    let key = keys(STRANGER).public();
+    let mut world = ready_with(|world| world.costs.extend([((CALLER, key), None)]));
+    let report = call(&mut world, &number(STRANGER).digits());
+    assert_eq!(report.status, 503, "{report:?}");
+    assert!(report.reason.contains("not worked out"), "{report:?}");
+}
+
+#[test]
+fn the_number_of_a_user_at_the_same_peer_rings_there() {
+    let mut world = ready();
+    world.nodes[CALLER].add_user(world.now, User { aor: "anna@test".into(), keys: keys(99) });
+    world.collect(CALLER);
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.nodes[CALLER].number_of("anna@test"), Some(number(99)));
+    assert_eq!(write(&mut world, &number(99).digits()).state, "delivered");
+    assert_eq!(world.nodes[CALLER].inbox().filter(|message| message.to == "anna@test").count(), 1);
+}
