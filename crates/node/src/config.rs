@@ -178,7 +178,7 @@ pub struct Config {
     pub inbox_limit: usize,
     /// What digits mean that are dialled here.
     pub dial: dial::Rules,
-    /// Whether users here have numbers, and numbers can be dialled: for worlds that work out what keys cost
+    /// Whether users here have numbers, and numbers and keys can be dialled: for worlds that work out what keys cost
     /// ([`Event::StretchWanted`](crate::Event::StretchWanted)).
     pub numbers: bool,
     /// What the overlay's document says of names, if this peer was given one that does.
@@ -221,8 +221,8 @@ impl Default for Config {
             probe_interval: None,
             inbox_limit: 1_000,
             dial: dial::Rules::default(),
-            // Nobody is asked who does not know how.
-            numbers: false,
+            // A world that does not know how says nothing, and nobody here has a number.
+            numbers: true,
             names: None,
         }
     }

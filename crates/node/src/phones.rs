@@ -174,6 +174,7 @@ impl Phones {
                 user: user.to_owned(),
                 contact: contact.to_owned(),
                 online: true,
+                number: None,
             };
             self.agent.phones(user).map(|(contact, _, _)| status(contact)).collect()
         };

@@ -119,6 +119,9 @@ pub struct UserStatus {
 pub struct PhoneStatus {
     /// Whose.
     pub user: String,
+    /// The number of that user, in groups of four digits, once it is worked out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<String>,
     /// Its contact.
     pub contact: String,
     /// Whether its registration is valid.

@@ -131,9 +131,10 @@ impl World {
     }
 
     fn born(&self, n: usize, life: u64, saved: Saved, change: &dyn Fn(usize, &mut Config)) -> Node {
-        // In the clear, so that tests can read and forge; those of links and sound say otherwise.
+        // In the clear, so that tests can read and forge, and without numbers; those of links, sound and numbers say
+        // otherwise.
         let (listen, sip, profile) = (address(n), sip_address(n), Profile::Open);
-        let mut config = Config { listen, sip, profile, ..Config::default() };
+        let mut config = Config { listen, sip, profile, numbers: false, ..Config::default() };
         if n > 0 {
             config.bootstrap = vec![address(0)];
         }
