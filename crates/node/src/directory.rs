@@ -193,8 +193,8 @@ pub fn canonical_aor(text: &str, default_domain: &str) -> String {
 /// The digits of a number that is written in groups.
 fn in_groups(user: &str) -> Option<String> {
     let between = [' ', '-', '.'];
-    let digits: String = user.chars().filter(|c| !between.contains(c)).collect();
-    (digits.len() < user.len() && digits.parse::<Number>() != Err(NotANumber::Other)).then_some(digits)
+    let digits = user.contains(between).then(|| user.replace(between, ""))?;
+    (digits.parse::<Number>() != Err(NotANumber::Other)).then_some(digits)
 }
 
 fn strip_port(domain: &str) -> &str {
@@ -412,10 +412,13 @@ impl Node {
         }
     }
 
-    /// Looks a user up, the way a call would.
+    /// Looks a user up, the way a call would; of a number only who claims it.
     pub fn lookup_user(&mut self, now: Time, aor: &str, options: LookupOptions) -> OpId {
         let aor = canonical_aor(aor, &self.default_domain());
         let aor = self.meaning(&aor).unwrap_or(aor);
+        if let Some(Ok(Proof::Number(number))) = self.proof_in(&aor) {
+            return self.lookup(now, number.place(self.hash()), Kind::NUMBER, aor, options);
+        }
         let place = self.expected_place(&aor, place_of_user(self.hash(), &aor));
         self.lookup(now, place, Kind::USER, aor, options)
     }
@@ -452,7 +455,7 @@ impl Node {
         self.warn_of_crowd(alarm.then(|| name.clone()));
         let record = self.pins.choose(&name, &findings.records).map(|(record, left)| {
             let nodes = match record.kind {
-                Kind::USER => devices(hash, record),
+                Kind::USER | Kind::NUMBER => devices(hash, record),
                 _ => vec![record.owner.node_id(hash)],
             };
             // A key is looked up in hexadecimal, and has no name to compare.

@@ -129,7 +129,7 @@ impl Node {
         if let Some(stretch) = stretch {
             self.numbers.learn(key, stretch, is_own);
         }
-        if is_own && self.membership.online {
+        if is_own && stretch.is_some() && self.membership.online {
             self.announce_numbers(now);
         }
         for id in self.directory.waiting_for(&key) {

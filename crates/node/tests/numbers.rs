@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use node::report::{CallReport, MessageReport};
 use node::storage::{Claim, Devices};
-use node::{CallOptions, Outcome, User};
+use node::{CallOptions, LookupOptions, Outcome, User};
 use sip::ua::g711_sdp;
 use wire::p2pp::{Builder, Header, Kind, MessageType, Object, Record, TransactionId};
 use wire::{HashAlgorithm, KeyPair, Number, PublicKey, Seed, Socket, Stretch, UnixTime};
@@ -86,6 +86,9 @@ fn a_number_is_pinned_and_its_key_worked_out_only_the_first_time() {
     assert_eq!(world.worked_out, [(CALLER, keys(STRANGER).public())]);
     assert_eq!(pin(&world, &format!("{digits}@test")), Some(keys(STRANGER).public()));
     assert_eq!(world.nodes[STRANGER].inbox().count(), 2);
+    let op = world.nodes[CALLER].lookup_user(world.now, &digits, LookupOptions::default());
+    let Outcome::Lookup(found) = world.wait(CALLER, op) else { panic!("another outcome") };
+    assert_eq!(found.record.map(|record| record.owner), Some(keys(STRANGER).public().to_string()));
 }
 
 #[test]
@@ -197,6 +200,17 @@ fn whoever_cannot_work_a_key_out_is_told_and_follows_nobody() {
     let report = call(&mut world, &number(STRANGER).digits());
     assert_eq!(report.status, 503, "{report:?}");
     assert!(report.reason.contains("not worked out"), "{report:?}");
+}
+
+#[test]
+fn a_world_that_cannot_work_out_its_own_user_is_not_asked_without_end() {
+    let key = keys(LIAR).public();
+    let mut world = World::with(1, |_, config| config.numbers = true);
+    world.costs.insert((LIAR, key), None);
+    world.grow_with(7, |_, config| config.numbers = true);
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.worked_out.iter().filter(|(_, asked)| *asked == key).count(), 1);
+    assert_eq!(world.nodes[LIAR].number_of("user6@test"), None);
 }
 
 #[test]
