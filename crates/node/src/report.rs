@@ -102,7 +102,7 @@ pub struct UserStatus {
     /// The user's public key.
     pub public_key: String,
     /// The number of that key, in groups of four digits, once it is worked out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub number: Option<String>,
     /// `publishing`, `published` or `taken`; `uncertified` while the authority of the name has not given it.
     pub state: String,
@@ -120,7 +120,7 @@ pub struct PhoneStatus {
     /// Whose.
     pub user: String,
     /// The number of that user, in groups of four digits, once it is worked out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub number: Option<String>,
     /// Its contact.
     pub contact: String,
