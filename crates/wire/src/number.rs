@@ -5,7 +5,7 @@
 //! number  = 89 ‖ twelve digits: SHA-256("openvoip number 1" ‖ 0 ‖ key ‖ stretch), its first 64 bits mod 10^12 ‖ check digit
 //! ```
 //!
-//! Twelve digits are few: whoever makes 10^12 keys has one for any of them. So each key costs 64 MiB for a seventh of
+//! Twelve digits are few: whoever makes 10^12 keys has one for any of them. So each key costs 64 MiB for a sixth of
 //! a second (`docs/security.md` does the sum). Two steps, since not everybody can pay that for every record: with the
 //! stretch beside the key anybody sees in a microsecond that the two make this number, and a peer that holds records
 //! keeps no others; that the stretch is the key's, whoever dials finds out.
