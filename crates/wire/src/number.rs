@@ -10,7 +10,8 @@
 //! stretch beside the key anybody sees in a microsecond that the two make this number, and a peer that holds records
 //! keeps no others; that the stretch is the key's, whoever dials finds out.
 //!
-//! The check digit is Damm's (2004): it finds every wrong digit, and every two neighbours in the wrong order. 15 digits
+//! The check digit is Damm's (2004): it finds every wrong digit, and every two neighbours in the wrong order, in what
+//! every number begins with too: one slip away from a number is none, and no name either. 15 digits
 //! are what networks carry at most (ITU-T E.164), where no country has 89. No call sign is dialled so: that takes an
 //! even number of digits, and no letter stands ninth on a key (`node/dial.rs`).
 
@@ -127,6 +128,9 @@ impl FromStr for Number {
 
     /// Reads digits without anything between them.
     fn from_str(text: &str) -> Result<Number, NotANumber> {
+        if is_a_slip_at_the_beginning(text) {
+            return Err(NotANumber::Digit);
+        }
         // Two digits too few or too many are a slip; names made of digits look otherwise.
         let is_meant = text.starts_with(PREFIX) && text.len().abs_diff(LEN) <= 2;
         if !is_meant || !text.bytes().all(|b| b.is_ascii_digit()) {
@@ -140,6 +144,24 @@ impl FromStr for Number {
         }
         let digits = &text[PREFIX.len()..LEN - 1];
         digits.parse().map(Number).map_err(|_| NotANumber::Other)
+    }
+}
+
+/// Whether digits do not begin like a number, and would be one but for a wrong digit there or two neighbours in the
+/// wrong order.
+fn is_a_slip_at_the_beginning(text: &str) -> bool {
+    let is_read = text.len() == LEN && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with(PREFIX);
+    let (first, rest) = text.split_at_checked(PREFIX.len()).filter(|_| is_read).unwrap_or_default();
+    let is_number = |digits: &str| digits.starts_with(PREFIX) && damm(digits) == 0;
+    match first.as_bytes() {
+        b"98" => is_number(&format!("{PREFIX}{rest}")),
+        [b'8', second] => {
+            // The second is wrong, or stands in the third place.
+            let swapped = || format!("8{}{}{}", &rest[..1], char::from(*second), &rest[1..]);
+            is_number(&format!("{PREFIX}{rest}")) || is_number(&swapped())
+        }
+        [_, b'9'] => is_number(&format!("{PREFIX}{rest}")),
+        _ => false,
     }
 }
 
@@ -176,6 +198,13 @@ mod tests {
     }
 
     #[test]
+    fn other_digits_are_names() {
+        for digits in ["391234567890123", "112", "00391234567890", "912345678901234"] {
+            assert_eq!(digits.parse::<Number>(), Err(NotANumber::Other), "{digits}");
+        }
+    }
+
+    #[test]
     fn another_stretch_makes_another_number() {
         let key = KeyPair::from_seed(Seed([1; 32])).public();
         assert_ne!(Number::of(&key, &Stretch([1; 16])), Number::of(&key, &Stretch([2; 16])));
@@ -191,14 +220,14 @@ mod tests {
         }
 
         #[test]
-        fn a_wrong_digit_is_told(n in 0..NUMBERS, at in PREFIX.len()..LEN, by in 1u8..10) {
+        fn a_wrong_digit_is_told(n in 0..NUMBERS, at in 0..LEN, by in 1u8..10) {
             let mut digits = Number(n).digits().into_bytes();
             digits[at] = (digits[at] - b'0' + by) % 10 + b'0';
             prop_assert_eq!(String::from_utf8(digits).unwrap().parse::<Number>(), Err(NotANumber::Digit));
         }
 
         #[test]
-        fn two_neighbours_in_the_wrong_order_are_told(n in 0..NUMBERS, at in PREFIX.len()..LEN - 1) {
+        fn two_neighbours_in_the_wrong_order_are_told(n in 0..NUMBERS, at in 0..LEN - 1) {
             let mut digits = Number(n).digits().into_bytes();
             prop_assume!(digits[at] != digits[at + 1]);
             digits.swap(at, at + 1);
