@@ -9,6 +9,7 @@
 mod keep;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,15 @@ use wire::{Contact, Key, KeyPair, NodeId, PublicKey, ResourceId, Time};
 
 use crate::answer::Beside;
 use crate::config::KeptValue;
-use crate::event::{Event, OpId, Outcome};
+use crate::event::{Event, Level, OpId, Outcome};
 use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
 use crate::storage::{Claim, Devices};
 
-/// Most records one peer publishes: its own, its users', and those of its console and applications.
+/// Most records one peer publishes: its own, its users', and those of its console and applications. At numbers as many
+/// besides, so that no user's number takes the room of another's name.
 const MAX_PUBLICATIONS: usize = 256;
 
 /// A fresh search for the nearest peers at least every so many refreshes: holders tell each other of
@@ -67,6 +69,17 @@ pub(crate) enum What {
     Number(String),
     /// A value of the console or an application.
     Data(String),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Peer => f.write_str("where this peer is"),
+            What::User(aor) => f.write_str(aor),
+            What::Number(aor) => write!(f, "the number of {aor}"),
+            What::Data(key) => f.write_str(key),
+        }
+    }
 }
 
 /// How far a publication has come.
@@ -280,11 +293,14 @@ impl Node {
     /// Starts to publish, or publishes anew.
     fn publish(&mut self, now: Time, what: What, value: Vec<u8>, ttl: Option<Duration>, op: Option<OpId>) {
         let known = self.publications.all.iter().find(|(_, p)| p.what == what).map(|(id, _)| *id);
-        if known.is_none() && self.publications.all.len() >= MAX_PUBLICATIONS {
-            if let Some(op) = op {
-                self.failed(op, Code::QUOTA.0, "this peer publishes too many records already");
-            }
-            return;
+        let is_number = |what: &What| matches!(what, What::Number(_));
+        let alike = self.publications.all.values().filter(|p| is_number(&p.what) == is_number(&what));
+        if known.is_none() && alike.count() >= MAX_PUBLICATIONS {
+            let why = "this peer publishes too many records already";
+            return match op {
+                Some(op) => self.failed(op, Code::QUOTA.0, why),
+                None => self.log(Level::Warn, "publish", format!("{what} is not published: {why}")),
+            };
         }
         let id = known.unwrap_or_else(|| {
             self.publications.next += 1;
@@ -556,10 +572,8 @@ impl Node {
     /// Strangers crowd around the place of our record: says so, and looks for peers around them.
     fn keep_in_region(&mut self, now: Time, id: u64, place: Key) {
         let name = match self.publications.all.get(&id).map(|p| &p.what) {
-            Some(What::User(aor)) => aor.clone(),
-            Some(What::Number(aor)) => format!("the number of {aor}"),
-            Some(What::Data(key)) => key.clone(),
-            _ => place.to_string(),
+            None | Some(What::Peer) => place.to_string(),
+            Some(what) => what.to_string(),
         };
         self.emit(Event::Crowded { name, ours: true });
         let parts = region::around(&place, self.size_estimate(now));
