@@ -16,7 +16,7 @@ use crate::config::{Config, Identity};
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::names::NameFlaw;
 use crate::node::{Alarm, Node};
-use crate::numbers::{Proof, in_order};
+use crate::numbers::{MAX_WEIGHED, PATIENCE, Proof, in_order};
 use crate::pins::{Verdict, short};
 use crate::region::Crowd;
 use crate::report::{LookupReport, RecordReport, Value};
@@ -54,6 +54,11 @@ struct Resolution {
     flaw: Option<NameFlaw>,
     /// The key that the world works out, upon which this waits.
     proof: Option<PublicKey>,
+    /// Until when it waits for keys, the first of them included.
+    until: Option<Time>,
+    /// Keys worked out for it, and how many those were when it was last searched for.
+    weighed: usize,
+    weighed_before: usize,
     /// Records that claim the number, and were not weighed yet.
     claims: VecDeque<Record>,
 }
@@ -69,6 +74,9 @@ impl Resolution {
             changed: None,
             flaw: None,
             proof: None,
+            until: None,
+            weighed: 0,
+            weighed_before: 0,
             claims: VecDeque::new(),
         }
     }
@@ -121,9 +129,13 @@ impl Directory {
         self.known.push_back(Known { place, owner, sequence: 0 });
     }
 
-    /// A name waits until this key is worked out.
-    pub(crate) fn wait_for(&mut self, id: u64, key: PublicKey) {
-        self.running.get_mut(&id).into_iter().for_each(|resolution| resolution.proof = Some(key));
+    /// A name waits until this key is worked out, and until when; nothing if it has had its share.
+    pub(crate) fn wait_for(&mut self, now: Time, id: u64, key: PublicKey) -> Option<Time> {
+        let resolution = self.running.get_mut(&id)?;
+        resolution.proof = Some(key);
+        let until = *resolution.until.get_or_insert(now + PATIENCE);
+        resolution.weighed += 1;
+        (resolution.weighed <= MAX_WEIGHED && now < until).then_some(until)
     }
 
     /// The names that wait for this key.
@@ -235,7 +247,7 @@ impl Node {
         };
         self.directory.next += 1;
         let id = self.directory.next;
-        self.directory.running.insert(id, Resolution::new(aor.to_owned(), purpose));
+        self.directory.running.insert(id, Resolution::new(self.proven_name(aor), purpose));
         match proof {
             None => {
                 let place = self.expected_place(aor, place_of_user(self.hash(), aor));
@@ -275,11 +287,19 @@ impl Node {
         }
     }
 
-    /// Follows the record that claims a number rightly, if one of those found does.
+    /// Follows the record that claims a number rightly, if one of those found does. If all lied it is searched for
+    /// again: what is known to lie is no answer any more, so other paths are tried as if nothing had been found.
     fn weigh_claims(&mut self, now: Time, id: u64) {
         let Some(resolution) = self.directory.running.get_mut(&id) else { return };
         let pinned = self.pins.owner(&resolution.name);
         match self.numbers.weigh(pinned, &mut resolution.claims) {
+            Ok(None) if resolution.weighed > resolution.weighed_before => {
+                resolution.weighed_before = resolution.weighed;
+                let name = resolution.name.clone();
+                if let Some(Ok(Proof::Number(number))) = self.proof_in(&name) {
+                    self.seek_claims(now, id, number, None);
+                }
+            }
             Ok(found) => {
                 resolution.waiting -= 1;
                 found.iter().for_each(|record| self.follow_devices(now, id, record));
@@ -415,7 +435,7 @@ impl Node {
     /// Looks a user up, the way a call would; of a number only who claims it.
     pub fn lookup_user(&mut self, now: Time, aor: &str, options: LookupOptions) -> OpId {
         let aor = canonical_aor(aor, &self.default_domain());
-        let aor = self.meaning(&aor).unwrap_or(aor);
+        let aor = self.proven_name(&self.meaning(&aor).unwrap_or(aor));
         if let Some(Ok(Proof::Number(number))) = self.proof_in(&aor) {
             return self.lookup(now, number.place(self.hash()), Kind::NUMBER, aor, options);
         }

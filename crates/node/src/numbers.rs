@@ -2,29 +2,34 @@
 //!
 //! A number follows from a user's key by a function that costs memory ([`wire::number`]), and is worked out by the
 //! world, beside the packets: [`Event::StretchWanted`](crate::Event::StretchWanted) asks for it, [`Node::handle_stretched`] takes the answer. A
-//! user's devices stand at the place of their number too (`publish.rs`). Who dials it finds at most [`MAX_CLAIMS`]
-//! records of different keys there, has those keys worked out, and follows the one of which the number is. Whoever has
-//! a whole key finds the same record by working out its number.
+//! user's devices stand at the place of their number too (`publish.rs`). Who dials it finds records of different keys
+//! there, has those keys worked out, and follows the one of which the number is. A record whose key was worked out to
+//! cost something else is nothing from then on, so that where all of them lied the search goes on along other paths.
+//! Whoever has a whole key finds the same record by working out its number.
 //!
-//! Both are names in our own domain until they are looked up, so that pins, short codes and the peer at the other
-//! end take them as any name: that one knows which numbers its users have.
+//! Both are written as names until they are looked up, so that pins, short codes and the peer at the other end take
+//! them as any name: that one knows which numbers its users have. They mean the same in whatever domain, and are pinned
+//! in our own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use wire::number::NotANumber;
-use wire::p2pp::Record;
+use wire::p2pp::{Kind, Record, RecordRef};
 use wire::{Number, PublicKey, Stretch, Time};
 
 use crate::directory::Resolved;
 use crate::node::{Alarm, Node};
-use crate::storage::{Devices, MAX_CLAIMS};
+use crate::storage::Devices;
 
 /// Keys of other people whose cost is remembered; beyond it the one learnt first is forgotten.
 const MAX_MET: usize = 256;
 
-/// For so long the world may take to work out a key; a phone waits half a minute.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// For so long a name may wait for keys, all of them together; a phone waits half a minute.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Keys worked out for one name at most, a fifth of a second each. Each that is in vain cost a liar 10^12 hashes.
+pub(crate) const MAX_WEIGHED: usize = 16;
 
 /// A name that is no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,6 +69,12 @@ impl Numbers {
     pub(crate) fn stretch(&self, key: &PublicKey) -> Option<Stretch> {
         let met = || self.met.iter().find(|(met, _)| met == key).map(|(_, stretch)| *stretch);
         self.own.get(key).copied().or_else(met)
+    }
+
+    /// Whether a record at a number is known to lie about what its owner's key costs.
+    pub(crate) fn refutes(&self, record: &RecordRef<'_>) -> bool {
+        let known = (record.kind == Kind::NUMBER).then(|| self.stretch(&record.owner)).flatten();
+        known.is_some_and(|cost| Devices::stretch(record.value) != Some(cost))
     }
 
     fn want(&mut self, key: PublicKey) {
@@ -112,11 +123,10 @@ impl Numbers {
     }
 }
 
-/// The records that claim a number in the order in which they are weighed, and no more than there may be.
+/// The records that claim a number in the order in which they are weighed.
 pub(crate) fn in_order(pinned: Option<PublicKey>, found: Vec<(Record, Duration)>) -> VecDeque<Record> {
     let mut claims: Vec<Record> = found.into_iter().map(|(record, _)| record).collect();
     claims.sort_by_key(|claim| pinned != Some(claim.owner));
-    claims.truncate(MAX_CLAIMS);
     claims.into()
 }
 
@@ -160,11 +170,18 @@ impl Node {
         }
     }
 
-    /// What a name of our own domain is, if it proves itself or was meant to.
+    /// What a name is, if it proves itself or was meant to: its domain, which a phone may have added, says nothing.
     pub(crate) fn proof_in(&self, aor: &str) -> Option<Result<Proof, NotANumber>> {
-        let (user, domain) = aor.split_once('@')?;
-        let is_ours = self.config.numbers && domain == self.default_domain().to_lowercase();
-        is_ours.then(|| Proof::read(user)).flatten()
+        let (user, _) = aor.split_once('@').filter(|_| self.config.numbers)?;
+        Proof::read(user)
+    }
+
+    /// The one name of what proves itself, under which it is pinned; of anything else the same.
+    pub(crate) fn proven_name(&self, aor: &str) -> String {
+        match (self.proof_in(aor), aor.split_once('@')) {
+            (Some(Ok(_)), Some((user, _))) => format!("{user}@{}", self.default_domain().to_lowercase()),
+            _ => aor.to_owned(),
+        }
     }
 
     /// Whom of our users a number or key means, whatever domain the caller thinks it is in.
@@ -178,11 +195,15 @@ impl Node {
         Some(user.aor.clone())
     }
 
-    /// Has a key worked out, upon which a name waits.
+    /// Has a key worked out, upon which a name waits: not one too many, and not for too long.
     pub(crate) fn want_proof(&mut self, now: Time, id: u64, key: PublicKey) {
-        self.directory.wait_for(id, key);
-        self.numbers.want(key);
-        self.timers.set(Alarm::Proof(id), now + PATIENCE);
+        match self.directory.wait_for(now, id, key) {
+            Some(until) => {
+                self.numbers.want(key);
+                self.timers.set(Alarm::Proof(id), until);
+            }
+            None => self.give_up_proof(now, id),
+        }
     }
 
     /// The world did not work out a key upon which a name waits.
@@ -195,7 +216,6 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use wire::p2pp::Kind;
     use wire::{HashAlgorithm, KeyPair, Seed, UnixTime};
 
     use super::*;
@@ -238,16 +258,24 @@ mod tests {
     }
 
     #[test]
+    fn forgeries_that_come_first_do_not_cut_the_owners_record_off() {
+        let found: Vec<_> = (1..9).map(|n| claim(n, if n == 8 { 7 } else { 6 })).collect();
+        assert_eq!(weighed(None, &found).0, Some(pair(8).public()));
+    }
+
+    #[test]
     fn the_pinned_key_of_a_number_is_followed_and_nobody_works_anything_out() {
         let found = [claim(1, 6), claim(3, 7)];
         assert_eq!(weighed(Some(3), &found), (Some(pair(3).public()), Vec::new()));
     }
 
     #[test]
-    fn liars_have_no_more_keys_worked_out_than_a_place_may_hold() {
-        let crowd: Vec<_> = (1..20).map(|n| claim(n, 6)).collect();
-        let (followed, worked_out) = weighed(None, &crowd);
-        assert_eq!((followed, worked_out.len()), (None, MAX_CLAIMS));
+    fn a_key_that_was_worked_out_is_believed_no_lie() {
+        let mut numbers = Numbers::default();
+        let [lie, truth] = [claim(1, 6), claim(1, 7)].map(|(record, _)| record);
+        assert!(!numbers.refutes(&lie.as_ref()));
+        numbers.learn(pair(1).public(), Stretch([7; Stretch::LEN]), false);
+        assert!(numbers.refutes(&lie.as_ref()) && !numbers.refutes(&truth.as_ref()));
     }
 
     #[test]

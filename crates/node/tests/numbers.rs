@@ -91,6 +91,42 @@ fn a_number_is_pinned_and_its_key_worked_out_only_the_first_time() {
     assert_eq!(found.record.map(|record| record.owner), Some(keys(STRANGER).public().to_string()));
 }
 
+/// A phone adds the domain of its own user, and a list of pins shows one.
+#[test]
+fn a_number_means_the_same_in_whatever_domain_it_is_dialled() {
+    let mut world = ready();
+    let digits = number(STRANGER).digits();
+    let squatter = User { aor: format!("{digits}@camp.example"), keys: keys(77) };
+    world.nodes[LIAR].add_user(world.now, squatter);
+    world.collect(LIAR);
+    world.run(Duration::from_secs(5));
+    assert_eq!(write(&mut world, &format!("{digits}@camp.example")).state, "delivered");
+    assert_eq!(world.nodes[STRANGER].inbox().count(), 1);
+    assert_eq!(pin(&world, &format!("{digits}@test")), Some(keys(STRANGER).public()));
+    let wrong = format!("{}@camp.example", digits.replacen("89", "88", 1));
+    assert_eq!(call(&mut world, &wrong).status, 484);
+    let named = format!("{digits}@camp.example");
+    let op = world.nodes[CALLER].lookup_user(world.now, &named, LookupOptions::default());
+    let Outcome::Lookup(found) = world.wait(CALLER, op) else { panic!("another outcome") };
+    assert_eq!(found.record.map(|record| record.owner), Some(keys(STRANGER).public().to_string()));
+    assert!(world.nodes[CALLER].forget_pin(&named));
+}
+
+#[test]
+fn a_peer_of_many_users_publishes_every_name_and_every_number() {
+    let mut world = World::with(1, |_, config| config.numbers = true);
+    let users: Vec<usize> = (100..250).collect();
+    for n in &users {
+        let user = User { aor: format!("user{n}@test"), keys: keys(*n) };
+        world.nodes[0].add_user(world.now, user);
+        world.collect(0);
+    }
+    world.run(Duration::from_secs(60));
+    let published = world.nodes[0].status(world.now).users.iter().filter(|u| u.state == "published").count();
+    assert_eq!(published, users.len() + 1);
+    assert!(users.iter().all(|n| world.nodes[0].holds(&number(*n).place(HashAlgorithm::Sha256))));
+}
+
 #[test]
 fn a_whole_key_is_dialled_as_a_name() {
     let mut world = ready();
@@ -142,12 +178,85 @@ fn a_key_that_says_it_costs_something_else_has_no_number() {
     assert_eq!(world.nodes[LIAR].inbox().count(), 0);
 }
 
+/// Two keys, and the 128 bits with which each makes the same number.
+const TWINS: [([u8; 32], u128); 2] = [([1; 32], 1_395_526), ([2; 32], 87_430)];
+
+/// A world where the first of the twins is a user of the stranger's peer, and the second only says that it costs so
+/// much, to the peer that stands nearest to the number. Who dials stands farthest from it; the nearest is told the
+/// truth or not.
+fn with_a_forgery(nearest_knows_better: bool) -> (World, usize, Number) {
+    let [(owner, cost), (forger, lie)] =
+        TWINS.map(|(seed, n)| (KeyPair::from_seed(Seed(seed)), Stretch(n.to_be_bytes())));
+    let number = Number::of(&owner.public(), &cost);
+    assert_eq!(Number::of(&forger.public(), &lie), number);
+    let place = number.place(HashAlgorithm::Sha256);
+    let mut world = ready_with(|world| world.costs.extend((0..8).map(|n| ((n, owner.public()), Some(cost)))));
+    let distance = |world: &World, n: usize| -> Vec<u8> {
+        let id = world.nodes[n].node_id().unwrap();
+        id.key().as_bytes().iter().zip(place.0.as_bytes()).map(|(a, b)| a ^ b).collect()
+    };
+    let mut others: Vec<usize> = (0..8).filter(|n| *n != STRANGER).collect();
+    others.sort_by_key(|n| distance(&world, *n));
+    let (nearest, farthest) = (others[0], others[6]);
+    if !nearest_knows_better {
+        world.deaf = Some((nearest, owner.public().0.to_vec()));
+    }
+    let value = Devices(vec![forger.public()]).with(&Claim::Stretch(lie)).unwrap();
+    let record = Record::sign(&forger, place, Kind::NUMBER, u64::MAX, UnixTime(1), 3_600, value);
+    publish(&mut world, 0, &forger, &record, &[nearest]);
+    let anna = User { aor: "anna@test".into(), keys: owner };
+    world.nodes[STRANGER].add_user(world.now, anna);
+    world.collect(STRANGER);
+    world.run(Duration::from_secs(8));
+    (world, farthest, number)
+}
+
+#[test]
+fn one_peer_that_forges_a_record_and_hides_the_owners_keeps_nobody_from_a_number() {
+    for nearest_knows_better in [false, true] {
+        let (mut world, caller, number) = with_a_forgery(nearest_knows_better);
+        let from = format!("user{caller}@test");
+        world.worked_out.clear();
+        let op = world.nodes[caller].message(world.now, &from, &number.digits(), "hello");
+        let Outcome::Message(report) = world.wait(caller, op) else { panic!("another outcome") };
+        assert_eq!(report.state, "delivered", "{nearest_knows_better}: {report:?}");
+        let forger = KeyPair::from_seed(Seed(TWINS[1].0)).public();
+        assert!(world.worked_out.contains(&(caller, forger)), "the forgery was weighed");
+        assert_eq!(world.nodes[STRANGER].inbox().filter(|message| message.to == "anna@test").count(), 1);
+    }
+}
+
+/// Says to these peers that they shall keep a record.
+fn publish(world: &mut World, n: u64, sender: &KeyPair, record: &Record, to: &[usize]) {
+    let tag = *HashAlgorithm::Sha256.digest(b"openvoip").as_bytes().last_chunk().unwrap();
+    let id = sender.public().node_id(HashAlgorithm::Sha256);
+    let mut header = Header::request(MessageType::Publish, TransactionId(n), id);
+    (header.overlay, header.from_peer) = (u32::from_be_bytes(tag), true);
+    let publish = Builder::new(&header)
+        .with(&Object::Resource(record.as_ref()))
+        .with(&Object::Expires(3_600))
+        .with(&Object::Padding(&[0; 300]));
+    let bytes = publish.sign(sender);
+    for peer in to {
+        world.nodes[*peer].handle_datagram(world.now, Socket::Peer, address(LIAR), &mut bytes.clone());
+        world.collect(*peer);
+    }
+}
+
 #[test]
 fn whatever_others_put_under_a_number_its_owner_is_reached() {
     let mut world = ready();
     let place = number(STRANGER).place(HashAlgorithm::Sha256);
     let theirs = stand_in(&keys(STRANGER).public());
-    let tag = *HashAlgorithm::Sha256.digest(b"openvoip").as_bytes().last_chunk().unwrap();
+    // Of the publisher's own key it is kept, by the same message.
+    let (honest, its_place) = (KeyPair::from_seed(Seed::from_number(499)), |key: &PublicKey| {
+        Number::of(key, &stand_in(key)).place(HashAlgorithm::Sha256)
+    });
+    let kept = its_place(&honest.public());
+    let value = Devices(vec![honest.public()]).with(&Claim::Stretch(stand_in(&honest.public()))).unwrap();
+    let record = Record::sign(&honest, kept, Kind::NUMBER, 1, UnixTime(1_800_000_000), 3_600, value);
+    publish(&mut world, 99, &honest, &record, &[0]);
+    assert!(world.nodes[0].holds(&kept));
     for n in 0..40 {
         let forger = KeyPair::from_seed(Seed::from_number(500 + n));
         let own = forger.public();
@@ -159,18 +268,7 @@ fn whatever_others_put_under_a_number_its_owner_is_reached() {
         if n % 4 == 0 {
             record.owner = keys(STRANGER).public();
         }
-        let id = own.node_id(HashAlgorithm::Sha256);
-        let mut header = Header::request(MessageType::Publish, TransactionId(n), id);
-        (header.overlay, header.from_peer) = (u32::from_be_bytes(tag), true);
-        let publish = Builder::new(&header)
-            .with(&Object::Resource(record.as_ref()))
-            .with(&Object::Expires(3_600))
-            .with(&Object::Padding(&[0; 300]));
-        let bytes = publish.sign(&forger);
-        for peer in 0..8 {
-            world.nodes[peer].handle_datagram(world.now, Socket::Peer, address(LIAR), &mut bytes.clone());
-            world.collect(peer);
-        }
+        publish(&mut world, n, &forger, &record, &[0, 1, 2, 3, 4, 5, 6, 7]);
     }
     world.run(Duration::from_secs(5));
     assert_eq!(write(&mut world, &number(STRANGER).digits()).state, "delivered");

@@ -49,6 +49,8 @@ pub struct World {
     /// What goes over the wire between peers, where somebody listens.
     pub tap: Option<Vec<Vec<u8>>>,
     pub streams: Streams,
+    /// A peer that hears nothing in which these bytes are, if there is one.
+    pub deaf: Option<(usize, Vec<u8>)>,
     /// What keys cost, where a peer's world says otherwise than [`stand_in`], or nothing.
     pub costs: BTreeMap<(usize, PublicKey), Option<Stretch>>,
     /// Which peers had which keys worked out.
@@ -108,6 +110,7 @@ impl World {
             epoch: 1_800_000_000,
             tap: None,
             streams: Streams::default(),
+            deaf: None,
             costs: BTreeMap::new(),
             worked_out: Vec::new(),
             flying: BinaryHeap::new(),
@@ -233,6 +236,11 @@ impl World {
         self.send(Socket::Peer, if hidden { outside(n) } else { address(n) }, to, bytes);
     }
 
+    fn is_deaf(&self, n: usize, bytes: &[u8]) -> bool {
+        let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        self.deaf.as_ref().is_some_and(|(deaf, part)| *deaf == n && holds(part))
+    }
+
     fn is_let_in(&self, n: usize, from: SocketAddr) -> bool {
         let recently = |at: &Time| self.now.since(*at) < Duration::from_secs(60);
         !self.behind_nat.contains(&n)
@@ -292,6 +300,7 @@ impl World {
                 }
                 if let Some(&n) = self.by_address.get(&to).filter(|n| !self.dead.contains(n))
                     && self.is_let_in(n, from)
+                    && !self.is_deaf(n, &bytes)
                 {
                     let forward = self.nodes[n].handle_datagram(at, socket, from, &mut bytes);
                     self.forward(n, forward, &bytes);
