@@ -64,9 +64,9 @@ fn a_number_is_kept_beside_the_key_and_the_next_start_works_nothing_out() {
     assert_ne!(other["users"][0]["number"], number);
     drop(peer);
 
-    // And where nothing is kept it is worked out by the command line too, to the same.
+    // And where nothing is kept the command line works nothing out: that is the peer's to do.
     std::fs::remove_file(&file).unwrap();
-    assert_eq!(identity(home.path())["number"], number);
+    assert_eq!(identity(home.path())["number"], Value::Null);
 }
 
 #[test]
