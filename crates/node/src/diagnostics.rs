@@ -202,10 +202,21 @@ impl Node {
             aor: user.aor.clone(),
             public_key: user.keys.public().to_string(),
             number: self.number_text(&user.aor),
+            number_state: self.number_state(&user.aor),
             state: state.into(),
             certified_until: self.enrolments.certificate(&user.aor).map(|c| c.not_after.0),
             problem: self.enrolments.problem(&user.aor),
         }
+    }
+
+    fn number_state(&self, aor: &str) -> Option<String> {
+        let publication = self.publications.find(&What::Number(aor.to_owned()))?;
+        let state = match publication {
+            p if p.taken => "crowded",
+            p if p.verified => "published",
+            _ => "publishing",
+        };
+        Some(state.to_owned())
     }
 
     /// The routing table (`showrt`).

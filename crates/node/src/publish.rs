@@ -98,6 +98,7 @@ pub(crate) struct Publication {
     pub(crate) holders: Vec<Arc<Contact>>,
     pub(crate) stage: Stage,
     pub(crate) verified: bool,
+    /// It is a name that belongs to another key, or a number for which no peer has room.
     pub(crate) taken: bool,
     /// A holder has a newer version than ours, written by us before we lost our state or by another device:
     /// it is to be read, and outdone.
@@ -139,6 +140,12 @@ impl Publication {
     /// come and go, since those that seem nearest are not to be trusted: its owner places it anew each time.
     fn is_crowded(&self) -> bool {
         self.told != Density::default()
+    }
+
+    /// Whether the next nearest peer is given it where one refused it so. Full of claims is a number's place where
+    /// somebody forged them, and not everywhere alike.
+    fn may_go_elsewhere(&self, code: Code) -> bool {
+        code == Code::BUSY || code == Code::QUOTA && matches!(self.what, What::Number(_))
     }
 }
 
@@ -676,8 +683,8 @@ impl Node {
             if let Some(record) = &publication.record {
                 self.storage.held_also_by(now, &(**record).as_ref().summary(), [holder.key().head()]);
             }
-        } else if message.header.code == Code::BUSY && publication.stage == Stage::Storing {
-            return self.store_elsewhere(now, id);
+        } else if publication.stage == Stage::Storing && publication.may_go_elsewhere(message.header.code) {
+            return self.store_elsewhere(now, id, message.header.code);
         } else if publication.refused != Some(Code::INSERT_ERROR) {
             publication.outdated |= message.header.code == Code::TOO_OLD;
             publication.refused = Some(message.header.code);
@@ -685,14 +692,14 @@ impl Node {
         self.one_answer_less(now, id);
     }
 
-    /// A peer that should hold our record has no budget for it: the next nearest gets it at once. At the next
-    /// look the record is placed anew.
-    fn store_elsewhere(&mut self, now: Time, id: u64) {
+    /// A peer that should hold our record has no budget or no room for it: the next nearest gets it at once. At the
+    /// next look the record is placed anew.
+    fn store_elsewhere(&mut self, now: Time, id: u64, code: Code) {
         let lifetime = self.lifetime_of(id);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.displaced = true;
         if publication.spares.is_empty() {
-            publication.refused.get_or_insert(Code::BUSY);
+            publication.refused.get_or_insert(code);
             return self.one_answer_less(now, id);
         }
         let spare = publication.spares.remove(0);
@@ -754,9 +761,23 @@ impl Node {
             (publication.failures, publication.verified) = (1, false);
             self.care_for(now, id);
         } else if accepted == 0 || outdated {
+            if refused == Some(Code::QUOTA) {
+                self.number_is_crowded(id);
+            }
             self.retry(now, id);
         } else {
             self.check_published(now, id);
+        }
+    }
+
+    /// No peer has room for a user's number: strangers may have filled its place, and its owner is told once.
+    fn number_is_crowded(&mut self, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        if let (What::Number(_), false) = (&publication.what, publication.taken) {
+            publication.taken = true;
+            let message =
+                format!("no peer has room for {}: others may have filled its place", publication.what);
+            self.log(Level::Warn, "publish", message);
         }
     }
 

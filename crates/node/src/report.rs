@@ -107,6 +107,9 @@ pub struct UserStatus {
     /// The number of that key, in groups of four digits, once it is worked out.
     #[serde(default)]
     pub number: Option<String>,
+    /// Whether others find it there: `publishing`, `published`, or `crowded` where no peer has room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_state: Option<String>,
     /// `publishing`, `published` or `taken`; `uncertified` while the authority of the name has not given it.
     pub state: String,
     /// When the certificate of the name ends, in Unix seconds, if an authority gave it.
