@@ -16,7 +16,7 @@ use crate::config::{Config, Identity};
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::names::NameFlaw;
 use crate::node::{Alarm, Node};
-use crate::numbers::{MAX_WEIGHED, PATIENCE, Proof, in_order};
+use crate::numbers::{MAX_AT_ONCE, MAX_WEIGHED, PATIENCE, Proof, in_order};
 use crate::pins::{Verdict, short};
 use crate::region::Crowd;
 use crate::report::{LookupReport, RecordReport, Value};
@@ -33,8 +33,8 @@ pub(crate) const UNPROVEN: &str =
 /// Who waits for a name to be resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ResolvedFor {
-    /// A request of the agent, for this user.
-    Sip(sip::RequestId, String),
+    /// A request of the agent, for this user, from there.
+    Sip(sip::RequestId, String, sip::Flow),
     Ping(OpId),
     Tables(OpId, crate::diagnostics::Table),
     Configure(OpId),
@@ -131,11 +131,30 @@ impl Directory {
 
     /// A name waits until this key is worked out, and until when; nothing if it has had its share.
     pub(crate) fn wait_for(&mut self, now: Time, id: u64, key: PublicKey) -> Option<Time> {
+        let others = self.proving_beside(id);
         let resolution = self.running.get_mut(&id)?;
         resolution.proof = Some(key);
         let until = *resolution.until.get_or_insert(now + PATIENCE);
         resolution.weighed += 1;
-        (resolution.weighed <= MAX_WEIGHED && now < until).then_some(until)
+        (resolution.weighed <= MAX_WEIGHED && now < until && others < MAX_AT_ONCE).then_some(until)
+    }
+
+    /// How many other names wait for keys that were dialled from the same phone, or all from the command line.
+    fn proving_beside(&self, id: u64) -> usize {
+        let source = |resolution: &Resolution| match resolution.purpose {
+            ResolvedFor::Sip(.., sip::Flow::Local(_)) => Some(sip::Flow::Local(0)),
+            ResolvedFor::Sip(.., source) => Some(source),
+            _ => None,
+        };
+        let ours = self.running.get(&id).and_then(source);
+        let others = self.running.iter().filter(|(other, r)| **other != id && r.proof.is_some());
+        others.filter(|(_, r)| ours.is_some() && source(r) == ours).count()
+    }
+
+    /// The name that waits for a key on behalf of this request.
+    pub(crate) fn proving_for(&self, request: sip::RequestId) -> Option<u64> {
+        let is_its = |r: &Resolution| matches!(r.purpose, ResolvedFor::Sip(asked, ..) if asked == request);
+        self.running.iter().find(|(_, r)| r.proof.is_some() && is_its(r)).map(|(id, _)| *id)
     }
 
     /// The names that wait for this key.
@@ -400,7 +419,7 @@ impl Node {
 
     pub(crate) fn resolved(&mut self, now: Time, purpose: ResolvedFor, outcome: Resolved) {
         match (purpose, outcome) {
-            (ResolvedFor::Sip(request, user), outcome) => self.route_request(now, request, user, outcome),
+            (ResolvedFor::Sip(request, user, _), outcome) => self.route_request(now, request, user, outcome),
             (ResolvedFor::Ping(op), Resolved::Peers(peers)) => self.ping_contact(now, op, peers[0]),
             (ResolvedFor::Tables(op, table), Resolved::Peers(peers)) => {
                 self.ask_tables(now, op, (peers[0].address, Some(peers[0].id)), table);

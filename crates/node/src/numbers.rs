@@ -31,6 +31,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Keys worked out for one name at most, a fifth of a second each. Each that is in vain cost a liar 10^12 hashes.
 pub(crate) const MAX_WEIGHED: usize = 16;
 
+/// Names dialled from one phone that wait for keys at once: it shall not keep the world from those of others.
+pub(crate) const MAX_AT_ONCE: usize = 4;
+
 /// A name that is no name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Proof {
@@ -206,8 +209,17 @@ impl Node {
         }
     }
 
+    /// Nobody waits any more for the key that a request wanted worked out. One that is under way is learnt still.
+    pub(crate) fn cancel_proof(&mut self, request: sip::RequestId) {
+        if let Some(id) = self.directory.proving_for(request) {
+            self.timers.cancel(Alarm::Proof(id));
+            self.directory.give_up(id);
+        }
+    }
+
     /// The world did not work out a key upon which a name waits.
     pub(crate) fn give_up_proof(&mut self, now: Time, id: u64) {
+        self.timers.cancel(Alarm::Proof(id));
         if let Some(purpose) = self.directory.give_up(id) {
             self.resolved(now, purpose, Resolved::Unproven);
         }

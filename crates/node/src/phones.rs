@@ -483,7 +483,7 @@ impl Node {
                 }
                 self.find_route(now, request, call.is_some(), to, source);
             }
-            sip::Event::RouteCancelled { .. } => {}
+            sip::Event::RouteCancelled { request } => self.cancel_proof(request),
             sip::Event::Registered { user, contact, new: true, .. } => {
                 self.emit(Event::Phone { user, contact, online: true });
             }
@@ -592,7 +592,7 @@ impl Node {
                 self.refuse_route(now, request, 404, "No such user here");
             }
             (None, false) => {
-                let purpose = ResolvedFor::Sip(request, to.clone());
+                let purpose = ResolvedFor::Sip(request, to.clone(), source);
                 self.resolve(now, &to, purpose);
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use node::report::{CallReport, MessageReport};
 use node::storage::{Claim, Devices};
-use node::{CallOptions, LookupOptions, Outcome, User};
+use node::{CallOptions, Event, Level, LookupOptions, Outcome, User};
 use sip::ua::g711_sdp;
 use wire::p2pp::{Builder, Header, Kind, MessageType, Object, Record, TransactionId};
 use wire::{HashAlgorithm, KeyPair, Number, PublicKey, Seed, Socket, Stretch, UnixTime};
@@ -298,6 +298,50 @@ fn whoever_cannot_work_a_key_out_is_told_and_follows_nobody() {
     let report = call(&mut world, &number(STRANGER).digits());
     assert_eq!(report.status, 503, "{report:?}");
     assert!(report.reason.contains("not worked out"), "{report:?}");
+}
+
+#[test]
+fn whoever_dials_keys_without_end_has_few_worked_out_and_who_hangs_up_waits_for_none() {
+    let mut world = ready();
+    world.stalled = true;
+    let dial = |world: &mut World, n: u64| {
+        let key = KeyPair::from_seed(Seed::from_number(70 + n)).public().to_string();
+        let op = world.nodes[CALLER].call(world.now, "user1@test", &key, CallOptions::default());
+        world.collect(CALLER);
+        op
+    };
+    let calls: Vec<_> = (0..4).map(|n| dial(&mut world, n)).collect();
+    let one_more = dial(&mut world, 4);
+    let Outcome::Call(refused) = world.wait(CALLER, one_more) else { panic!("another outcome") };
+    assert_eq!((refused.status, world.worked_out.len()), (503, 4), "{refused:?}");
+    world.nodes[CALLER].hang_up(world.now, calls[0]);
+    world.collect(CALLER);
+    world.run(Duration::from_secs(1));
+    let (began, after) = (world.now, dial(&mut world, 5));
+    assert_eq!(world.worked_out.len(), 5, "there is room again");
+    let Outcome::Call(late) = world.wait(CALLER, after) else { panic!("another outcome") };
+    assert_eq!((late.status, world.now.since(began).as_secs()), (503, 20), "and nobody waits for ever");
+}
+
+#[test]
+fn an_owner_is_told_that_no_peer_has_room_for_the_number() {
+    let mut world = ready();
+    let owner = keys(99);
+    for n in 0..node::storage::MAX_PER_OWNER as u64 {
+        let place = wire::ResourceId(HashAlgorithm::Sha256.digest(&n.to_be_bytes()));
+        let filler = Record::sign(&owner, place, Kind::DATA, 1, UnixTime(1_800_000_000), 3_600, vec![0]);
+        publish(&mut world, n, &owner, &filler, &[0, 1, 2, 3, 4, 5, 6, 7]);
+    }
+    world.nodes[CALLER].add_user(world.now, User { aor: "anna@test".into(), keys: owner });
+    world.collect(CALLER);
+    world.run(Duration::from_secs(10));
+    let state = |world: &World, aor: &str| {
+        let users = world.nodes[CALLER].status(world.now).users;
+        users.into_iter().find(|user| user.aor == aor).and_then(|user| user.number_state).unwrap()
+    };
+    assert_eq!([state(&world, "anna@test"), state(&world, "user1@test")], ["crowded", "published"]);
+    let told = |event: &&Event| matches!(event, Event::Log { level: Level::Warn, message, .. } if message.contains("the number of anna@test"));
+    assert_eq!(world.events[CALLER].iter().filter(told).count(), 1);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! One thread, made when the first key is wanted: two at once would take 128 MiB. Keys wait in a short queue; what does
 //! not fit is refused, and whoever dialled is told.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, channel, sync_channel};
 use std::thread;
@@ -25,12 +26,14 @@ struct Worker {
 pub(crate) struct Stretcher {
     waker: Arc<Waker>,
     worker: Option<Worker>,
+    /// Keys that the thread took, and did not answer yet.
+    taken: VecDeque<PublicKey>,
 }
 
 impl Stretcher {
     /// Nothing is wanted yet.
     pub(crate) fn new(waker: Arc<Waker>) -> Stretcher {
-        Stretcher { waker, worker: None }
+        Stretcher { waker, worker: None, taken: VecDeque::new() }
     }
 
     /// Has a key worked out; `false` if too many wait already, or the system has no thread.
@@ -38,17 +41,25 @@ impl Stretcher {
         if self.worker.is_none() {
             self.worker = start(Arc::clone(&self.waker));
         }
-        self.worker.as_ref().is_some_and(|worker| worker.wanted.try_send(key).is_ok())
+        let is_taken = self.worker.as_ref().is_some_and(|worker| worker.wanted.try_send(key).is_ok());
+        if is_taken {
+            self.taken.push_back(key);
+        }
+        is_taken
     }
 
-    /// The next one that is worked out.
+    /// The next one that is worked out, or that never will be because the thread has died.
     pub(crate) fn done(&mut self) -> Option<Stretched> {
-        match self.worker.as_ref()?.done.try_recv() {
-            Ok(done) => Some(done),
+        let done = self.worker.as_ref().map(|worker| worker.done.try_recv());
+        match done.unwrap_or(Err(TryRecvError::Disconnected)) {
+            Ok(done) => {
+                self.taken.pop_front();
+                Some(done)
+            }
             Err(TryRecvError::Empty) => None,
             Err(TryRecvError::Disconnected) => {
                 self.worker = None;
-                None
+                self.taken.pop_front().map(|lost| (lost, None))
             }
         }
     }
@@ -78,6 +89,21 @@ mod tests {
     use wire::{KeyPair, Seed};
 
     use super::*;
+
+    #[test]
+    fn keys_that_a_dead_thread_had_taken_are_answered_and_the_next_gets_another_thread() {
+        let poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(7)).unwrap();
+        let mut stretcher = Stretcher::new(Arc::new(waker));
+        let key = |n| KeyPair::from_seed(Seed::from_number(n)).public();
+        let (wanted, taken) = sync_channel(MAX_QUEUE);
+        let (answers, done) = channel();
+        stretcher.worker = Some(Worker { wanted, done });
+        assert!(stretcher.want(key(1)) && stretcher.want(key(2)));
+        drop((taken, answers));
+        assert_eq!([(); 3].map(|()| stretcher.done()), [Some((key(1), None)), Some((key(2), None)), None]);
+        assert!(stretcher.want(key(1)));
+    }
 
     #[test]
     fn a_key_is_worked_out_elsewhere_the_loop_is_woken_and_the_queue_is_bounded() {
