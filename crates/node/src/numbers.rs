@@ -74,6 +74,13 @@ impl Numbers {
         self.own.get(key).copied().or_else(met)
     }
 
+    /// A key is a user's of ours: what it costs, if that is known, is kept from now on.
+    fn adopt(&mut self, key: PublicKey) -> bool {
+        let known = self.stretch(&key);
+        self.own.extend(known.map(|stretch| (key, stretch)));
+        known.is_some()
+    }
+
     /// Whether a record at a number is known to lie about what its owner's key costs.
     pub(crate) fn refutes(&self, record: &RecordRef<'_>) -> bool {
         let known = (record.kind == Kind::NUMBER).then(|| self.stretch(&record.owner)).flatten();
@@ -166,9 +173,9 @@ impl Node {
         let users = self.identity.users.iter().filter(|_| self.config.numbers);
         let users: Vec<(String, PublicKey)> = users.map(|u| (u.aor.clone(), u.keys.public())).collect();
         for (aor, key) in users {
-            match self.numbers.stretch(&key) {
-                Some(_) => self.publish_number(now, aor),
-                None => self.numbers.want(key),
+            match self.numbers.adopt(key) {
+                true => self.publish_number(now, aor),
+                false => self.numbers.want(key),
             }
         }
     }
@@ -295,7 +302,8 @@ mod tests {
         let mut numbers = Numbers::default();
         let cost = Stretch([7; Stretch::LEN]);
         let key = |n: usize| PublicKey([[n as u8; 16], [(n >> 8) as u8; 16]].concat().try_into().unwrap());
-        numbers.learn(key(0), cost, true);
+        numbers.learn(key(0), cost, false);
+        assert!(numbers.adopt(key(0)) && !numbers.adopt(key(1)), "first dialled, then a user here");
         (1..=MAX_MET + 1).for_each(|n| numbers.learn(key(n), cost, false));
         assert_eq!(
             [0, 1, 2, MAX_MET + 1].map(|n| numbers.stretch(&key(n)).is_some()),
