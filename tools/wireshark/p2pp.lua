@@ -48,7 +48,9 @@ local BASES = { [0] = "none" }
 for bits = 1, 8 do BASES[bits] = ("%d"):format(2 ^ bits) end
 
 local IS_WIDTH = { [16] = true, [20] = true, [32] = true }
-local KINDS = { [0x0000] = "user", [0x0001] = "peer", [0x0100] = "stun", [0x0200] = "turn", [0x4000] = "data" }
+local KINDS = {
+  [0x0000] = "user", [0x0001] = "peer", [0x0002] = "number", [0x0100] = "stun", [0x0200] = "turn", [0x4000] = "data",
+}
 local HOST_TYPES = { [0] = "host", [1] = "server reflexive", [2] = "peer reflexive", [3] = "relayed" }
 local TRANSPORTS = { [0] = "UDP", [1] = "TCP" }
 local DECISIONS = { [0] = "forwarded", [1] = "answered", [2] = "went round a dead hop" }

@@ -74,6 +74,9 @@ pub fn all() -> Vec<Input> {
     out.push(("record", "gone".into(), record.tombstone(&keys, UnixTime(1_800_000_001)).to_bytes()));
     out.push(("record", "user".into(), record.to_bytes()));
     out.push(("record", "devices".into(), devices));
+    let cost = node::storage::Claim::Stretch(wire::Stretch([7; wire::Stretch::LEN]));
+    let numbered = node::storage::Devices(vec![keys.public()]).with(&cost);
+    out.push(("record", "numbered".into(), numbered.expect("it can be written")));
     out.push(("control", "commands".into(), COMMANDS.join("\n").into_bytes()));
     invitation(&mut out);
     out

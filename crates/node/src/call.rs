@@ -34,6 +34,9 @@ pub(crate) const KEY_CHANGED: u16 = 438;
 /// And if no record of the name has the certificate of its authority.
 pub(crate) const NOT_CERTIFIED: u16 = 437;
 
+/// And if what was dialled begins like a number and is none: Address Incomplete.
+pub(crate) const MISTYPED: u16 = 484;
+
 /// How far a call has come.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum CallState {
@@ -181,6 +184,9 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
             ("no_digits", "`openvoip calls` shows the calls of this peer, and the digits of each")
         }
         (_, 404) => ("not_found", "check the spelling; `openvoip lookup NAME --trace` shows the search"),
+        (_, MISTYPED) => {
+            ("mistyped", "dial it again, and compare it with what `openvoip status` says at theirs")
+        }
         (_, KEY_CHANGED) => (
             "key_changed",
             "ask them on another way whether the key is theirs; if it is: `openvoip pins accept NAME`",
@@ -250,6 +256,7 @@ mod tests {
             (Cause::Refused, 437, "not_certified"),
             (Cause::Refused, 438, "key_changed"),
             (Cause::Refused, 480, "unavailable"),
+            (Cause::Refused, 484, "mistyped"),
             (Cause::Refused, 486, "busy"),
             (Cause::Refused, 603, "declined"),
             (Cause::Refused, 500, "failed"),

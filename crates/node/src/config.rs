@@ -212,6 +212,9 @@ pub struct Config {
     pub inbox_limit: usize,
     /// What digits mean that are dialled here.
     pub dial: dial::Rules,
+    /// Whether users here have numbers, and numbers and keys can be dialled: for worlds that work out what keys cost
+    /// ([`Event::StretchWanted`](crate::Event::StretchWanted)).
+    pub numbers: bool,
     /// Whose overlay this is, and what its document says, if this peer was told.
     pub charter: Option<Arc<Charter>>,
 }
@@ -252,6 +255,8 @@ impl Default for Config {
             probe_interval: None,
             inbox_limit: 1_000,
             dial: dial::Rules::default(),
+            // A world that does not know how says nothing, and nobody here has a number.
+            numbers: true,
             charter: None,
         }
     }

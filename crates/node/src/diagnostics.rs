@@ -17,8 +17,8 @@ use crate::event::{OpId, Outcome};
 use crate::node::{Alarm, Node, Standing};
 use crate::publish::What;
 use crate::report::{
-    Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PingReport, Probes, Rates, Status,
-    TableRow, Upkeep, UserStatus,
+    Budget, ConnectionRow, Found, NatStatus, ObjectRow, OverlayStatus, PhoneStatus, PingReport, Probes,
+    Rates, Status, TableRow, Upkeep, UserStatus,
 };
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, Want};
@@ -115,7 +115,7 @@ impl Node {
             sips: self.config.sips.map_or(String::new(), |address| address.to_string()),
             overlay: self.overlay_status(now),
             users: self.identity.users.iter().map(|u| self.user_status(now, u)).collect(),
-            phones: self.phones.registered(),
+            phones: self.phones_status(),
             locked_out: self.phones.locked_out(now),
             routing_entries: self.standing.as_ref().map_or(0, |s| s.table.len()),
             neighbors: self.standing.as_ref().map_or(0, |s| s.table.neighbors().len()),
@@ -181,6 +181,15 @@ impl Node {
         }
     }
 
+    fn phones_status(&self) -> Vec<PhoneStatus> {
+        let phones = self.phones.registered().into_iter();
+        phones.map(|phone| PhoneStatus { number: self.number_text(&phone.user), ..phone }).collect()
+    }
+
+    fn number_text(&self, aor: &str) -> Option<String> {
+        self.number_of(aor).map(|number| number.to_string())
+    }
+
     fn user_status(&self, now: Time, user: &crate::config::User) -> UserStatus {
         let publication = self.publications.find(&What::User(user.aor.clone()));
         let state = match publication {
@@ -192,10 +201,22 @@ impl Node {
         UserStatus {
             aor: user.aor.clone(),
             public_key: user.keys.public().to_string(),
+            number: self.number_text(&user.aor),
+            number_state: self.number_state(&user.aor),
             state: state.into(),
             certified_until: self.enrolments.certificate(&user.aor).map(|c| c.not_after.0),
             problem: self.enrolments.problem(&user.aor),
         }
+    }
+
+    fn number_state(&self, aor: &str) -> Option<String> {
+        let publication = self.publications.find(&What::Number(aor.to_owned()))?;
+        let state = match publication {
+            p if p.taken => "crowded",
+            p if p.verified => "published",
+            _ => "publishing",
+        };
+        Some(state.to_owned())
     }
 
     /// The routing table (`showrt`).

@@ -6,7 +6,8 @@
 //! 2. a short code: the owner's word that these keys are that person;
 //! 3. the longest prefix: what follows it is put into the name that the owner wrote for it;
 //! 4. a call sign by the rule of HAMNET, as a user of our own domain;
-//! 5. a name made of digits somewhere in the overlay, as always.
+//! 5. the number of a key (`numbers.rs`), which no call sign begins like;
+//! 6. a name made of digits somewhere in the overlay, as always.
 //!
 //! HAMNET's rule needs no registry: a letter is its key and its place on that key, a digit is itself
 //! and 0, so IN3FQQ is 43 62 30 33 72 72. What comes out of a rule is a name and not dialled again.
@@ -179,6 +180,15 @@ mod tests {
             ("anna", None),
         ] {
             assert_eq!(rules.name(keys, "home").as_deref(), name, "{keys}");
+        }
+    }
+
+    #[test]
+    fn no_number_of_a_key_is_a_call_sign() {
+        for n in 0..1_000 {
+            let key = wire::KeyPair::from_seed(wire::Seed::from_number(n)).public();
+            let number = wire::Number::of(&key, &wire::Stretch([n as u8; wire::Stretch::LEN]));
+            assert_eq!(call_sign(&number.digits()), None, "{number}");
         }
     }
 

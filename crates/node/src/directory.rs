@@ -8,13 +8,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use wire::number::NotANumber;
 use wire::p2pp::{Code, Kind, Record};
-use wire::{Contact, HashAlgorithm, Key, NodeId, PublicKey, ResourceId, Time};
+use wire::{Contact, HashAlgorithm, Key, NodeId, Number, PublicKey, ResourceId, Time};
 
 use crate::config::{Config, Identity};
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::names::NameFlaw;
-use crate::node::Node;
+use crate::node::{Alarm, Node};
+use crate::numbers::{MAX_AT_ONCE, MAX_WEIGHED, PATIENCE, Proof, in_order};
 use crate::pins::{Verdict, short};
 use crate::region::Crowd;
 use crate::report::{LookupReport, RecordReport, Value};
@@ -24,11 +26,15 @@ use crate::storage::{Claim, Devices};
 /// Most names being resolved at once.
 const MAX_RESOLUTIONS: usize = 1_024;
 
+/// What is said where a key was not worked out.
+pub(crate) const UNPROVEN: &str =
+    "whose number it is was not worked out in time: this machine has too much to do";
+
 /// Who waits for a name to be resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum ResolvedFor {
-    /// A request of the agent, for this user.
-    Sip(sip::RequestId, String),
+    /// A request of the agent, for this user, from there.
+    Sip(sip::RequestId, String, sip::Flow),
     Ping(OpId),
     Tables(OpId, crate::diagnostics::Table),
     Configure(OpId),
@@ -46,11 +52,33 @@ struct Resolution {
     changed: Option<[PublicKey; 2]>,
     /// A record does not count.
     flaw: Option<NameFlaw>,
+    /// The key that the world works out, upon which this waits.
+    proof: Option<PublicKey>,
+    /// Until when it waits for keys, the first of them included.
+    until: Option<Time>,
+    /// Keys worked out for it, and how many those were when it was last searched for.
+    weighed: usize,
+    weighed_before: usize,
+    /// Records that claim the number, and were not weighed yet.
+    claims: VecDeque<Record>,
 }
 
 impl Resolution {
     fn new(name: String, purpose: ResolvedFor) -> Self {
-        Resolution { name, purpose, waiting: 1, peers: Vec::new(), silent: 0, changed: None, flaw: None }
+        Resolution {
+            name,
+            purpose,
+            waiting: 1,
+            peers: Vec::new(),
+            silent: 0,
+            changed: None,
+            flaw: None,
+            proof: None,
+            until: None,
+            weighed: 0,
+            weighed_before: 0,
+            claims: VecDeque::new(),
+        }
     }
 }
 
@@ -101,6 +129,45 @@ impl Directory {
         self.known.push_back(Known { place, owner, sequence: 0 });
     }
 
+    /// A name waits until this key is worked out, and until when; nothing if it has had its share.
+    pub(crate) fn wait_for(&mut self, now: Time, id: u64, key: PublicKey) -> Option<Time> {
+        let others = self.proving_beside(id);
+        let resolution = self.running.get_mut(&id)?;
+        resolution.proof = Some(key);
+        let until = *resolution.until.get_or_insert(now + PATIENCE);
+        resolution.weighed += 1;
+        (resolution.weighed <= MAX_WEIGHED && now < until && others < MAX_AT_ONCE).then_some(until)
+    }
+
+    /// How many other names wait for keys that were dialled from the same phone, or all from the command line.
+    fn proving_beside(&self, id: u64) -> usize {
+        let source = |resolution: &Resolution| match resolution.purpose {
+            ResolvedFor::Sip(.., sip::Flow::Local(_)) => Some(sip::Flow::Local(0)),
+            ResolvedFor::Sip(.., source) => Some(source),
+            _ => None,
+        };
+        let ours = self.running.get(&id).and_then(source);
+        let others = self.running.iter().filter(|(other, r)| **other != id && r.proof.is_some());
+        others.filter(|(_, r)| ours.is_some() && source(r) == ours).count()
+    }
+
+    /// The name that waits for a key on behalf of this request.
+    pub(crate) fn proving_for(&self, request: sip::RequestId) -> Option<u64> {
+        let is_its = |r: &Resolution| matches!(r.purpose, ResolvedFor::Sip(asked, ..) if asked == request);
+        self.running.iter().find(|(_, r)| r.proof.is_some() && is_its(r)).map(|(id, _)| *id)
+    }
+
+    /// The names that wait for this key.
+    pub(crate) fn waiting_for(&self, key: &PublicKey) -> Vec<u64> {
+        self.running.iter().filter(|(_, r)| r.proof == Some(*key)).map(|(id, _)| *id).collect()
+    }
+
+    /// A name waits no longer for a key; who wanted it.
+    pub(crate) fn give_up(&mut self, id: u64) -> Option<ResolvedFor> {
+        self.running.get(&id)?.proof?;
+        self.running.remove(&id).map(|resolution| resolution.purpose)
+    }
+
     /// Whether what a search found calls for another look along disjoint paths: nothing, another owner's
     /// record than last time, or an older one. (Records are signed, and those that are not are nothing.)
     pub(crate) fn suspicious(&self, place: &Key, records: &[(Record, Duration)]) -> bool {
@@ -119,6 +186,10 @@ pub(crate) enum Resolved {
     Unknown,
     /// The name exists, none of its peers does now.
     Offline,
+    /// It begins like a number, and is none.
+    Mistyped(NotANumber),
+    /// Whether the key is the number's was not worked out.
+    Unproven,
     /// A record of that name was found, and does not count.
     Uncertified(NameFlaw),
     /// The first key was known, and the name is held by the second only.
@@ -126,7 +197,8 @@ pub(crate) enum Resolved {
 }
 
 /// Makes of anything a person may type the one canonical name: no scheme, no port, no parameters,
-/// lower case, `user@domain`; telephone numbers keep only digits and a leading plus.
+/// lower case, `user@domain`; telephone numbers keep only digits and a leading plus, and numbers of keys
+/// ([`wire::number`]) no space, dash or dot between theirs.
 pub fn canonical_aor(text: &str, default_domain: &str) -> String {
     let text = text.trim().trim_start_matches('<').trim_end_matches('>');
     let (scheme, rest) = match text.split_once(':') {
@@ -139,12 +211,21 @@ pub fn canonical_aor(text: &str, default_domain: &str) -> String {
         None => (rest, default_domain),
     };
     let is_number = |s: &str| s.starts_with('+') || scheme == "tel";
-    let user = if is_number(user) {
+    let user = if let Some(digits) = in_groups(user) {
+        digits
+    } else if is_number(user) {
         user.chars().filter(|c| c.is_ascii_digit() || *c == '+').collect()
     } else {
         user.to_lowercase()
     };
     format!("{user}@{}", domain.to_lowercase())
+}
+
+/// The digits of a number that is written in groups.
+fn in_groups(user: &str) -> Option<String> {
+    let between = [' ', '-', '.'];
+    let digits = user.contains(between).then(|| user.replace(between, ""))?;
+    (digits.parse::<Number>() != Err(NotANumber::Other)).then_some(digits)
 }
 
 fn strip_port(domain: &str) -> &str {
@@ -179,17 +260,76 @@ impl Node {
         if self.directory.running.len() >= MAX_RESOLUTIONS {
             return self.resolved(now, purpose, Resolved::Offline);
         }
+        let proof = match self.proof_in(aor).transpose() {
+            Ok(proof) => proof,
+            Err(slip) => return self.resolved(now, purpose, Resolved::Mistyped(slip)),
+        };
         self.directory.next += 1;
         let id = self.directory.next;
-        self.directory.running.insert(id, Resolution::new(aor.to_owned(), purpose));
-        let place = self.expected_place(aor);
-        let want = Want::Object(Kind::USER, None);
+        self.directory.running.insert(id, Resolution::new(self.proven_name(aor), purpose));
+        match proof {
+            None => {
+                let place = self.expected_place(aor, place_of_user(self.hash(), aor));
+                let want = Want::Object(Kind::USER, None);
+                self.search(now, place.0, want, For::Resolve(id), LookupOptions::default());
+            }
+            Some(Proof::Number(number)) => self.seek_claims(now, id, number, None),
+            Some(Proof::Key(key)) => self.seek_key(now, id, key),
+        }
+    }
+
+    /// Seeks the records that claim a number, or that of one key.
+    fn seek_claims(&mut self, now: Time, id: u64, number: Number, owner: Option<PublicKey>) {
+        let Some(name) = self.directory.running.get(&id).map(|r| r.name.clone()) else { return };
+        let place = self.expected_place(&name, number.place(self.hash()));
+        let want = Want::Object(Kind::NUMBER, owner);
         self.search(now, place.0, want, For::Resolve(id), LookupOptions::default());
     }
 
-    /// Where a user's record is sought, and the pinned key's, if one is.
-    fn expected_place(&mut self, aor: &str) -> ResourceId {
-        let place = place_of_user(self.hash(), aor);
+    /// Seeks the record of a key at its number, which has to be worked out.
+    fn seek_key(&mut self, now: Time, id: u64, key: PublicKey) {
+        match self.numbers.stretch(&key) {
+            Some(stretch) => self.seek_claims(now, id, Number::of(&key, &stretch), Some(key)),
+            None => self.want_proof(now, id, key),
+        }
+    }
+
+    /// A key upon which a name waited is worked out.
+    pub(crate) fn handle_proof(&mut self, now: Time, id: u64) {
+        self.timers.cancel(Alarm::Proof(id));
+        let Some(resolution) = self.directory.running.get_mut(&id) else { return };
+        resolution.proof = None;
+        let name = resolution.name.clone();
+        match self.proof_in(&name) {
+            Some(Ok(Proof::Key(key))) => self.seek_key(now, id, key),
+            _ => self.weigh_claims(now, id),
+        }
+    }
+
+    /// Follows the record that claims a number rightly, if one of those found does. If all lied it is searched for
+    /// again: what is known to lie is no answer any more, so other paths are tried as if nothing had been found.
+    fn weigh_claims(&mut self, now: Time, id: u64) {
+        let Some(resolution) = self.directory.running.get_mut(&id) else { return };
+        let pinned = self.pins.owner(&resolution.name);
+        match self.numbers.weigh(pinned, &mut resolution.claims) {
+            Ok(None) if resolution.weighed > resolution.weighed_before => {
+                resolution.weighed_before = resolution.weighed;
+                let name = resolution.name.clone();
+                if let Some(Ok(Proof::Number(number))) = self.proof_in(&name) {
+                    self.seek_claims(now, id, number, None);
+                }
+            }
+            Ok(found) => {
+                resolution.waiting -= 1;
+                found.iter().for_each(|record| self.follow_devices(now, id, record));
+                self.end_step(now, id);
+            }
+            Err(key) => self.want_proof(now, id, key),
+        }
+    }
+
+    /// Where the record of a name is sought: there the pinned key's is expected, if one is.
+    fn expected_place(&mut self, aor: &str, place: ResourceId) -> ResourceId {
         if let Some(owner) = self.pins.owner(aor) {
             self.directory.expect(place.0, owner);
         }
@@ -208,52 +348,63 @@ impl Node {
     /// A lookup on the way to a person has ended: the device list, or a device's contact record.
     pub(crate) fn handle_resolve_step(&mut self, now: Time, id: u64, key: &Key, findings: Findings) {
         let hash = self.hash();
-        let own = self.node_id();
         let Some(resolution) = self.directory.running.get_mut(&id) else { return };
-        resolution.waiting -= 1;
         let crowded = (findings.crowd == Some(Crowd::Dense)).then(|| resolution.name.clone());
         resolution.flaw = resolution.flaw.or(findings.flaw);
-        let mut wanted: Vec<NodeId> = Vec::new();
-        let mut unlike = None;
-        match self.pins.choose(&resolution.name, &findings.records) {
-            Some((record, _)) if record.kind == Kind::USER => {
-                wanted = devices(hash, record);
-                // Who is called or written to is remembered, and is not another one the next time.
-                let verdict = match &resolution.purpose {
-                    ResolvedFor::Sip(..) => {
-                        self.pins.meet(&resolution.name, record.owner, wanted.clone(), true)
-                    }
-                    _ => Verdict::New,
-                };
-                match verdict {
-                    Verdict::Changed(known) => {
-                        resolution.changed = Some([known, record.owner]);
-                        wanted.clear();
-                    }
-                    Verdict::Unlike(heard) => unlike = Some((resolution.name.clone(), heard)),
-                    Verdict::New | Verdict::Pinned => {}
-                }
-                wanted.retain(|n| Some(*n) != own);
-                resolution.silent += wanted.len();
-            }
+        let name = resolution.name.clone();
+        if findings.records.first().is_some_and(|(record, _)| record.kind == Kind::NUMBER) {
+            resolution.claims = in_order(self.pins.owner(&name), findings.records);
+            self.warn_of_crowd(crowded);
+            return self.weigh_claims(now, id);
+        }
+        resolution.waiting -= 1;
+        match self.pins.choose(&name, &findings.records) {
+            Some((record, _)) if record.kind == Kind::USER => self.follow_devices(now, id, record),
             Some((record, _)) => {
-                if let Some(contact) = self.tunnels.read_contact(hash, NodeId(*key), record) {
-                    resolution.peers.push(contact);
-                }
+                let contact = self.tunnels.read_contact(hash, NodeId(*key), record);
+                resolution.peers.extend(contact);
             }
             None => {}
         }
+        self.warn_of_crowd(crowded);
+        self.end_step(now, id);
+    }
+
+    /// Looks for the devices that a user's record names.
+    fn follow_devices(&mut self, now: Time, id: u64, record: &Record) {
+        let (hash, own) = (self.hash(), self.node_id());
+        let Some(resolution) = self.directory.running.get_mut(&id) else { return };
+        let mut wanted = devices(hash, record);
+        // Who is called or written to is remembered, and is not another one the next time.
+        let verdict = match &resolution.purpose {
+            ResolvedFor::Sip(..) => self.pins.meet(&resolution.name, record.owner, wanted.clone(), true),
+            _ => Verdict::New,
+        };
+        let mut unlike = None;
+        match verdict {
+            Verdict::Changed(known) => {
+                resolution.changed = Some([known, record.owner]);
+                wanted.clear();
+            }
+            Verdict::Unlike(heard) => unlike = Some((resolution.name.clone(), heard)),
+            Verdict::New | Verdict::Pinned => {}
+        }
+        wanted.retain(|n| Some(*n) != own);
+        resolution.silent += wanted.len();
         resolution.waiting += wanted.len();
         for node in wanted {
             let want = Want::Object(Kind::PEER, None);
             self.search(now, node.0, want, For::Resolve(id), LookupOptions::default());
         }
-        self.warn_of_crowd(crowded);
         self.save_pins();
         if let Some((name, heard)) = unlike {
             let message = format!("who called or wrote as {name} before, at {}, is not there", short(heard));
             self.log(Level::Warn, "pins", message);
         }
+    }
+
+    /// A step on the way to a person is done; after the last one whoever asked is told.
+    fn end_step(&mut self, now: Time, id: u64) {
         if self.directory.running.get(&id).is_some_and(|r| r.waiting == 0) {
             let Some(done) = self.directory.running.remove(&id) else { return };
             let outcome = match (done.changed, done.peers.is_empty(), done.silent) {
@@ -266,9 +417,9 @@ impl Node {
         }
     }
 
-    fn resolved(&mut self, now: Time, purpose: ResolvedFor, outcome: Resolved) {
+    pub(crate) fn resolved(&mut self, now: Time, purpose: ResolvedFor, outcome: Resolved) {
         match (purpose, outcome) {
-            (ResolvedFor::Sip(request, user), outcome) => self.route_request(now, request, user, outcome),
+            (ResolvedFor::Sip(request, user, _), outcome) => self.route_request(now, request, user, outcome),
             (ResolvedFor::Ping(op), Resolved::Peers(peers)) => self.ping_contact(now, op, peers[0]),
             (ResolvedFor::Tables(op, table), Resolved::Peers(peers)) => {
                 self.ask_tables(now, op, (peers[0].address, Some(peers[0].id)), table);
@@ -282,6 +433,14 @@ impl Node {
             ) => self.failed(op, Code::FORBIDDEN.0, flaw.to_string()),
             (
                 ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
+                Resolved::Mistyped(slip),
+            ) => self.failed(op, Code::BAD_REQUEST.0, slip.to_string()),
+            (
+                ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
+                Resolved::Unproven,
+            ) => self.failed(op, Code::BUSY.0, UNPROVEN),
+            (
+                ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
                 Resolved::Unknown,
             ) => self.failed(op, Code::NOT_FOUND.0, "nobody has that name"),
             (
@@ -292,11 +451,14 @@ impl Node {
         }
     }
 
-    /// Looks a user up, the way a call would.
+    /// Looks a user up, the way a call would; of a number only who claims it.
     pub fn lookup_user(&mut self, now: Time, aor: &str, options: LookupOptions) -> OpId {
         let aor = canonical_aor(aor, &self.default_domain());
-        let aor = self.meaning(&aor).unwrap_or(aor);
-        let place = self.expected_place(&aor);
+        let aor = self.proven_name(&self.meaning(&aor).unwrap_or(aor));
+        if let Some(Ok(Proof::Number(number))) = self.proof_in(&aor) {
+            return self.lookup(now, number.place(self.hash()), Kind::NUMBER, aor, options);
+        }
+        let place = self.expected_place(&aor, place_of_user(self.hash(), &aor));
         self.lookup(now, place, Kind::USER, aor, options)
     }
 
@@ -332,7 +494,7 @@ impl Node {
         self.warn_of_crowd(alarm.then(|| name.clone()));
         let record = self.pins.choose(&name, &findings.records).map(|(record, left)| {
             let nodes = match record.kind {
-                Kind::USER => devices(hash, record),
+                Kind::USER | Kind::NUMBER => devices(hash, record),
                 _ => vec![record.owner.node_id(hash)],
             };
             // A key is looked up in hexadecimal, and has no name to compare.
@@ -451,6 +613,13 @@ mod tests {
         }
         assert_eq!(canonical_aor("bob", "demo.test"), "bob@demo.test");
         assert_eq!(canonical_aor("tel:+49 (30) 1234", "lan"), "+49301234@lan");
+        assert_eq!(canonical_aor("8919 1396-9007.917", "lan"), "891913969007917@lan");
+        assert_eq!(
+            canonical_aor("8919 1396 9007 91@lan", "test"),
+            "89191396900791@lan",
+            "told as a slip later"
+        );
+        assert_eq!(canonical_aor("89-12", "lan"), "89-12@lan");
         assert_eq!(canonical_aor("bob@[2001:db8::1]:5060", "lan"), "bob@[2001:db8::1]");
         assert_eq!(canonical_aor("bob@[2001:db8::1]", "lan"), "bob@[2001:db8::1]");
     }

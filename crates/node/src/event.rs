@@ -130,6 +130,9 @@ pub enum Event {
     OpenPeerStream(std::net::SocketAddr),
     /// A stream to another peer is to be closed, or given up if it does not stand yet. Nothing is to be told.
     ClosePeerStream(std::net::SocketAddr),
+    /// What a key costs is wanted, [`wire::Stretch::of`]: it takes a good part of a second and 64 MiB, so work it out
+    /// beside the packets, and tell `handle_stretched`. Only where [`Config::numbers`](crate::Config::numbers) says so.
+    StretchWanted(wire::PublicKey),
     /// A SIP connection to a phone is to be closed.
     CloseStream(wire::ConnectionId),
 }

@@ -26,6 +26,7 @@
 //! | [`directory`] | from a name to the peers that serve it |
 //! | [`dial`] | from dialled digits to a name |
 //! | `names.rs`, `enrolment.rs` | names that an authority gives: judging records, and asking for one's own |
+//! | `numbers.rs` | numbers and keys that are dialled, and prove themselves |
 //! | [`pins`] | the keys that first answered to names |
 //! | `tunnel.rs` | SIP between peers |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
@@ -54,6 +55,7 @@ mod membership;
 mod merge;
 mod names;
 mod node;
+mod numbers;
 pub mod operator;
 mod phones;
 pub mod pins;

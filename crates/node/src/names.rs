@@ -132,7 +132,13 @@ impl Names {
         now: UnixTime,
         record: &RecordRef<'_>,
     ) -> Result<Option<u64>, NameFlaw> {
-        let Some(rules) = self.rules.as_ref().filter(|_| record.kind == Kind::USER) else { return Ok(None) };
+        let Some(rules) = &self.rules else { return Ok(None) };
+        match record.kind {
+            Kind::USER => {}
+            // A number is no name, and nobody gives it; but a key that was lost is lost here too.
+            Kind::NUMBER => return self.check_key(rules, now, &record.owner).map(|()| None),
+            _ => return Ok(None),
+        }
         let claim = self.check_claim(rules, now, record)?;
         let (Some(aor), true) = (claim.as_ref().and_then(Claim::aor), self.must_be_said()) else {
             return if self.must_be_said() { Err(NameFlaw::Unnamed) } else { Ok(None) };
@@ -150,6 +156,17 @@ impl Names {
             }
             Some(Claim::Certificate(_)) => Err(NameFlaw::Forged),
             _ => Err(NameFlaw::Missing),
+        }
+    }
+
+    /// Whether the key at a number is banned, or was taken back by any authority: a number is in no domain.
+    fn check_key(&self, rules: &NameRules, now: UnixTime, key: &PublicKey) -> Result<(), NameFlaw> {
+        if rules.banned.contains(key) {
+            return Err(NameFlaw::Banned);
+        }
+        match self.lists.values().any(|list| list.holds(key, now)) {
+            true => Err(NameFlaw::Revoked),
+            false => Ok(()),
         }
     }
 
@@ -182,7 +199,11 @@ impl Names {
     /// Whether a record that was good when it came still is.
     fn still_counts(&self, now: UnixTime, record: &Record) -> bool {
         let Some(rules) = &self.rules else { return true };
-        self.check_claim(rules, now, &record.as_ref()).is_ok()
+        match record.kind {
+            Kind::USER => self.check_claim(rules, now, &record.as_ref()).is_ok(),
+            Kind::NUMBER => self.check_key(rules, now, &record.owner).is_ok(),
+            _ => true,
+        }
     }
 }
 
@@ -198,8 +219,12 @@ impl Node {
     /// Whether a record that was brought may be kept here. One that an authority certified later takes the
     /// place of those certified before it, for another key.
     pub(crate) fn admit_name(&mut self, now: Time, record: &RecordRef<'_>) -> Result<(), Code> {
-        if record.kind != Kind::USER || self.names.rules.is_none() {
+        if self.names.rules.is_none() {
             return Ok(());
+        }
+        if record.kind != Kind::USER {
+            let checked = self.names.check(self.hash(), self.unix(now), record);
+            return checked.map(|_| ()).map_err(|_| Code::FORBIDDEN);
         }
         if record.tombstone && self.names.must_be_said() {
             // It says no name. Whoever has nothing here has nothing to withdraw either.
@@ -221,12 +246,12 @@ impl Node {
         Ok(())
     }
 
-    /// Drops the records of users whose certificates have ended or were taken back.
+    /// Drops the records of users whose certificates have ended or were taken back, and those at their numbers.
     pub(crate) fn drop_lapsed_names(&mut self, now: Time) {
         if self.names.rules.is_some() {
             let unix = self.unix(now);
             let names = &self.names;
-            self.storage.drop_where(|held| held.kind == Kind::USER && !names.still_counts(unix, held));
+            self.storage.drop_where(|held| !names.still_counts(unix, held));
         }
     }
 
@@ -334,6 +359,28 @@ mod tests {
         }
         let again = Names::new(names.rules.clone(), &names.saved_lists(), Signatures::Ed25519);
         assert_eq!(judge(&again, 4, "alice@camp", &alice), Err(NameFlaw::Revoked), "after a restart");
+    }
+
+    #[test]
+    fn a_key_that_was_taken_back_or_banned_has_no_number_either() {
+        let mut names = names();
+        let at_number = |owner: u8| {
+            let (key, stretch) = (pair(owner).public(), wire::Stretch([7; wire::Stretch::LEN]));
+            let place = wire::Number::of(&key, &stretch).place(HashAlgorithm::Sha256);
+            let value = Devices(vec![pair(5).public()]).with(&Claim::Stretch(stretch)).unwrap();
+            Record::sign(&pair(owner), place, Kind::NUMBER, 1, NOW, 60, value)
+        };
+        let judged = |names: &Names, owner| {
+            let checked = names.check(HashAlgorithm::Sha256, NOW, &at_number(owner).as_ref());
+            assert_eq!(checked.is_ok(), names.still_counts(NOW, &at_number(owner)));
+            checked
+        };
+        assert_eq!(judged(&names, 4), Ok(None));
+        assert_eq!(judged(&names, 9), Err(NameFlaw::Banned));
+        let keys = [(pair(4).public(), UnixTime(NOW.0 + 10))].into();
+        assert!(names.take_list(Revocations::sign(&pair(2), pair(1).public(), 1, keys).unwrap()));
+        assert_eq!(judged(&names, 4), Err(NameFlaw::Revoked));
+        assert_eq!(judged(&names, 6), Ok(None));
     }
 
     #[test]

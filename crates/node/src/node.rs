@@ -32,6 +32,7 @@ use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
 use crate::membership::Membership;
 use crate::names::Names;
+use crate::numbers::Numbers;
 use crate::operator::Operators;
 use crate::phones::LazyPhones;
 use crate::pins::Pins;
@@ -82,6 +83,8 @@ pub(crate) enum Alarm {
     Left,
     /// Ask authorities for names, and what they took back.
     Names,
+    /// The world takes too long to work out a key upon which a name waits.
+    Proof(u64),
     /// A call with a time limit has lasted long enough.
     CallLimit(OpId),
 }
@@ -214,6 +217,7 @@ pub struct Node {
     pub(crate) pins: Pins,
     pub(crate) documents: Documents,
     pub(crate) names: Names,
+    pub(crate) numbers: Numbers,
     pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
     pub(crate) phones: LazyPhones,
@@ -257,6 +261,7 @@ impl Node {
             pins: Pins::new(&saved.pins),
             documents: Documents::new(config.charter.as_ref()),
             names: Names::new(names.map(Arc::new), &saved.revocations, identity.peer.signatures()),
+            numbers: Numbers::default(),
             enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
@@ -390,7 +395,9 @@ impl Node {
             Wish::Open(remote) => Event::OpenPeerStream(remote),
             Wish::Close(remote) => Event::ClosePeerStream(remote),
         };
-        wire::queue::pop_front(&mut self.events).or_else(|| self.link.poll_stream().map(wish))
+        wire::queue::pop_front(&mut self.events)
+            .or_else(|| self.link.poll_stream().map(wish))
+            .or_else(|| self.numbers.poll_wanted().map(Event::StretchWanted))
     }
 
     /// When this peer wants to be woken, and why.
@@ -639,6 +646,7 @@ impl Node {
             Alarm::Attached => self.announce_contact_if_moved(now),
             Alarm::Warmth => self.warm_links(now),
             Alarm::Names => self.look_after_names(now),
+            Alarm::Proof(id) => self.give_up_proof(now, id),
             Alarm::Left => self.emit(Event::Left),
             Alarm::CallLimit(op) => self.hang_up_op(now, op),
         }

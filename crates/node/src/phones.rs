@@ -13,9 +13,9 @@ use std::sync::Arc;
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
 use wire::{ConnectionId, NodeId, Profile, Seed, Socket, Time, Transmit};
 
-use crate::call::{Call, CallState, Calls, KEY_CHANGED, NOT_CERTIFIED};
+use crate::call::{Call, CallState, Calls, KEY_CHANGED, MISTYPED, NOT_CERTIFIED};
 use crate::config::{Config, Saved};
-use crate::directory::{Resolved, ResolvedFor, canonical_aor};
+use crate::directory::{Resolved, ResolvedFor, UNPROVEN, canonical_aor};
 use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::node::Node;
@@ -25,6 +25,10 @@ use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
 const MAX_MET: usize = 4_096;
+
+/// What is said of a number under which no key stands that makes it.
+const NOBODY: &str =
+    "Nobody here has that number: they may have been away for hours, or be in another overlay";
 
 /// Everything that concerns phones and calls.
 pub(crate) struct Phones {
@@ -170,6 +174,7 @@ impl Phones {
                 user: user.to_owned(),
                 contact: contact.to_owned(),
                 online: true,
+                number: None,
             };
             self.agent.phones(user).map(|(contact, _, _)| status(contact)).collect()
         };
@@ -459,10 +464,14 @@ impl Node {
                     self.phones.agent.show_sender_as(request, &shown);
                 }
                 let mut to = canonical_aor(&to, &self.default_domain());
-                // Only people dial.
+                // Only people dial. A number of ours means a user here, whoever says it.
                 let meant = match source {
                     Flow::Peer(_) | Flow::Local(ECHO) => None,
                     _ => self.meaning(&to),
+                };
+                let meant = match self.user_by_proof(meant.as_ref().unwrap_or(&to)) {
+                    Some(user) if !self.is_served(&to) => Some(user),
+                    _ => meant,
                 };
                 if let Some(name) = &meant {
                     self.phones.agent.readdress(request, name);
@@ -474,7 +483,7 @@ impl Node {
                 }
                 self.find_route(now, request, call.is_some(), to, source);
             }
-            sip::Event::RouteCancelled { .. } => {}
+            sip::Event::RouteCancelled { request } => self.cancel_proof(request),
             sip::Event::Registered { user, contact, new: true, .. } => {
                 self.emit(Event::Phone { user, contact, online: true });
             }
@@ -547,8 +556,13 @@ impl Node {
         let home = self.default_domain().to_lowercase();
         let (keys, _) = dialled.split_once('@').filter(|(_, domain)| *domain == home)?;
         let name = self.config.dial.name(keys, &home)?;
-        let served = self.phones.made().and_then(|phones| phones.agent.resolve_user(dialled));
-        (served.is_none() && !self.is_user(dialled)).then_some(name)
+        (!self.is_served(dialled)).then_some(name)
+    }
+
+    /// Whether that is the name of a user here, with a phone or without.
+    fn is_served(&self, name: &str) -> bool {
+        let has_phone = |phones: &Phones| phones.agent.resolve_user(name).is_some();
+        self.is_user(name) || self.phones.made().is_some_and(has_phone)
     }
 
     /// The agent asks where a request shall go.
@@ -578,7 +592,7 @@ impl Node {
                 self.refuse_route(now, request, 404, "No such user here");
             }
             (None, false) => {
-                let purpose = ResolvedFor::Sip(request, to.clone());
+                let purpose = ResolvedFor::Sip(request, to.clone(), source);
                 self.resolve(now, &to, purpose);
             }
         }
@@ -597,7 +611,12 @@ impl Node {
     /// The directory knows, or knows not, where a request shall go.
     pub(crate) fn route_request(&mut self, now: Time, request: RequestId, user: String, outcome: Resolved) {
         match outcome {
+            Resolved::Unknown if self.proof_in(&user).is_some() => {
+                self.refuse_route(now, request, 404, NOBODY);
+            }
             Resolved::Unknown => self.refuse_route(now, request, 404, "Nobody has that name"),
+            Resolved::Mistyped(slip) => self.refuse_route(now, request, MISTYPED, &slip.to_string()),
+            Resolved::Unproven => self.refuse_route(now, request, 503, UNPROVEN),
             Resolved::Offline => self.refuse_route(now, request, 480, "None of the user's peers is there"),
             Resolved::Uncertified(flaw) => {
                 self.refuse_route(now, request, NOT_CERTIFIED, &format!("{user} is not certified: {flaw}"));

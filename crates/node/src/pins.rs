@@ -217,14 +217,16 @@ impl Node {
     /// A person has checked the key of a name: the changed one if it has changed, else the one
     /// known. `None` if no key of that name is known.
     pub fn accept_pin(&mut self, name: &str) -> Option<PinRow> {
-        let accepted = self.pins.accept(&canonical_aor(name, &self.default_domain()));
+        let name = self.proven_name(&canonical_aor(name, &self.default_domain()));
+        let accepted = self.pins.accept(&name);
         self.save_pins();
         accepted
     }
 
     /// Forgets the key of a name, so that the next one counts as the first; `false` if none is known.
     pub fn forget_pin(&mut self, name: &str) -> bool {
-        let forgotten = self.pins.forget(&canonical_aor(name, &self.default_domain()));
+        let name = self.proven_name(&canonical_aor(name, &self.default_domain()));
+        let forgotten = self.pins.forget(&name);
         self.save_pins();
         forgotten
     }

@@ -9,6 +9,7 @@
 mod keep;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +19,15 @@ use wire::{Contact, Key, KeyPair, NodeId, PublicKey, ResourceId, Time};
 
 use crate::answer::Beside;
 use crate::config::KeptValue;
-use crate::event::{Event, OpId, Outcome};
+use crate::event::{Event, Level, OpId, Outcome};
 use crate::node::{Alarm, Node};
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
 use crate::storage::{Claim, Devices};
 
-/// Most records one peer publishes: its own, its users', and those of its console and applications.
+/// Most records one peer publishes: its own, its users', and those of its console and applications. At numbers as many
+/// besides, so that no user's number takes the room of another's name.
 const MAX_PUBLICATIONS: usize = 256;
 
 /// A fresh search for the nearest peers at least every so many refreshes: holders tell each other of
@@ -63,8 +65,21 @@ pub(crate) enum What {
     Peer,
     /// The device list of a user.
     User(String),
+    /// The same at the place of the user's number.
+    Number(String),
     /// A value of the console or an application.
     Data(String),
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            What::Peer => f.write_str("where this peer is"),
+            What::User(aor) => f.write_str(aor),
+            What::Number(aor) => write!(f, "the number of {aor}"),
+            What::Data(key) => f.write_str(key),
+        }
+    }
 }
 
 /// How far a publication has come.
@@ -83,6 +98,7 @@ pub(crate) struct Publication {
     pub(crate) holders: Vec<Arc<Contact>>,
     pub(crate) stage: Stage,
     pub(crate) verified: bool,
+    /// It is a name that belongs to another key, or a number for which no peer has room.
     pub(crate) taken: bool,
     /// A holder has a newer version than ours, written by us before we lost our state or by another device:
     /// it is to be read, and outdone.
@@ -124,6 +140,12 @@ impl Publication {
     /// come and go, since those that seem nearest are not to be trusted: its owner places it anew each time.
     fn is_crowded(&self) -> bool {
         self.told != Density::default()
+    }
+
+    /// Whether the next nearest peer is given it where one refused it so. Full of claims is a number's place where
+    /// somebody forged them, and not everywhere alike.
+    fn may_go_elsewhere(&self, code: Code) -> bool {
+        code == Code::BUSY || code == Code::QUOTA && matches!(self.what, What::Number(_))
     }
 }
 
@@ -219,6 +241,15 @@ impl Node {
                 self.publish(now, What::User(aor), Vec::new(), None, None);
             }
         }
+        self.announce_numbers(now);
+    }
+
+    /// Publishes a user's devices at the place of their number, unless that was done.
+    pub(crate) fn publish_number(&mut self, now: Time, aor: String) {
+        let what = What::Number(aor);
+        if self.publications.find(&what).is_none() {
+            self.publish(now, what, Vec::new(), None, None);
+        }
     }
 
     /// What a user's record says of its name has changed: it is read, signed and placed anew.
@@ -269,11 +300,14 @@ impl Node {
     /// Starts to publish, or publishes anew.
     fn publish(&mut self, now: Time, what: What, value: Vec<u8>, ttl: Option<Duration>, op: Option<OpId>) {
         let known = self.publications.all.iter().find(|(_, p)| p.what == what).map(|(id, _)| *id);
-        if known.is_none() && self.publications.all.len() >= MAX_PUBLICATIONS {
-            if let Some(op) = op {
-                self.failed(op, Code::QUOTA.0, "this peer publishes too many records already");
-            }
-            return;
+        let is_number = |what: &What| matches!(what, What::Number(_));
+        let alike = self.publications.all.values().filter(|p| is_number(&p.what) == is_number(&what));
+        if known.is_none() && alike.count() >= MAX_PUBLICATIONS {
+            let why = "this peer publishes too many records already";
+            return match op {
+                Some(op) => self.failed(op, Code::QUOTA.0, why),
+                None => self.log(Level::Warn, "publish", format!("{what} is not published: {why}")),
+            };
         }
         let id = known.unwrap_or_else(|| {
             self.publications.next += 1;
@@ -329,6 +363,10 @@ impl Node {
                 let user = self.identity.users.iter().find(|u| u.aor == *aor)?;
                 (crate::directory::place_of_user(hash, aor), Kind::USER, user.keys.clone())
             }
+            What::Number(aor) => {
+                let user = self.identity.users.iter().find(|u| u.aor == *aor)?;
+                (self.number_of(aor)?.place(hash), Kind::NUMBER, user.keys.clone())
+            }
             What::Data(key) => (data_place(hash, key), Kind::DATA, self.identity.peer.clone()),
         })
     }
@@ -372,10 +410,11 @@ impl Node {
         let what = publication.what.clone();
         let Some((place, kind, keys)) = self.place_of(&what) else { return };
         let (is_user, is_made) = (matches!(what, What::User(_)), publication.record.is_some());
+        let has_devices = matches!(what, What::User(_) | What::Number(_));
         let outdated = publication.outdated;
-        // Only a user's name may be somebody else's, or have other devices: read before writing. And so is
-        // what we wrote and forgot.
-        if is_user && !is_made || outdated {
+        // Only a user's name may be somebody else's, and it and the number may have other devices: read before
+        // writing. And so is what we wrote and forgot.
+        if has_devices && !is_made || outdated {
             self.set_stage(id, Stage::Reading);
             let options = LookupOptions {
                 mode: Mode::Iterative,
@@ -464,17 +503,19 @@ impl Node {
         let Some((place, kind, keys)) = self.place_of(&publication.what.clone()) else { return };
         let claim = match &publication.what {
             What::User(aor) => self.claim_of(now, aor).unwrap_or_default(),
-            _ => Claim::None,
+            What::Number(_) => self.numbers.stretch(&keys.public()).map_or(Claim::None, Claim::Stretch),
+            What::Peer | What::Data(_) => Claim::None,
         };
         let publication = self.publications.all.get_mut(&id).expect("looked up above");
         let value = match &publication.what {
             What::Peer => addresses,
             What::Data(_) => publication.value.clone(),
-            What::User(_) => {
+            What::User(_) | What::Number(_) => {
+                let most = if kind == Kind::NUMBER { Devices::MAX_AT_NUMBER } else { Devices::MAX };
                 let mut devices = found.and_then(|r| Devices::parse(&r.value)).unwrap_or_default().0;
                 if !devices.contains(&own) {
                     devices.insert(0, own);
-                    devices.truncate(Devices::MAX);
+                    devices.truncate(most);
                 }
                 Devices(devices).with(&claim).unwrap_or_default()
             }
@@ -538,9 +579,8 @@ impl Node {
     /// Strangers crowd around the place of our record: says so, and looks for peers around them.
     fn keep_in_region(&mut self, now: Time, id: u64, place: Key) {
         let name = match self.publications.all.get(&id).map(|p| &p.what) {
-            Some(What::User(aor)) => aor.clone(),
-            Some(What::Data(key)) => key.clone(),
-            _ => place.to_string(),
+            None | Some(What::Peer) => place.to_string(),
+            Some(what) => what.to_string(),
         };
         self.emit(Event::Crowded { name, ours: true });
         let parts = region::around(&place, self.size_estimate(now));
@@ -643,8 +683,8 @@ impl Node {
             if let Some(record) = &publication.record {
                 self.storage.held_also_by(now, &(**record).as_ref().summary(), [holder.key().head()]);
             }
-        } else if message.header.code == Code::BUSY && publication.stage == Stage::Storing {
-            return self.store_elsewhere(now, id);
+        } else if publication.stage == Stage::Storing && publication.may_go_elsewhere(message.header.code) {
+            return self.store_elsewhere(now, id, message.header.code);
         } else if publication.refused != Some(Code::INSERT_ERROR) {
             publication.outdated |= message.header.code == Code::TOO_OLD;
             publication.refused = Some(message.header.code);
@@ -652,14 +692,14 @@ impl Node {
         self.one_answer_less(now, id);
     }
 
-    /// A peer that should hold our record has no budget for it: the next nearest gets it at once. At the next
-    /// look the record is placed anew.
-    fn store_elsewhere(&mut self, now: Time, id: u64) {
+    /// A peer that should hold our record has no budget or no room for it: the next nearest gets it at once. At the
+    /// next look the record is placed anew.
+    fn store_elsewhere(&mut self, now: Time, id: u64, code: Code) {
         let lifetime = self.lifetime_of(id);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         publication.displaced = true;
         if publication.spares.is_empty() {
-            publication.refused.get_or_insert(Code::BUSY);
+            publication.refused.get_or_insert(code);
             return self.one_answer_less(now, id);
         }
         let spare = publication.spares.remove(0);
@@ -721,9 +761,23 @@ impl Node {
             (publication.failures, publication.verified) = (1, false);
             self.care_for(now, id);
         } else if accepted == 0 || outdated {
+            if refused == Some(Code::QUOTA) {
+                self.number_is_crowded(id);
+            }
             self.retry(now, id);
         } else {
             self.check_published(now, id);
+        }
+    }
+
+    /// No peer has room for a user's number: strangers may have filled its place, and its owner is told once.
+    fn number_is_crowded(&mut self, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        if let (What::Number(_), false) = (&publication.what, publication.taken) {
+            publication.taken = true;
+            let message =
+                format!("no peer has room for {}: others may have filled its place", publication.what);
+            self.log(Level::Warn, "publish", message);
         }
     }
 

@@ -104,6 +104,12 @@ pub struct UserStatus {
     pub aor: String,
     /// The user's public key.
     pub public_key: String,
+    /// The number of that key, in groups of four digits, once it is worked out.
+    #[serde(default)]
+    pub number: Option<String>,
+    /// Whether others find it there: `publishing`, `published`, or `crowded` where no peer has room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number_state: Option<String>,
     /// `publishing`, `published` or `taken`; `uncertified` while the authority of the name has not given it.
     pub state: String,
     /// When the certificate of the name ends, in Unix seconds, if an authority gave it.
@@ -119,6 +125,9 @@ pub struct UserStatus {
 pub struct PhoneStatus {
     /// Whose.
     pub user: String,
+    /// The number of that user, in groups of four digits, once it is worked out.
+    #[serde(default)]
+    pub number: Option<String>,
     /// Its contact.
     pub contact: String,
     /// Whether its registration is valid.

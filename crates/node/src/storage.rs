@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use wire::p2pp::{Code, Density, Kind, Record, RecordRef, RecordSummary};
 use wire::{
-    Book, Certificate, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Time, certificate,
+    Book, Certificate, HashAlgorithm, NodeId, Number, OwnBook, PublicKey, ResourceId, Signatures, Stretch,
+    Time, certificate,
 };
 
 /// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
@@ -25,6 +26,9 @@ pub const MAX_PER_OWNER: usize = 64;
 
 /// Most owners at one place, for kinds that many may write.
 pub const MAX_OWNERS: usize = 16;
+
+/// Most owners at the place of a number: their records fit one answer. Each but the right one cost 10^12 hashes.
+pub const MAX_CLAIMS: usize = 4;
 
 /// Longest lifetime granted; the owner refreshes long before.
 pub const MAX_LIFETIME: Duration = Duration::from_secs(86_400);
@@ -353,12 +357,8 @@ impl Storage {
                     .any(|s| s.record.owner != record.owner && s.expires > now && !s.record.tombstone);
                 if taken { Err(Code::INSERT_ERROR) } else { Ok(()) }
             }
-            kind if concerns_a_peer(kind) => {
-                if stands_where_it_may(self.hash, record) {
-                    Ok(())
-                } else {
-                    Err(Code::FORBIDDEN)
-                }
+            kind if kind == Kind::NUMBER || concerns_a_peer(kind) => {
+                if stands_where_it_may(self.hash, record) { Ok(()) } else { Err(Code::FORBIDDEN) }
             }
             Kind::DATA => Ok(()),
             _ => Err(Code::INSERT_ERROR),
@@ -368,10 +368,11 @@ impl Storage {
     fn check_room(&self, record: &RecordRef<'_>) -> Result<(), Code> {
         let of_owner = self.records.iter().filter(|s| s.record.owner == record.owner).count();
         let owners = self.at(&record.resource, record.kind).count();
+        let most_owners = if record.kind == Kind::NUMBER { MAX_CLAIMS } else { MAX_OWNERS };
         let full = self.records.len() >= MAX_RECORDS
             || self.bytes + record.value.len() > MAX_BYTES
             || of_owner >= MAX_PER_OWNER
-            || owners >= MAX_OWNERS && !self.honoured.contains(&record.owner);
+            || owners >= most_owners && !self.honoured.contains(&record.owner);
         if full { Err(Code::QUOTA) } else { Ok(()) }
     }
 }
@@ -382,8 +383,14 @@ pub(crate) fn concerns_a_peer(kind: Kind) -> bool {
 }
 
 /// Whether the owner of a record may have one of its kind at its place at all: what concerns a peer
-/// stands at the hash of that peer's key. Holders check it, and so does whoever reads.
+/// stands at the hash of that peer's key, and a number's at that of the number which key and stretch make.
+/// Holders check it, and so does whoever reads.
 pub(crate) fn stands_where_it_may(hash: HashAlgorithm, record: &RecordRef<'_>) -> bool {
+    if record.kind == Kind::NUMBER {
+        let Some((devices, Claim::Stretch(stretch))) = Devices::read(record.value) else { return false };
+        let number = Number::of(&record.owner, &stretch);
+        return devices.0.len() <= Devices::MAX_AT_NUMBER && number.place(hash) == record.resource;
+    }
     !concerns_a_peer(record.kind) || record.owner.node_id(hash).key() == record.resource.key()
 }
 
@@ -398,7 +405,7 @@ fn seconds(span: Duration) -> u32 {
     u32::try_from(span.as_secs()).unwrap_or(u32::MAX)
 }
 
-/// What a user's record says of its name, where authorities give names.
+/// What a user's record says of its name, where authorities give names, or of its number.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Claim {
     /// Nothing.
@@ -408,13 +415,15 @@ pub enum Claim {
     Name(String),
     /// The certificate of its authority, which says the name too.
     Certificate(Certificate),
+    /// What its key costs, at the place of its number.
+    Stretch(Stretch),
 }
 
 impl Claim {
     /// The name.
     pub fn aor(&self) -> Option<&str> {
         match self {
-            Claim::None => None,
+            Claim::None | Claim::Stretch(_) => None,
             Claim::Name(aor) => Some(aor),
             Claim::Certificate(certificate) => Some(&certificate.aor),
         }
@@ -424,19 +433,22 @@ impl Claim {
 /// What a user's record says: the keys of the peers that serve the user.
 ///
 /// ```text
-/// | version (8) = 1 to 3 | count (8) | count times: peer key (32 bytes) | of version 2: the name; of 3: a certificate |
+/// | version (8) = 1 to 4 | count (8) | count times: peer key (32 bytes) | of version 2: the name; of 3: a certificate; of 4: a stretch |
 /// ```
 ///
-/// Name and certificate are written as in [`wire::certificate`].
+/// Name and certificate are written as in [`wire::certificate`], a stretch as its 16 bytes ([`wire::number`]).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Devices(pub Vec<PublicKey>);
 
 impl Devices {
     /// Most devices of one user.
     pub const MAX: usize = 8;
+    /// And at the place of a number, where records of several keys have to fit one answer.
+    pub const MAX_AT_NUMBER: usize = 2;
     const PLAIN: u8 = 1;
     const NAMED: u8 = 2;
     const CERTIFIED: u8 = 3;
+    const NUMBERED: u8 = 4;
 
     /// The value of a user's record that claims nothing.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -459,6 +471,10 @@ impl Devices {
                 out[0] = Self::CERTIFIED;
                 out.extend(certificate.to_bytes().ok()?);
             }
+            Claim::Stretch(stretch) => {
+                out[0] = Self::NUMBERED;
+                out.extend_from_slice(&stretch.0);
+            }
         }
         Some(out)
     }
@@ -466,6 +482,14 @@ impl Devices {
     /// Reads the value of a user's record, whatever it says of its name.
     pub fn parse(value: &[u8]) -> Option<Self> {
         Self::read(value).map(|(devices, _)| devices)
+    }
+
+    /// What the key of a number's record costs, as its value says.
+    pub fn stretch(value: &[u8]) -> Option<Stretch> {
+        match Self::read(value)? {
+            (_, Claim::Stretch(stretch)) => Some(stretch),
+            _ => None,
+        }
     }
 
     /// Reads the value of a user's record.
@@ -477,6 +501,7 @@ impl Devices {
             Self::PLAIN if rest.is_empty() => Claim::None,
             Self::NAMED => Claim::Name(certificate::parse_aor(rest).ok()?),
             Self::CERTIFIED => Claim::Certificate(Certificate::parse(rest).ok()?),
+            Self::NUMBERED => Claim::Stretch(Stretch(rest.try_into().ok()?)),
             _ => return None,
         };
         let keys = keys.chunks_exact(PublicKey::LEN);
@@ -559,9 +584,13 @@ mod tests {
             assert_eq!(takes(&mut storage, &second), policy == Policy::EachOwner, "{kind:?}");
         };
         for rule in KindRule::today() {
-            elsewhere(rule.kind, rule.policy);
             let own = ResourceId(first.public().node_id(HashAlgorithm::Sha256).0);
             let mut own = Record::sign(&first, own, rule.kind, 1, UnixTime(1), 3_600, vec![]);
+            if rule.policy == Policy::OwnNumber {
+                own = claim(&first, &first);
+            } else {
+                elsewhere(rule.kind, rule.policy);
+            }
             assert!(storage().store(Time::ZERO, own.as_ref(), HOUR).is_ok(), "{rule:?}");
             own.value = vec![0; rule.max_value.into()];
             assert!(Record::from_bytes(&own.to_bytes()).is_ok());
@@ -570,6 +599,29 @@ mod tests {
         }
         let unknown = record(&first, "place", Kind(0x7fff), 1);
         assert!(storage().store(Time::ZERO, unknown.as_ref(), HOUR).is_err());
+    }
+
+    const STRETCH: Stretch = Stretch([1; Stretch::LEN]);
+
+    /// A record that claims the number of a key that costs [`STRETCH`].
+    fn claim(owner: &KeyPair, whose: &KeyPair) -> Record {
+        let place = Number::of(&whose.public(), &STRETCH).place(HashAlgorithm::Sha256);
+        let value = Devices(vec![owner.public()]).with(&Claim::Stretch(STRETCH)).unwrap();
+        Record::sign(owner, place, Kind::NUMBER, 1, UnixTime(1), 3_600, value)
+    }
+
+    #[test]
+    fn under_a_number_stands_only_what_a_key_and_what_it_is_said_to_cost_make() {
+        let kept = |record: &Record| storage().store(Time::ZERO, record.as_ref(), HOUR);
+        let good = claim(&pair(1), &pair(1));
+        assert!(kept(&good).is_ok());
+        assert_eq!(kept(&claim(&pair(1), &pair(2))), Err(Code::FORBIDDEN), "another's number");
+        let copied = Record { owner: pair(2).public(), ..good.clone() };
+        assert_eq!(kept(&copied), Err(Code::FORBIDDEN), "another's record in one's own name");
+        let plain = Devices(vec![pair(1).public()]).to_bytes();
+        let bare = Record::sign(&pair(1), good.resource, Kind::NUMBER, 2, UnixTime(1), 60, plain);
+        assert_eq!(kept(&bare), Err(Code::FORBIDDEN), "no stretch");
+        assert_eq!(kept(&good.tombstone(&pair(1), UnixTime(2))), Err(Code::FORBIDDEN));
     }
 
     #[test]
@@ -650,7 +702,9 @@ mod tests {
         let times = (UnixTime(1), UnixTime(2));
         let who = (pair(3).public(), "alice@camp", pair(4).public());
         let certificate = Certificate::sign(&pair(2), who, 5, times).unwrap();
-        for claim in [Claim::None, Claim::Name("alice@camp".into()), Claim::Certificate(certificate)] {
+        let stretch = Claim::Stretch(Stretch([7; Stretch::LEN]));
+        for claim in [Claim::None, Claim::Name("alice@camp".into()), Claim::Certificate(certificate), stretch]
+        {
             let value = devices.with(&claim).unwrap();
             assert_eq!(Devices::read(&value), Some((devices.clone(), claim)));
             for len in 0..value.len() {
@@ -659,7 +713,7 @@ mod tests {
             assert_eq!(Devices::read(&[&value[..], &[0]].concat()), None);
         }
         assert_eq!(devices.with(&Claim::Name("Alice".into())), None);
-        assert_eq!(Devices::read(&[4, 0]), None);
+        assert_eq!(Devices::read(&[5, 0]), None);
     }
 
     #[test]

@@ -109,7 +109,10 @@ fn a_client_stays_reachable_when_peers_that_carry_it_die() {
 
 #[test]
 fn an_idle_client_behind_a_nat_sends_at_most_23_bytes_per_second() {
-    let mut world = World::behind_nats(32, &[7], seventh_is_a_client);
+    let mut world = World::behind_nats(32, &[7], |n, config| {
+        seventh_is_a_client(n, config);
+        config.numbers = true;
+    });
     world.run(5 * MINUTE);
     let before = world.sent[7];
     world.run(30 * MINUTE);

@@ -7,6 +7,7 @@
 //! sips.pem            the certificate that phones are shown over TLS, for them to keep
 //! sips-key.pem        its key, the owner's alone
 //! openvoip.toml       the configuration, if the owner wrote one
+//! numbers.json        what the keys of users cost, from which their numbers follow; no secret
 //! phones.json         who may register, with passwords, likewise
 //! state.json          host cache, published values, inbox, keys of people
 //! overlay.founder     the founder key of the overlay, public, from a ticket or a document; see home/overlay.rs
@@ -28,7 +29,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use node::{Identity, OverlayOptions, Saved, User};
-use wire::{HashAlgorithm, KeyPair, Seed, puzzle};
+use wire::{HashAlgorithm, KeyPair, Number, PublicKey, Seed, Stretch, puzzle};
 use zeroize::Zeroizing;
 
 pub use certificate::{
@@ -147,6 +148,30 @@ impl Home {
             }
             Err(e) => Err(format!("cannot read {}: {e}", path.display())),
         }
+    }
+
+    /// What a key of a user here costs, if it was worked out before.
+    pub fn stretch(&self, key: &PublicKey) -> Option<Stretch> {
+        let text = self.stretches().remove(&key.to_string())?;
+        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
+        bytes.try_into().ok().map(Stretch)
+    }
+
+    /// Keeps it, so that the next start costs nothing.
+    pub fn keep_stretch(&self, key: &PublicKey, stretch: &Stretch) -> Result<(), String> {
+        let mut stretches = self.stretches();
+        stretches.insert(key.to_string(), data_encoding::HEXLOWER.encode(&stretch.0));
+        self.write("numbers.json", &serde_json::to_vec_pretty(&stretches).map_err(|e| e.to_string())?)
+    }
+
+    fn stretches(&self) -> BTreeMap<String, String> {
+        self.read("numbers.json").unwrap_or_default()
+    }
+
+    /// The number of a user here, if the peer has worked it out.
+    pub fn number(&self, user: &User) -> Option<Number> {
+        let key = user.keys.public();
+        Some(Number::of(&key, &self.stretch(&key)?))
     }
 
     /// Who may register, with which password.
@@ -316,6 +341,17 @@ mod tests {
         let again = home.identity(&[], &OverlayOptions::default()).unwrap();
         assert_eq!(first.peer.public(), again.peer.public());
         assert_eq!(first.users[0].keys.public(), again.users[0].keys.public());
+    }
+
+    #[test]
+    fn of_each_key_the_number_is_known_that_was_worked_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(dir.path()).unwrap();
+        let [first, other] = ["alice@demo.test", "bob@demo.test"].map(|aor| home.user(aor).unwrap());
+        assert_eq!(home.number(&first), None);
+        let (key, stretch) = (first.keys.public(), Stretch([7; Stretch::LEN]));
+        home.keep_stretch(&key, &stretch).unwrap();
+        assert_eq!((home.number(&first), home.number(&other)), (Some(Number::of(&key, &stretch)), None));
     }
 
     #[test]

@@ -16,5 +16,6 @@ pub mod peer;
 pub mod run;
 pub mod serve;
 pub mod settings;
+mod stretcher;
 pub mod system;
 pub mod words;

@@ -28,6 +28,7 @@ use crate::control;
 use crate::home::{self, Certificate, CertificateFiles, Home};
 use crate::logging::Logs;
 use crate::run::{Bound, World};
+use crate::stretcher::Stretcher;
 
 pub(crate) use line::{Asker, Line};
 use line::{Request, is_there};
@@ -172,6 +173,7 @@ pub(crate) struct Service {
     requests: Receiver<Request>,
     waiting: BTreeMap<OpId, Waiting>,
     watches: Watches,
+    stretcher: Stretcher,
     office: Option<Office>,
     /// Who wants to know when the peer has ended.
     leaving: Vec<Asker>,
@@ -216,7 +218,7 @@ impl Service {
         let now = world.now();
         let node = Node::new(config, identity, saved, fresh_seed()?, now, unix_now());
         let index = world.add(node, bound).map_err(|e| e.to_string())?;
-        let waker = Waker::new(world.registry(), WAKER).map_err(|e| e.to_string())?;
+        let waker = Arc::new(Waker::new(world.registry(), WAKER).map_err(|e| e.to_string())?);
         let (sender, requests) = sync_channel(MAX_QUEUE);
         let phones = home.as_ref().map(Home::phones).unwrap_or_default();
         let mut service = Service {
@@ -227,6 +229,7 @@ impl Service {
             requests,
             waiting: BTreeMap::new(),
             watches: Watches::new(fresh_seed()?, now),
+            stretcher: Stretcher::new(Arc::clone(&waker)),
             office: None,
             leaving: Vec::new(),
             told: Vec::new(),
@@ -257,7 +260,7 @@ impl Service {
         for user in options.users.iter().filter(|_| !code.is_empty()) {
             service.node(|node, now| node.enrol(now, user, &code));
         }
-        Ok((service, Line { sender, waker: Arc::new(waker), peer_address, sip_address, sips_address }))
+        Ok((service, Line { sender, waker, peer_address, sip_address, sips_address }))
     }
 
     /// Runs until it is told to end. Calls `online` when the peer is in the overlay; with `patience`,
@@ -308,6 +311,7 @@ impl Service {
             }
         }
         self.take_requests();
+        self.take_stretched();
         if self.world.now() >= self.swept + SWEEP {
             self.sweep();
         }
@@ -449,6 +453,27 @@ impl Service {
         }
     }
 
+    /// What a key costs is wanted: one of a user here was worked out once and kept.
+    fn stretch(&mut self, key: PublicKey) {
+        let kept = self.admin.home.as_ref().and_then(|home| home.stretch(&key));
+        if kept.is_some() || !self.stretcher.want(key) {
+            self.node(|node, now| node.handle_stretched(now, key, kept));
+        }
+    }
+
+    fn take_stretched(&mut self) {
+        while let Some((key, stretch)) = self.stretcher.done() {
+            self.node(|node, now| node.handle_stretched(now, key, stretch));
+            let users = self.world.node(self.index).status(self.world.now()).users;
+            let is_own = users.iter().any(|user| user.public_key == key.to_string());
+            if let (true, Some(home), Some(stretch)) = (is_own, &self.admin.home, stretch)
+                && let Err(e) = home.keep_stretch(&key, &stretch)
+            {
+                tracing::warn!("{e}; it is worked out again at the next start");
+            }
+        }
+    }
+
     // ---- what the node says --------------------------------------------------------------------
 
     fn handle_event(&mut self, event: Event) {
@@ -490,6 +515,7 @@ impl Service {
                 Level::Info => tracing::info!(part = target, "{message}"),
                 Level::Warn => tracing::warn!(part = target, "{message}"),
             },
+            Event::StretchWanted(key) => self.stretch(key),
             Event::SetLogFilter(level) => self.admin.set_log(&level),
             Event::Inbox(message) => {
                 // Who and how much, never what.

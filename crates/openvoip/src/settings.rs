@@ -35,6 +35,7 @@ pub struct Settings {
     pub sips: SocketAddr,
     pub media: IpAddr,
     pub users: Vec<String>,
+    pub numbers: bool,
     pub bootstrap: Vec<SocketAddr>,
     pub udp: bool,
     pub tcp: bool,
@@ -180,6 +181,7 @@ impl Default for Settings {
             probe_interval,
             inbox_limit,
             dial,
+            numbers,
             charter: _, // The document's word: `invitation::take_document`.
         } = Config::default();
         Settings {
@@ -188,6 +190,7 @@ impl Default for Settings {
             sips: sips.expect("on loopback"),
             media,
             users: Vec::new(),
+            numbers,
             bootstrap,
             udp,
             tcp,
@@ -253,6 +256,7 @@ impl Settings {
             probe_interval: Some(Duration::from_secs(self.probe.every_s)).filter(|d| !d.is_zero()),
             inbox_limit: self.inbox.limit,
             dial: self.dial.clone(),
+            numbers: self.numbers,
             charter: None,
         }
     }

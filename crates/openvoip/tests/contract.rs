@@ -17,7 +17,7 @@ fn the_state_of_a_peer() {
     has(&alice.started, "schema:s listen:s sip:s sips:s users:l public_key:s data_dir:s");
     let added = alice.get(&["phone", "add", "alice", "--password", "pear"]);
     assert_eq!(added["user"], "alice@demo.test");
-    let status = alice.get(&["status"]);
+    let status = alice.until("status", |status| status["phones"][0]["number"].is_string());
     has(
         &status,
         "online:b node_id:s sip:s sips:s overlay.name:s overlay.algorithm:s overlay.hash:s overlay.base:n users:l phones:l \
@@ -27,7 +27,8 @@ fn the_state_of_a_peer() {
     );
     assert_eq!((&status["overlay"]["name"], &status["overlay"]["base"]), (&json!("test"), &json!(2)));
     has(&status["ledger"]["join"], "in:n out:n");
-    has(&status["phones"][0], "user:s contact:s online:b");
+    has(&status["phones"][0], "user:s number:s contact:s online:b");
+    has(&status["users"][0], "aor:s public_key:s number:s state:s");
     assert!(status["rss_bytes"].as_u64() > Some(1_000_000) && status["routing_entries"].as_u64() >= Some(2));
 
     let phones = alice.get(&["phone", "list"]);

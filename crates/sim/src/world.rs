@@ -590,6 +590,12 @@ impl<'a> World<'a> {
                 self.violations.add(format!("{:?}: {aor} of peer {peer} is said to be taken", self.now));
             }
             Event::Done { op, outcome } => self.done(peer, op, outcome),
+            Event::StretchWanted(key) => {
+                let (now, stretch) = (self.clock(peer), self.scenario.peer.numbers.stretch(&key));
+                let Some(node) = &mut self.peers[peer].node else { return };
+                node.handle_stretched(now, key, stretch);
+                self.touch(peer);
+            }
             Event::MediaPortsWanted(pairs) => {
                 let Peer { node: Some(node), media_ports, .. } = &mut self.peers[peer] else { return };
                 for _ in 0..pairs {

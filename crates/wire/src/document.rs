@@ -89,10 +89,12 @@ pub enum Policy {
     FirstOwner = 2,
     /// Any owner at any place, each a record of its own: values of applications.
     EachOwner = 3,
+    /// Any owner whose key makes the number of the place, as far as can be seen without working it out: numbers.
+    OwnNumber = 4,
 }
 
 impl Policy {
-    const ALL: [Policy; 3] = [Policy::OwnPlace, Policy::FirstOwner, Policy::EachOwner];
+    const ALL: [Policy; 4] = [Policy::OwnPlace, Policy::FirstOwner, Policy::EachOwner, Policy::OwnNumber];
 
     /// Its name in words to people and programs.
     pub fn name(self) -> &'static str {
@@ -100,6 +102,7 @@ impl Policy {
             Policy::OwnPlace => "own place",
             Policy::FirstOwner => "first owner",
             Policy::EachOwner => "each owner",
+            Policy::OwnNumber => "own number",
         }
     }
 }
@@ -119,7 +122,11 @@ impl KindRule {
     /// What peers of this version keep for each other, by the rules they keep it by.
     pub fn today() -> BTreeSet<KindRule> {
         let own = [Kind::PEER, Kind::STUN, Kind::TURN].map(|kind| (kind, Policy::OwnPlace));
-        let others = [(Kind::USER, Policy::FirstOwner), (Kind::DATA, Policy::EachOwner)];
+        let others = [
+            (Kind::USER, Policy::FirstOwner),
+            (Kind::NUMBER, Policy::OwnNumber),
+            (Kind::DATA, Policy::EachOwner),
+        ];
         let rule = |(kind, policy)| KindRule { kind, policy, max_value: MAX_VALUE as u16 };
         own.into_iter().chain(others).map(rule).collect()
     }

@@ -8,6 +8,7 @@
 //! | [`rtp`] | RTP and RTCP headers (RFC 3550, RFC 5761) |
 //! | [`document`] | what holds in an overlay, signed by its founder (`docs/overlay-document.md`) |
 //! | [`certificate`] | names given by an authority, and taken back (`docs/authority.md`) |
+//! | [`number`] | what a keypad dials to reach a key |
 //! | [`ticket`] | an invitation into an overlay, as a text that can be read aloud |
 //!
 //! The shared words: [`Key`], [`NodeId`], [`ResourceId`] and [`Distance`] are points of the
@@ -23,6 +24,7 @@ pub mod document;
 pub mod identity;
 pub mod key;
 pub mod net;
+pub mod number;
 pub mod p2pp;
 pub mod profile;
 pub mod puzzle;
@@ -45,6 +47,7 @@ pub use document::{OverlayDocument, SignedDocument};
 pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};
 pub use net::{ConnectionId, Contact, Datagram, Socket, Transmit};
+pub use number::{Number, Stretch};
 pub use profile::Profile;
 pub use seed::{Rng, RngExt, Seed};
 pub use signatures::Signatures;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use overlay::{Evidence, Lookup, Route};
-use wire::p2pp::{Code, Message, MessageType, Object, PLookup, RLookup};
+use wire::p2pp::{Code, Kind, Message, MessageType, Object, PLookup, RLookup};
 use wire::{Contact, Key, NodeId, ResourceId, Time};
 
 use super::{
@@ -89,7 +89,9 @@ impl Node {
         }
         if search.want != Want::Peers {
             // An answer that is doubted is to be confirmed or outdone by others.
-            let doubted = !search.records.is_empty();
+            // And at a number whoever answers first may lie: each path says what it finds.
+            let is_claimed = search.want == Want::Object(Kind::NUMBER, None);
+            let doubted = !search.records.is_empty() || is_claimed;
             config.goal = overlay::Goal::Found(if doubted { config.paths } else { 1 });
         }
         let lookup = Lookup::new(search.toward, standing.id, &seeds, config);

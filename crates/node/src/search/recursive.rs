@@ -152,6 +152,7 @@ impl Node {
         search.records = held
             .filter(|s| self.names.check(hash, unix, &(*s.record).as_ref()).is_ok())
             .filter(|s| owner.is_none_or(|o| s.record.owner == o))
+            .filter(|s| !self.numbers.refutes(&(*s.record).as_ref()))
             .map(|s| ((*s.record).clone(), s.expires.since(now)))
             .collect();
         if search.records.is_empty() {

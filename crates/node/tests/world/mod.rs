@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, Outcome, Profile, Saved, User};
 use streams::{Streams, What};
-use wire::{KeyPair, Rng, RngExt, Seed, Socket, Time, Transmit, UnixTime, puzzle};
+use wire::{
+    HashAlgorithm, KeyPair, PublicKey, Rng, RngExt, Seed, Socket, Stretch, Time, Transmit, UnixTime, puzzle,
+};
 
 /// One way between two peers, unless a test says otherwise.
 const LATENCY: Duration = Duration::from_millis(5);
@@ -47,6 +49,14 @@ pub struct World {
     /// What goes over the wire between peers, where somebody listens.
     pub tap: Option<Vec<Vec<u8>>>,
     pub streams: Streams,
+    /// A peer that hears nothing in which these bytes are, if there is one.
+    pub deaf: Option<(usize, Vec<u8>)>,
+    /// What keys cost, where a peer's world says otherwise than [`stand_in`], or nothing.
+    pub costs: BTreeMap<(usize, PublicKey), Option<Stretch>>,
+    /// Whether what keys cost takes for ever.
+    pub stalled: bool,
+    /// Which peers had which keys worked out.
+    pub worked_out: Vec<(usize, PublicKey)>,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -55,6 +65,11 @@ pub struct World {
 
 pub fn address(n: usize) -> SocketAddr {
     SocketAddr::from(([10, 0, (n / 250) as u8, (n % 250) as u8 + 1], 7080))
+}
+
+/// What a key costs in this world: a hash, for nobody pays here.
+pub fn stand_in(key: &PublicKey) -> Stretch {
+    Stretch(*HashAlgorithm::Sha256.digest(&key.0).as_bytes().first_chunk().expect("half of it"))
 }
 
 /// The address of a peer behind a NAT, as the others see it.
@@ -97,6 +112,10 @@ impl World {
             epoch: 1_800_000_000,
             tap: None,
             streams: Streams::default(),
+            deaf: None,
+            costs: BTreeMap::new(),
+            stalled: false,
+            worked_out: Vec::new(),
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -119,9 +138,10 @@ impl World {
     }
 
     fn born(&self, n: usize, life: u64, saved: Saved, change: &dyn Fn(usize, &mut Config)) -> Node {
-        // In the clear, so that tests can read and forge; those of links and sound say otherwise.
+        // In the clear, so that tests can read and forge, and without numbers; those of links, sound and numbers say
+        // otherwise.
         let (listen, sip, profile) = (address(n), sip_address(n), Profile::Open);
-        let mut config = Config { listen, sip, profile, ..Config::default() };
+        let mut config = Config { listen, sip, profile, numbers: false, ..Config::default() };
         if n > 0 {
             config.bootstrap = vec![address(0)];
         }
@@ -187,6 +207,16 @@ impl World {
             if self.serve_streams(n, &event) {
                 continue;
             }
+            if let Event::StretchWanted(key) = event {
+                self.worked_out.push((n, key));
+                if self.stalled {
+                    continue;
+                }
+                let cost = self.costs.get(&(n, key)).copied().unwrap_or_else(|| Some(stand_in(&key)));
+                self.nodes[n].handle_stretched(self.now, key, cost);
+                self.collect(n);
+                continue;
+            }
             if let Event::MediaPortsWanted(count) = event {
                 if self.no_ports {
                     self.nodes[n].refuse_media_ports(count);
@@ -210,6 +240,11 @@ impl World {
             self.written.insert((n, to), self.now);
         }
         self.send(Socket::Peer, if hidden { outside(n) } else { address(n) }, to, bytes);
+    }
+
+    fn is_deaf(&self, n: usize, bytes: &[u8]) -> bool {
+        let holds = |part: &[u8]| bytes.windows(part.len()).any(|window| window == part);
+        self.deaf.as_ref().is_some_and(|(deaf, part)| *deaf == n && holds(part))
     }
 
     fn is_let_in(&self, n: usize, from: SocketAddr) -> bool {
@@ -271,6 +306,7 @@ impl World {
                 }
                 if let Some(&n) = self.by_address.get(&to).filter(|n| !self.dead.contains(n))
                     && self.is_let_in(n, from)
+                    && !self.is_deaf(n, &bytes)
                 {
                     let forward = self.nodes[n].handle_datagram(at, socket, from, &mut bytes);
                     self.forward(n, forward, &bytes);

@@ -62,7 +62,8 @@ type Answer = Result<Value, (String, &'static str)>;
 fn list(home: &Home) -> Answer {
     let names = home.users().into_iter().map(|name| {
         let user = home.user(&name).map_err(|e| (e, "openvoip identity restore NAME"))?;
-        Ok(json!({ "name": name, "public_key": user.keys.public().to_string() }))
+        let number = home.number(&user).map(|number| number.to_string());
+        Ok(json!({ "name": name, "public_key": user.keys.public().to_string(), "number": number }))
     });
     Ok(json!({ "names": names.collect::<Result<Vec<Value>, _>>()? }))
 }

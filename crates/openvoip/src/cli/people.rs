@@ -81,7 +81,7 @@ fn number(text: &str) -> Result<(String, String), String> {
 /// Send a text message.
 #[derive(Args)]
 pub(crate) struct Msg {
-    /// To whom: a user.
+    /// To whom: a user, the number of one, or the public key.
     who: String,
     /// The text.
     text: String,
@@ -100,7 +100,7 @@ impl Msg {
 /// Call somebody, without a phone: `echo` always answers.
 #[derive(Args)]
 pub(crate) struct Call {
-    /// Whom: a user.
+    /// Whom: a user, the number of one, or the public key.
     who: String,
     /// Play this WAV file (16-bit PCM) once [default: a tone of 440 Hz].
     #[arg(long, value_name = "FILE")]

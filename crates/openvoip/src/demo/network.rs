@@ -223,6 +223,7 @@ fn add_peer(
         sips: None,
         bootstrap: bootstrap.into_iter().collect(),
         overlay: OverlayOptions { name: "demo".into(), algorithm, ..OverlayOptions::default() },
+        numbers: false,
         ..Config::default()
     };
     let node = Node::new(config, identity, Saved::default(), chance(2), world.now(), unix_now());

@@ -106,6 +106,7 @@ impl Peers {
                 ..OverlayOptions::default()
             },
             profile: self.profile,
+            numbers: false,
             ..Config::default()
         };
         let seed = Seed::child_of(&mut self.rng);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use wire::signatures::StandIn;
-use wire::{KeyPair, Seed};
+use wire::{HashAlgorithm, KeyPair, PublicKey, Seed, Stretch};
 
 /// Which model says how long the path between two peers is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
@@ -126,6 +126,8 @@ pub struct Peer {
     pub lookup_mode: Option<LookupMode>,
     /// On how many disjoint paths they go; 0: as the mode decides.
     pub lookup_paths: u8,
+    /// Whether users have numbers, and who works out what their keys cost.
+    pub numbers: Numbers,
 }
 
 impl Default for Peer {
@@ -141,6 +143,7 @@ impl Default for Peer {
             role: Role::default(),
             lookup_mode: None,
             lookup_paths: 0,
+            numbers: Numbers::default(),
         }
     }
 }
@@ -157,6 +160,7 @@ impl Peer {
             lookup_timeout: Duration::from_secs_f64(self.lookup_timeout_s),
             // The simulated network carries datagrams.
             tcp: false,
+            numbers: self.numbers != Numbers::None,
             ..node::Config::default()
         }
     }
@@ -171,6 +175,33 @@ impl Peer {
             Some(LookupMode::Parallel) => node::Mode::Parallel,
         };
         node::LookupOptions { mode, paths: self.lookup_paths, fresh: true, ..usual }
+    }
+}
+
+/// How it is worked out what keys cost, from which the numbers of users follow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Numbers {
+    /// It is not: nobody has a number.
+    #[default]
+    None,
+    /// By a hash in its place, since a thousand keys take minutes. Nobody is safe then, and nobody attacks.
+    StandIn,
+    /// As in the real world.
+    Argon2,
+}
+
+impl Numbers {
+    /// What a key costs.
+    pub(crate) fn stretch(self, key: &PublicKey) -> Option<Stretch> {
+        match self {
+            Numbers::None => None,
+            Numbers::StandIn => {
+                let hash = HashAlgorithm::Sha256.digest(&key.0);
+                hash.as_bytes().first_chunk().copied().map(Stretch)
+            }
+            Numbers::Argon2 => Stretch::of(key),
+        }
     }
 }
 

@@ -41,6 +41,8 @@ impl Kind {
     pub const USER: Kind = Kind(0x0000);
     /// A peer's own contact record, at its Node-ID.
     pub const PEER: Kind = Kind(0x0001);
+    /// The same list at the place of the user's number ([`crate::number`]); each key that claims the number has its own.
+    pub const NUMBER: Kind = Kind(0x0002);
     /// A STUN service (draft: content type 1).
     pub const STUN: Kind = Kind(0x0100);
     /// A TURN service (draft: content type 2).
@@ -53,6 +55,7 @@ impl Kind {
         match self {
             Kind::USER => "user",
             Kind::PEER => "peer",
+            Kind::NUMBER => "number",
             Kind::STUN => "stun",
             Kind::TURN => "turn",
             Kind::DATA => "data",
