@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use overlay::Algorithm;
 use sip::Prefix;
+use wire::sdp::dtls::Fingerprint;
 pub(crate) use wire::strict::MAX_NAME;
 pub use wire::strict::is_name;
 use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
@@ -13,7 +14,7 @@ use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::names::NameRules;
-use crate::plane::SdesPolicy;
+use crate::plane::{DtlsPolicy, SdesPolicy};
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -153,6 +154,10 @@ pub struct Config {
     pub phones_from: Arc<[Prefix]>,
     /// When sound between phones and this peer is protected.
     pub sdes: SdesPolicy,
+    /// When it is so by keys of a handshake (DTLS-SRTP).
+    pub dtls: DtlsPolicy,
+    /// Of the certificate that the world shows in handshakes with phones, if it makes any.
+    pub fingerprint: Option<Fingerprint>,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
     /// The longest that a stored record of ours lives without being refreshed.
@@ -200,6 +205,9 @@ impl Default for Config {
             phones_from: Prefix::at_home(),
             // Who asks gets it; phones that cannot are heard too.
             sdes: SdesPolicy::Offered,
+            // Phones that do not know it would refuse the call and have to be called again.
+            dtls: DtlsPolicy::Accepted,
+            fingerprint: None,
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
             record_lifetime: Duration::from_secs(7_200),
