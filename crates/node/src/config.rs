@@ -156,8 +156,9 @@ pub struct Config {
     pub sdes: SdesPolicy,
     /// When it is so by keys of a handshake (DTLS-SRTP).
     pub dtls: DtlsPolicy,
-    /// Of the certificate that the world shows in handshakes with phones, if it makes any.
-    pub fingerprint: Option<Fingerprint>,
+    /// Of the certificate that the world shows in handshakes with phones, if it makes any; most peers of a simulation
+    /// have no phones, so it takes little room where it is not.
+    pub fingerprint: Option<Arc<Fingerprint>>,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
     /// The longest that a stored record of ours lives without being refreshed.

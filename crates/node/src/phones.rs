@@ -11,6 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
+use wire::sdp::dtls::Fingerprint;
 use wire::{ConnectionId, NodeId, Profile, Seed, Socket, Time, Transmit};
 
 use crate::call::{Call, CallState, Calls, KEY_CHANGED, NOT_CERTIFIED};
@@ -20,7 +21,7 @@ use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::node::Node;
 use crate::pins::short;
-use crate::plane::{Plane, Policies, Shaken};
+use crate::plane::{DtlsPolicy, Plane, Policies, SdesPolicy, Shaken};
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
@@ -52,7 +53,9 @@ struct Recipe {
     phone_ip: IpAddr,
     listen: SocketAddr,
     profile: Profile,
-    policies: Policies,
+    sdes: SdesPolicy,
+    dtls: DtlsPolicy,
+    fingerprint: Option<Arc<Fingerprint>>,
     now: Time,
 }
 
@@ -67,11 +70,23 @@ impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = config.phone_ip();
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
-        let policies = Policies { sdes: config.sdes, dtls: config.dtls, fingerprint: config.fingerprint };
+        let (sdes, dtls, fingerprint) = (config.sdes, config.dtls, config.fingerprint.clone());
         let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
-        let recipe =
-            Recipe { seed, domain, sip, sips, phones_from, phone_ip, listen, profile, policies, now };
+        let recipe = Recipe {
+            seed,
+            domain,
+            sip,
+            sips,
+            phones_from,
+            phone_ip,
+            listen,
+            profile,
+            sdes,
+            dtls,
+            fingerprint,
+            now,
+        };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
             phones.inbox = saved.inbox.iter().cloned().collect();
@@ -134,7 +149,8 @@ impl Phones {
             phones_from: phones_from(&recipe.phones_from, [recipe.sip.ip(), recipe.sips.ip()]).collect(),
         };
         let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
-        let Recipe { phone_ip, listen, profile, policies, .. } = *recipe;
+        let Recipe { phone_ip, listen, profile, sdes, dtls, .. } = *recipe;
+        let policies = Policies { sdes, dtls, fingerprint: recipe.fingerprint.as_deref().copied() };
         Phones {
             agent: Agent::new(agent, of_agent),
             plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, policies),

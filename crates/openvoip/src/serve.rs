@@ -203,7 +203,7 @@ impl Service {
         let certificate = |address| certificate(&home, options.certificate.as_ref(), address, &options.users);
         let sips = options.sips.unwrap_or(loopback(5_061));
         let shown = dtls::Identity::fresh()?;
-        let fingerprint = Some(shown.fingerprint);
+        let fingerprint = Some(Arc::new(shown.fingerprint));
         let bound = bound.with_tls(sips, options.sips.is_some(), certificate)?.with_dtls(shown);
         let (peer_address, sip_address) = (bound.peer_address, bound.sip_address);
         let sips_address = bound.sips_address.unwrap_or(sips);
