@@ -250,12 +250,17 @@ impl Plane {
 
     /// A datagram of a handshake: it is made with the phone of a call that agreed to one, and with nobody else.
     fn hear_handshake(&mut self, port: u16, remote: SocketAddr, bytes: &[u8]) {
-        let expected = self.phone_at(port).is_some_and(|(session, phone, leg)| {
-            phone.expects_handshake() && session.is_phone_at(leg, remote)
+        let kind = if port.is_multiple_of(2) { Kind::Rtp } else { Kind::Rtcp };
+        let likely = self.phone_at(port).and_then(|(session, phone, leg)| {
+            let expected = phone.expects_handshake() && session.is_phone_at(leg, remote);
+            expected.then(|| session.phone_at(leg, kind) == Some(remote))
         });
-        match expected {
-            true => self.handshakes.push_back(Handshake::Heard { port, remote, bytes: bytes.to_vec() }),
-            false => self.strays += 1,
+        match likely {
+            Some(likely) => {
+                let heard = Handshake::Heard { port, remote, likely, bytes: bytes.to_vec() };
+                self.handshakes.push_back(heard);
+            }
+            None => self.strays += 1,
         }
     }
 

@@ -506,6 +506,7 @@ impl World {
 
     fn unbind_media(&mut self, index: usize, port: u16) {
         for port in [port, port + 1] {
+            self.forget_handshake(index, port);
             if let Some((mut udp, token)) = self.hosted[index].udp.remove(&Socket::Media(port)) {
                 let _ = self.poll.registry().deregister(&mut udp);
                 self.sources.remove(&token);

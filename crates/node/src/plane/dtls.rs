@@ -91,6 +91,8 @@ pub enum Handshake {
         port: u16,
         /// From where: answers go there and nowhere else.
         remote: SocketAddr,
+        /// Whether that is where its sound is sent: a host has many ports, and anybody may send in their name.
+        likely: bool,
         /// The datagram.
         bytes: Vec<u8>,
     },

@@ -139,8 +139,11 @@ fn a_handshake_is_made_with_the_phone_of_a_call_that_agreed_to_one_and_with_nobo
     assert_eq!(rig.hear_at(PORT, "203.0.113.9:4000", &CLIENT_HELLO), [], "a stranger");
     assert_eq!(rig.hear_at(PORT, PHONE, &[22; 3_000]), [], "too long");
     let (port, remote) = (PORT, PHONE.parse().unwrap());
-    let heard = Handshake::Heard { port, remote, bytes: CLIENT_HELLO.to_vec() };
-    assert_eq!(rig.hear_at(PORT, PHONE, &CLIENT_HELLO), [heard]);
+    let heard = |remote, likely| Handshake::Heard { port, remote, likely, bytes: CLIENT_HELLO.to_vec() };
+    assert_eq!(rig.hear_at(PORT, PHONE, &CLIENT_HELLO), [heard(remote, true)]);
+    let elsewhere = "192.0.2.9:9";
+    let heard = heard(elsewhere.parse().unwrap(), false);
+    assert_eq!(rig.hear_at(PORT, elsewhere, &CLIENT_HELLO), [heard], "another port of its host");
     assert_eq!(rig.hear_at(PORT + 2, PHONE, &CLIENT_HELLO), [], "another port");
 }
 
