@@ -304,6 +304,16 @@ impl Session {
         self.leg(leg).phone_at(kind)
     }
 
+    /// Where the phone at a leg said that it listens: for RTP, and for RTCP if that has a port of its own.
+    pub fn announced(&self, leg: Leg) -> [Option<SocketAddr>; 2] {
+        self.leg(leg).announced()
+    }
+
+    /// The phone at a leg has proved to send packets of a kind from there: what it hears goes there.
+    pub fn prove(&mut self, now: Time, leg: Leg, kind: Kind, address: SocketAddr) {
+        self.leg_mut(leg).prove(now, kind, address);
+    }
+
     /// Whether a leg is a phone that may send from there: where it was heard, or a host that it named.
     pub fn is_phone_at(&self, leg: Leg, from: SocketAddr) -> bool {
         self.leg(leg).is_phone_at(from)

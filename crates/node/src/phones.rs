@@ -283,7 +283,7 @@ impl Node {
     /// A handshake that was asked for ([`Handshake::Begin`](crate::Handshake::Begin)) has come to its end: what it came to,
     /// or why it came to nothing.
     pub fn handle_handshake(&mut self, now: Time, port: u16, outcome: Result<Shaken, String>) {
-        if let Err(alarm) = self.phones.plane.shaken(port, outcome) {
+        if let Err(alarm) = self.phones.plane.shaken(now, port, outcome) {
             self.log(Level::Warn, "phone", alarm);
         }
         self.drain(now);

@@ -34,6 +34,7 @@ use crate::locals::ECHO;
 use crate::report::RtpReport;
 use crate::timers::Timers;
 use digits::{Digits, Ends};
+use dtls::Wanted;
 use keying::Keying;
 use phone_leg::{Conceded, PhoneLeg};
 
@@ -41,6 +42,11 @@ pub use dtls::{DtlsPolicy, Handshake, Shaken};
 pub(crate) use keying::NO_KEY;
 pub(crate) use phone_leg::Policies;
 pub use sdes::SdesPolicy;
+
+/// What comes to a media port, if both kinds do not come to one.
+fn kind_at(port: u16) -> Kind {
+    if port.is_multiple_of(2) { Kind::Rtp } else { Kind::Rtcp }
+}
 
 /// Port pairs kept ready, so that a call never waits for one: two for each side of two media lines
 /// of two phones ringing at once.
@@ -250,10 +256,9 @@ impl Plane {
 
     /// A datagram of a handshake: it is made with the phone of a call that agreed to one, and with nobody else.
     fn hear_handshake(&mut self, port: u16, remote: SocketAddr, bytes: &[u8]) {
-        let kind = if port.is_multiple_of(2) { Kind::Rtp } else { Kind::Rtcp };
         let likely = self.phone_at(port).and_then(|(session, phone, leg)| {
             let expected = phone.expects_handshake() && session.is_phone_at(leg, remote);
-            expected.then(|| session.phone_at(leg, kind) == Some(remote))
+            expected.then(|| session.phone_at(leg, kind_at(port)) == Some(remote))
         });
         match likely {
             Some(likely) => {
@@ -265,9 +270,14 @@ impl Plane {
     }
 
     /// Takes what a handshake came to; the error says in words what is wrong with it.
-    pub(crate) fn shaken(&mut self, port: u16, outcome: Result<Shaken, String>) -> Result<(), String> {
+    pub(crate) fn shaken(
+        &mut self,
+        now: Time,
+        port: u16,
+        outcome: Result<Shaken, String>,
+    ) -> Result<(), String> {
         let Some((session, phone, leg)) = self.phone_at(port) else { return Ok(()) };
-        phone.shaken(session, leg, port % 2 == 1, outcome)
+        phone.shaken(now, session, leg, kind_at(port), outcome)
     }
 
     /// What the handshakes of phones need of the world.
@@ -275,20 +285,24 @@ impl Plane {
         self.handshakes.pop_front()
     }
 
-    /// Asks the world for the handshakes that a description brought.
-    fn begin_handshakes(&mut self, key: SessionKey) {
+    /// Asks the world for the handshakes that a description brought, and to forget those that it ended.
+    fn ask_for_handshakes(&mut self, key: SessionKey) {
         let Some(entry) = self.sessions.get_mut(&key) else { return };
         for leg in media::Leg::BOTH {
             let (phone, port) = (&mut entry.phones[leg as usize], entry.ports[leg as usize]);
-            let begin = phone.as_mut().and_then(|phone| phone.take_begin());
-            let (Some(begin), Some(port)) = (begin, port) else { continue };
-            let mut ask = |kind, port| {
-                let to = entry.session.phone_at(leg, kind).filter(|_| begin.we_begin);
-                self.handshakes.push_back(Handshake::Begin { port, to });
-            };
-            ask(Kind::Rtp, port);
-            if begin.of_rtcp_too {
-                ask(Kind::Rtcp, port + 1);
+            let wanted = phone.as_mut().and_then(|phone| phone.take_wanted());
+            let (Some(wanted), Some(port)) = (wanted, port) else { continue };
+            for port in [port, port + 1] {
+                let kind = kind_at(port);
+                let to = entry.session.phone_at(leg, kind);
+                self.handshakes.push_back(match wanted {
+                    // RTCP shares it.
+                    Wanted::Begin { of_rtcp_too: false, .. } if kind == Kind::Rtcp => Handshake::End { port },
+                    Wanted::Begin { we_begin: false, .. } => Handshake::Begin { port, to: None },
+                    // Where the phone listens may come later.
+                    Wanted::Begin { .. } if to.is_some() => Handshake::Begin { port, to },
+                    Wanted::Begin { .. } | Wanted::End => Handshake::End { port },
+                });
             }
         }
     }

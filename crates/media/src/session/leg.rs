@@ -320,6 +320,24 @@ impl LegState {
         matches!(self.party, Party::Phone { .. }).then_some(to)
     }
 
+    /// Where a phone said that it listens: for RTP, and for RTCP if that has a port of its own.
+    pub(super) fn announced(&self) -> [Option<SocketAddr>; 2] {
+        match &self.party {
+            Party::Phone { face, .. } => [face.announced, face.announced_rtcp.filter(|_| !face.rtcp_mux)],
+            _ => [None; 2],
+        }
+    }
+
+    /// The phone has proved to send packets of a kind from there.
+    pub(super) fn prove(&mut self, now: Time, kind: Kind, address: SocketAddr) {
+        if let Party::Phone { latches, .. } = &mut self.party {
+            match kind {
+                Kind::Rtp => latches.rtp.prove(now, address),
+                Kind::Rtcp => latches.rtcp.prove(now, address),
+            }
+        }
+    }
+
     /// Whether it is a phone that may send from there: where it was heard, or a host that it named.
     pub(super) fn is_phone_at(&self, from: SocketAddr) -> bool {
         let Party::Phone { latches: Latches { rtp, rtcp }, .. } = &self.party else { return false };

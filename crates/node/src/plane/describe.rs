@@ -217,7 +217,7 @@ impl MediaPlane for Plane {
                     description.media[index].set_attribute(name, &value);
                 }
             }
-            self.begin_handshakes(key);
+            self.ask_for_handshakes(key);
             self.dirty.push(key);
         }
         description.set_origin(match toward.flow {

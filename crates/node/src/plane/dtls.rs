@@ -15,16 +15,18 @@ use std::str::FromStr;
 use media::Session;
 use media::srtp::{Cipher, Keyed, Master, Receiver, Sender};
 use sip::{Refused, Role};
-use wire::sdp::Description;
-use wire::sdp::Media;
+use wire::Time;
+use wire::rtp::Kind;
 use wire::sdp::dtls::{Fingerprint, Setup};
+use wire::sdp::{Description, Media};
 
-use super::phone_leg::{NOT_ANSWERED, refused};
+use super::phone_leg::{BETWEEN, NOT_ANSWERED, refused};
 
 /// What stands in descriptions for handshakes; none of it is for who is behind this peer.
-pub(super) const ATTRIBUTES: [&str; 5] = [FINGERPRINT, SETUP, "connection", "tls-id", "dtls-id"];
+pub(super) const ATTRIBUTES: [&str; 5] = [FINGERPRINT, SETUP, TLS_ID, "connection", "dtls-id"];
 const FINGERPRINT: &str = "fingerprint";
 const SETUP: &str = "setup";
+const TLS_ID: &str = "tls-id";
 
 /// Fingerprints that a phone may name: the one it shows, and a few that it might.
 const MAX_FINGERPRINTS: usize = 8;
@@ -104,14 +106,22 @@ pub enum Handshake {
 }
 
 /// What a handshake came to.
-#[derive(Debug)]
 pub struct Shaken {
+    /// Where the phone is that made it.
+    pub remote: SocketAddr,
     /// The certificate that the phone showed and proved to have the key of, in DER.
     pub certificate: Vec<u8>,
     /// For what we send.
     pub ours: Master,
     /// For what the phone sends.
     pub theirs: Master,
+}
+
+impl fmt::Debug for Shaken {
+    /// Without the keys: what is shown may be kept.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shaken").field("remote", &self.remote).finish_non_exhaustive()
+    }
 }
 
 /// Whether a datagram on a media port is one of a handshake (RFC 7983).
@@ -143,6 +153,7 @@ impl Terms {
 pub(super) struct Said {
     fingerprints: Vec<String>,
     setup: Option<String>,
+    tls_id: Option<String>,
     /// Whether RTCP may share the port of RTP, and so the handshake.
     mux: bool,
     feedback: bool,
@@ -154,6 +165,7 @@ impl Said {
             feedback,
             fingerprints: description.attributes(index, FINGERPRINT).map(str::to_owned).collect(),
             setup: description.attributes(index, SETUP).next().map(str::to_owned),
+            tls_id: description.attributes(index, TLS_ID).next().map(str::to_owned),
             mux: description.media[index].has("rtcp-mux"),
         }
     }
@@ -171,7 +183,10 @@ impl Said {
         let setup = self.setup.as_deref().map_or(Some(Setup::Active), Setup::parse);
         match (setup, role) {
             (None, _) | (Some(Setup::Either), Role::Answer) => Err(refused("unusable a=setup")),
-            (Some(setup), _) => Ok(Wish { certificates, we_begin: setup == Setup::Passive, mux: self.mux }),
+            (Some(setup), _) => {
+                let we_begin = (setup != Setup::Either).then_some(setup == Setup::Passive);
+                Ok(Wish { certificates, we_begin, tls_id: self.tls_id.clone(), mux: self.mux })
+            }
         }
     }
 }
@@ -179,7 +194,10 @@ impl Said {
 /// What a phone said that fits what it is allowed.
 struct Wish {
     certificates: Vec<Fingerprint>,
-    we_begin: bool,
+    /// If the phone does not leave it open.
+    we_begin: Option<bool>,
+    /// A name of the handshake (RFC 8842, section 4).
+    tls_id: Option<String>,
     mux: bool,
 }
 
@@ -201,7 +219,30 @@ struct Agreement {
     /// It shows one of these.
     certificates: Vec<Fingerprint>,
     we_begin: bool,
+    tls_id: Option<String>,
+    mux: bool,
+    /// Where the phone listens, RTCP too if it has a port of its own; as far as it has said so.
+    at: [Option<SocketAddr>; 2],
     proof: Proof,
+}
+
+impl Agreement {
+    /// Whether the handshake also serves what the phone wants now, `at` where it listens now: it is one of two ends, at
+    /// two addresses, in their roles (RFC 8842, section 5.1). An address that is not said, as by phones of old that hold
+    /// a call, is no other.
+    fn serves(&self, wish: &Wish, at: [Option<SocketAddr>; 2]) -> bool {
+        let stays = |(then, now): (&Option<SocketAddr>, Option<SocketAddr>)| match (then, now) {
+            (Some(then), Some(now)) => *then == now,
+            // Until now we could not begin.
+            (None, Some(_)) => !self.we_begin || self.proof == Proof::Given,
+            (_, None) => true,
+        };
+        self.proof != Proof::Failed
+            && self.certificates == wish.certificates
+            && wish.we_begin.is_none_or(|we_begin| we_begin == self.we_begin)
+            && (&self.tls_id, self.mux) == (&wish.tls_id, wish.mux)
+            && self.at.iter().zip(at).all(stays)
+    }
 }
 
 enum State {
@@ -213,11 +254,17 @@ enum State {
     On(Agreement),
 }
 
-/// A handshake that the world is to make.
-pub(super) struct Begin {
-    pub(super) we_begin: bool,
-    /// Whether RTCP has one of its own.
-    pub(super) of_rtcp_too: bool,
+/// What the world is to do.
+#[derive(Clone, Copy)]
+pub(super) enum Wanted {
+    /// Make a handshake.
+    Begin {
+        we_begin: bool,
+        /// Whether RTCP has one of its own.
+        of_rtcp_too: bool,
+    },
+    /// Forget it.
+    End,
 }
 
 /// The handshake of one medium of one phone.
@@ -225,14 +272,14 @@ pub(super) struct Dtls {
     state: State,
     /// What the phone offered, until it is answered: an offer that comes to nothing changes nothing.
     offered: Option<Wish>,
-    begin: Option<Begin>,
+    wanted: Option<Wanted>,
     /// Whether the phone spoke of feedback, as is then spoken to it.
     feedback: Option<bool>,
 }
 
 impl Dtls {
     pub(super) fn new() -> Dtls {
-        Dtls { state: State::Off, offered: None, begin: None, feedback: None }
+        Dtls { state: State::Off, offered: None, wanted: None, feedback: None }
     }
 
     /// Whether the phone makes a handshake, or was asked to.
@@ -258,6 +305,11 @@ impl Dtls {
     /// Whether the phone speaks of feedback, once it has spoken.
     pub(super) fn gives_feedback(&self) -> Option<bool> {
         self.feedback
+    }
+
+    /// Whether somebody may stand between: that stays so until the call ends, whatever is offered then.
+    pub(super) fn is_wrong(&self) -> bool {
+        matches!(self.state, State::On(Agreement { proof: Proof::Wrong, .. }))
     }
 
     /// What protects what passes: nothing else passes while a handshake is on.
@@ -296,27 +348,36 @@ impl Dtls {
         Ok(())
     }
 
-    /// Lets hold from now on what the phone wants. The same certificate means the same handshake (RFC 8842, section 5).
+    /// Lets hold from now on what the phone wants.
     fn settle(&mut self, session: &mut Session, leg: media::Leg, wish: Wish) {
-        let Wish { certificates, we_begin, mux } = wish;
-        let goes_on = |agreed: &Agreement| {
-            agreed.certificates == certificates && matches!(agreed.proof, Proof::Awaited | Proof::Given)
-        };
-        if matches!(&self.state, State::On(agreed) if goes_on(agreed)) {
-            return;
+        let at = session.announced(leg);
+        match &mut self.state {
+            State::On(Agreement { proof: Proof::Wrong, .. }) => return,
+            State::On(agreed) if agreed.serves(&wish, at) => {
+                agreed.at.iter_mut().zip(at).for_each(|(then, now)| *then = now.or(*then));
+                return;
+            }
+            _ => {}
         }
+        let Wish { certificates, we_begin, tls_id, mux } = wish;
+        let we_begin = we_begin.unwrap_or(false);
         session.await_keys(leg, !mux);
-        self.begin = Some(Begin { we_begin, of_rtcp_too: !mux });
-        self.state = State::On(Agreement { certificates, we_begin, proof: Proof::Awaited });
+        self.wanted = Some(Wanted::Begin { we_begin, of_rtcp_too: !mux });
+        self.state = State::On(Agreement { certificates, we_begin, tls_id, mux, at, proof: Proof::Awaited });
     }
 
-    /// There is no handshake any more, and nothing else either.
-    pub(super) fn leave(&mut self, session: &mut Session, leg: media::Leg) {
+    /// There is no handshake any more, and nothing else either; not where somebody may stand between.
+    pub(super) fn leave(&mut self, session: &mut Session, leg: media::Leg) -> Result<(), Refused> {
         self.offered = None;
+        if self.is_wrong() {
+            return Err(refused(BETWEEN));
+        }
         if self.is_on() {
             self.state = State::Off;
+            self.wanted = Some(Wanted::End);
             session.set_protected(leg, false);
         }
+        Ok(())
     }
 
     /// Asks the phone for a handshake.
@@ -350,24 +411,25 @@ impl Dtls {
         Ok(())
     }
 
-    /// The handshake that is to be made now, told once.
-    pub(super) fn take_begin(&mut self) -> Option<Begin> {
-        self.begin.take()
+    /// What the world is to do now, told once.
+    pub(super) fn take_wanted(&mut self) -> Option<Wanted> {
+        self.wanted.take()
     }
 
-    /// Takes what a handshake came to, of RTCP alone or not; the error says in words what is wrong with it.
+    /// Takes what a handshake came to, at the port of RTP or of RTCP; the error says in words what is wrong with it.
     pub(super) fn shaken(
         &mut self,
+        now: Time,
         session: &mut Session,
         leg: media::Leg,
-        of_rtcp: bool,
+        kind: Kind,
         outcome: Result<Shaken, String>,
     ) -> Result<(), String> {
         let State::On(agreed) = &mut self.state else { return Ok(()) };
         let shaken = match outcome {
             Ok(shaken) => shaken,
             Err(why) => {
-                if agreed.proof == Proof::Awaited && !of_rtcp {
+                if agreed.proof == Proof::Awaited && kind == Kind::Rtp {
                     agreed.proof = Proof::Failed;
                 }
                 return Err(format!("a phone's handshake for sound failed: {why}"));
@@ -375,11 +437,21 @@ impl Dtls {
         };
         let shown = Fingerprint::of(&shaken.certificate);
         if !agreed.certificates.contains(&shown) {
-            agreed.proof = Proof::Wrong;
-            session.await_keys(leg, false);
+            let heard = match (kind, agreed.proof) {
+                // There were no keys of theirs before, and are none now.
+                (Kind::Rtcp, _) => "its reports (RTCP) are not read",
+                (Kind::Rtp, Proof::Given) => {
+                    "the call goes on under the keys of who has proved to be the phone"
+                }
+                (Kind::Rtp, _) => {
+                    agreed.proof = Proof::Wrong;
+                    session.await_keys(leg, false);
+                    "nothing of the call is heard"
+                }
+            };
             return Err(format!(
                 "SOMEBODY MAY STAND BETWEEN a phone and this peer: the certificate shown on the path of its sound \
-                 ({shown}) is not the one that it named; nothing of the call is heard"
+                 ({shown}) is not the one that it named; {heard}"
             ));
         }
         if agreed.proof == Proof::Wrong {
@@ -389,9 +461,10 @@ impl Dtls {
             sender: Sender::new(Cipher::Aes, &shaken.ours),
             receiver: Receiver::new(Cipher::Aes, &shaken.theirs),
         };
-        match of_rtcp {
-            true => session.set_rtcp_keys(leg, keys),
-            false => {
+        session.prove(now, leg, kind, shaken.remote);
+        match kind {
+            Kind::Rtcp => session.set_rtcp_keys(leg, keys),
+            Kind::Rtp => {
                 agreed.proof = Proof::Given;
                 session.set_keys(leg, keys);
             }

@@ -6,11 +6,12 @@
 
 use media::Session;
 use sip::{Flow, Refused, Role};
-use wire::Seed;
+use wire::rtp::Kind;
 use wire::sdp::dtls::Fingerprint;
 use wire::sdp::{Description, Media};
+use wire::{Seed, Time};
 
-use super::dtls::{self, Begin, Dtls, DtlsPolicy, Shaken};
+use super::dtls::{self, Dtls, DtlsPolicy, Shaken, Wanted};
 use super::sdes::{self, Sdes, SdesPolicy};
 
 /// The profile that demands a handshake, and what stands behind it where there is feedback about sound (RFC 4585).
@@ -19,6 +20,10 @@ const FEEDBACK: &str = "F";
 
 /// Why an answer is refused.
 pub(super) const NOT_ANSWERED: &str = "the phone answered without the keys it was asked for";
+
+/// Why nothing else is agreed on with a phone in whose place somebody was found.
+pub(super) const BETWEEN: &str =
+    "the phone showed another certificate than it named: nothing of this call is heard";
 
 pub(super) fn refused(why: &'static str) -> Refused {
     Refused { status: 488, why }
@@ -127,20 +132,21 @@ impl PhoneLeg {
         self.dtls.is_expected()
     }
 
-    /// The handshake that is to be made now, told once.
-    pub(super) fn take_begin(&mut self) -> Option<Begin> {
-        self.dtls.take_begin()
+    /// What the world is to do now, told once.
+    pub(super) fn take_wanted(&mut self) -> Option<Wanted> {
+        self.dtls.take_wanted()
     }
 
     /// Takes what a handshake came to; the error says in words what is wrong with it.
     pub(super) fn shaken(
         &mut self,
+        now: Time,
         session: &mut Session,
         leg: media::Leg,
-        of_rtcp: bool,
+        kind: Kind,
         outcome: Result<Shaken, String>,
     ) -> Result<(), String> {
-        self.dtls.shaken(session, leg, of_rtcp, outcome)
+        self.dtls.shaken(now, session, leg, kind, outcome)
     }
 
     /// Takes what the phone says, and lets it hold at its leg of the session.
@@ -158,6 +164,9 @@ impl PhoneLeg {
             }
             if role == Role::Answer && self.dtls.is_on() {
                 return Err(refused(NOT_ANSWERED));
+            }
+            if self.dtls.is_wrong() {
+                return Err(refused(BETWEEN));
             }
             self.dtls.forget_offer();
             return self.sdes.hear(session, leg, said, role, terms.sdes);
@@ -182,10 +191,12 @@ impl PhoneLeg {
                 self.sdes.leave();
                 self.dtls.accept(session, leg, media);
             }
-            Role::Answer if self.sdes.is_offered() => self.dtls.leave(session, leg),
+            Role::Answer if self.sdes.is_offered() => self.dtls.leave(session, leg)?,
             Role::Answer => {}
             Role::Offer => {
+                // What the phone offered has come to nothing.
                 self.dtls.forget_offer();
+                self.sdes.forget_offer();
                 if self.is_untold() && terms.dtls.asks() && self.conceded == Conceded::Nothing {
                     self.dtls.ask(session, leg);
                 }

@@ -260,10 +260,6 @@ impl Sdes {
         {
             self.settle(session, leg, wish, Role::Offer);
         }
-        if role == Role::Offer {
-            // What it offered came to nothing.
-            self.offered = None;
-        }
         if role == Role::Offer && matches!(self.state, State::Untold) && terms.asked {
             if let Some(why) = terms.hindrance() {
                 return Err(refused(why));

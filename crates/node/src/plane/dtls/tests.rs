@@ -32,12 +32,17 @@ fn master(byte: u8) -> Master {
 }
 
 fn shaken(certificate: &[u8]) -> Result<Shaken, String> {
-    Ok(Shaken { certificate: certificate.to_vec(), ours: master(1), theirs: master(2) })
+    let remote = PHONE.parse().unwrap();
+    Ok(Shaken { remote, certificate: certificate.to_vec(), ours: master(1), theirs: master(2) })
 }
 
 impl Rig {
     fn handshakes(&mut self) -> Vec<Handshake> {
         std::iter::from_fn(|| self.0.poll_handshake()).collect()
+    }
+
+    fn shaken(&mut self, port: u16, outcome: Result<Shaken, String>) -> Result<(), String> {
+        self.0.shaken(wire::Time::ZERO, port, outcome)
     }
 
     fn hear_at(&mut self, port: u16, from: &str, bytes: &[u8]) -> Vec<Handshake> {
@@ -63,7 +68,7 @@ fn a_phone_that_offers_a_handshake_is_let_begin_and_hears_itself_under_its_keys_
     let both = [PORT, PORT + 1].map(|port| Handshake::Begin { port, to: None });
     assert_eq!(rig.handshakes(), both, "RTCP has one of its own");
     assert_eq!((rig.echo(&sound(1)), rig.phone_leg()), (None, "none"));
-    assert_eq!(rig.0.shaken(PORT, shaken(THEIRS)), Ok(()));
+    assert_eq!(rig.shaken(PORT, shaken(THEIRS)), Ok(()));
     assert_eq!(rig.phone_leg(), "dtls");
     assert_eq!(rig.echo(&sound(2)), None, "in clear");
     let heard = rig.echo(&sealed(3)).expect("its own echo");
@@ -76,11 +81,120 @@ fn a_phone_that_offers_a_handshake_is_let_begin_and_hears_itself_under_its_keys_
 fn a_phone_that_shows_another_certificate_than_it_named_is_told_of_and_not_heard_whatever_it_does_then() {
     let mut rig = with(DtlsPolicy::Accepted);
     rig.answer(phone(), &offer("active")).unwrap();
-    let alarm = rig.0.shaken(PORT, shaken(b"of somebody between")).unwrap_err();
+    let alarm = rig.shaken(PORT, shaken(b"of somebody between")).unwrap_err();
     assert!(alarm.contains("SOMEBODY MAY STAND BETWEEN"), "{alarm}");
     assert_eq!((rig.phone_leg(), rig.echo(&sealed(1)), rig.echo(&sound(2))), ("mismatch", None, None));
-    assert_eq!(rig.0.shaken(PORT, shaken(THEIRS)), Ok(()));
+    assert_eq!(rig.shaken(PORT, shaken(THEIRS)), Ok(()));
     assert_eq!((rig.phone_leg(), rig.echo(&sealed(3))), ("mismatch", None));
+    rig.handshakes();
+    for again in [offer("active"), offer("passive"), of_phone(SAVP, &lines(b"another", "active", ""))] {
+        rig.answer(phone(), &again).unwrap();
+        assert_eq!((rig.handshakes(), rig.phone_leg(), rig.echo(&sealed(4))), (vec![], "mismatch", None));
+    }
+    let clear = rig.pass(CALLER, phone(), &of_phone("RTP/AVP", ""), Role::Offer);
+    assert_eq!(clear, Err(refused(crate::plane::phone_leg::BETWEEN)));
+    assert_eq!((rig.phone_leg(), rig.echo(&sound(5))), ("mismatch", None));
+}
+
+#[test]
+fn somebody_found_while_a_phone_waits_for_an_answer_in_clear_gets_none() {
+    let mut rig = with(DtlsPolicy::Accepted);
+    rig.answer(phone(), &offer("active")).unwrap();
+    rig.pass(CALLER, phone(), &of_phone("RTP/AVP", ""), Role::Offer).unwrap();
+    rig.shaken(PORT, shaken(b"of somebody between")).unwrap_err();
+    let answer = rig.pass(CALLEE, phone(), &of_phone("RTP/AVP", ""), Role::Answer);
+    assert_eq!(answer, Err(refused(crate::plane::phone_leg::BETWEEN)));
+    assert_eq!((rig.phone_leg(), rig.echo(&sound(1))), ("mismatch", None));
+}
+
+#[test]
+fn who_comes_with_another_certificate_after_the_phone_or_where_its_reports_go_does_not_end_the_call() {
+    let mut rig = with(DtlsPolicy::Accepted);
+    rig.answer(phone(), &offer("active")).unwrap();
+    assert!(rig.shaken(PORT + 1, shaken(b"of a bystander")).is_err());
+    assert_eq!(rig.phone_leg(), "none");
+    rig.shaken(PORT, shaken(THEIRS)).unwrap();
+    for (sequence, port) in [(1, PORT), (2, PORT + 1)] {
+        let alarm = rig.shaken(port, shaken(b"of a bystander")).unwrap_err();
+        assert!(!alarm.contains("nothing of the call"), "{alarm}");
+        assert_eq!(rig.phone_leg(), "dtls");
+        assert!(rig.echo(&sealed(sequence)).is_some());
+    }
+}
+
+#[test]
+fn sound_goes_to_where_the_phone_is_that_shook_hands_and_not_to_where_it_said() {
+    let mut rig = with(DtlsPolicy::Accepted);
+    rig.answer(phone(), &offer("active")).unwrap();
+    for (kind, port) in [(Kind::Rtp, PORT), (Kind::Rtcp, PORT + 1)] {
+        let there = SocketAddr::from(([192, 0, 2, 9], 61_000 + 100 * (port % 2)));
+        let at = |rig: &Rig| rig.0.sessions.values().next().unwrap().session.phone_at(A, kind);
+        let shaken = |certificate| shaken(certificate).map(|shaken| Shaken { remote: there, ..shaken });
+        if kind == Kind::Rtcp {
+            rig.shaken(port, shaken(b"another")).unwrap_err();
+            assert_ne!(at(&rig), Some(there), "it was not the phone");
+        }
+        rig.shaken(port, shaken(THEIRS)).unwrap();
+        assert_eq!(at(&rig), Some(there));
+    }
+}
+
+#[test]
+fn keys_of_a_handshake_are_not_shown() {
+    let shown = format!("{:?}", shaken(THEIRS).unwrap());
+    assert!(shown.contains("192.0.2.9:4000") && !shown.contains("[1, 1"), "{shown}");
+}
+
+#[test]
+fn another_place_name_role_or_port_of_reports_means_another_handshake_and_a_hold_does_not() {
+    let mux = "a=rtcp-mux\r\n";
+    let said = |rig: &mut Rig, offer: &str| {
+        rig.pass(CALLER, phone(), offer, Role::Offer).unwrap();
+        rig.pass(CALLEE, phone(), &of_phone("RTP/AVP", mux), Role::Answer).unwrap()
+    };
+    let first = offer("active");
+    for (again, is_new) in [
+        (first.clone(), false),
+        (offer("actpass"), false),
+        (first.replace("c=IN IP4 192.0.2.9", "c=IN IP4 0.0.0.0"), false),
+        (first.replace("c=IN IP4 192.0.2.9", "c=IN IP4 192.0.2.10"), true),
+        (first.replace("audio 4000", "audio 4002"), true),
+        (format!("{first}a=tls-id:another-handshake-of-it\r\n"), true),
+        (format!("{first}{mux}"), true),
+        (offer("passive"), true),
+    ] {
+        let mut rig = with(DtlsPolicy::Accepted);
+        said(&mut rig, &first);
+        rig.shaken(PORT, shaken(THEIRS)).unwrap();
+        rig.handshakes();
+        said(&mut rig, &again);
+        assert_eq!((!rig.handshakes().is_empty(), rig.phone_leg() == "none"), (is_new, is_new), "{again}");
+        said(&mut rig, &again);
+        assert_eq!(rig.handshakes(), [], "the same again: {again}");
+    }
+}
+
+#[test]
+fn a_passive_phone_is_begun_with_once_it_says_where_it_is_and_stays_passive() {
+    let mut rig = with(DtlsPolicy::Accepted);
+    let nowhere = offer("passive").replace("c=IN IP4 192.0.2.9", "c=IN IP4 0.0.0.0");
+    rig.answer(phone(), &nowhere).unwrap();
+    assert!(!rig.handshakes().iter().any(|wanted| matches!(wanted, Handshake::Begin { .. })));
+    rig.answer(phone(), &offer("passive")).unwrap();
+    let to = Some(PHONE.parse().unwrap());
+    assert!(rig.handshakes().contains(&Handshake::Begin { port: PORT, to }));
+    let answer = rig.answer(phone(), &offer("actpass")).unwrap();
+    assert!(answer.contains("a=setup:active"), "{answer}");
+    assert_eq!(rig.handshakes(), []);
+}
+
+#[test]
+fn an_offer_in_clear_that_is_refused_changes_nothing_of_what_the_phone_is_offered() {
+    let mut rig = with(DtlsPolicy::Accepted);
+    rig.answer(phone(), &offer("active")).unwrap();
+    rig.pass(CALLER, phone(), &of_phone("RTP/AVP", ""), Role::Offer).unwrap();
+    let again = rig.pass(CALLEE, phone(), &of_phone("RTP/AVP", ""), Role::Offer).unwrap();
+    assert!(again.contains(SAVP) && again.contains("a=fingerprint"), "{again}");
 }
 
 #[test]
@@ -88,7 +202,7 @@ fn a_handshake_that_comes_to_nothing_leaves_silence_and_the_next_offer_begins_an
     let mut rig = with(DtlsPolicy::Accepted);
     rig.answer(phone(), &offer("active")).unwrap();
     rig.handshakes();
-    assert!(rig.0.shaken(PORT, Err("no cipher".into())).unwrap_err().contains("no cipher"));
+    assert!(rig.shaken(PORT, Err("no cipher".into())).unwrap_err().contains("no cipher"));
     assert_eq!((rig.phone_leg(), rig.echo(&sealed(1)), rig.echo(&sound(2))), ("none", None, None));
     rig.answer(phone(), &offer("active")).unwrap();
     assert_eq!(rig.handshakes().len(), 2);
@@ -110,8 +224,9 @@ fn one_handshake_serves_both_where_rtcp_shares_the_port_and_else_reports_have_ke
         let mut rig = with(DtlsPolicy::Offered);
         rig.called(phone(), 0).unwrap();
         rig.answered(phone(), &of_phone(SAVP, &lines(THEIRS, "active", mux))).unwrap();
-        assert_eq!(rig.handshakes().len(), ports, "{mux}");
-        rig.0.shaken(PORT, shaken(THEIRS)).unwrap();
+        let begun = rig.handshakes().iter().filter(|h| matches!(h, Handshake::Begin { .. })).count();
+        assert_eq!(begun, ports, "{mux}");
+        rig.shaken(PORT, shaken(THEIRS)).unwrap();
         // A receiver report about nobody.
         let mut report = vec![0x80, 201, 0, 1, 0, 0, 0, 5];
         let tail = Sender::new(Cipher::Aes, &master(2)).protect_rtcp(&mut report).unwrap();
@@ -121,7 +236,7 @@ fn one_handshake_serves_both_where_rtcp_shares_the_port_and_else_reports_have_ke
         rig.hear_at(port, PHONE, &report);
         assert_eq!(refused(&rig), u64::from(ports == 2), "{mux}");
         if ports == 2 {
-            rig.0.shaken(PORT + 1, shaken(THEIRS)).unwrap();
+            rig.shaken(PORT + 1, shaken(THEIRS)).unwrap();
             rig.hear_at(port, PHONE, &report);
             assert_eq!(refused(&rig), 1, "it is opened now");
         }
@@ -151,7 +266,7 @@ fn a_handshake_is_made_with_the_phone_of_a_call_that_agreed_to_one_and_with_nobo
 fn the_same_certificate_goes_on_under_the_same_keys_and_another_means_another_handshake() {
     let mut rig = with(DtlsPolicy::Accepted);
     rig.answer(phone(), &offer("actpass")).unwrap();
-    rig.0.shaken(PORT, shaken(THEIRS)).unwrap();
+    rig.shaken(PORT, shaken(THEIRS)).unwrap();
     rig.handshakes();
     let held = rig.answer(phone(), &offer("actpass").replace("o=- 1 1", "o=- 1 2")).unwrap();
     assert!(held.contains("a=setup:passive"), "{held}");
@@ -166,10 +281,12 @@ fn the_same_certificate_goes_on_under_the_same_keys_and_another_means_another_ha
 fn a_phone_may_leave_for_no_keys_and_its_handshake_ends_with_the_call() {
     let mut rig = with(DtlsPolicy::Accepted);
     rig.answer(phone(), &offer("actpass")).unwrap();
-    rig.0.shaken(PORT, shaken(THEIRS)).unwrap();
+    rig.shaken(PORT, shaken(THEIRS)).unwrap();
+    rig.handshakes();
     let plain = rig.answer(phone(), &of_phone("RTP/AVP", "")).unwrap();
     assert!(plain.contains(" RTP/AVP 0") && !plain.contains("fingerprint"), "{plain}");
     assert_eq!(rig.phone_leg(), "none");
+    assert_eq!(rig.handshakes(), [PORT, PORT + 1].map(|port| Handshake::End { port }));
     assert!(rig.echo(&sound(1)).is_some());
     rig.answer(phone(), &offer("actpass")).unwrap();
     rig.handshakes();

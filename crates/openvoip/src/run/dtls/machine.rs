@@ -112,7 +112,7 @@ impl Machine {
             return Ok(None);
         }
         let state = self.endpoint.get_connection_state(self.remote).ok_or("it is gone")?;
-        state.shaken().map(Some)
+        state.shaken(self.remote).map(Some)
     }
 
     /// When to ask it again.
@@ -127,12 +127,12 @@ impl Machine {
 }
 
 trait Outcome {
-    fn shaken(&self) -> Result<Shaken, String>;
+    fn shaken(&self, remote: SocketAddr) -> Result<Shaken, String>;
 }
 
 impl Outcome for State {
     /// The certificate and the keys (RFC 5764, section 4.2): both keys, then both salts, the client's first.
-    fn shaken(&self) -> Result<Shaken, String> {
+    fn shaken(&self, remote: SocketAddr) -> Result<Shaken, String> {
         if self.srtp_protection_profile() != SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 {
             return Err("the phone agreed on no SRTP".into());
         }
@@ -148,6 +148,6 @@ impl Outcome for State {
             master
         });
         let (ours, theirs) = if self.is_client() { (client, server) } else { (server, client) };
-        Ok(Shaken { certificate, ours, theirs })
+        Ok(Shaken { remote, certificate, ours, theirs })
     }
 }
