@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use node::{Event, Handshake, Shaken};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
-use rtc_dtls::config::{ClientAuthType, ConfigBuilder, HandshakeConfig};
+use rtc_dtls::cipher_suite::CipherSuiteId;
+use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
 use rtc_dtls::crypto::{Certificate, CryptoPrivateKey};
 use rtc_dtls::crypto_provider::default_provider;
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
@@ -26,6 +27,14 @@ use wire::{Socket, Time};
 use super::{Bound, World};
 pub use machine::Machine;
 use running::{Heard, Means, Running};
+
+/// What protects a handshake: all of these notice a change.
+const SUITES: [CipherSuiteId; 4] = [
+    CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+    CipherSuiteId::Tls_Ecdhe_Rsa_With_Aes_128_Gcm_Sha256,
+    CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+    CipherSuiteId::Tls_Ecdhe_Rsa_With_ChaCha20_Poly1305_Sha256,
+];
 
 /// Handshakes of one peer that have begun and not come to their end.
 const MAX_AT_ONCE: usize = 64;
@@ -58,6 +67,9 @@ impl Identity {
             let config = ConfigBuilder::default()
                 .with_crypto_provider(provider.clone())
                 .with_certificates(vec![shown.clone()])
+                .with_cipher_suites(SUITES.to_vec())
+                // Keys come of all that was said (RFC 7627): the library does not compare the client's last word.
+                .with_extended_master_secret(ExtendedMasterSecretType::Require)
                 .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80])
                 .with_server_name("phone".into())
                 // Nobody vouches for it: the node compares it with what the phone said.

@@ -1,5 +1,7 @@
 use std::time::{Duration, Instant};
 
+use rtc_dtls::endpoint::Endpoint;
+
 use super::running::WITHIN;
 use super::*;
 
@@ -177,4 +179,27 @@ fn one_for_which_there_is_no_room_is_tried_again_and_fails_in_words_if_there_nev
         unreachable!("it has come to its end")
     };
     assert!(why.contains("too many"), "{why}");
+}
+
+#[test]
+fn a_phone_without_a_suite_that_notices_every_change_or_without_the_extended_master_secret_is_refused() {
+    use CipherSuiteId::{
+        Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256 as GCM, Tls_Ecdhe_Ecdsa_With_Aes_256_Cbc_Sha as CBC,
+    };
+    use ExtendedMasterSecretType::{Disable, Require};
+    let there = address(1, 9);
+    for (suite, extended, is_taken) in [(GCM, Require, true), (CBC, Require, false), (GCM, Disable, false)] {
+        let config = ConfigBuilder::default()
+            .with_crypto_provider(default_provider().unwrap())
+            .with_cipher_suites(vec![suite])
+            .with_extended_master_secret(extended)
+            .with_srtp_protection_profiles(vec![SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80])
+            .with_insecure_skip_verify(true)
+            .with_server_name("peer".into());
+        let mut phone = Endpoint::new(address(9, 4_000), Default::default(), None);
+        phone.connect(Instant::now(), there, Arc::new(config.build(true, None).unwrap()), None).unwrap();
+        let hello = phone.poll_transmit().unwrap().message;
+        let [mut server, _] = pair();
+        assert_eq!(server.take(&hello).is_ok(), is_taken, "{suite:?} {extended:?}");
+    }
 }
