@@ -11,7 +11,6 @@ mod machine;
 mod running;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use node::{Event, Handshake, Shaken};
