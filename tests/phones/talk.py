@@ -5,6 +5,9 @@ sys.path[:0] = [here, os.path.dirname(here)]
 import rig
 from baresip_rig import Baresip
 
+# What baresip needs to encrypt sound in a way.
+MODULES = {'srtp': ['srtp.so'], 'srtp-mand': ['srtp.so'], 'dtls_srtp': ['dtls_srtp.so']}
+
 TONES = {'alice': 440, 'bob': 1000, 'carol': 1700}
 
 
@@ -21,7 +24,7 @@ def phone(overlay, n, name, *, auto=True, contact=None, transport='udp', codecs=
     contacts = [f'"{contact}" <sip:{contact}@{rig.DOMAIN}>;presence=p2p'] if contact else []
     return Baresip(name, ip, account, TONES[name], rate=rate, chan=chan, codecs=codecs, port=rig.PHONE + 10 * index,
                    ctrl=rig.PHONE + 100 + index, rtp=(rig.RTP + 100 * index, rig.RTP + 100 * index + 98),
-                   appmods=['presence.so'], mods=['srtp.so'] if keys else [],
+                   appmods=['presence.so'], mods=MODULES.get(keys, []),
                    extra=f'sip_cafile {overlay.certificate(n)}' if tls else '', contacts=contacts, base=f'{overlay.work}/phones')
 
 

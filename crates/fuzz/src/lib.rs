@@ -9,8 +9,8 @@
 //! | file | targets |
 //! |---|---|
 //! | `between_peers` | `p2pp`, `record`, `link`, `stream`, `stun` |
-//! | `signalling` | `sip`, `sip_stream`, `sdp`, `crypto` |
-//! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape` |
+//! | `signalling` | `sip`, `sip_stream`, `sdp`, `crypto`, `fingerprint` |
+//! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape`, `handshake` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
 //! | `commands` | `control`: lines of the control protocol |
 //! | `invitation` | `document`, `ticket`: what is handed over before joining; `certificate`: names that are given |
@@ -41,11 +41,13 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("sip_stream", signalling::sip_stream),
     ("sdp", signalling::sdp),
     ("crypto", signalling::crypto),
+    ("fingerprint", signalling::fingerprint),
     ("rtp", sound::rtp),
     ("rtcp", sound::rtcp),
     ("media", sound::media),
     ("wav", sound::wav),
     ("tape", sound::tape),
+    ("handshake", sound::handshake),
     ("node", peer::node),
     ("control", commands::control),
     ("document", invitation::document),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use link::Endpoint;
 use media::Wav;
 use node::Profile;
+use openvoip::run::dtls::{Identity, Machine};
 use wire::document::KindRule;
 use wire::p2pp::{Kind, Object, PLookup, RLookup, Record, RequestOptions};
 use wire::rtp::rtcp::{self, ReportBlock, SenderInfo};
@@ -39,6 +40,10 @@ pub fn all() -> Vec<Input> {
     for (name, line) in CRYPTO {
         out.push(("crypto", (*name).to_owned(), line.as_bytes().to_vec()));
     }
+    for (name, line) in HANDSHAKES {
+        out.push(("fingerprint", (*name).to_owned(), line.as_bytes().to_vec()));
+    }
+    shake_hands(&mut out);
     let binding = stun::binding_request([7; 12]);
     let answer = stun::answer(&binding, SocketAddr::from(([192, 0, 2, 1], 9))).expect("an answer");
     let mut odd = binding.clone();
@@ -80,6 +85,35 @@ pub fn all() -> Vec<Input> {
     out.push(("control", "commands".into(), COMMANDS.join("\n").into_bytes()));
     invitation(&mut out);
     out
+}
+
+/// Values of `a=fingerprint` and `a=setup`, of RFC 8122 and of phones.
+const HANDSHAKES: &[(&str, &str)] = &[
+    (
+        "sha_256",
+        "sha-256 CF:D0:8D:F7:5A:6F:B2:E1:CD:99:89:7A:CF:76:F9:29:65:7B:2B:7C:96:E0:36:9B:96:59:0D:A5:A6:FB:46:56",
+    ),
+    ("sha_1", "sha-1 4A:AD:B9:B1:3F:82:18:3B:54:02:12:DF:3E:5D:49:6B:19:E5:7C:AB"),
+    ("either", "actpass"),
+];
+
+/// What both sides of a handshake say in which nothing is lost, by the side that hears it.
+fn shake_hands(out: &mut Vec<Input>) {
+    let ours = [0; 2].map(|_| Identity::fresh().expect("randomness"));
+    let remote = SocketAddr::from(([192, 0, 2, 1], 9));
+    let mut machines = [0, 1].map(|n| Machine::new(&ours[n], n == 1, remote).expect("randomness"));
+    let mut scripts = [Vec::new(), Vec::new()];
+    for _ in 0..4 {
+        for from in [1, 0] {
+            while let Some(datagram) = machines[from].poll_transmit() {
+                push(&mut scripts[1 - from], 0, 1 - from as u8, &datagram);
+                machines[1 - from].take(&datagram).expect("all of it is right");
+            }
+        }
+    }
+    for (name, script) in ["phone_begins", "phone_is_begun_with"].into_iter().zip(scripts) {
+        out.push(("handshake", name.to_owned(), script));
+    }
 }
 
 /// Values of `a=crypto`, of RFC 4568 and of phones.

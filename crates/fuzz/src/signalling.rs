@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use wire::sdp::Description;
 use wire::sdp::crypto::Crypto;
+use wire::sdp::dtls::{Fingerprint, Setup};
 use wire::sip::digest::{Challenge, Credentials};
 use wire::sip::{self, Frame, Framer, FramingLost, MAX_MESSAGE, Message, Method, NameAddr, Policy, Uri, Via};
 
@@ -145,4 +146,15 @@ pub fn crypto(bytes: &[u8]) {
     assert_eq!(Crypto::parse(&line.to_string()), Ok(Some(line.clone())));
     let shown = format!("{line:?}");
     assert!(shown.len() < 50 && !shown.contains("inline"), "{shown}");
+}
+
+/// A line of `a=fingerprint` or `a=setup` that is understood reads the same when it is written again.
+pub fn fingerprint(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(Some(fingerprint)) = Fingerprint::parse(text) {
+        assert_eq!(Fingerprint::parse(&fingerprint.to_string()), Ok(Some(fingerprint)));
+    }
+    if let Some(setup) = Setup::parse(text) {
+        assert_eq!(Setup::parse(setup.name()), Some(setup));
+    }
 }

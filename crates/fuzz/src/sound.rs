@@ -7,6 +7,7 @@ use media::dtmf::{EventPayload, Presses};
 use media::session::stream_of;
 use media::tape::Tape;
 use media::{Endpoint, EndpointConfig, Face, PeerFace, PhoneFace, Session, SessionConfig, Source, Wav};
+use openvoip::run::dtls::{Identity, Machine};
 use wire::rtp::rtcp::{Compound, Translation, strip_goodbye};
 use wire::rtp::{self, Header, Packet};
 use wire::{Seed, Time};
@@ -52,6 +53,32 @@ pub fn rtcp(bytes: &[u8]) {
     if len > 0 {
         let rest = Compound::parse(&translated[..len]).expect("goodbyes can be taken out");
         assert!(rest.packets().all(|p| p.leaving().count() == 0));
+    }
+}
+
+/// A script of datagrams, each to a handshake that the phone begins or, by the lowest bit of its kind, to one that we
+/// begin: nobody is shaken hands with, and who has not shown that the cookie reached them is not sent more than came.
+pub fn handshake(bytes: &[u8]) {
+    thread_local! {
+        static OURS: Identity = Identity::fresh().expect("randomness");
+    }
+    let remote = SocketAddr::from(([192, 0, 2, 1], 9));
+    let begun = |begins| OURS.with(|ours| Machine::new(ours, begins, remote)).ok();
+    let mut machines = [false, true].map(begun);
+    let (mut heard, mut said) = (0, 0);
+    for step in steps(bytes, 64) {
+        let which = usize::from(step.kind & 1);
+        let Some(machine) = &mut machines[which] else { continue };
+        let outcome = machine.take(step.payload);
+        assert!(!matches!(outcome, Ok(Some(_))), "without a key of its own");
+        let answered: usize = std::iter::from_fn(|| machine.poll_transmit()).map(|sent| sent.len()).sum();
+        if which == 0 {
+            (heard, said) = (heard + step.payload.len(), said + answered);
+            assert!(said <= heard, "{said} bytes for {heard}");
+        }
+        if outcome.is_err() {
+            machines[which] = None;
+        }
     }
 }
 

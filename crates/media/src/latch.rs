@@ -109,6 +109,12 @@ impl Latch {
         Verdict::AdmitAndLatch
     }
 
+    /// The phone has proved to be there: all goes back there, and no other rank is higher.
+    pub fn prove(&mut self, now: Time, address: SocketAddr) {
+        self.heard = Some(Source { address, rank: Rank::Announced, last: now });
+        self.former = None;
+    }
+
     /// The silence so far was agreed on: count from now.
     pub fn excuse_silence(&mut self, now: Time) {
         if let Some(heard) = &mut self.heard {

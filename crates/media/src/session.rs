@@ -288,6 +288,37 @@ impl Session {
         self.leg_mut(leg).set_protected(protected);
     }
 
+    /// Nothing passes at a leg from now on before there are keys, whatever protected it before; with `of_rtcp_too`
+    /// RTCP waits for its own ([`Session::set_rtcp_keys`]).
+    pub fn await_keys(&mut self, leg: Leg, of_rtcp_too: bool) {
+        self.leg_mut(leg).await_keys(of_rtcp_too);
+    }
+
+    /// The party at a leg agreed with us on keys of RTCP alone.
+    pub fn set_rtcp_keys(&mut self, leg: Leg, keys: Keyed) {
+        self.leg_mut(leg).set_rtcp_keys(keys);
+    }
+
+    /// Where packets of a kind go to the phone at a leg.
+    pub fn phone_at(&self, leg: Leg, kind: Kind) -> Option<SocketAddr> {
+        self.leg(leg).phone_at(kind)
+    }
+
+    /// Where the phone at a leg said that it listens: for RTP, and for RTCP if that has a port of its own.
+    pub fn announced(&self, leg: Leg) -> [Option<SocketAddr>; 2] {
+        self.leg(leg).announced()
+    }
+
+    /// The phone at a leg has proved to send packets of a kind from there: what it hears goes there.
+    pub fn prove(&mut self, now: Time, leg: Leg, kind: Kind, address: SocketAddr) {
+        self.leg_mut(leg).prove(now, kind, address);
+    }
+
+    /// Whether a leg is a phone that may send from there: where it was heard, or a host that it named.
+    pub fn is_phone_at(&self, leg: Leg, from: SocketAddr) -> bool {
+        self.leg(leg).is_phone_at(from)
+    }
+
     /// Puts another party behind a leg (a transfer). The party at the other leg hears its stream go
     /// on; the counts of this leg begin anew.
     pub fn replace(&mut self, now: Time, leg: Leg, face: Face) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use overlay::Algorithm;
 use sip::Prefix;
 use wire::document::{KindRule, OverlayDocument};
+use wire::sdp::dtls::Fingerprint;
 pub(crate) use wire::strict::MAX_NAME;
 pub use wire::strict::is_name;
 use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
@@ -14,7 +15,7 @@ use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::document::Charter;
-use crate::plane::SdesPolicy;
+use crate::plane::{DtlsPolicy, SdesPolicy};
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -187,6 +188,11 @@ pub struct Config {
     pub phones_from: Arc<[Prefix]>,
     /// When sound between phones and this peer is protected.
     pub sdes: SdesPolicy,
+    /// When it is so by keys of a handshake (DTLS-SRTP).
+    pub dtls: DtlsPolicy,
+    /// Of the certificate that the world shows in handshakes with phones, if it makes any; most peers of a simulation
+    /// have no phones, so it takes little room where it is not.
+    pub fingerprint: Option<Arc<Fingerprint>>,
     /// The address announced to phones for media; the SIP address if unspecified.
     pub media: IpAddr,
     /// The longest that a stored record of ours lives without being refreshed.
@@ -237,6 +243,9 @@ impl Default for Config {
             phones_from: Prefix::at_home(),
             // Who asks gets it; phones that cannot are heard too.
             sdes: SdesPolicy::Offered,
+            // Phones that do not know it would refuse the call and have to be called again.
+            dtls: DtlsPolicy::Accepted,
+            fingerprint: None,
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
             record_lifetime: Duration::from_secs(7_200),

@@ -1,5 +1,6 @@
 //! What a peer tells its world.
 
+use crate::plane::Handshake;
 use crate::report::{CallReport, Found, InboxMessage, LookupReport, MessageReport, PingReport, Value};
 
 /// Names one command, so that its outcome can be told from others'.
@@ -108,6 +109,8 @@ pub enum Event {
     MediaPortsWanted(usize),
     /// A media port pair is not used any more: close it.
     MediaPortReleased(u16),
+    /// What the handshake of a phone at a media port needs of the world.
+    Handshake(Handshake),
     /// Something worth a line in the log.
     Log {
         /// How grave.

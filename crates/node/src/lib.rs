@@ -90,7 +90,7 @@ pub use media::srtp::Tail;
 pub use node::Node;
 pub use overlay::Algorithm;
 pub use overlay::table::Networks;
-pub use plane::SdesPolicy;
+pub use plane::{DtlsPolicy, Handshake, SdesPolicy, Shaken};
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;

@@ -11,6 +11,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
+use wire::sdp::dtls::Fingerprint;
 use wire::{ConnectionId, NodeId, Profile, Seed, Socket, Time, Transmit};
 
 use crate::call::{Call, CallState, Calls, KEY_CHANGED, MISTYPED, NOT_CERTIFIED};
@@ -20,7 +21,7 @@ use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::node::Node;
 use crate::pins::short;
-use crate::plane::{Plane, SdesPolicy};
+use crate::plane::{DtlsPolicy, Plane, Policies, SdesPolicy, Shaken};
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
@@ -57,6 +58,8 @@ struct Recipe {
     listen: SocketAddr,
     profile: Profile,
     sdes: SdesPolicy,
+    dtls: DtlsPolicy,
+    fingerprint: Option<Arc<Fingerprint>>,
     now: Time,
 }
 
@@ -70,10 +73,24 @@ pub(crate) struct LazyPhones {
 impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = config.phone_ip();
-        let (sip, listen, profile, sdes) = (config.sip, config.listen, config.profile, config.sdes);
+        let (sip, listen, profile) = (config.sip, config.listen, config.profile);
+        let (sdes, dtls, fingerprint) = (config.sdes, config.dtls, config.fingerprint.clone());
         let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
-        let recipe = Recipe { seed, domain, sip, sips, phones_from, phone_ip, listen, profile, sdes, now };
+        let recipe = Recipe {
+            seed,
+            domain,
+            sip,
+            sips,
+            phones_from,
+            phone_ip,
+            listen,
+            profile,
+            sdes,
+            dtls,
+            fingerprint,
+            now,
+        };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
         if !saved.inbox.is_empty() {
             phones.inbox = saved.inbox.iter().cloned().collect();
@@ -136,10 +153,11 @@ impl Phones {
             phones_from: phones_from(&recipe.phones_from, [recipe.sip.ip(), recipe.sips.ip()]).collect(),
         };
         let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
-        let Recipe { phone_ip, listen, profile, sdes, .. } = *recipe;
+        let Recipe { phone_ip, listen, profile, sdes, dtls, .. } = *recipe;
+        let policies = Policies { sdes, dtls, fingerprint: recipe.fingerprint.as_deref().copied() };
         Phones {
             agent: Agent::new(agent, of_agent),
-            plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, sdes),
+            plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, policies),
             calls: Calls::default(),
             locals: Locals::new(of_locals, recipe.now),
             inbox: VecDeque::new(),
@@ -265,6 +283,15 @@ impl Node {
     pub fn offer_media_port(&mut self, port: u16) {
         self.phones.plane.offer_port(port);
         self.phones.ports_asked_for = self.phones.ports_asked_for.saturating_sub(1);
+    }
+
+    /// A handshake that was asked for ([`Handshake::Begin`](crate::Handshake::Begin)) has come to its end: what it came to,
+    /// or why it came to nothing.
+    pub fn handle_handshake(&mut self, now: Time, port: u16, outcome: Result<Shaken, String>) {
+        if let Err(alarm) = self.phones.plane.shaken(now, port, outcome) {
+            self.log(Level::Warn, "phone", alarm);
+        }
+        self.drain(now);
     }
 
     /// Says at which address phones find this peer, once the sockets are bound.
@@ -432,6 +459,9 @@ impl Node {
                 self.ledger.sent(now, function, &packet.remote, packet.bytes.len());
             }
             self.transmit(packet.socket, packet.remote, packet.bytes);
+        }
+        while let Some(handshake) = self.phones.plane.poll_handshake() {
+            self.emit(Event::Handshake(handshake));
         }
         while let Some(port) = self.phones.plane.poll_released() {
             self.emit(Event::MediaPortReleased(port));

@@ -8,30 +8,45 @@
 //! | `describe.rs` | session descriptions on their way through: our addresses in, sessions made and told |
 //! | `keying.rs` | the keys that two peers agree on in them |
 //! | `digits.rs` | what two people read to each other to know that nobody stands between |
-//! | `sdes.rs` | the keys that a phone and its peer say in them |
+//! | `phone_leg.rs` | what protects the sound between a phone and its peer |
+//! | `dtls.rs` | keys of a handshake that they make |
+//! | `sdes.rs` | keys that they say in descriptions |
 
 mod describe;
 mod digits;
+mod dtls;
 mod keying;
+mod phone_leg;
+#[cfg(test)]
+mod rig;
 mod sdes;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use media::srtp::Cipher;
 use media::{Session, Source};
 use sip::{CallId, Flow};
+use wire::rtp::Kind;
 use wire::{NodeId, Profile, Rng, Seed, Time, Transmit};
 
 use crate::locals::ECHO;
 use crate::report::RtpReport;
 use crate::timers::Timers;
 use digits::{Digits, Ends};
+use dtls::Wanted;
 use keying::Keying;
-use sdes::Sdes;
+use phone_leg::{Conceded, PhoneLeg};
 
+pub use dtls::{DtlsPolicy, Handshake, Shaken};
 pub(crate) use keying::NO_KEY;
+pub(crate) use phone_leg::Policies;
 pub use sdes::SdesPolicy;
+
+/// What comes to a media port, if both kinds do not come to one.
+fn kind_at(port: u16) -> Kind {
+    if port.is_multiple_of(2) { Kind::Rtp } else { Kind::Rtcp }
+}
 
 /// Port pairs kept ready, so that a call never waits for one: two for each side of two media lines
 /// of two phones ringing at once.
@@ -60,7 +75,7 @@ struct Entry {
     /// Of the sides that are other peers, where sound is protected.
     keys: [Option<Keying>; 2],
     /// Of the sides that are phones.
-    sdes: [Option<Box<Sdes>>; 2],
+    phones: [Option<Box<PhoneLeg>>; 2],
     kind: String,
     codec: String,
     /// The line was turned down: port 0 in the description that passed last.
@@ -77,7 +92,8 @@ pub(crate) struct Heard {
     pub(crate) secured: &'static str,
     /// What the two people can compare, once both peers know it.
     pub(crate) digits: Option<String>,
-    /// `sdes` or `none`: the least that protects any of it between phones here and this peer.
+    /// `dtls`, `sdes` or `none`: the least that protects any of it between phones here and this peer; `mismatch` if one
+    /// showed another certificate than it named.
     pub(crate) phone_leg: &'static str,
     pub(crate) recording: Option<Vec<i16>>,
 }
@@ -101,11 +117,13 @@ pub(crate) struct Plane {
     /// What protects sound between peers.
     cipher: Option<Cipher>,
     /// What protects it between phones and us.
-    sdes: SdesPolicy,
+    policies: Policies,
     /// Chance for that alone.
     key_rng: Rng,
-    /// Forks of calls that are offered no keys, since the phone took none.
-    conceded: BTreeSet<(CallId, u16)>,
+    /// Forks of calls that are offered less, since the phone took no more.
+    conceded: BTreeMap<(CallId, u16), Conceded>,
+    /// What the handshakes of phones need of the world.
+    handshakes: VecDeque<Handshake>,
     /// Who we are, once we know: the keys of sound depend on it.
     pub(crate) own: Option<NodeId>,
     /// Where the peers of our calls are.
@@ -124,7 +142,7 @@ impl Plane {
         phone_ip: IpAddr,
         peer_address: SocketAddr,
         profile: Profile,
-        sdes: SdesPolicy,
+        policies: Policies,
     ) -> Self {
         Plane {
             sessions: BTreeMap::new(),
@@ -139,9 +157,10 @@ impl Plane {
             phone_ip,
             peer_address,
             cipher: keying::cipher(profile),
-            sdes,
+            policies,
             key_rng: key_seed.rng(),
-            conceded: BTreeSet::new(),
+            conceded: BTreeMap::new(),
+            handshakes: VecDeque::new(),
             own: None,
             peers: BTreeMap::new(),
             talkers: BTreeMap::from([(ECHO, Talker { source: Source::Echo, record: false })]),
@@ -186,6 +205,10 @@ impl Plane {
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
+        if dtls::is_handshake(bytes) {
+            self.hear_handshake(port, remote, bytes);
+            return None;
+        }
         let place = self.by_port.get(&(port & !1)).copied();
         self.pass(now, place, remote, bytes)?
     }
@@ -220,6 +243,68 @@ impl Plane {
             self.dirty.push(key);
         }
         taken.then_some(forward)
+    }
+
+    // ---- handshakes ----------------------------------------------------------------------------
+
+    /// The phone at a media port.
+    fn phone_at(&mut self, port: u16) -> Option<(&mut Session, &mut PhoneLeg, media::Leg)> {
+        let (key, leg) = *self.by_port.get(&(port & !1))?;
+        let entry = self.sessions.get_mut(&key)?;
+        Some((&mut entry.session, entry.phones[leg as usize].as_deref_mut()?, leg))
+    }
+
+    /// A datagram of a handshake: it is made with the phone of a call that agreed to one, and with nobody else.
+    fn hear_handshake(&mut self, port: u16, remote: SocketAddr, bytes: &[u8]) {
+        let likely = self.phone_at(port).and_then(|(session, phone, leg)| {
+            let expected = phone.expects_handshake() && session.is_phone_at(leg, remote);
+            expected.then(|| session.phone_at(leg, kind_at(port)) == Some(remote))
+        });
+        match likely {
+            Some(likely) => {
+                let heard = Handshake::Heard { port, remote, likely, bytes: bytes.to_vec() };
+                self.handshakes.push_back(heard);
+            }
+            None => self.strays += 1,
+        }
+    }
+
+    /// Takes what a handshake came to; the error says in words what is wrong with it.
+    pub(crate) fn shaken(
+        &mut self,
+        now: Time,
+        port: u16,
+        outcome: Result<Shaken, String>,
+    ) -> Result<(), String> {
+        let Some((session, phone, leg)) = self.phone_at(port) else { return Ok(()) };
+        phone.shaken(now, session, leg, kind_at(port), outcome)
+    }
+
+    /// What the handshakes of phones need of the world.
+    pub(crate) fn poll_handshake(&mut self) -> Option<Handshake> {
+        self.handshakes.pop_front()
+    }
+
+    /// Asks the world for the handshakes that a description brought, and to forget those that it ended.
+    fn ask_for_handshakes(&mut self, key: SessionKey) {
+        let Some(entry) = self.sessions.get_mut(&key) else { return };
+        for leg in media::Leg::BOTH {
+            let (phone, port) = (&mut entry.phones[leg as usize], entry.ports[leg as usize]);
+            let wanted = phone.as_mut().and_then(|phone| phone.take_wanted());
+            let (Some(wanted), Some(port)) = (wanted, port) else { continue };
+            for port in [port, port + 1] {
+                let kind = kind_at(port);
+                let to = entry.session.phone_at(leg, kind);
+                self.handshakes.push_back(match wanted {
+                    // RTCP shares it.
+                    Wanted::Begin { of_rtcp_too: false, .. } if kind == Kind::Rtcp => Handshake::End { port },
+                    Wanted::Begin { we_begin: false, .. } => Handshake::Begin { port, to: None },
+                    // Where the phone listens may come later.
+                    Wanted::Begin { .. } if to.is_some() => Handshake::Begin { port, to },
+                    Wanted::Begin { .. } | Wanted::End => Handshake::End { port },
+                });
+            }
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Time) {
@@ -312,9 +397,10 @@ impl Plane {
 
     /// What protects all media of a call between phones here and this peer.
     fn phone_leg(&self, call: CallId) -> &'static str {
-        let mut phones = self.media_of(call).flat_map(|e| e.sdes.iter().flatten()).peekable();
-        let any = phones.peek().is_some();
-        if any && phones.all(|sdes| sdes.is_agreed()) { "sdes" } else { "none" }
+        const FROM_THE_LEAST: [&str; 4] = ["mismatch", "none", "sdes", "dtls"];
+        let phones = self.media_of(call).flat_map(|e| e.phones.iter().flatten());
+        let all: Vec<&'static str> = phones.map(|phone| phone.protection()).collect();
+        FROM_THE_LEAST.into_iter().find(|least| all.contains(least)).unwrap_or("none")
     }
 
     /// What protects all media of a call between peers: `none` as long as one of them is not.
@@ -330,6 +416,12 @@ impl Plane {
         self.digits.remove(&(key.0, key.1));
         let Some(entry) = self.sessions.remove(&key) else { return };
         self.timers.cancel(key);
+        for (phone, port) in entry.phones.iter().zip(entry.ports) {
+            if let (Some(true), Some(port)) = (phone.as_ref().map(|phone| phone.expects_handshake()), port) {
+                let ends = [port, port + 1].map(|port| Handshake::End { port });
+                self.handshakes.extend(ends);
+            }
+        }
         entry.ports.into_iter().flatten().for_each(|port| self.give_back(port));
         for stream in entry.streams.into_iter().flatten() {
             self.by_stream.remove(&stream);

@@ -2,9 +2,10 @@
 //!
 //! Every peer has a UDP port towards other peers and a TCP port of the same number (`run/peers.rs`), a UDP and a
 //! TCP port towards phones, one for TLS (`run/tls.rs`), and pairs of UDP ports for phones' sound, bound when its
-//! node asks for them. A datagram is read into one buffer and handed to its node; sound comes back in the same
+//! node asks for them, on which phones may make handshakes (`run/dtls.rs`). A datagram is read into one buffer and handed to its node; sound comes back in the same
 //! buffer and is sent on without a copy.
 
+pub mod dtls;
 mod peers;
 mod tls;
 
@@ -71,6 +72,7 @@ struct Hosted {
     udp: BTreeMap<Socket, (UdpSocket, Token)>,
     listener: Option<TcpListener>,
     tls: Option<tls::Door>,
+    handshakes: dtls::Handshakes,
     streams: BTreeMap<ConnectionId, Stream>,
     peers: Peers,
     wakes: Option<Time>,
@@ -101,6 +103,7 @@ pub struct Bound {
     sip: UdpSocket,
     sip_tcp: TcpListener,
     tls: Option<tls::Door>,
+    dtls: Option<dtls::Identity>,
     /// The address of the peer port.
     pub peer_address: SocketAddr,
     /// The address at which phones register.
@@ -128,7 +131,7 @@ impl Bound {
         icmp::listen(&peer);
         let address = |s: &UdpSocket| s.local_addr().map_err(|e| e.to_string());
         let (peer_address, sip_address) = (address(&peer)?, address(&sip)?);
-        Ok(Bound { peer, sip, sip_tcp, tls: None, peer_address, sip_address, sips_address: None })
+        Ok(Bound { peer, sip, sip_tcp, tls: None, dtls: None, peer_address, sip_address, sips_address: None })
     }
 }
 
@@ -185,6 +188,8 @@ pub struct World {
     wakes: BTreeSet<(Time, usize)>,
     /// By when connections over TLS must have shaken hands, in the order in which they came.
     handshakes: VecDeque<(Time, usize, ConnectionId)>,
+    /// When handshakes at media ports have to be asked again.
+    shakes: BTreeSet<(Time, usize, u16)>,
     next_token: usize,
     next_connection: u64,
     buffer: Vec<u8>,
@@ -204,6 +209,7 @@ impl World {
             sources: BTreeMap::from([(ALARM, Source::Alarm)]),
             wakes: BTreeSet::new(),
             handshakes: VecDeque::new(),
+            shakes: BTreeSet::new(),
             next_token: ALARM.0,
             next_connection: 1,
             buffer: vec![0; BUFFER + Tail::MAX],
@@ -235,6 +241,7 @@ impl World {
             udp: BTreeMap::new(),
             listener: None,
             tls: bound.tls,
+            handshakes: dtls::Handshakes::of(bound.dtls),
             streams: BTreeMap::new(),
             peers: Peers::default(),
             wakes: None,
@@ -286,6 +293,8 @@ impl World {
         hosted.udp.clear();
         (hosted.listener, hosted.tls) = (None, None);
         hosted.streams.clear();
+        hosted.handshakes = dtls::Handshakes::default();
+        self.shakes.retain(|(_, of, _)| *of != index);
         hosted.peers = Peers::default();
         if let Some(at) = hosted.wakes.take() {
             self.wakes.remove(&(at, index));
@@ -328,7 +337,11 @@ impl World {
     pub fn turn(&mut self, longest: Duration, tell: &mut dyn FnMut(usize, Event)) -> io::Result<Vec<Ready>> {
         let now = self.now();
         let longest = now + longest;
-        let due = [self.wakes.first().map(|(at, _)| *at), self.handshakes.front().map(|(at, ..)| *at)];
+        let due = [
+            self.wakes.first().map(|(at, _)| *at),
+            self.handshakes.front().map(|(at, ..)| *at),
+            self.shakes.first().map(|(at, ..)| *at),
+        ];
         let until = due.into_iter().flatten().fold(longest, Time::min);
         let limit = self.alarm.limit(now, until)?;
         match self.poll.poll(&mut self.events, limit) {
@@ -368,6 +381,7 @@ impl World {
         }
         self.run_alarms(tell);
         self.end_handshakes(tell);
+        self.run_handshakes(tell);
         Ok(own)
     }
 
@@ -433,6 +447,7 @@ impl World {
             match event {
                 Event::MediaPortsWanted(count) => self.bind_media(index, count),
                 Event::MediaPortReleased(port) => self.unbind_media(index, port),
+                Event::Handshake(wanted) => self.serve_handshake(index, wanted),
                 Event::CloseStream(connection) => self.close(index, connection),
                 Event::OpenPeerStream(remote) => self.open_to_peer(index, remote),
                 Event::ClosePeerStream(remote) => self.drop_peer(index, remote),
@@ -491,6 +506,7 @@ impl World {
 
     fn unbind_media(&mut self, index: usize, port: u16) {
         for port in [port, port + 1] {
+            self.forget_handshake(index, port);
             if let Some((mut udp, token)) = self.hosted[index].udp.remove(&Socket::Media(port)) {
                 let _ = self.poll.registry().deregister(&mut udp);
                 self.sources.remove(&token);

@@ -27,7 +27,7 @@ use crate::command::{Answer, Command, Reply};
 use crate::control;
 use crate::home::{self, Certificate, CertificateFiles, Home};
 use crate::logging::Logs;
-use crate::run::{Bound, World};
+use crate::run::{Bound, World, dtls};
 use crate::stretcher::Stretcher;
 
 pub(crate) use line::{Asker, Line};
@@ -204,7 +204,9 @@ impl Service {
         )?;
         let certificate = |address| certificate(&home, options.certificate.as_ref(), address, &options.users);
         let sips = options.sips.unwrap_or(loopback(5_061));
-        let bound = bound.with_tls(sips, options.sips.is_some(), certificate)?;
+        let shown = dtls::Identity::fresh()?;
+        let fingerprint = Some(Arc::new(shown.fingerprint));
+        let bound = bound.with_tls(sips, options.sips.is_some(), certificate)?.with_dtls(shown);
         let (peer_address, sip_address) = (bound.peer_address, bound.sip_address);
         let sips_address = bound.sips_address.unwrap_or(sips);
         let (identity, saved) = match &home {
@@ -214,7 +216,7 @@ impl Service {
         let overlay = options.config.overlay.clone();
         let founder = options.config.charter.as_ref().map(|charter| charter.founder);
         let sips = Some(sips_address);
-        let config = Config { listen: peer_address, sip: sip_address, sips, ..options.config };
+        let config = Config { listen: peer_address, sip: sip_address, sips, fingerprint, ..options.config };
         let now = world.now();
         let node = Node::new(config, identity, saved, fresh_seed()?, now, unix_now());
         let index = world.add(node, bound).map_err(|e| e.to_string())?;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
-use node::{Algorithm, Config, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy};
+use node::{Algorithm, Config, DtlsPolicy, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
@@ -62,6 +62,8 @@ pub struct Phones {
     pub from: Vec<Prefix>,
     #[serde(with = "text")]
     pub sdes: SdesPolicy,
+    #[serde(with = "text")]
+    pub dtls: DtlsPolicy,
     pub certificate: String,
     pub key: String,
 }
@@ -169,6 +171,8 @@ impl Default for Settings {
             sips,
             phones_from,
             sdes,
+            dtls,
+            fingerprint: _, // Of a certificate that the world makes when it starts.
             media,
             record_lifetime,
             refresh_interval,
@@ -199,6 +203,7 @@ impl Default for Settings {
             phones: Phones {
                 from: phones_from.to_vec(),
                 sdes,
+                dtls,
                 certificate: String::new(),
                 key: String::new(),
             },
@@ -244,6 +249,8 @@ impl Settings {
             sips: Some(self.sips),
             phones_from: self.phones.from.as_slice().into(),
             sdes: self.phones.sdes,
+            dtls: self.phones.dtls,
+            fingerprint: None,
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
             refresh_interval: Duration::from_secs(self.records.refresh_s),

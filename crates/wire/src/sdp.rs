@@ -6,6 +6,7 @@
 //! would lose what it does not know.
 
 pub mod crypto;
+pub mod dtls;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -199,6 +200,12 @@ impl Description {
             (true, Direction::RecvOnly) => Direction::Inactive,
             _ => direction,
         }
+    }
+
+    /// The values of an attribute that holds for a media line: its own, or else the session's.
+    pub fn attributes<'a>(&'a self, index: usize, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let own = self.media.get(index).filter(|m| m.has(name)).map(|m| &m.lines);
+        own.unwrap_or(&self.session).iter().filter_map(move |l| l.attribute(name))
     }
 
     /// Directs the sound of a media line to `to`, RTCP to the port after it unless multiplexed.

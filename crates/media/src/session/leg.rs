@@ -113,6 +113,8 @@ pub(super) struct Counts {
 pub(super) struct LegState {
     party: Party,
     guard: Guard,
+    /// Of RTCP, where it has keys of its own.
+    rtcp_guard: Option<Guard>,
     pub(super) direction: Direction,
     // What comes from it.
     pub(super) reception: Reception,
@@ -151,6 +153,7 @@ impl LegState {
         LegState {
             party,
             guard: if protected { Guard::Awaiting } else { Guard::Open },
+            rtcp_guard: None,
             direction: Direction::default(),
             reception: Reception::default(),
             reports: Reports::new(now, Seed::child_of(rng)),
@@ -237,7 +240,19 @@ impl LegState {
         }
     }
 
+    pub(super) fn set_rtcp_keys(&mut self, keys: Keyed) {
+        if let Some(guard) = &mut self.rtcp_guard {
+            *guard = Guard::Keyed(Box::new(keys));
+        }
+    }
+
+    pub(super) fn await_keys(&mut self, of_rtcp_too: bool) {
+        self.guard = Guard::Awaiting;
+        self.rtcp_guard = of_rtcp_too.then_some(Guard::Awaiting);
+    }
+
     pub(super) fn set_protected(&mut self, protected: bool) {
+        self.rtcp_guard = None;
         match (&self.guard, protected) {
             (Guard::Open, true) => self.guard = Guard::Awaiting,
             (_, false) => self.guard = Guard::Open,
@@ -247,10 +262,18 @@ impl LegState {
 
     // Protection.
 
+    #[inline]
+    fn guard(&mut self, kind: Kind) -> &mut Guard {
+        match (kind, &mut self.rtcp_guard) {
+            (Kind::Rtcp, Some(guard)) => guard,
+            _ => &mut self.guard,
+        }
+    }
+
     /// Opens a packet that came from a protected leg, where it lies; `None` if it is not genuine.
     #[inline]
     pub(super) fn open<'a>(&mut self, kind: Kind, packet: &'a mut [u8]) -> Option<&'a mut [u8]> {
-        let opened = match (&mut self.guard, kind) {
+        let opened = match (self.guard(kind), kind) {
             (Guard::Open, _) => return Some(packet),
             (Guard::Awaiting, _) => None,
             (Guard::Keyed(keys), Kind::Rtp) => keys.receiver.open(packet),
@@ -266,7 +289,7 @@ impl LegState {
     /// Protects a packet that goes to a protected leg, where it lies; `None` if it must not be sent.
     #[inline]
     fn protect(&mut self, kind: Kind, packet: &mut [u8]) -> Option<Tail> {
-        let protected = match (&mut self.guard, kind) {
+        let protected = match (self.guard(kind), kind) {
             (Guard::Open, _) => return Some(Tail::default()),
             (Guard::Awaiting, _) => None,
             (Guard::Keyed(keys), Kind::Rtp) => keys.sender.protect(packet),
@@ -285,6 +308,40 @@ impl LegState {
     /// Whether what comes from there has proved to be the peer's, from wherever.
     fn is_genuine(&self) -> bool {
         matches!(&self.party, Party::Peer { face, .. } if face.protected)
+    }
+
+    /// Where packets of a kind go, if it is a phone.
+    pub(super) fn phone_at(&self, kind: Kind) -> Option<SocketAddr> {
+        let to = match kind {
+            Kind::Rtp => self.rtp_destination(),
+            Kind::Rtcp => self.rtcp_destination(),
+        };
+        let to = to??.1;
+        matches!(self.party, Party::Phone { .. }).then_some(to)
+    }
+
+    /// Where a phone said that it listens: for RTP, and for RTCP if that has a port of its own.
+    pub(super) fn announced(&self) -> [Option<SocketAddr>; 2] {
+        match &self.party {
+            Party::Phone { face, .. } => [face.announced, face.announced_rtcp.filter(|_| !face.rtcp_mux)],
+            _ => [None; 2],
+        }
+    }
+
+    /// The phone has proved to send packets of a kind from there.
+    pub(super) fn prove(&mut self, now: Time, kind: Kind, address: SocketAddr) {
+        if let Party::Phone { latches, .. } = &mut self.party {
+            match kind {
+                Kind::Rtp => latches.rtp.prove(now, address),
+                Kind::Rtcp => latches.rtcp.prove(now, address),
+            }
+        }
+    }
+
+    /// Whether it is a phone that may send from there: where it was heard, or a host that it named.
+    pub(super) fn is_phone_at(&self, from: SocketAddr) -> bool {
+        let Party::Phone { latches: Latches { rtp, rtcp }, .. } = &self.party else { return false };
+        [rtp, rtcp].iter().any(|latch| latch.latched() == Some(from) || latch.is_phone_host(from.ip()))
     }
 
     // Inward.

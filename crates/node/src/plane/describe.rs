@@ -16,7 +16,7 @@ use wire::{NodeId, Seed, Time};
 
 use super::digits::{Digits, NUMBER_ATTRIBUTE, PROMISE_ATTRIBUTE};
 use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
-use super::sdes::{self, Said, Sdes, SdesPolicy, Terms};
+use super::phone_leg::{PhoneLeg, Said, Terms};
 use super::{Entry, MAX_SESSIONS, Plane, SessionKey};
 
 /// The attribute between peers that says under which stream id one wants to receive.
@@ -41,7 +41,7 @@ impl Plane {
             let mut ports = [None; 2];
             let mut streams = [None; 2];
             let mut keys = [None, None];
-            let mut sdes = [None, None];
+            let mut phones = [None, None];
             let mut faces = Vec::with_capacity(2);
             for (index, flow) in flows.iter().enumerate() {
                 let leg = media::Leg::BOTH[index];
@@ -57,9 +57,11 @@ impl Plane {
                         ports[index] = Some(port);
                         self.by_port.insert(port, (key, leg));
                         let mut face = PhoneFace::new(port);
-                        // The phone that was called would have no keys; the one that calls may.
-                        let plain = leg == media::Leg::B && self.conceded.contains(&(key.0, key.1));
-                        sdes[index] = Some(Box::new(Sdes::new(Seed::child_of(&mut self.key_rng), plain)));
+                        // The phone that was called would have no more; the one that calls may.
+                        let conceded =
+                            self.conceded.get(&(key.0, key.1)).filter(|_| leg == media::Leg::B).copied();
+                        let seed = Seed::child_of(&mut self.key_rng);
+                        phones[index] = Some(Box::new(PhoneLeg::new(seed, conceded.unwrap_or_default())));
                         face.signalled_from = flow.remote().map(|a| a.ip());
                         Face::Phone(face)
                     }
@@ -81,7 +83,7 @@ impl Plane {
             let session = Session::new(config, now);
             let kind = description.media.get(key.2).map(|m| m.kind.clone()).unwrap_or_default();
             let (codec, refused) = (String::new(), false);
-            let entry = Entry { session, ports, streams, flows, keys, sdes, kind, codec, refused };
+            let entry = Entry { session, ports, streams, flows, keys, phones, kind, codec, refused };
             self.sessions.insert(key, entry);
             self.dirty.push(key);
         }
@@ -160,9 +162,8 @@ impl MediaPlane for Plane {
             Side::Callee => ([toward.flow, from.flow], media::Leg::B),
         };
         let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
-        let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(self.sdes, &flow));
-        let said: Vec<Said> = description.media.iter_mut().map(Said::take).collect();
-        description.remove_attributes(&sdes::ATTRIBUTES);
+        let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(self.policies, &flow));
+        let said = Said::take(&mut description);
         for (index, said) in said.iter().enumerate() {
             let key = (call, fork, index);
             let [stream, offered, promise, number] =
@@ -173,8 +174,8 @@ impl MediaPlane for Plane {
                 let media = &mut description.media[index];
                 if let Some(entry) = self.sessions.get_mut(&key) {
                     entry.refused = true;
-                    let phone = &entry.sdes[from_leg.other() as usize];
-                    phone.iter().for_each(|sdes| sdes.demand(media));
+                    let phone = &entry.phones[from_leg.other() as usize];
+                    phone.iter().for_each(|phone| phone.demand(media));
                 }
                 continue;
             }
@@ -187,16 +188,16 @@ impl MediaPlane for Plane {
                 }
                 agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
             }
-            if let Some(sdes) = &mut entry.sdes[from_leg as usize] {
-                sdes.hear(&mut entry.session, from_leg, said, role, heard)?;
+            if let Some(phone) = &mut entry.phones[from_leg as usize] {
+                phone.hear(&mut entry.session, from_leg, said, role, heard)?;
             }
             if role == Role::Answer {
                 agree(entry, &description, index);
             }
             let to = from_leg.other() as usize;
             let media = &mut description.media[index];
-            if let Some(sdes) = &mut entry.sdes[to] {
-                sdes.say(&mut entry.session, from_leg.other(), media, role, told)?;
+            if let Some(phone) = &mut entry.phones[to] {
+                phone.say(&mut entry.session, from_leg.other(), media, role, told)?;
             }
             match (entry.ports[to], entry.streams[to]) {
                 (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
@@ -216,6 +217,7 @@ impl MediaPlane for Plane {
                     description.media[index].set_attribute(name, &value);
                 }
             }
+            self.ask_for_handshakes(key);
             self.dirty.push(key);
         }
         description.set_origin(match toward.flow {
@@ -227,19 +229,15 @@ impl MediaPlane for Plane {
 
     fn concede(&mut self, call: CallId, refused: Leg, fork: u16) -> bool {
         let keys = (call, refused.fork, 0)..=(call, refused.fork, usize::MAX);
-        let asked = self
-            .sessions
-            .range(keys)
-            .flat_map(|(_, e)| &e.sdes[media::Leg::B as usize])
-            .any(|s| s.is_asked());
-        let conceded = asked && self.sdes != SdesPolicy::Always;
-        if conceded {
+        let legs = self.sessions.range(keys).flat_map(|(_, e)| &e.phones[media::Leg::B as usize]);
+        let conceded = legs.filter_map(|phone| phone.may_concede(self.policies)).next();
+        if let Some(conceded) = conceded {
             for key in self.keys_of(call).into_iter().filter(|key| key.1 == refused.fork) {
                 self.forget_fork(key);
             }
-            self.conceded.insert((call, fork));
+            self.conceded.insert((call, fork), conceded);
         }
-        conceded
+        conceded.is_some()
     }
 
     fn answered(&mut self, _now: Time, call: CallId, callee: Leg) {
@@ -276,7 +274,7 @@ impl MediaPlane for Plane {
         for key in self.keys_of(call) {
             self.forget_fork(key);
         }
-        self.conceded.retain(|(of, _)| *of != call);
+        self.conceded.retain(|(of, _), _| *of != call);
     }
 }
 
@@ -340,7 +338,7 @@ fn direction(direction: Direction) -> media::Direction {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plane::Plane;
+    use crate::plane::{Plane, Policies};
     use wire::{HashAlgorithm, KeyPair, Profile};
 
     const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 192.0.2.2\r\ns=-\r\nc=IN IP4 192.0.2.2\r\nt=0 0\r\n\
@@ -349,7 +347,7 @@ mod tests {
     fn plane(profile: Profile) -> Plane {
         let address: SocketAddr = "192.0.2.1:7080".parse().unwrap();
         let mut plane =
-            Plane::new([1, 2].map(Seed::from_number), address.ip(), address, profile, SdesPolicy::default());
+            Plane::new([1, 2].map(Seed::from_number), address.ip(), address, profile, Policies::default());
         plane.own = Some(id(1));
         plane
     }

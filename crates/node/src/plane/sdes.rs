@@ -20,10 +20,12 @@ use wire::sdp::crypto::{Crypto, KEY_LEN, Suite};
 use wire::seed::RngExt;
 use zeroize::Zeroizing;
 
+use super::phone_leg::{NOT_ANSWERED, Said, refused};
+
 /// What else phones and the RFCs hang on keys; none of it is for who is behind this peer. The last four offer keys
 /// as one of several possibilities (RFC 5939), and repeat them.
 pub(super) const ATTRIBUTES: [&str; 6] = [CRYPTO, "key-mgmt", "tcap", "acap", "pcfg", "acfg"];
-const CRYPTO: &str = "crypto";
+pub(super) const CRYPTO: &str = "crypto";
 
 /// When sound between a phone and this peer is protected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -66,13 +68,6 @@ impl FromStr for SdesPolicy {
 
 /// Why a phone is refused that demands keys, and says none that are understood.
 const NO_USABLE: &str = "no a=crypto that can be used: AES_CM_128_HMAC_SHA1_80 or _32 without MKI";
-/// Why an answer is.
-const NOT_ANSWERED: &str = "the phone answered without the key it was asked for";
-
-fn refused(why: &'static str) -> Refused {
-    Refused { status: 488, why }
-}
-
 /// Whether nobody else reads what is said there.
 fn is_private(flow: &Flow) -> bool {
     matches!(flow, Flow::Tls(..))
@@ -106,33 +101,10 @@ impl Terms {
     }
 }
 
-/// What a phone's description says about the protection of one medium.
-pub(super) struct Said {
-    lines: Vec<String>,
-    /// Whether its profile demands keys.
-    demanded: bool,
-}
-
-impl Said {
-    /// Takes it out of the description, which then reads as one without.
-    pub(super) fn take(media: &mut Media) -> Said {
-        let lines = media.attributes(CRYPTO).map(str::to_owned).collect();
-        let plain = match media.protocol.as_str() {
-            "RTP/SAVP" => Some("RTP/AVP"),
-            "RTP/SAVPF" => Some("RTP/AVPF"),
-            _ => None,
-        };
-        // DTLS demands keys too, of a kind that is not spoken here.
-        let demanded = plain.is_some() || media.protocol.starts_with("UDP/TLS/RTP/");
-        plain.into_iter().for_each(|plain| plain.clone_into(&mut media.protocol));
-        Said { lines, demanded }
-    }
-
-    /// The lines that can be used, in the order of the phone's wishes.
-    fn usable(&self) -> Result<Vec<Crypto>, Refused> {
-        let read: Result<Vec<_>, _> = self.lines.iter().map(|line| Crypto::parse(line)).collect();
-        Ok(read.map_err(|_| refused("malformed a=crypto"))?.into_iter().flatten().collect())
-    }
+/// The lines that can be used, in the order of the phone's wishes.
+fn usable(said: &Said) -> Result<Vec<Crypto>, Refused> {
+    let read: Result<Vec<_>, _> = said.crypto.iter().map(|line| Crypto::parse(line)).collect();
+    Ok(read.map_err(|_| refused("malformed a=crypto"))?.into_iter().flatten().collect())
 }
 
 /// How a leg is protected.
@@ -187,6 +159,26 @@ impl Sdes {
         matches!(&self.state, State::Keys(Keys { theirs: None, .. }))
     }
 
+    /// Whether nothing was said yet.
+    pub(super) fn is_untold(&self) -> bool {
+        matches!(self.state, State::Untold)
+    }
+
+    /// Whether the phone offered something, and waits for its answer.
+    pub(super) fn is_offered(&self) -> bool {
+        self.offered.is_some()
+    }
+
+    /// What the phone offered has come to nothing.
+    pub(super) fn forget_offer(&mut self) {
+        self.offered = None;
+    }
+
+    /// There are no keys any more: something else protects the leg.
+    pub(super) fn leave(&mut self) {
+        self.state = State::Plain;
+    }
+
     /// Takes what the phone says, and lets it hold at its leg of the session.
     pub(super) fn hear(
         &mut self,
@@ -200,7 +192,7 @@ impl Sdes {
         let usable = match terms.hindrance() {
             Some(why) if demanded => return Err(refused(why)),
             Some(_) => Vec::new(),
-            None => said.usable()?,
+            None => usable(said)?,
         };
         let chosen = match role {
             Role::Offer => usable.into_iter().next(),
@@ -267,10 +259,6 @@ impl Sdes {
             && let Some(wish) = self.offered.take()
         {
             self.settle(session, leg, wish, Role::Offer);
-        }
-        if role == Role::Offer {
-            // What it offered came to nothing.
-            self.offered = None;
         }
         if role == Role::Offer && matches!(self.state, State::Untold) && terms.asked {
             if let Some(why) = terms.hindrance() {

@@ -1,6 +1,7 @@
 //! The real program, run on loopback for a test and ended with it: peers of it, and commands given to them.
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
+pub mod dtls_phone;
 pub mod phone;
 pub mod tls_phone;
 

@@ -1,16 +1,11 @@
 use media::Leg::{A, B};
-use sip::{CallId, Leg, MediaPlane, Side};
-use wire::rtp::Header;
-use wire::{ConnectionId, Profile, Time};
+use sip::{Leg, MediaPlane};
+use wire::{ConnectionId, Time};
 
 use super::*;
-use crate::locals::ECHO;
-use crate::plane::Plane;
+use crate::plane::phone_leg::{Conceded, Policies};
+use crate::plane::rig::{CALL, CALLEE, CALLER, PORT, Rig, of_phone, sound, tls, udp};
 
-const CALL: CallId = CallId(1);
-const CALLER: Side = Side::Caller;
-const CALLEE: Side = Side::Callee;
-const PORT: u16 = 20_000;
 const KEY: [u8; KEY_LEN] = [7; KEY_LEN];
 
 fn line(tag: u32, suite: Suite, key: [u8; KEY_LEN]) -> Crypto {
@@ -20,89 +15,21 @@ fn line(tag: u32, suite: Suite, key: [u8; KEY_LEN]) -> Crypto {
 /// A description of a phone's, with these lines.
 fn described(profile: &str, lines: &[String]) -> String {
     let lines: String = lines.iter().map(|line| format!("a=crypto:{line}\r\n")).collect();
-    format!(
-        "v=0\r\no=- 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\nm=audio 4000 {profile} 0\r\n{lines}"
-    )
+    of_phone(profile, &lines)
 }
 
 fn offer(profile: &str) -> String {
     described(profile, &[line(3, Suite::Tag80, KEY).to_string()])
 }
 
-fn tls() -> Flow {
-    Flow::Tls(ConnectionId(1), "192.0.2.9:40000".parse().unwrap())
-}
-
-fn udp(address: &str) -> Flow {
-    Flow::Udp(address.parse().unwrap())
-}
-
-struct Rig(Plane);
-
-impl Rig {
-    fn new(policy: SdesPolicy) -> Rig {
-        let address: std::net::SocketAddr = "192.0.2.1:7080".parse().unwrap();
-        let seeds = [1, 2].map(Seed::from_number);
-        let mut plane = Plane::new(seeds, address.ip(), address, Profile::Open, policy);
-        (0..8).for_each(|n| plane.offer_port(PORT + 2 * n));
-        Rig(plane)
-    }
-
-    /// What becomes of a description on its way between a phone and the built-in user who echoes.
-    fn pass(&mut self, from: Side, phone: Flow, sdp: &str, role: Role) -> Result<String, Refused> {
-        let callee = Leg { side: CALLEE, fork: 0, flow: Flow::Local(ECHO) };
-        let caller = Leg { side: CALLER, fork: 0, flow: phone };
-        let (from, toward) = if from == CALLER { (caller, callee) } else { (callee, caller) };
-        let passed = self.0.rewrite(Time::ZERO, CALL, from, toward, sdp.as_bytes(), role)?;
-        Ok(String::from_utf8(passed).unwrap())
-    }
-
-    /// What a phone is answered that calls with this offer.
-    fn answer(&mut self, phone: Flow, offer: &str) -> Result<String, Refused> {
-        let inward = self.pass(CALLER, phone, offer, Role::Offer)?;
-        assert!(inward.contains("m=audio 4000 RTP/AVP") && !inward.contains("crypto"), "{inward}");
-        self.pass(CALLEE, phone, &described("RTP/AVP", &[]), Role::Answer)
-    }
-
-    /// What a phone is offered that is called, as that fork.
-    fn called(&mut self, phone: Flow, fork: u16) -> Result<String, Refused> {
-        let toward = Leg { side: CALLEE, fork, flow: phone };
-        let from = Leg { side: CALLER, fork: 0, flow: Flow::Local(ECHO) };
-        let offer = described("RTP/AVP", &[]);
-        let passed = self.0.rewrite(Time::ZERO, CALL, from, toward, offer.as_bytes(), Role::Offer)?;
-        Ok(String::from_utf8(passed).unwrap())
-    }
-
-    fn answered(&mut self, phone: Flow, answer: &str) -> Result<Vec<u8>, Refused> {
-        let from = Leg { side: CALLEE, fork: 0, flow: phone };
-        let toward = Leg { side: CALLER, fork: 0, flow: Flow::Local(ECHO) };
-        self.0.rewrite(Time::ZERO, CALL, from, toward, answer.as_bytes(), Role::Answer)
-    }
-
-    /// What a phone hears at the first port that sends this to the echo.
-    fn echo(&mut self, packet: &[u8]) -> Option<Vec<u8>> {
-        let mut bytes = packet.to_vec();
-        self.0.pass_from_phone(Time::ZERO, PORT, "192.0.2.9:4000".parse().unwrap(), &mut bytes);
-        let mut sent = Vec::new();
-        self.0.drain(&mut sent);
-        sent.into_iter()
-            .map(|t| t.bytes)
-            .find(|bytes| wire::rtp::classify(bytes) == Some(wire::rtp::Kind::Rtp))
-    }
-
-    fn phone_leg(&self) -> &'static str {
-        self.0.phone_leg(CALL)
-    }
+fn with(policy: SdesPolicy) -> Rig {
+    Rig::new(Policies { sdes: policy, ..Policies::default() })
 }
 
 /// The lines that a description has for a phone.
 fn keys_in(sdp: &str) -> Vec<Crypto> {
     let values = sdp.lines().filter_map(|l| l.strip_prefix("a=crypto:"));
     values.map(|value| Crypto::parse(value).unwrap().unwrap()).collect()
-}
-
-fn sound(sequence: u16) -> Vec<u8> {
-    Header { sequence, ssrc: 5, ..Header::default() }.packet(&[0xd5; 160])
 }
 
 /// What the phone sends under its key.
@@ -116,7 +43,7 @@ fn sealed(by: &mut Sender, sequence: u16) -> Vec<u8> {
 #[test]
 fn a_phone_over_tls_that_asks_for_keys_gets_one_and_hears_itself_and_nothing_passes_in_clear() {
     for suite in Suite::ALL {
-        let mut rig = Rig::new(SdesPolicy::Offered);
+        let mut rig = with(SdesPolicy::Offered);
         let theirs = line(3, suite, KEY);
         let unknown = "1 AEAD_AES_256_GCM inline:AAAA".to_owned();
         let answer = rig.answer(tls(), &described("RTP/SAVP", &[unknown, theirs.to_string()])).unwrap();
@@ -136,21 +63,21 @@ fn a_phone_over_tls_that_asks_for_keys_gets_one_and_hears_itself_and_nothing_pas
 
 #[test]
 fn a_phone_that_leaves_it_open_gets_a_key_in_the_form_in_which_it_asked() {
-    let answer = Rig::new(SdesPolicy::Offered).answer(tls(), &offer("RTP/AVP")).unwrap();
+    let answer = with(SdesPolicy::Offered).answer(tls(), &offer("RTP/AVP")).unwrap();
     assert!(answer.contains(" RTP/AVP 0") && keys_in(&answer).len() == 1, "{answer}");
 }
 
 #[test]
 fn keys_that_others_can_read_are_not_taken() {
     for far in [udp("192.0.2.9:5060"), Flow::Stream(ConnectionId(1), "192.0.2.9:5060".parse().unwrap())] {
-        let mut rig = Rig::new(SdesPolicy::Offered);
+        let mut rig = with(SdesPolicy::Offered);
         let why = rig.answer(far, &offer("RTP/SAVP")).unwrap_err();
         assert_eq!(why, refused("keys for sound are taken over TLS only"));
         let answer = rig.answer(far, &offer("RTP/AVP")).unwrap();
         assert!(!answer.contains("crypto"), "{answer}");
         assert_eq!(rig.phone_leg(), "none");
     }
-    let near = Rig::new(SdesPolicy::Offered).answer(udp("127.0.0.1:5060"), &offer("RTP/SAVP")).unwrap();
+    let near = with(SdesPolicy::Offered).answer(udp("127.0.0.1:5060"), &offer("RTP/SAVP")).unwrap();
     assert_eq!(keys_in(&near).len(), 1, "{near}");
 }
 
@@ -162,18 +89,18 @@ fn what_cannot_be_agreed_on_is_refused_in_words() {
         ("RTP/AVP", vec!["1 AES_CM_128_HMAC_SHA1_80 inline:AAAA".into()], "malformed a=crypto"),
         ("RTP/SAVP", vec![format!("{good}|2^20|1:4")], NO_USABLE),
         ("RTP/SAVP", vec![], NO_USABLE),
-        ("UDP/TLS/RTP/SAVPF", vec![], NO_USABLE),
+        ("RTP/SAVPF", vec![], NO_USABLE),
     ] {
-        let mut rig = Rig::new(SdesPolicy::Offered);
+        let mut rig = with(SdesPolicy::Offered);
         assert_eq!(rig.pass(CALLER, tls(), &described(profile, &lines), Role::Offer), Err(refused(why)));
     }
-    let never = Rig::new(SdesPolicy::Never).answer(tls(), &offer("RTP/SAVP")).unwrap_err();
+    let never = with(SdesPolicy::Never).answer(tls(), &offer("RTP/SAVP")).unwrap_err();
     assert_eq!(never, refused("this peer takes no keys for sound"));
 }
 
 #[test]
 fn a_phone_that_is_called_over_tls_is_asked_for_keys_and_called_without_if_it_has_none() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     let offered = rig.called(tls(), 0).unwrap();
     let [ours] = &keys_in(&offered)[..] else { panic!("{offered}") };
     assert!(offered.contains("RTP/SAVP") && rig.phone_leg() == "none", "{offered}");
@@ -181,7 +108,7 @@ fn a_phone_that_is_called_over_tls_is_asked_for_keys_and_called_without_if_it_ha
     rig.answered(tls(), &answer).unwrap();
     assert_eq!(rig.phone_leg(), "sdes");
 
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     rig.called(tls(), 0).unwrap();
     let leg = Leg { side: CALLEE, fork: 0, flow: tls() };
     assert!(rig.0.concede(CALL, leg, 1) && rig.0.stock.len() == 8);
@@ -194,20 +121,20 @@ fn a_phone_that_is_called_over_tls_is_asked_for_keys_and_called_without_if_it_ha
 #[test]
 fn a_phone_elsewhere_is_not_asked() {
     for phone in [udp("192.0.2.9:5060"), udp("127.0.0.1:5060")] {
-        let offered = Rig::new(SdesPolicy::Offered).called(phone, 0).unwrap();
+        let offered = with(SdesPolicy::Offered).called(phone, 0).unwrap();
         assert!(!offered.contains("crypto") && !offered.contains("SAVP"), "{offered}");
     }
-    assert!(!Rig::new(SdesPolicy::Never).called(tls(), 0).unwrap().contains("crypto"));
+    assert!(!with(SdesPolicy::Never).called(tls(), 0).unwrap().contains("crypto"));
 }
 
 #[test]
 fn where_the_owner_insists_nobody_calls_or_is_called_without_keys() {
-    let mut rig = Rig::new(SdesPolicy::Always);
+    let mut rig = with(SdesPolicy::Always);
     assert!(rig.pass(CALLER, tls(), &described("RTP/AVP", &[]), Role::Offer).is_err());
     let far = udp("192.0.2.9:5060");
     assert_eq!(rig.called(far, 0), Err(refused("keys for sound are taken over TLS only")));
 
-    let mut rig = Rig::new(SdesPolicy::Always);
+    let mut rig = with(SdesPolicy::Always);
     rig.called(tls(), 0).unwrap();
     assert!(!rig.0.concede(CALL, Leg { side: CALLEE, fork: 0, flow: tls() }, 1));
     assert!(rig.answered(tls(), &described("RTP/AVP", &[])).is_err());
@@ -215,7 +142,7 @@ fn where_the_owner_insists_nobody_calls_or_is_called_without_keys() {
 
 #[test]
 fn a_phone_that_answers_with_another_key_than_it_was_asked_for_is_refused() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     rig.called(tls(), 0).unwrap();
     for wrong in [line(9, Suite::Tag80, KEY), line(1, Suite::Tag32, KEY)] {
         assert!(rig.answered(tls(), &described("RTP/SAVP", &[wrong.to_string()])).is_err(), "{wrong:?}");
@@ -232,7 +159,7 @@ fn what_one_phone_says_of_keys_reaches_nobody_behind_this_peer() {
         "t=0 0\r\n",
         "t=0 0\r\na=acap:1 crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AAAA\r\na=tcap:1 RTP/SAVP\r\n",
     ) + "a=pcfg:1 t=1 a=1\r\n";
-    let passed = Rig::new(SdesPolicy::Offered).pass(CALLER, tls(), &said, Role::Offer).unwrap();
+    let passed = with(SdesPolicy::Offered).pass(CALLER, tls(), &said, Role::Offer).unwrap();
     for word in ["crypto", "SAVP", "inline", "tcap", "pcfg"] {
         assert!(!passed.contains(word), "{passed}");
     }
@@ -240,7 +167,7 @@ fn what_one_phone_says_of_keys_reaches_nobody_behind_this_peer() {
 
 #[test]
 fn our_key_stays_and_counts_on_when_the_phone_offers_anew_and_another_suite_has_another_key() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     let first = keys_in(&rig.answer(tls(), &offer("RTP/SAVP")).unwrap()).remove(0);
     let mut phone = sender(&line(3, Suite::Tag80, KEY));
     let mut hears = receiver(&first);
@@ -261,7 +188,7 @@ fn our_key_stays_and_counts_on_when_the_phone_offers_anew_and_another_suite_has_
 
 #[test]
 fn a_phone_without_keys_is_held_and_resumed_without() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     rig.answer(tls(), &described("RTP/AVP", &[])).unwrap();
     let reoffered = rig.pass(CALLEE, tls(), &described("RTP/AVP", &[]), Role::Offer).unwrap();
     assert!(!reoffered.contains("crypto"), "{reoffered}");
@@ -269,7 +196,7 @@ fn a_phone_without_keys_is_held_and_resumed_without() {
 
 #[test]
 fn a_medium_that_is_turned_down_is_so_in_the_profile_in_which_it_was_offered() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     rig.pass(CALLER, tls(), &offer("RTP/SAVP"), Role::Offer).unwrap();
     let answer = described("RTP/AVP", &[]).replace("audio 4000", "audio 0");
     assert!(rig.pass(CALLEE, tls(), &answer, Role::Answer).unwrap().contains("m=audio 0 RTP/SAVP 0"));
@@ -277,16 +204,16 @@ fn a_medium_that_is_turned_down_is_so_in_the_profile_in_which_it_was_offered() {
 
 #[test]
 fn each_side_of_a_session_has_keys_of_its_own() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     rig.answer(tls(), &offer("RTP/SAVP")).unwrap();
     let entry = rig.0.sessions.values().next().unwrap();
-    let has = |leg: media::Leg| entry.sdes[leg as usize].is_some();
+    let has = |leg: media::Leg| entry.phones[leg as usize].is_some();
     assert_eq!((has(A), has(B)), (true, false), "the built-in user has none");
 }
 
 #[test]
 fn an_offer_that_comes_to_nothing_changes_nothing() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     rig.answer(tls(), &offer("RTP/SAVP")).unwrap();
     let mut phone = sender(&line(3, Suite::Tag80, KEY));
     assert!((1..9).any(|n| rig.echo(&sealed(&mut phone, n)).is_some()));
@@ -299,15 +226,15 @@ fn an_offer_that_comes_to_nothing_changes_nothing() {
 
 #[test]
 fn before_a_phone_that_asked_for_keys_is_answered_nothing_passes_in_clear() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
+    let mut rig = with(SdesPolicy::Offered);
     rig.pass(CALLER, tls(), &offer("RTP/SAVP"), Role::Offer).unwrap();
     assert!((1..9).all(|n| rig.echo(&sound(n)).is_none()));
 }
 
 #[test]
 fn a_callee_that_takes_no_keys_leaves_the_caller_its_own() {
-    let mut rig = Rig::new(SdesPolicy::Offered);
-    rig.0.conceded.insert((CALL, 1));
+    let mut rig = with(SdesPolicy::Offered);
+    rig.0.conceded.insert((CALL, 1), Conceded::Keys);
     let caller = Leg { side: CALLER, fork: 0, flow: tls() };
     let other = Flow::Tls(ConnectionId(2), "192.0.2.8:40000".parse().unwrap());
     let callee = Leg { side: CALLEE, fork: 1, flow: other };
@@ -326,7 +253,7 @@ fn a_callee_that_takes_no_keys_leaves_the_caller_its_own() {
 #[test]
 fn a_phone_that_called_without_an_offer_may_answer_with_a_key_or_without() {
     for (line_of_phone, leg) in [(Some(line(1, Suite::Tag80, KEY)), "sdes"), (None, "none")] {
-        let mut rig = Rig::new(SdesPolicy::Offered);
+        let mut rig = with(SdesPolicy::Offered);
         let offered = rig.pass(CALLEE, tls(), &described("RTP/AVP", &[]), Role::Offer).unwrap();
         assert!(offered.contains(" RTP/AVP 0") && keys_in(&offered).len() == 1, "{offered}");
         let lines: Vec<String> = line_of_phone.iter().map(Crypto::to_string).collect();
