@@ -107,6 +107,7 @@ fn invitation(out: &mut Vec<Input>) {
         difficulty: 0,
         remote_settings: false,
         profile: Profile::Open,
+        links: LinkFamily::Noise,
         kinds: KindRule::today(),
         bootstrap: [peer].into(),
         managed: [].into(),
@@ -116,6 +117,7 @@ fn invitation(out: &mut Vec<Input>) {
     };
     let ticket = Ticket {
         profile: Profile::Open,
+        links: LinkFamily::Noise,
         founder: founder.public(),
         name: "camp".into(),
         peers: [peer].into(),

@@ -71,6 +71,7 @@ mod tunnel;
 mod upkeep;
 mod whereabouts;
 
+pub use link::Library;
 pub use config::{Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
@@ -89,4 +90,4 @@ pub use plane::SdesPolicy;
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;
-pub use wire::Profile;
+pub use wire::{LinkFamily, Profile};

@@ -51,7 +51,7 @@ pub fn take_document(resolved: &mut Resolved, home: &Home) -> Result<BTreeSet<So
     let chain = home::read_documents(&path)?;
     let document = &chain.newest().document;
     let options = options(document).map_err(|why| format!("{}: {why}", path.display()))?;
-    resolved.take_profile(document.profile)?;
+    resolved.take_profile(document.profile, document.links)?;
     resolved.take_options(&options)?;
     home.take_documents(&chain)?;
     resolved.names = NameRules::of(document);

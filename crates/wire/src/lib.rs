@@ -45,7 +45,7 @@ pub use document::{OverlayDocument, SignedDocument};
 pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};
 pub use net::{ConnectionId, Contact, Datagram, Socket, Transmit};
-pub use profile::Profile;
+pub use profile::{LinkFamily, Profile};
 pub use seed::{Rng, RngExt, Seed};
 pub use signatures::Signatures;
 pub use ticket::Ticket;

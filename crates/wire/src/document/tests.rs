@@ -28,6 +28,7 @@ fn sample() -> OverlayDocument {
         difficulty: 0,
         remote_settings: false,
         profile: Profile::Open,
+        links: LinkFamily::Noise,
         kinds: KindRule::today(),
         bootstrap: ["192.0.2.1:7080", "[2001:db8::1]:7080"].iter().map(|a| a.parse().unwrap()).collect(),
         managed: BTreeSet::new(),
@@ -320,7 +321,7 @@ fn any_address() -> impl Strategy<Value = SocketAddr> {
 
 prop_compose! {
     fn any_document()(
-        (sequence, created, algorithm, remote_settings) in any::<(u64, u64, u8, bool)>(),
+        (sequence, created, algorithm, remote_settings, tls) in any::<(u64, u64, u8, bool, bool)>(),
         name in "[a-zà-öø-ü0-9-]{1,60}",
         hash in prop::sample::select(HashAlgorithm::ALL.to_vec()),
         base_bits in 0..=MAX_BASE_BITS,
@@ -348,6 +349,7 @@ prop_compose! {
             difficulty,
             remote_settings,
             profile: Profile::ALL[profile],
+            links: if tls && Profile::ALL[profile] == Profile::Secure { LinkFamily::Tls } else { LinkFamily::Noise },
             kinds: kinds.into_iter().map(|n| KindRule { kind: Kind(n), policy, max_value }).collect(),
             bootstrap,
             managed,
