@@ -14,8 +14,8 @@ use wire::document::KindRule;
 use wire::p2pp::{Kind, Object, PLookup, RLookup, Record, RequestOptions};
 use wire::rtp::rtcp::{self, ReportBlock, SenderInfo};
 use wire::{
-    Certificate, HashAlgorithm, KeyPair, NameRequest, OverlayDocument, PublicKey, ResourceId, Revocations,
-    Seed, SignedDocument, Socket, Ticket, Time, UnixTime, rtp, stun,
+    Certificate, HashAlgorithm, KeyPair, LinkFamily, NameRequest, OverlayDocument, PublicKey, ResourceId,
+    Revocations, Seed, SignedDocument, Socket, Ticket, Time, UnixTime, rtp, stun,
 };
 
 use crate::peer::World;

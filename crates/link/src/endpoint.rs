@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{HashAlgorithm, KeyPair, LinkFamily, NodeId, Profile, PublicKey, Seed, Socket, Time, Transmit, stun};
+use wire::{
+    HashAlgorithm, KeyPair, LinkFamily, NodeId, Profile, PublicKey, Seed, Socket, Time, Transmit, stun,
+};
 
 use crate::demux::Protocol;
 use crate::library::{Library, Role};

@@ -607,7 +607,14 @@ impl Links {
 
 impl Link {
     fn new(now: Time) -> Self {
-        Link { opening: None, session: None, before: None, waiting: Waiting::default(), used: now, renewed: None }
+        Link {
+            opening: None,
+            session: None,
+            before: None,
+            waiting: Waiting::default(),
+            used: now,
+            renewed: None,
+        }
     }
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {

@@ -71,13 +71,13 @@ mod tunnel;
 mod upkeep;
 mod whereabouts;
 
-pub use link::Library;
 pub use config::{Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
 pub use enrolment::{Registrar, revocations_key};
 pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};
+pub use link::Library;
 pub use locals::CallOptions;
 pub use names::NameRules;
 

@@ -215,8 +215,7 @@ impl Service {
         let config = Config { listen: peer_address, sip: sip_address, sips, ..options.config };
         let now = world.now();
         let library = run::library(&config, &identity.peer)?;
-        let node =
-            Node::with_library(library, config, identity, saved, fresh_seed()?, (now, unix_now()));
+        let node = Node::with_library(library, config, identity, saved, fresh_seed()?, (now, unix_now()));
         let index = world.add(node, bound).map_err(|e| e.to_string())?;
         let waker = Waker::new(world.registry(), WAKER).map_err(|e| e.to_string())?;
         let (sender, requests) = sync_channel(MAX_QUEUE);

@@ -35,7 +35,9 @@ fn peers_speak_over_dtls_and_without_udp_over_tls() {
     // Who was told of Noise gets no answer from these, and they none from it.
     let dir = tempdir().unwrap();
     let stranger = Peer::ready(dir.path(), &["up", "--bootstrap", &address, "--user", "carol@demo.test"]);
-    stranger.until("status", |status| status["dropped"].as_object().is_some_and(|d| d.contains_key("link unanswered")));
+    stranger.until("status", |status| {
+        status["dropped"].as_object().is_some_and(|d| d.contains_key("link unanswered"))
+    });
     assert_eq!(stranger.status()["online"], false);
     founder.down();
 }
@@ -71,7 +73,10 @@ fn a_peer_that_starts_again_is_back_within_seconds() {
     let (dir, at) = (tempdir().unwrap(), "127.0.0.1:0");
     let bob = |listen: &str| {
         let up = ["up", "--bootstrap", &address, "--links", "tls", "--user", "bob@demo.test"];
-        let peer = Peer::spawn(dir.path(), &[&up[..], &["--json", "--listen", listen, "--sip", at, "--sips", at]].concat());
+        let peer = Peer::spawn(
+            dir.path(),
+            &[&up[..], &["--json", "--listen", listen, "--sip", at, "--sips", at]].concat(),
+        );
         peer.until("status", |status| status["users"][0]["state"] == "published");
         peer
     };

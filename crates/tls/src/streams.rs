@@ -15,8 +15,8 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ServerConnection, ServerSessionMemoryCache};
 use rustls::{
-    CertificateError, ClientConfig, Connection, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
-    SignatureScheme,
+    CertificateError, ClientConfig, Connection, DigitallySignedStruct, DistinguishedName, Error,
+    ServerConfig, SignatureScheme,
 };
 use wire::{PublicKey, Time};
 
@@ -122,7 +122,8 @@ impl Session for Stream {
         let mut lasts = true;
         while lasts && !bytes.is_empty() {
             let Some(connection) = &mut self.connection else { return };
-            lasts = matches!(connection.read_tls(&mut bytes), Ok(1..)) && connection.process_new_packets().is_ok();
+            lasts = matches!(connection.read_tls(&mut bytes), Ok(1..))
+                && connection.process_new_packets().is_ok();
             // What it has to answer, an alert perhaps.
             self.take_bytes();
             lasts = lasts && self.stand() && self.take_messages();

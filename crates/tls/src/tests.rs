@@ -499,7 +499,10 @@ fn a_stream_that_says_nothing_of_tls_is_closed() {
     let now = wire.now;
     wire.streams.insert((address(3), address(2)));
     wire.end(2).endpoint.handle_stream_opened(now, address(3));
-    wire.hand(address(3), &Transmit { socket: Socket::PeerStream, remote: address(2), bytes: vec![0, 4, 1, 2, 3, 4] });
+    wire.hand(
+        address(3),
+        &Transmit { socket: Socket::PeerStream, remote: address(2), bytes: vec![0, 4, 1, 2, 3, 4] },
+    );
     let endpoint = &mut wire.end(2).endpoint;
     assert_eq!(endpoint.poll_stream(), Some(Wish::Close(address(3))));
     assert_eq!(endpoint.drops()["stream garbage"], 1);

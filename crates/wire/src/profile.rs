@@ -56,6 +56,14 @@ impl FromStr for Profile {
     }
 }
 
+#[cfg(test)]
+pub(crate) const EVERY: [(Profile, LinkFamily); 4] = [
+    (Profile::Open, LinkFamily::Noise),
+    (Profile::Signed, LinkFamily::Noise),
+    (Profile::Secure, LinkFamily::Noise),
+    (Profile::Secure, LinkFamily::Tls),
+];
+
 /// Added to the number of a profile whose links are DTLS and TLS.
 const OF_TLS: u8 = 8;
 
@@ -112,5 +120,18 @@ impl FromStr for LinkFamily {
     fn from_str(s: &str) -> Result<Self, String> {
         let known = LinkFamily::ALL.into_iter().find(|family| family.name() == s);
         known.ok_or_else(|| format!("unknown links '{s}': choose noise or tls"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_a_document_means_a_profile_with_links_that_it_can_have() {
+        let numbers = [1, 2, 4, 12];
+        assert_eq!(EVERY.map(|(profile, links)| links.number_with(profile)), numbers);
+        let read: Vec<_> = (0..=255).filter_map(LinkFamily::read).collect();
+        assert_eq!(read, EVERY, "and no other");
     }
 }

@@ -174,7 +174,8 @@ impl Resolved {
             ));
         }
         let Overlay { profile, links, force_open, document, .. } = self.settings.overlay.clone();
-        self.settings.overlay = Overlay { force_open, document, ..Overlay::new(options.clone(), (profile, links)) };
+        self.settings.overlay =
+            Overlay { force_open, document, ..Overlay::new(options.clone(), (profile, links)) };
         self.origins.extend(OverlayOption::ALL.map(|option| (key_of(option), Origin::Document)));
         Ok(())
     }

@@ -321,13 +321,13 @@ fn any_address() -> impl Strategy<Value = SocketAddr> {
 
 prop_compose! {
     fn any_document()(
-        (sequence, created, algorithm, remote_settings, tls) in any::<(u64, u64, u8, bool, bool)>(),
+        (sequence, created, algorithm, remote_settings) in any::<(u64, u64, u8, bool)>(),
         name in "[a-zà-öø-ü0-9-]{1,60}",
         hash in prop::sample::select(HashAlgorithm::ALL.to_vec()),
         base_bits in 0..=MAX_BASE_BITS,
         replicas in 1..=MAX_REPLICAS,
         difficulty in 0..=MAX_DIFFICULTY,
-        profile in 0_usize..3,
+        (profile, links) in prop::sample::select(crate::profile::EVERY.to_vec()),
         kinds in btree_set(any::<u16>(), 0..=MAX_KINDS),
         policy in prop::sample::select(Policy::ALL.to_vec()),
         max_value in any::<u16>(),
@@ -348,8 +348,8 @@ prop_compose! {
             replicas,
             difficulty,
             remote_settings,
-            profile: Profile::ALL[profile],
-            links: if tls && Profile::ALL[profile] == Profile::Secure { LinkFamily::Tls } else { LinkFamily::Noise },
+            profile,
+            links,
             kinds: kinds.into_iter().map(|n| KindRule { kind: Kind(n), policy, max_value }).collect(),
             bootstrap,
             managed,
