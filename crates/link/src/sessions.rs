@@ -586,6 +586,3 @@ impl Link {
         may
     }
 }
-
-#[cfg(test)]
-mod tests;
