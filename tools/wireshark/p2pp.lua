@@ -25,7 +25,7 @@ local MESSAGES = {
   [0] = "Enroll", [1] = "Authenticate", [2] = "Bootstrap", [3] = "Join", [4] = "Leave", [5] = "KeepAlive",
   [6] = "LookupPeer", [7] = "ExchangeTable", [8] = "Query", [9] = "Publish", [10] = "LookupObject",
   [11] = "RemoveObject", [12] = "Replicate", [13] = "Transfer", [14] = "Tunnel", [15] = "Connect",
-  [16] = "GetDiagnostics", [17] = "Invite", [64] = "Configure", [65] = "Refresh",
+  [16] = "GetDiagnostics", [17] = "Invite", [64] = "Configure", [65] = "Refresh", [66] = "GetDocument",
 }
 
 local CODES = {
@@ -538,6 +538,9 @@ define(79, "Holders", many(8, bytes("holder", "Holder")(8)), rest())
 define(80, "Missing", many(1, u8("missing", "Place of a record")))
 define(81, "Density", u16("density.fourth", "Nearness of the fourth peer (-256 log2)"),
   u16("density.eighth", "Nearness of the eighth peer (-256 log2)"))
+define(82, "Document-Part", u64("document.sequence", "Sequence of the newest document"),
+  u32("document.length", "Length of all documents"), u32("document.offset", "Offset of this part"),
+  bytes("document.part", "Part")())
 
 for _, number in ipairs({ PEER_ID, ADDRESS_INFO, 4, 64, 70, 71 }) do PARTS[number] = OBJECTS[number] end
 

@@ -12,8 +12,10 @@ pub fn document(bytes: &[u8]) {
         assert_eq!(chain.to_bytes(), bytes);
         assert!((1..=MAX_CHAIN).contains(&chain.documents().len()));
         let [first, newest] = [&chain.documents()[0], chain.newest()];
-        if chain.accept(&first.document.founder, None).is_ok() {
-            assert!(first.is_of_founder() && newest.is_authentic());
+        if let Ok(kept) = chain.accept(&first.document.founder, None) {
+            assert!(first.is_of_founder() && kept.newest() == newest);
+            assert!(kept.documents().iter().all(SignedDocument::is_authentic));
+            assert!(kept.accept(&first.document.founder, None) == Ok(kept.clone()));
         }
     }
     let Ok(signed) = SignedDocument::parse(bytes) else { return };

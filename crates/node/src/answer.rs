@@ -16,6 +16,7 @@ use wire::p2pp::{
 };
 use wire::{Contact, NodeId, Time};
 
+use crate::bans::Unwelcome;
 use crate::budget::Work;
 use crate::ledger::Function;
 use crate::node::Node;
@@ -54,8 +55,14 @@ impl Node {
         if self.standing.is_none() {
             return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
         }
+        if header.message != MessageType::Bootstrap && header.source.is_some_and(|id| self.is_banned(&id)) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &Unwelcome::Banned.to_string());
+        }
         if header.recursive {
             return self.handle_routed(now, remote, message);
+        }
+        if let Some(known) = self.peer_at(remote) {
+            self.hear_of_document(now, (remote, Some(known)), header.config_sequence);
         }
         self.mention_sender(now, remote, &header, shows_itself);
         // Whoever asks whether we live, and means us, has us in its table.
@@ -103,6 +110,7 @@ impl Node {
             MessageType::Tunnel => self.answer_tunnel(now, remote, message),
             MessageType::GetDiagnostics => self.answer_diagnostics(now, remote, message),
             MessageType::Configure => self.answer_configure(now, remote, message),
+            MessageType::GetDocument => self.answer_get_document(now, remote, message),
             MessageType::Leave => {}
             MessageType::Enroll => self.answer_enroll(now, remote, message),
             MessageType::Authenticate | MessageType::Connect | MessageType::Invite => {
@@ -125,6 +133,7 @@ impl Node {
         if let Some(standing) = &self.standing {
             header.overlay = standing.tag;
         }
+        header.config_sequence = self.documents.announced();
         header
     }
 
@@ -362,8 +371,8 @@ impl Node {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
         let header = message.header;
-        if let Some(reason) = header.source.and_then(|source| self.too_cheap(&source)) {
-            return self.refuse(now, remote, message, Code::FORBIDDEN, &reason);
+        if let Some(why) = header.source.and_then(|source| self.unwelcome(&source)) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &why.to_string());
         }
         let from_holder = matches!(header.message, MessageType::Replicate | MessageType::Transfer);
         let sender = header.source.filter(|_| from_holder);
@@ -415,7 +424,7 @@ impl Node {
         }
     }
 
-    /// Keeps a record that was brought, unless it is about a peer that is not admitted.
+    /// Keeps a record that was brought, unless it is about a peer that is not admitted, or of a banned key.
     pub(crate) fn take_in(
         &mut self,
         now: Time,
@@ -423,7 +432,8 @@ impl Node {
         lifetime: Duration,
     ) -> Result<Duration, Code> {
         let of_peer = crate::storage::concerns_a_peer(record.kind);
-        if of_peer && self.too_cheap(&NodeId(record.resource.0)).is_some() {
+        let unwelcome = of_peer && self.unwelcome(&NodeId(record.resource.0)).is_some();
+        if unwelcome || self.documents.bans(&record.owner) {
             return Err(Code::FORBIDDEN);
         }
         self.admit_name(now, &record)?;

@@ -68,6 +68,11 @@ impl Attachments {
         Some(Contact { id: *id, address: client.address })
     }
 
+    /// Forgets these peers.
+    pub(crate) fn shut_out(&mut self, banned: &[NodeId]) {
+        self.clients.retain(|id, _| !banned.contains(id));
+    }
+
     /// How many clients are attached here.
     pub(crate) fn clients(&self) -> usize {
         self.clients.len()

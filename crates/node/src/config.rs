@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use overlay::Algorithm;
 use sip::Prefix;
+use wire::document::{KindRule, OverlayDocument};
 pub(crate) use wire::strict::MAX_NAME;
 pub use wire::strict::is_name;
 use wire::{HashAlgorithm, KeyPair, LinkFamily, Profile, PublicKey};
 
 use crate::budget::Limits;
 use crate::dial;
-use crate::names::NameRules;
+use crate::document::Charter;
 use crate::plane::SdesPolicy;
 use crate::role::RolePolicy;
 
@@ -35,6 +36,39 @@ pub struct OverlayOptions {
     pub difficulty: u8,
     /// Whether operators may set load values from afar.
     pub remote_settings: bool,
+}
+
+/// The bases that the algorithms here have.
+pub const BASES: [u16; 4] = [2, 4, 8, 16];
+
+impl OverlayOptions {
+    /// As the overlay's document says them.
+    ///
+    /// # Errors
+    /// In words, if this version cannot take part in such an overlay.
+    pub fn of(document: &OverlayDocument) -> Result<OverlayOptions, String> {
+        let Some(algorithm) = Algorithm::from_number(document.algorithm) else {
+            return Err(format!(
+                "it asks for algorithm {}, which this version does not have",
+                document.algorithm
+            ));
+        };
+        if !BASES.contains(&document.base) {
+            return Err(format!("it asks for base {}, and this version has 2, 4, 8 and 16", document.base));
+        }
+        if document.kinds != KindRule::today() {
+            return Err("it describes kinds of records that this version does not keep like that".into());
+        }
+        Ok(OverlayOptions {
+            name: document.name.clone(),
+            algorithm,
+            hash: document.hash,
+            base: document.base,
+            replicas: document.replicas,
+            difficulty: document.difficulty,
+            remote_settings: document.remote_settings,
+        })
+    }
 }
 
 impl Default for OverlayOptions {
@@ -180,8 +214,8 @@ pub struct Config {
     pub inbox_limit: usize,
     /// What digits mean that are dialled here.
     pub dial: dial::Rules,
-    /// What the overlay's document says of names, if this peer was given one that does.
-    pub names: Option<Arc<NameRules>>,
+    /// Whose overlay this is, and what its document says, if this peer was told.
+    pub charter: Option<Arc<Charter>>,
 }
 
 impl Default for Config {
@@ -221,7 +255,7 @@ impl Default for Config {
             probe_interval: None,
             inbox_limit: 1_000,
             dial: dial::Rules::default(),
-            names: None,
+            charter: None,
         }
     }
 }

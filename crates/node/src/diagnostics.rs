@@ -177,6 +177,7 @@ impl Node {
             hash: options.hash.name().into(),
             base: options.base,
             size_estimate: self.size_estimate(now),
+            document: self.documents().map(|chain| chain.newest().document.sequence),
         }
     }
 

@@ -205,14 +205,9 @@ impl Node {
             message.header.code.is_ok() && c.aor == aor && good
         });
         let Some(certificate) = given else {
-            let said = message.find(object::ERROR, |o| match o {
-                Object::Error { reason, .. } if !reason.is_empty() => Some(reason.to_owned()),
-                _ => None,
-            });
-            let code = message.header.code;
-            let why = match code.is_ok() {
+            let why = match message.header.code.is_ok() {
                 true => "the answer has no certificate of the authority that counts now".to_owned(),
-                false => said.unwrap_or_else(|| code.reason().to_owned()),
+                false => message.refusal().to_owned(),
             };
             return self.name_not_given(now, aor, &why);
         };

@@ -121,6 +121,8 @@ pub enum Event {
     SetLogFilter(String),
     /// What `save` returns has changed in a way worth keeping.
     Save,
+    /// Newer documents of the overlay hold; their bytes are to be kept.
+    Document(Vec<u8>),
     /// `leave` is done: the peer has said goodbye.
     Left,
     /// A stream to another peer is wanted: connect by TCP from the peer port, and tell

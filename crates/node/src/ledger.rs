@@ -69,6 +69,7 @@ impl Function {
             | MessageType::Leave
             | MessageType::Invite
             | MessageType::Enroll
+            | MessageType::GetDocument
             | MessageType::Authenticate => Function::Join,
             MessageType::LookupPeer | MessageType::ExchangeTable => Function::Table,
             MessageType::LookupObject => Function::Lookup,

@@ -36,12 +36,14 @@
 
 mod answer;
 mod attachment;
+mod bans;
 pub mod budget;
 pub mod call;
 pub mod config;
 pub mod diagnostics;
 pub mod dial;
 pub mod directory;
+mod document;
 mod enrolment;
 pub mod event;
 mod forward;
@@ -71,9 +73,10 @@ mod tunnel;
 mod upkeep;
 mod whereabouts;
 
-pub use config::{Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
+pub use config::{BASES, Config, Identity, KeptValue, OverlayOption, OverlayOptions, Saved, User};
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
+pub use document::Charter;
 pub use enrolment::{Registrar, revocations_key};
 pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};

@@ -6,7 +6,7 @@
 //! `publish.rs`, `membership.rs`, `tunnel.rs` or `diagnostics.rs`. A phone's SIP goes to `phones.rs`, which asks
 //! `directory.rs` where people are.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,9 +22,11 @@ use wire::{
 };
 
 use crate::attachment::Attachments;
+use crate::bans::Unwelcome;
 use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
 use crate::directory::{Directory, home_of};
+use crate::document::{Charter, Documents};
 use crate::enrolment::Enrolments;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
@@ -91,6 +93,8 @@ pub(crate) struct Standing {
     pub(crate) table: Box<dyn Overlay>,
     /// Low 32 bits of the hash of the overlay's name.
     pub(crate) tag: u32,
+    /// Whom the overlay's document bans.
+    pub(crate) banned: BTreeSet<NodeId>,
 }
 
 impl Standing {
@@ -102,14 +106,14 @@ impl Standing {
     /// Whether the table knows so many large networks that a limit for each of them makes sense.
     pub(crate) fn is_diverse(&self) -> bool {
         let large = |e: overlay::Entry| overlay::table::Networks::of(e.contact.address.ip())?.large;
-        let all: std::collections::BTreeSet<u32> =
-            self.table.contacts().into_iter().filter_map(large).collect();
+        let all: BTreeSet<u32> = self.table.contacts().into_iter().filter_map(large).collect();
         all.len() > overlay::table::DIVERSE
     }
 
-    /// Whether a Node-ID cost what the overlay asks ([`wire::puzzle`]).
+    /// Whether a Node-ID cost what the overlay asks ([`wire::puzzle`]), and is not banned.
     pub(crate) fn admits(&self, id: &NodeId) -> bool {
-        self.options.difficulty == 0 || wire::puzzle::work(id) >= self.options.difficulty
+        let is_dear = self.options.difficulty == 0 || wire::puzzle::work(id) >= self.options.difficulty;
+        is_dear && !self.banned.contains(id)
     }
 
     /// Tells the overlay what was seen of another peer, unless its Node-ID is not admitted.
@@ -208,6 +212,7 @@ pub struct Node {
     pub(crate) publications: Publications,
     pub(crate) directory: Directory,
     pub(crate) pins: Pins,
+    pub(crate) documents: Documents,
     pub(crate) names: Names,
     pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
@@ -247,6 +252,7 @@ impl Node {
     ) -> Node {
         let mut rng = seed.rng();
         let home = home_of(&identity, &config);
+        let names = config.charter.as_deref().and_then(Charter::names);
         let mut node = Node {
             link: Endpoint::with_links(
                 (config.profile, config.links),
@@ -267,7 +273,8 @@ impl Node {
             publications: Publications::default(),
             directory: Directory::default(),
             pins: Pins::new(&saved.pins),
-            names: Names::new(config.names.clone(), &saved.revocations, identity.peer.signatures()),
+            documents: Documents::new(config.charter.as_ref()),
+            names: Names::new(names.map(Arc::new), &saved.revocations, identity.peer.signatures()),
             enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
@@ -541,6 +548,9 @@ impl Node {
         let header = message.header;
         let len = bytes.len() + self.link.overhead() + self.link.surplus(&remote);
         self.ledger.received(now, Function::of(header.message), &remote, len);
+        if sender.is_some_and(|key| self.documents.bans(&key)) {
+            return self.shut_out(now, remote, &message);
+        }
         let sender = sender.filter(|_| self.standing.is_some());
         if sender.is_some_and(|key| !self.is_its_own(remote, &said, key.node_id(self.hash()))) {
             return self.link.count_drop("another's name");
@@ -586,7 +596,19 @@ impl Node {
 
     fn is_foreign(&self, header: &Header) -> bool {
         let ours = self.standing.as_ref().map_or(0, |s| s.tag);
-        header.message != MessageType::Bootstrap && ours != 0 && header.overlay != ours
+        // Who is in no overlay yet may ask which it is, and what holds there.
+        let is_free = matches!(header.message, MessageType::Bootstrap | MessageType::GetDocument);
+        !is_free && ours != 0 && header.overlay != ours
+    }
+
+    /// Drops what a banned peer sends; who asks to be let in is told why it is not.
+    fn shut_out(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
+        self.link.count_drop("banned");
+        let header = message.header;
+        let asks_in = matches!(header.message, MessageType::Bootstrap | MessageType::Join);
+        if asks_in && header.class == Class::Request {
+            self.refuse(now, remote, message, Code::FORBIDDEN, &Unwelcome::Banned.to_string());
+        }
     }
 
     /// Tells a stranger from another overlay so, within the bytes it sent.

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use wire::p2pp::{Builder, Code, Diagnostic, Message, MessageType, Object, object};
+use wire::p2pp::{Builder, Code, Diagnostic, Message, MessageType, Object};
 use wire::{KeyPair, NodeId, PublicKey, Time};
 
 use crate::config::Saved;
@@ -181,14 +181,10 @@ impl Node {
 
     pub(crate) fn handle_configure_answer(&mut self, op: OpId, message: &Message<'_>) {
         let code = message.header.code;
-        let reason = message.find(object::ERROR, |o| match o {
-            Object::Error { reason, .. } if !reason.is_empty() => Some(reason.to_owned()),
-            _ => None,
-        });
         if code.is_ok() {
             self.done(op, Outcome::Stored { holders: 1, sequence: 0 });
         } else {
-            self.failed(op, code.0, reason.unwrap_or_else(|| code.reason().into()));
+            self.failed(op, code.0, message.refusal());
         }
     }
 

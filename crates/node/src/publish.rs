@@ -158,6 +158,12 @@ impl Publications {
         Some(self.all.get(&id)?.record.as_ref()?.resource.0)
     }
 
+    /// Counts on these peers no more.
+    pub(crate) fn forget_holders(&mut self, gone: &[NodeId]) {
+        let all = self.all.values_mut();
+        all.for_each(|p| p.holders.retain(|holder| !gone.contains(&holder.id)));
+    }
+
     /// Who holds them.
     pub(crate) fn holders(&self) -> impl Iterator<Item = Contact> {
         self.all.values().flat_map(|p| &p.holders).map(|holder| **holder)

@@ -92,6 +92,9 @@ pub struct OverlayStatus {
     pub base: u16,
     /// Peers, as this peer estimates them.
     pub size_estimate: u64,
+    /// Sequence of the overlay's document that this peer has.
+    #[serde(default)]
+    pub document: Option<u64>,
 }
 
 /// A user served by the peer.

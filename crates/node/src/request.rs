@@ -58,6 +58,8 @@ pub(crate) enum Purpose {
     Tables(OpId),
     Greet(OpId),
     Configure(OpId),
+    /// For newer documents of the overlay.
+    Document,
     /// For a certificate of this name.
     Enrol(Box<str>),
 }
@@ -148,6 +150,7 @@ impl Node {
             Some(standing) => header.overlay = standing.tag,
             None => header.source = None,
         }
+        header.config_sequence = self.documents.announced();
         header
     }
 
@@ -310,6 +313,12 @@ impl Node {
         let is_direct = !client.purpose.is_passed_on();
         let named = if is_direct { header.responder } else { expected };
         let id = named.or_else(|| self.mutual_responder(now, &client, message));
+        if id.into_iter().chain(header.responder).any(|id| self.is_banned(&id)) {
+            return self.handle_silence(now, client, true);
+        }
+        if is_direct {
+            self.hear_of_document(now, (remote, header.responder), header.config_sequence);
+        }
         let is_known = |id: NodeId| self.standing.as_ref().is_some_and(|s| s.table.contains(&id));
         // Strangers met on a search wait for its end: it tells who of them is worth knowing.
         let may_enter = match client.purpose {
@@ -517,6 +526,7 @@ impl Node {
             Purpose::Tables(op) => self.handle_tables_answer(now, op, message),
             Purpose::Greet(op) => self.handle_greeting_answer(now, op, remote, message),
             Purpose::Configure(op) => self.handle_configure_answer(op, message),
+            Purpose::Document => self.handle_document_answer(now, remote, message),
             Purpose::Enrol(aor) => self.handle_enrol_answer(now, &aor, message),
         }
     }
@@ -550,6 +560,7 @@ impl Node {
             }
             Purpose::Tunnel { stream, .. } => self.handle_tunnel_silence(now, stream),
             Purpose::Alive(peer) => self.handle_peer_lost(now, peer),
+            Purpose::Document => self.lose_document(now, client.remote),
             Purpose::Enrol(aor) => {
                 let why = format!("the authority does not answer at {}", client.remote);
                 self.name_not_given(now, &aor, &why);

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use node::report::{MessageReport, UserStatus};
-use node::{CallOptions, Config, LookupOptions, NameRules, Outcome, Registrar, User};
+use node::{CallOptions, Charter, Config, LookupOptions, Outcome, Profile, Registrar, User};
 use wire::document::Authority;
 use wire::p2pp::Code;
-use wire::{Certificate, KeyPair, NameRequest, PublicKey, Revocations, Seed, UnixTime};
+use wire::{Certificate, KeyPair, NameRequest, OverlayDocument, PublicKey, Revocations, UnixTime};
+use world::charter::{charter, document, founder, pair};
 use world::{World, address};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -26,23 +27,20 @@ const OWNER: usize = 5;
 const THIEF: usize = 8;
 const NAME: &str = "user5@test";
 
-fn pair(n: u64) -> KeyPair {
-    KeyPair::from_seed(Seed::from_number(n))
-}
-
 /// The key of the peer that is the authority, as the world makes it.
 fn authority() -> KeyPair {
     pair(1_001)
 }
 
-fn founder() -> PublicKey {
-    pair(7).public()
-}
-
-fn rules() -> NameRules {
+/// The overlay's document: it names the authority, and bans these keys.
+fn says(banned: &[PublicKey]) -> Arc<Charter> {
     let authority =
         Authority { domain: "test".into(), key: authority().public(), address: address(AUTHORITY) };
-    NameRules { founder: founder(), authorities: [authority].into(), banned: [].into() }
+    charter(OverlayDocument {
+        authorities: [authority].into(),
+        revoked: banned.iter().copied().collect(),
+        ..document(1, Profile::Open)
+    })
 }
 
 /// What the authority knows, and the test may change.
@@ -79,7 +77,7 @@ impl Registrar for Desk {
 }
 
 fn configure(config: &mut Config) {
-    config.names = Some(rules().into());
+    config.charter = Some(says(&[]));
     config.record_lifetime = LIFETIME;
     config.refresh_interval = LIFETIME / 3;
 }
@@ -151,7 +149,7 @@ fn whoever_is_called_without_a_certificate_is_not_rung_and_the_caller_is_told_wh
     // Half of the peers know no authorities, and keep what the thief brings.
     let mut world = World::with(8, |n, config| {
         configure(config);
-        config.names = config.names.take().filter(|_| n == FRIEND);
+        config.charter = config.charter.take().filter(|_| n == FRIEND);
     });
     world.run(Duration::from_secs(20));
     assert_eq!(write(&mut world, 3, NAME).state, "delivered", "without a document anybody is reached");
@@ -286,8 +284,8 @@ fn a_name_is_given_once() {
 fn a_key_that_the_document_bans_has_no_name_anywhere() {
     let banned = pair(9_000 + OWNER as u64).public();
     let mut world = World::with(8, |_, config| {
-        config.names =
-            Some(NameRules { founder: founder(), authorities: [].into(), banned: [banned].into() }.into());
+        let banning = OverlayDocument { revoked: [banned].into(), ..document(1, Profile::Open) };
+        config.charter = Some(charter(banning));
     });
     world.run(Duration::from_secs(30));
     assert_eq!(write(&mut world, FRIEND, "user6@test").state, "delivered");

@@ -149,7 +149,7 @@ fn pins_survive_a_restart() {
     assert!(world.events[FRIEND].iter().any(|e| matches!(e, Event::Save)));
     let saved = world.nodes[FRIEND].save();
     stolen(&mut world);
-    world.restart_with(FRIEND, saved);
+    world.restart_with(FRIEND, saved, |_, _| {});
     world.run(Duration::from_secs(10));
     assert_eq!(greet(&mut world, FRIEND, "our secret").status, 438);
     assert!(texts(&world, THIEF).is_empty());

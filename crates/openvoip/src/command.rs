@@ -14,6 +14,7 @@ use node::report::{
 };
 use node::{CallOptions, LookupOptions, Mode, Node, OpId, Outcome, Table, Target};
 use serde::Deserialize;
+use wire::document::Chain;
 use wire::p2pp::Kind;
 use wire::{ResourceId, Time};
 
@@ -157,6 +158,13 @@ pub enum Command {
         /// The name.
         who: String,
     },
+    /// Give this peer the next document of its overlay, and by it all others.
+    #[serde(rename = "overlay push")]
+    OverlayPush {
+        /// The file's content: documents one after the other.
+        #[serde(deserialize_with = "bytes")]
+        documents: Vec<u8>,
+    },
     /// Ask a peer whether it lives.
     Ping {
         /// A Node-ID, an address or a user.
@@ -244,6 +252,11 @@ pub enum Answer {
         /// Whose key is not known any more.
         name: String,
     },
+    /// Of `overlay push`: the document that holds now.
+    DocumentTaken {
+        /// Its sequence.
+        sequence: u64,
+    },
     /// Of `phone add`.
     PhoneAdded {
         /// Who may register now.
@@ -321,6 +334,7 @@ impl Command {
             Command::Calls {} => "calls",
             Command::PinsList {} => "pins",
             Command::PinsAccept { .. } | Command::PinsForget { .. } => "pin",
+            Command::OverlayPush { .. } => "document",
             Command::Ping { .. } => "ping",
             Command::PhoneAdd { .. } | Command::PhoneRm { .. } | Command::PhoneUnlock { .. } => "phone",
             Command::PhoneList {} => "phones",
@@ -384,6 +398,10 @@ impl Command {
             } else {
                 Answer::failed(404, format!("no key of {who} is known"))
             }),
+            Command::OverlayPush { documents } => Now(match push_documents(node, now, &documents) {
+                Ok(sequence) => Answer::DocumentTaken { sequence },
+                Err(e) => Answer::failed(403, e),
+            }),
             Command::Ping { who } => Later(node.ping(now, &who)),
             Command::PhoneAdd { who, password } => Now(admin.add_phone(node, now, &who, &password)),
             Command::PhoneRm { who } => Now(admin.remove_phone(node, now, &who)),
@@ -412,6 +430,12 @@ impl Command {
             }
         }
     }
+}
+
+fn push_documents(node: &mut Node, now: Time, documents: &[u8]) -> Result<u64, String> {
+    let chain = Chain::parse(documents).map_err(|flaw| flaw.to_string())?;
+    node.give_document(now, &chain)?;
+    Ok(chain.newest().document.sequence)
 }
 
 fn first_user(node: &Node, now: Time) -> String {

@@ -82,6 +82,7 @@ pub fn render(thing: &str, outcome: Answer) -> Value {
         Answer::Pins(pins) => done(json!({ "pins": pins })),
         Answer::PinAccepted(pin) => done(to_json(pin)),
         Answer::PinForgotten { name } => done(json!({ "name": name, "forgotten": true })),
+        Answer::DocumentTaken { sequence } => done(json!({ "sequence": sequence })),
         Answer::PhoneAdded { user, server } => done(json!({ "user": user, "server": server })),
         Answer::PhoneRemoved { user } => done(json!({ "user": user, "removed": true })),
         Answer::PhonesUnlocked(lifted) => done(json!({ "lifted": lifted })),

@@ -34,7 +34,7 @@ use zeroize::Zeroizing;
 pub use certificate::{
     Certificate, CertificateFiles, passing as passing_certificate, read as read_certificate,
 };
-pub use overlay::read_documents;
+pub use overlay::{DOCUMENT, read_documents};
 
 const OPERATOR_KEY: &str = "operator.key";
 

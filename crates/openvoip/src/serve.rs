@@ -210,7 +210,7 @@ impl Service {
             None => (passing_identity(&options.users, &options.config.overlay)?, Saved::default()),
         };
         let overlay = options.config.overlay.clone();
-        let founder = options.config.names.as_ref().map(|rules| rules.founder);
+        let founder = options.config.charter.as_ref().map(|charter| charter.founder);
         let sips = Some(sips_address);
         let config = Config { listen: peer_address, sip: sip_address, sips, ..options.config };
         let now = world.now();
@@ -456,6 +456,7 @@ impl Service {
         match event {
             Event::Done { op, outcome } => self.handle_done(op, outcome),
             Event::Save => self.dirty = true,
+            Event::Document(bytes) => self.keep_documents(&bytes),
             Event::Left => self.left = true,
             Event::Online => {
                 tracing::info!("online");
@@ -528,6 +529,14 @@ impl Service {
         // What could not be written is tried again, until the disk has room.
         self.dirty = outcome.is_err();
         outcome
+    }
+
+    /// Keeps newer documents of the overlay. What cannot be written others bring again after the next start.
+    fn keep_documents(&self, bytes: &[u8]) {
+        let kept = self.admin.home.as_ref().map_or(Ok(()), |home| home.keep_documents(bytes));
+        if let Err(e) = kept {
+            tracing::warn!("the overlay's new document holds and is not kept: {e}");
+        }
     }
 
     fn save_if_due(&mut self) {

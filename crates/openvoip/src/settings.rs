@@ -26,9 +26,6 @@ pub const TEMPLATE: &str = include_str!("settings/template.toml");
 /// Name of the configuration file that is read from the data directory if it is there.
 pub const FILE_NAME: &str = "openvoip.toml";
 
-/// Bases that an overlay can have.
-pub const BASES: [u16; 4] = [2, 4, 8, 16];
-
 /// Everything the configuration file can say.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 #[allow(missing_docs)] // The template explains each field, with its reason.
@@ -187,7 +184,7 @@ impl Default for Settings {
             probe_interval,
             inbox_limit,
             dial,
-            names: _, // The document's word: `invitation::take_document`.
+            charter: _, // The document's word: `invitation::take_document`.
         } = Config::default();
         Settings {
             listen,
@@ -261,7 +258,7 @@ impl Settings {
             probe_interval: Some(Duration::from_secs(self.probe.every_s)).filter(|d| !d.is_zero()),
             inbox_limit: self.inbox.limit,
             dial: self.dial.clone(),
-            names: None,
+            charter: None,
         }
     }
 
@@ -310,7 +307,7 @@ impl Settings {
         within("probe.every_s", self.probe.every_s, 0, 86_400);
         within("inbox.limit", self.inbox.limit as u64, 1, 100_000);
         within("log.max_bytes", self.log.max_bytes, 10_000, 1 << 40);
-        if !BASES.contains(&self.overlay.base) {
+        if !node::BASES.contains(&self.overlay.base) {
             problems.push(("overlay.base", format!("{} is not 2, 4, 8 or 16", self.overlay.base)));
         }
         if !is_name(&self.overlay.name) {

@@ -132,8 +132,8 @@ fn what_is_revoked_beside_the_service_is_published_by_it() {
 #[test]
 fn what_cannot_work_is_said_with_the_next_command() {
     let camp = camp();
-    let elsewhere = tempfile::tempdir().unwrap();
     let refused = |command: &[&str]| {
+        let elsewhere = tempfile::tempdir().unwrap();
         let peer =
             Peer::spawn(elsewhere.path(), &[command, &["--json", "--listen", ANY, "--sip", ANY]].concat());
         let (code, answer) = peer.ended();

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use openvoip::control;
-use program::Peer;
+use program::{Peer, openvoip};
 use serde_json::Value;
 
 const DOCUMENT: &str = include_str!("../../../docs/control-api.md");
@@ -76,8 +76,14 @@ fn the_document_lists_the_fields_that_each_command_takes_and_no_others() {
 
 #[test]
 fn a_running_peer_answers_in_the_documented_shape() {
-    let bob = Peer::start(&["up", "--user", "bob@camp.example"]);
-    let alice = ["up", "--user", "alice@camp.example", "--bootstrap", &bob.address()];
+    let dir = tempfile::tempdir().unwrap();
+    let [first, next] = ["first", "next"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+    assert_eq!(openvoip(&["overlay", "create", "camp", "--out", &first]).0, 0);
+    let key = format!("{first}.key");
+    assert_eq!(openvoip(&["overlay", "sign", &first, "--key", &key, "--out", &next]).0, 0);
+    let next: String = std::fs::read(next).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let bob = Peer::start(&["up", "--user", "bob@camp.example", "--document", &first]);
+    let alice = ["up", "--user", "alice@camp.example", "--document", &first, "--bootstrap", &bob.address()];
     let alice = Peer::start(&alice);
     for peer in [&bob, &alice] {
         peer.until("status", |status| status["users"][0]["state"] == "published");
@@ -90,7 +96,8 @@ fn a_running_peer_answers_in_the_documented_shape() {
     let order = first.into_iter().chain(0..sections.len()).collect::<Vec<_>>();
     for n in order {
         let Some(section) = sections.remove(&n) else { continue };
-        let request = section.request.to_string().replace("192.0.2.2:7080", &bob.address());
+        let request =
+            section.request.to_string().replace("192.0.2.2:7080", &bob.address()).replace("4f565044", &next);
         let answer = ask(alice.dir(), &serde_json::from_str(&request).unwrap());
         assert_eq!(answer["schema"], section.answer["schema"], "{}: {answer}", section.name);
         assert_eq!(answer["exit"], section.answer["exit"], "{}: {answer}", section.name);

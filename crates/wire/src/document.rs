@@ -360,6 +360,9 @@ pub enum Refusal {
         /// That of the document held.
         held: u64,
     },
+    /// With those before it they are too many.
+    #[error("it would be the 33rd document since the founder signed one; the founder has to sign the next")]
+    Long,
 }
 
 impl SignedDocument {

@@ -10,6 +10,7 @@ use wire::{Contact, Time, puzzle};
 
 use super::options::{options_from_wire, options_to_wire};
 use super::{SHORT_LEN, contacts_in};
+use crate::bans::Unwelcome;
 use crate::config::{OverlayOption, OverlayOptions};
 use crate::event::{Event, Level};
 use crate::node::{Alarm, Node};
@@ -116,6 +117,10 @@ impl Node {
     pub(crate) fn handle_bootstrap_answer(&mut self, now: Time, remote: SocketAddr, message: &Message<'_>) {
         match message.header.code {
             Code::VERSION_NOT_SUPPORTED => return self.differ_in_version(remote, "another version"),
+            Code::FORBIDDEN if self.standing.is_none() => {
+                let why = message.refusal();
+                return self.stay_offline(format!("{remote} does not let this peer in: {why}"));
+            }
             code if !code.is_ok() => return,
             _ => {}
         }
@@ -126,6 +131,9 @@ impl Node {
         match (options, &self.standing) {
             (Some(Ok(options)), None) => {
                 if let Some(difference) = self.config.overlay.difference(&options, &self.config.insist) {
+                    if self.documents.are_on_their_way() {
+                        return; // They may say the same as it does.
+                    }
                     return self.stay_offline(format!(
                         "{remote} is in another overlay than this peer was told to join: {difference}"
                     ));
@@ -156,6 +164,7 @@ impl Node {
         }
         self.membership.self_lookup = true;
         let mut seeds = contacts_in(message);
+        seeds.retain(|c| !self.is_banned(&c.id));
         if let Some(id) = message.header.responder.filter(|_| message.header.from_peer) {
             seeds.push(Contact { id, address: remote });
         }
@@ -164,7 +173,7 @@ impl Node {
     }
 
     /// Why an overlay with these options would not let this peer in, if its Node-ID cost too little.
-    pub(super) fn lacks_work(&self, options: &OverlayOptions) -> Option<String> {
+    pub(crate) fn lacks_work(&self, options: &OverlayOptions) -> Option<String> {
         let (asked, shown) = (options.difficulty, puzzle::work(&self.public_key().node_id(options.hash)));
         (shown < asked).then(|| {
             format!(
@@ -197,6 +206,13 @@ impl Node {
         let Some(standing) = &self.standing else {
             return self.refuse(now, remote, message, Code::REJECTED, "not in an overlay yet");
         };
+        let key = message.find(object::PUBLIC_KEY, |o| match o {
+            Object::PublicKey(key) => Some(key),
+            _ => None,
+        });
+        if key.is_some_and(|key| self.documents.bans(&key)) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &Unwelcome::Banned.to_string());
+        }
         let mut entries = standing.table.contacts();
         entries.retain(|e| e.standing != overlay::Standing::Suspect);
         entries.sort_by_key(|e| std::cmp::Reverse(e.last_seen));

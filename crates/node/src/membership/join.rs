@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::p2pp::{Builder, Code, Message, MessageType, Object, PeerList, object};
-use wire::{Contact, NodeId, Time, puzzle};
+use wire::{Contact, Time};
 
 use super::options::{options_from_wire, options_to_wire};
 use crate::config::OverlayOption;
@@ -56,11 +56,7 @@ impl Node {
                 self.timers.set(Alarm::Join, now + Duration::from_secs(wait.unwrap_or(30).into()));
             }
             code => {
-                let reason = message.find(object::ERROR, |o| match o {
-                    Object::Error { reason, .. } => Some(reason.to_owned()),
-                    _ => None,
-                });
-                let why = reason.unwrap_or_default();
+                let why = message.refusal();
                 self.log(Level::Warn, "join", format!("refused: {code} {why}"));
                 if code == Code::WRONG_OVERLAY && !self.membership.online {
                     self.stay_offline(format!("refused by a peer of another overlay: {why}"));
@@ -98,8 +94,8 @@ impl Node {
             return self.refuse(now, remote, message, Code::FORBIDDEN, "bad signature");
         }
         let Some(source) = message.header.source else { return };
-        if let Some(reason) = self.too_cheap(&source) {
-            return self.refuse(now, remote, message, Code::FORBIDDEN, &reason);
+        if let Some(why) = self.unwelcome(&source) {
+            return self.refuse(now, remote, message, Code::FORBIDDEN, &why.to_string());
         }
         if !message.header.from_peer {
             return self.answer_attach(now, remote, message, source);
@@ -119,13 +115,6 @@ impl Node {
         builder.push(&Object::Expires(self.record_lifetime().as_secs() as u32));
         self.respond(now, remote, message, builder);
         self.mention(now, Contact { id: source, address: remote });
-    }
-
-    /// Why we have nothing to do with a Node-ID, if it cost less than the overlay asks.
-    pub(crate) fn too_cheap(&self, id: &NodeId) -> Option<String> {
-        let standing = self.standing.as_ref().filter(|s| !s.admits(id))?;
-        let (asked, shown) = (standing.options.difficulty, puzzle::work(id));
-        Some(format!("admission asks for difficulty {asked}, this Node-ID has {shown}"))
     }
 
     /// In what the overlay that a Join is meant for differs from ours, as the newcomer sees it.

@@ -1,6 +1,7 @@
 //! A network small enough to read: peers in one thread, virtual time, five milliseconds each way.
 #![allow(dead_code, unreachable_pub)] // shared by test programs that each use a part
 
+pub mod charter;
 pub mod phone;
 pub mod streams;
 
@@ -163,12 +164,12 @@ impl World {
 
     /// A peer crashes and starts again with its keys and nothing else.
     pub fn restart(&mut self, n: usize) {
-        self.restart_with(n, Saved::default());
+        self.restart_with(n, Saved::default(), |_, _| {});
     }
 
-    /// The same with what it saved.
-    pub fn restart_with(&mut self, n: usize, saved: Saved) {
-        self.nodes[n] = self.born(n, 1, saved, &|_, _| {});
+    /// The same with what it saved, its configuration changed as told.
+    pub fn restart_with(&mut self, n: usize, saved: Saved, change: impl Fn(usize, &mut Config)) {
+        self.nodes[n] = self.born(n, 1, saved, &change);
         self.events[n].clear();
         self.collect(n);
     }

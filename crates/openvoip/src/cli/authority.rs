@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use node::Charter;
 use openvoip::authority::{ANY_NAME, Invitation, Policy, Store, USUAL_INVITATION, USUAL_LIFE, new_code};
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
@@ -91,7 +92,8 @@ impl Run {
             resolved.settings.bootstrap.extend(peers);
             let own = home.identity(&[], &resolved.config().overlay)?.peer.public();
             let ours = |a: &&wire::document::Authority| a.key == own;
-            let named = resolved.names.iter().flat_map(|rules| &rules.authorities).filter(ours);
+            let document = resolved.charter.as_ref().and_then(Charter::newest);
+            let named = document.into_iter().flat_map(|document| &document.authorities).filter(ours);
             let domains: Vec<&str> = named.map(|a| a.domain.as_str()).collect();
             let wanted = self.domain.as_deref();
             if domains.is_empty() || wanted.is_some_and(|domain| !domains.contains(&domain)) {

@@ -11,7 +11,7 @@ use clap::Args;
 use node::{Algorithm, LinkFamily, OverlayOptions, Profile};
 use openvoip::control::{self, exit};
 use openvoip::home::{self, read_documents};
-use openvoip::{invitation, serve};
+use openvoip::serve;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
 use wire::document::{Authority, Chain, KindRule};
@@ -109,7 +109,7 @@ impl Create {
             authorities: self.authority.iter().map(|AuthorityAt(authority)| authority.clone()).collect(),
         };
         let signed = SignedDocument::sign(document, &founder).map_err(|flaw| flaw.to_string())?;
-        invitation::options(&signed.document)?;
+        OverlayOptions::of(&signed.document)?;
         if self.out.exists() {
             return Err(format!("{} is there already, and stays", self.out.display()));
         }
@@ -268,6 +268,27 @@ impl Invite {
         let OverlayDocument { profile, links, founder, name, bootstrap, .. } =
             authentic(&self.file)?.newest().document.clone();
         Ok(Ticket { profile, links, founder, name, peers: bootstrap.into_iter().take(MAX_PEERS).collect() })
+    }
+}
+
+/// Give the running peer the next document of its overlay. Peers give it to each other, so one is enough; what it says
+/// of bans and authorities holds at once, and its other options when a peer starts.
+#[derive(Args)]
+pub(crate) struct Push {
+    /// The document.
+    file: PathBuf,
+}
+
+impl Push {
+    pub(crate) fn run(self, context: &Context) -> i32 {
+        let hex =
+            |chain: Chain| chain.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        context.show(match authentic(&self.file) {
+            Ok(chain) => {
+                context.ask(&json!({ "command": "overlay push", "documents": { "hex": hex(chain) } }))
+            }
+            Err(e) => failed(&e),
+        })
     }
 }
 

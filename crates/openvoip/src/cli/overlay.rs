@@ -106,6 +106,7 @@ pub(crate) enum Overlay {
     Show(document::Show),
     Sign(Box<document::Sign>),
     Invite(document::Invite),
+    Push(document::Push),
 }
 
 impl Overlay {
@@ -115,6 +116,7 @@ impl Overlay {
             Overlay::Show(show) => return show.run(context),
             Overlay::Sign(sign) => return sign.run(context),
             Overlay::Invite(invite) => return invite.run(context),
+            Overlay::Push(push) => return push.run(context),
             Overlay::Routes(remote) => remote.request("routes"),
             Overlay::Neighbors(remote) => remote.request("neighbors"),
             Overlay::Objects(remote) => remote.request("objects"),

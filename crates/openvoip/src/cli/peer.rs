@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use node::{Algorithm, LinkFamily, Profile};
+use node::{Algorithm, Charter, LinkFamily, Profile};
 use openvoip::authority::typed_code;
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
@@ -171,7 +171,8 @@ impl Up {
             let peers = invitation::take_document(resolved, home)?;
             resolved.settings.bootstrap.extend(peers);
             let code = self.enrol.as_deref().map(typed_code);
-            if code.is_some() && resolved.names.is_none() {
+            let named = resolved.charter.as_ref().and_then(Charter::names);
+            if code.is_some() && named.is_none() {
                 return Err(
                     "--enrol is for an overlay whose document (--document FILE) names an authority".into()
                 );

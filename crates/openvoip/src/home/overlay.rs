@@ -7,13 +7,15 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::Path;
 
-use wire::document::{Chain, MAX_CHAIN, MAX_LEN};
-use wire::{PublicKey, SignedDocument};
+use node::Charter;
+use wire::PublicKey;
+use wire::document::{Chain, MAX_CHAIN, MAX_LEN, Refusal};
 
 use super::Home;
 
 const FOUNDER: &str = "overlay.founder";
-const DOCUMENT: &str = "overlay.document";
+/// The file of the documents that were accepted last.
+pub const DOCUMENT: &str = "overlay.document";
 
 /// The documents in a file; whether their signatures hold is not asked here.
 pub fn read_documents(path: &Path) -> Result<Chain, String> {
@@ -48,21 +50,38 @@ impl Home {
         }
     }
 
-    /// The document that was accepted last.
-    pub fn document(&self) -> Result<Option<SignedDocument>, String> {
+    /// The documents that were accepted last, the newest of which holds.
+    fn documents(&self) -> Result<Option<Chain>, String> {
         let path = self.0.join(DOCUMENT);
-        if path.exists() { read_documents(&path).map(|chain| Some(chain.newest().clone())) } else { Ok(None) }
+        if path.exists() { read_documents(&path).map(Some) } else { Ok(None) }
     }
 
-    /// Accepts the newest document of a chain and keeps it, or says why it is none for this peer.
+    /// Accepts the newest document of a chain and keeps it, or says why it is none for this peer. One that is older
+    /// than what is held changes nothing: other peers may have brought the newer one since the file was written.
     pub fn take_documents(&self, chain: &Chain) -> Result<(), String> {
-        let (newest, held) = (chain.newest(), self.document()?);
-        let known = self.founder()?.or(held.as_ref().map(|held| held.document.founder));
-        let founder = known.unwrap_or(newest.document.founder);
-        chain
-            .accept(&founder, held.as_ref())
-            .map_err(|refusal| format!("this document is refused: {refusal}"))?;
-        self.take_founder(&founder)?;
-        self.write(DOCUMENT, &newest.to_bytes())
+        let held = self.documents()?;
+        let newest = held.as_ref().map(Chain::newest);
+        let known = self.founder()?.or(newest.map(|held| held.document.founder));
+        let founder = known.unwrap_or(chain.newest().document.founder);
+        match chain.accept(&founder, held.as_ref()) {
+            Ok(kept) => {
+                self.take_founder(&founder)?;
+                self.keep_documents(&kept.to_bytes())
+            }
+            Err(Refusal::Old { .. }) => Ok(()),
+            Err(refusal) => Err(format!("this document is refused: {refusal}")),
+        }
+    }
+
+    /// Keeps documents that were accepted.
+    pub(crate) fn keep_documents(&self, bytes: &[u8]) -> Result<(), String> {
+        self.write(DOCUMENT, bytes)
+    }
+
+    /// What is known of the overlay that this peer belongs to, if it was ever told whose it is.
+    pub fn charter(&self) -> Result<Option<Charter>, String> {
+        let documents = self.documents()?;
+        let said = documents.as_ref().map(|chain| chain.newest().document.founder);
+        Ok(self.founder()?.or(said).map(|founder| Charter { founder, documents }))
     }
 }

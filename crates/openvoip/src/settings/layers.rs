@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use node::{LinkFamily, NameRules, OverlayOption, Profile};
+use node::{Charter, LinkFamily, OverlayOption, Profile};
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -97,8 +97,8 @@ pub struct Resolved {
     pub settings: Settings,
     /// Where each value came from, by its dotted key.
     pub origins: BTreeMap<String, Origin>,
-    /// What the overlay's document says of names.
-    pub names: Option<NameRules>,
+    /// Whose overlay this is, and what its document says.
+    pub charter: Option<Charter>,
 }
 
 impl Resolved {
@@ -117,7 +117,7 @@ impl Resolved {
             _ => of_keys(option) && self.means(*option),
         };
         let insist = OverlayOption::ALL.into_iter().filter(insists).collect();
-        node::Config { insist, names: self.names.clone().map(Arc::new), ..self.settings.config() }
+        node::Config { insist, charter: self.charter.clone().map(Arc::new), ..self.settings.config() }
     }
 
     /// Whether somebody asked for this option of the overlay.
@@ -220,7 +220,7 @@ pub fn resolve(file: Option<&Path>, command_line: &Table) -> Result<Resolved, Ba
         problems.push(Problem { line, key: Some(key.to_owned()), problem, nearest: None });
     }
     if problems.is_empty() {
-        return Ok(Resolved { settings, origins, names: None });
+        return Ok(Resolved { settings, origins, charter: None });
     }
     problems.sort_by_key(|p| (p.line.is_none(), p.line));
     Err(BadConfig { file: file.map(Path::to_owned), problems })

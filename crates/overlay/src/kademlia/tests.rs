@@ -348,16 +348,19 @@ proptest! {
         let key = HashAlgorithm::Sha256.digest(&key.to_be_bytes());
         let mut all: Vec<_> = (0..n).map(peer).collect();
         all.sort_by_key(|c| key.xor(c.id.key()));
-        all.truncate(count);
-        let holds = all.contains(&peer(0));
+        let own = key.xor(peer(0).id.key());
+        let nearer = all.iter().take(count).filter(|c| key.xor(c.id.key()) < own).count();
+        // So few for so many on our own side look like a sample, also where chance has made them few.
+        let shared = key.common_prefix(peer(0).id.key());
+        let on_our_side = all.iter().filter(|c| c.id.key().common_prefix(peer(0).id.key()) > shared).count() - 1;
+        let few = (1..count).contains(&nearer) && on_our_side >= 2 * count;
         match k.route(&key, count) {
             Route::Toward(contacts) => {
-                prop_assert!(!holds && contacts.len() == count);
-                let own = key.xor(peer(0).id.key());
+                prop_assert!(contacts.len() == nearer && (nearer == count || few));
                 prop_assert!(contacts.iter().all(|c| key.xor(c.id.key()) < own));
             }
             Route::Replicas { contacts, includes_self } => {
-                prop_assert!(holds && includes_self);
+                prop_assert!(nearer < count && includes_self);
                 prop_assert!(contacts.len() < count);
             }
         }

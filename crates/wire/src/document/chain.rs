@@ -61,22 +61,33 @@ impl Chain {
         Ok(Chain(documents))
     }
 
-    /// Whether the newest document may take the place of the one held, if one is: by itself, or because each
-    /// document here follows the one before ([`SignedDocument::accept`]). The one held is good again.
+    /// What a peer keeps that holds one chain and is shown this one, if the newest document here may take the place of
+    /// the newest there: by itself, or because each document here follows the one before
+    /// ([`SignedDocument::accept`]). Those that do not follow are left out, so that all that is kept was judged.
     ///
     /// # Errors
     /// Why not.
-    pub fn accept(&self, founder: &PublicKey, held: Option<&SignedDocument>) -> Result<(), Refusal> {
-        let mut held = held;
-        for (n, next) in self.0.iter().enumerate() {
-            let is_newest = n + 1 == self.0.len();
-            let is_past = |held: &SignedDocument| next.document.sequence <= held.document.sequence;
-            if held == Some(next) || (!is_newest && held.is_some_and(is_past)) {
+    pub fn accept(&self, founder: &PublicKey, held: Option<&Chain>) -> Result<Chain, Refusal> {
+        let newest = self.newest();
+        let (theirs, founder_there) = (newest.document.sequence, newest.document.founder);
+        if founder_there != *founder {
+            return Err(Refusal::Founder { theirs: founder_there, ours: *founder });
+        }
+        if let Some(held) = held.map(|held| held.newest().document.sequence).filter(|held| *held >= theirs) {
+            return Err(Refusal::Old { theirs, held });
+        }
+        let mut kept = held.map_or_else(Vec::new, |held| held.0.clone());
+        for next in &self.0 {
+            let last = kept.last().map(|last| &last.document);
+            if last.is_some_and(|last| next.document.sequence <= last.sequence) {
                 continue;
             }
-            next.accept(founder, held.map(|held| &held.document))?;
-            held = Some(next);
+            next.accept(founder, last)?;
+            if next.is_of_founder() {
+                kept.clear();
+            }
+            kept.push(next.clone());
         }
-        Ok(())
+        if kept.len() > MAX_CHAIN { Err(Refusal::Long) } else { Ok(Chain(kept)) }
     }
 }

@@ -108,6 +108,44 @@ fn another_beginning_a_later_version_and_unknown_numbers_are_named() {
 }
 
 #[test]
+fn kept_is_what_was_judged_behind_what_was_held_and_nothing_else() {
+    let founder = pair(1).public();
+    let numbers = |chain: &Chain| chain.documents().iter().map(|d| d.document.sequence).collect::<Vec<_>>();
+    let of = |sequence, by| Chain::new(signed(|d| d.sequence = sequence, by));
+    let mut held = of(1, 1);
+    held.push(signed(|d| d.sequence = 4, 2)).unwrap();
+    let taken = |chain: &Chain, held: Option<&Chain>| chain.accept(&founder, held).map(|kept| numbers(&kept));
+    assert_eq!(taken(&of(7, 2), Some(&held)), Ok(vec![1, 4, 7]));
+    assert_eq!(taken(&of(7, 1), Some(&held)), Ok(vec![7]));
+    assert_eq!(taken(&of(7, 2), None), Err(Refusal::Signer(pair(2).public())));
+    assert_eq!(taken(&held, Some(&held)), Err(Refusal::Old { theirs: 4, held: 4 }));
+    // An older document is old, whoever may sign by now.
+    let without = Chain::new(signed(|d| (d.sequence, d.operators) = (9, BTreeSet::new()), 1));
+    assert_eq!(taken(&of(7, 2), Some(&without)), Err(Refusal::Old { theirs: 7, held: 9 }));
+    // What nobody signed stands neither in front nor in the middle.
+    let forged =
+        |sequence: u64| SignedDocument { signature: [7; 64], ..signed(|d| d.sequence = sequence, 1) };
+    for forged in [forged(1), forged(3)] {
+        let with = |documents: &[&SignedDocument]| {
+            let bytes: Vec<u8> = documents.iter().flat_map(|d| d.to_bytes()).collect();
+            Chain::parse(&bytes).unwrap()
+        };
+        let (third, seventh) = (of(3, 1), of(7, 2));
+        let spoiled = with(&[&forged, seventh.newest()]);
+        assert_eq!(taken(&spoiled, Some(&held)), Ok(vec![1, 4, 7]));
+        assert_eq!(taken(&spoiled, None), Err(Refusal::Signature(founder)));
+        let spoiled = with(&[third.newest(), &forged, seventh.newest()]);
+        assert_eq!(taken(&spoiled, None), Ok(vec![3, 7]));
+    }
+    while held.documents().len() < MAX_CHAIN {
+        let next = held.newest().document.sequence + 1;
+        held.push(signed(|d| d.sequence = next, 2)).unwrap();
+    }
+    assert_eq!(taken(&of(99, 2), Some(&held)), Err(Refusal::Long));
+    assert_eq!(taken(&of(99, 1), Some(&held)), Ok(vec![99]));
+}
+
+#[test]
 fn two_rules_for_one_kind_and_a_key_revoked_and_trusted_are_contradictions() {
     let two = [Policy::FirstOwner, Policy::EachOwner];
     let rule = |policy| KindRule { kind: Kind::USER, policy, max_value: 1 };
@@ -242,7 +280,7 @@ fn chain() -> Chain {
 fn who_knows_only_the_founder_key_accepts_a_whole_chain_and_no_part_without_its_beginning() {
     let (chain, founder) = (chain(), pair(1).public());
     assert_eq!(Chain::parse(&chain.to_bytes()), Ok(chain.clone()));
-    assert_eq!(chain.accept(&founder, None), Ok(()));
+    assert_eq!(chain.accept(&founder, None), Ok(chain.clone()));
     let without = |n: usize| {
         let mut documents = chain.documents().to_vec();
         documents.remove(n);
@@ -251,7 +289,7 @@ fn who_knows_only_the_founder_key_accepts_a_whole_chain_and_no_part_without_its_
     };
     assert_eq!(without(0).accept(&founder, None), Err(Refusal::Signer(pair(2).public())));
     assert_eq!(without(1).accept(&founder, None), Err(Refusal::Signer(pair(3).public())));
-    assert_eq!(without(2).accept(&founder, None), Ok(()));
+    assert!(without(2).accept(&founder, None).is_ok());
     assert!(matches!(chain.accept(&pair(9).public(), None), Err(Refusal::Founder { .. })));
     let mut bytes = chain.to_bytes();
     *bytes.last_mut().unwrap() ^= 1;
@@ -263,14 +301,16 @@ fn who_knows_only_the_founder_key_accepts_a_whole_chain_and_no_part_without_its_
 #[test]
 fn who_holds_a_document_goes_on_from_there_and_not_back() {
     let (chain, founder) = (chain(), pair(1).public());
-    for held in chain.documents() {
-        assert_eq!(chain.accept(&founder, Some(held)), Ok(()));
-    }
     let first = Chain::new(chain.documents()[0].clone());
+    let mut second = first.clone();
+    second.push(chain.documents()[1].clone()).unwrap();
+    for held in [&first, &second] {
+        assert_eq!(chain.accept(&founder, Some(held)), Ok(chain.clone()));
+    }
     let old = Refusal::Old { theirs: 1, held: 3 };
-    assert_eq!(first.accept(&founder, Some(chain.newest())), Err(old));
+    assert_eq!(first.accept(&founder, Some(&chain)), Err(old));
     // Another document 2 than the one held appoints nobody.
-    let held = signed(|d| d.sequence = 2, 1);
+    let held = Chain::new(signed(|d| d.sequence = 2, 1));
     assert_eq!(chain.accept(&founder, Some(&held)), Err(Refusal::Signer(pair(3).public())));
 }
 

@@ -201,6 +201,9 @@ impl Display for Object<'_> {
             Object::ObservedAddress(address) => write!(f, "{address}"),
             Object::LinkState(link) => write!(f, "{link}"),
             Object::Density(density) => write!(f, "fourth={} eighth={}", density.0[0], density.0[1]),
+            Object::DocumentPart { sequence, length, offset, bytes } => {
+                write!(f, "sequence={sequence} length={length} offset={offset} bytes={}", Hex(bytes))
+            }
             Object::SigningRequest(bytes)
             | Object::Certificate(bytes)
             | Object::ResourceList(bytes)

@@ -154,6 +154,8 @@ message_types! {
     Configure = 64,
     /// Extends the life of records the receiver already holds, by their digests.
     Refresh = 65,
+    /// Asks for the overlay's newest document, part by part.
+    GetDocument = 66,
 }
 
 /// The common header, as values.
@@ -173,7 +175,7 @@ pub struct Header {
     pub transaction: TransactionId,
     /// Low 32 bits of the hash of the overlay's name; 0 where it is not yet known.
     pub overlay: u32,
-    /// Sequence number of the overlay document the sender lives by.
+    /// Short form of the sequence of the overlay document that the sender has; 0 for none.
     pub config_sequence: u16,
     /// How the request ended; 200 and above in responses, 0 elsewhere.
     pub code: Code,
@@ -213,6 +215,7 @@ impl Header {
             source: self.source.filter(|_| self.recursive),
             ttl: 1,
             code,
+            config_sequence: 0,
             deadline_ms: 0,
             responder: Some(responder),
             ..*self

@@ -65,6 +65,15 @@ impl<'a> Message<'a> {
         numbered.filter_map(|tlv| Object::parse(tlv).ok().flatten()).find_map(pick)
     }
 
+    /// Why the sender of an answer refuses, in its words or those of its code.
+    pub fn refusal(&self) -> &'a str {
+        let said = self.find(object::ERROR, |o| match o {
+            Object::Error { reason, .. } if !reason.is_empty() => Some(reason),
+            _ => None,
+        });
+        said.unwrap_or(self.header.code.reason())
+    }
+
     /// The whole message as it arrived.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes

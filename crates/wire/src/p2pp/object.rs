@@ -180,6 +180,17 @@ objects! {
     80 MISSING "Missing" IGNORABLE Missing(places: &'a [u8]),
     /// How close to a place the peers around it stand.
     81 DENSITY "Density" IGNORABLE Density(density: Density),
+    /// A part of the overlay's documents; in a request which is wanted, and of what its sender has.
+    82 DOCUMENT_PART "Document-Part" MANDATORY DocumentPart {
+        /// Sequence of the newest document of its sender; 0 for none.
+        sequence: u64,
+        /// How long all the documents are together.
+        length: u32,
+        /// Where this part begins.
+        offset: u32,
+        /// The part.
+        bytes: &'a [u8],
+    },
 }
 
 /// The name of the object with this number, as in the specification.

@@ -208,6 +208,9 @@ fn data_object() -> impl Strategy<Value = Object<'static>> {
         public_key().prop_map(Object::Owner),
         (public_key(), signature()).prop_map(|(key, signature)| Object::Signature { key, signature }),
         (any::<u8>(), bytes(100)).prop_map(|(content, bytes)| Object::Payload { content, bytes }),
+        (any::<(u64, u32, u32)>(), bytes(100)).prop_map(|((sequence, length, offset), bytes)| {
+            Object::DocumentPart { sequence, length, offset, bytes }
+        }),
         bytes(100).prop_map(Object::SigningRequest),
         bytes(100).prop_map(Object::Certificate),
         bytes(20).prop_map(Object::ResourceList),

@@ -384,6 +384,20 @@ pub(super) fn cases() -> Vec<Case> {
             &[],
             None,
         ),
+        message(
+            "request/GetDocument",
+            "from the sender of document 2, for the newest from its beginning",
+            &Header { config_sequence: 2, ..request(M::GetDocument) },
+            &[Object::DocumentPart { sequence: 2, length: 0, offset: 0, bytes: &[] }],
+            None,
+        ),
+        message(
+            "answer/GetDocument",
+            "the end of a document of 207 bytes",
+            &Header { config_sequence: 3, ..answer(&request(M::GetDocument), Code::OK) },
+            &[Object::DocumentPart { sequence: 3, length: 207, offset: 200, bytes: &[1, 2, 3, 4, 5, 6, 7] }],
+            None,
+        ),
         message("received/KeepAlive", "an acknowledgement of a request", &received, &[], None),
         message(
             "answer/420",

@@ -208,5 +208,10 @@ pub(super) fn cases() -> Vec<Case> {
             "the fourth peer at a thousandth of the space, the eighth at a five hundredth; ignorable",
             &Object::Density(Density([2_551, 2_295])),
         ),
+        object(
+            "object/Document-Part",
+            "the end of a document of 207 bytes",
+            &Object::DocumentPart { sequence: 3, length: 207, offset: 200, bytes: &[1, 2, 3, 4, 5, 6, 7] },
+        ),
     ]
 }
