@@ -232,10 +232,10 @@ impl Endpoint {
         }
     }
 
-    /// The next message that arrived with the one before in a datagram.
-    pub fn poll_received(&mut self) -> Option<Received> {
+    /// The next message that arrived beside another, or was set free by time, and whence it came.
+    pub fn poll_received(&mut self) -> Option<(SocketAddr, Received)> {
         let (sessions, _) = self.protection.library()?;
-        sessions.poll_heard().map(|(peer, message)| Received::Sealed(peer, message))
+        sessions.poll_heard().map(|(remote, peer, message)| (remote, Received::Sealed(peer, message)))
     }
 
     /// Sends a message to an address, as the profile asks; over a link only to whom it is meant for, where that is
@@ -277,7 +277,7 @@ impl Endpoint {
         let role = if waited.is_some() { Role::Asks } else { Role::Asked };
         match self.protection.library() {
             Some((sessions, sealed)) => {
-                if role == Role::Asked && !sessions.may_answer_stream(now) {
+                if role == Role::Asked && !sessions.may_answer_stream(now, remote.ip()) {
                     streams.hang_up(remote);
                     return self.count_drop("link flood");
                 }

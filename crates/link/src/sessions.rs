@@ -4,20 +4,30 @@
 //!
 //! ```text
 //!   asks   --- hello --->      asked     padded by the library: longer than all that answers it
-//!          <-- flight ---      asked     keeps its half for a few seconds, and sends no more than it got
+//!          <-- answer ---      asked     keeps its half for a few seconds, and sends no more than it got
 //!   asks   --- flight --->     asked     and at once what has waited, sealed
 //! ```
 //!
-//! Beside the records of DTLS stand three frames, in the range of links of [`crate::Protocol`]:
+//! Beside the records of DTLS stand four frames, in the range of links of [`crate::Protocol`]. The token is the beginning
+//! of the hello's random bytes: who did not see the hello cannot answer it.
 //!
 //! | first byte | then | |
 //! |---|---|---|
-//! | 120 cookie | cookie (16) | "say it again with this": too many ask |
+//! | 120 cookie | token (8), cookie (16) | "say it again with this": too many ask |
 //! | 121 lost | end of the record that came (8) | "that link is gone here" |
 //! | 122 again | cookie (16), a hello | what was asked for |
+//! | 123 answer | token (8), records that begin in the clear | the only ones in the clear beside a hello |
+//!
+//! | file | holds |
+//! |---|---|
+//! | `datagram.rs` | what a datagram is, by what stands in the clear |
+//! | `guests.rs` | who was answered and is not known yet |
+
+mod datagram;
+mod guests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,17 +39,12 @@ use crate::links::Opened;
 use crate::outbox::{Cargo, Outbox};
 use crate::room::first_to_go;
 use crate::waiting::{BEGINNING, Message, Waiting, beginning};
+use datagram::{Kind, Random};
+use guests::{Guests, Refusal};
 
 /// Most links at once, and of one host before it is a crowd: as with links of our own.
 const MAX_LINKS: usize = 1_024;
 const CROWD: usize = MAX_LINKS / 8;
-
-/// Most halves of who was answered and has not shown yet that it hears us, and how long each is kept.
-const MAX_HALVES: usize = 128;
-const HALF: Duration = Duration::from_secs(5);
-
-/// Hellos answered in a second, without a cookie and in all: each costs a millisecond.
-const ANSWERS_PER_S: [u32; 2] = [50, 150];
 
 /// How often a hello is said again with a cookie.
 const MAX_AGAIN: u8 = 3;
@@ -52,7 +57,11 @@ const LIFE_MESSAGES: u32 = 1 << 22;
 /// A link is made anew at most so often on somebody's word: each costs a handshake.
 const RENEW: Duration = Duration::from_secs(1);
 
-/// Records sent lately that are known again, should the network say that nobody listens where they went.
+/// How long what was sealed with the session before is still opened, once there is another.
+const OVERLAP: Duration = Duration::from_secs(10);
+
+/// Records sent lately that are known again, should the network say that nobody listens where they went; and opened
+/// lately, should they come twice.
 const RECENT: usize = 4;
 
 /// Messages opened that were not fetched yet: all that one datagram can set free.
@@ -64,38 +73,20 @@ pub(crate) const OVERHEAD: usize = 22;
 const COOKIE: u8 = 120;
 const LOST: u8 = 121;
 const AGAIN: u8 = 122;
+const ANSWER: u8 = 123;
 
 /// Bytes of a record by which it is known again: its end, and its head with its number.
 const TAIL: usize = 8;
 const HEAD: usize = 5;
 
-/// The random bytes of a hello, behind the heads of record and message, and the version.
-const RANDOM: std::ops::Range<usize> = 27..59;
-type Random = [u8; 32];
+/// Length of a cookie of [`Proofs`].
+const COOKIE_LEN: usize = 16;
 
-/// What a datagram of DTLS is to the table, by what stands in the clear.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
-    /// Asks for a session.
-    Hello(Random),
-    /// A message, or what the two ends of a session tell each other.
-    Sealed,
-    /// Part of a handshake.
-    Handshake,
-}
+/// What a hello is known by to who answers it.
+type Token = [u8; 8];
 
-impl Kind {
-    fn of(datagram: &[u8]) -> Kind {
-        match datagram {
-            [22, ..] if datagram.get(13) == Some(&1) => match datagram.get(RANDOM) {
-                Some(random) => Kind::Hello(random.try_into().expect("32 bytes")),
-                None => Kind::Handshake,
-            },
-            // The unified head of RFC 9147; handshakes are of epoch 2.
-            [head @ 32..=63, ..] if head & 3 != 2 => Kind::Sealed,
-            _ => Kind::Handshake,
-        }
-    }
+fn token(random: &Random) -> Token {
+    *random.first_chunk().expect("longer")
 }
 
 /// All links of a peer that a library makes.
@@ -103,13 +94,11 @@ impl Kind {
 pub(crate) struct Sessions {
     library: Option<Arc<dyn Library>>,
     links: BTreeMap<SocketAddr, Box<Link>>,
-    halves: VecDeque<Half>,
+    guests: Guests,
     /// When a link wants to be woken.
     wakes: BTreeSet<(Time, SocketAddr)>,
-    /// What was opened beside the message that was returned.
-    heard: VecDeque<(PublicKey, Vec<u8>)>,
-    /// The second that lasts, and how many hellos came in it and how many were answered.
-    answers: (Time, u32, u32),
+    /// What was opened and not fetched yet.
+    heard: VecDeque<(SocketAddr, PublicKey, Vec<u8>)>,
 }
 
 /// A link to an address, made or in the making.
@@ -117,6 +106,10 @@ pub(crate) struct Sessions {
 struct Link {
     making: Option<Making>,
     standing: Option<Standing>,
+    /// The session before, and since when there is another: what was sealed with it may still be on its way.
+    before: Option<(Standing, Time)>,
+    /// A hello that ours was greater than: repeated, it is not answered either.
+    outdone: Option<Random>,
     waiting: Waiting,
     used: Time,
     renewed: Option<Time>,
@@ -133,18 +126,6 @@ struct Making {
     again: u8,
 }
 
-/// Answered, and not known yet.
-#[derive(Debug)]
-struct Half {
-    remote: SocketAddr,
-    random: Random,
-    session: Box<dyn Session>,
-    since: Time,
-    /// Bytes that came from there and went there: an address that is not proven gets no more than it sent.
-    received: usize,
-    sent: usize,
-}
-
 #[derive(Debug)]
 struct Standing {
     session: Box<dyn Session>,
@@ -155,21 +136,44 @@ struct Standing {
     tail: [u8; TAIL],
     /// The heads of those sent last, and the beginnings of their messages.
     recent: [([u8; HEAD], [u8; BEGINNING]); RECENT],
+    /// The ends of the datagrams opened last, and how many were.
+    opened: ([[u8; TAIL]; RECENT], usize),
 }
 
 impl Standing {
     fn new(now: Time, session: Box<dyn Session>, peer: PublicKey) -> Self {
-        Standing { session, peer, since: now, sent: 0, tail: [0; TAIL], recent: Default::default() }
+        let (tail, recent, opened) = ([0; TAIL], Default::default(), Default::default());
+        Standing { session, peer, since: now, sent: 0, tail, recent, opened }
     }
 
-    /// The record that holds a message; none if the session is over.
-    fn seal(&mut self, now: Time, message: &[u8]) -> Option<Vec<u8>> {
+    /// Seals a message. The last of what is to be sent holds it, unless the session is over.
+    fn seal(&mut self, now: Time, message: &[u8]) -> Gifts {
         self.session.seal(now, message);
-        let record = Gifts::of(&mut *self.session).bytes.into_iter().next()?;
-        self.tail = *record.last_chunk()?;
-        self.recent[self.sent as usize % RECENT] = (*record.first_chunk()?, beginning(message));
-        self.sent += 1;
-        Some(record)
+        let gifts = Gifts::of(&mut *self.session);
+        let record = gifts.bytes.last().filter(|_| !gifts.is_over);
+        if let Some((head, tail)) = record.and_then(|r| r.first_chunk().zip(r.last_chunk())) {
+            self.tail = *tail;
+            self.recent[self.sent as usize % RECENT] = (*head, beginning(message));
+            self.sent += 1;
+        }
+        gifts
+    }
+
+    fn open(&mut self, now: Time, datagram: &[u8]) -> Gifts {
+        self.session.handle(now, datagram);
+        let gifts = Gifts::of(&mut *self.session);
+        if let (false, Some(tail)) = (gifts.messages.is_empty(), datagram.last_chunk()) {
+            let (tails, count) = &mut self.opened;
+            tails[*count % RECENT] = *tail;
+            *count += 1;
+        }
+        gifts
+    }
+
+    /// Whether a datagram that it does not open is none of its peer's: not one that comes twice, nor the end of the
+    /// handshake.
+    fn is_strange(&self, now: Time, datagram: &[u8]) -> bool {
+        now.since(self.since) >= RENEW && !self.opened.0.iter().any(|tail| datagram.ends_with(tail))
     }
 
     fn is_worn(&self, now: Time) -> bool {
@@ -183,10 +187,9 @@ impl Sessions {
         Sessions {
             library,
             links: BTreeMap::new(),
-            halves: VecDeque::new(),
+            guests: Guests::default(),
             wakes: BTreeSet::new(),
             heard: VecDeque::new(),
-            answers: (Time::ZERO, 0, 0),
         }
     }
 
@@ -201,22 +204,40 @@ impl Sessions {
         if is_anothers && !link.may_renew(now) {
             return out.count_drop("link of another");
         }
-        let standing = link.standing.as_mut().filter(|_| !is_anothers);
-        let sealed = standing.and_then(|s| Some((s.seal(now, &message.bytes)?, s.is_worn(now))));
-        let is_worn = match sealed {
-            Some((record, is_worn)) => {
-                out.push_frame(remote, record, Cargo::Message(message.label));
-                is_worn
-            }
-            None => {
-                link.waiting.push(message, out);
-                true
-            }
-        };
+        let waits = if is_anothers { Some(message) } else { self.send_over(now, remote, message, out) };
+        let Some(link) = self.links.get_mut(&remote) else { return };
+        let is_worn = waits.is_some() || link.standing.as_ref().is_none_or(|standing| standing.is_worn(now));
+        waits.into_iter().for_each(|message| link.waiting.push(message, out));
         if is_worn && link.making.is_none() {
             self.ask(now, remote, out);
         }
         self.reschedule(remote);
+    }
+
+    /// Sends a message over the session that stands; back if there is none any more.
+    fn send_over(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        message: Message,
+        out: &mut Outbox,
+    ) -> Option<Message> {
+        let link = self.links.get_mut(&remote)?;
+        let Some(standing) = &mut link.standing else { return Some(message) };
+        let (mut gifts, peer) = (standing.seal(now, &message.bytes), standing.peer);
+        let sealed = if gifts.is_over { None } else { gifts.bytes.pop() };
+        gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Asking));
+        if gifts.is_over {
+            link.standing = None;
+        }
+        self.hear(now, remote, peer, gifts.messages);
+        match sealed {
+            Some(record) => {
+                out.push_frame(remote, record, Cargo::Message(message.label));
+                None
+            }
+            None => Some(message),
+        }
     }
 
     /// Asks an address for a link.
@@ -267,149 +288,166 @@ impl Sessions {
         let opened = match datagram {
             [COOKIE, cookie @ ..] => self.handle_cookie(remote, cookie, out),
             [LOST, tail @ ..] => self.handle_lost(now, remote, tail, out),
-            [AGAIN, rest @ ..] => match rest.split_first_chunk::<16>() {
+            [AGAIN, rest @ ..] => match rest.split_first_chunk::<COOKIE_LEN>() {
                 Some((cookie, hello)) if proofs.accept(now, remote, cookie) => {
-                    self.handle_records(now, remote, hello, proofs, out)
+                    self.handle_hello(now, remote, (hello, true), proofs, out)
                 }
                 _ => Opened::Dropped("link cookie"),
             },
-            _ => self.handle_records(now, remote, datagram, proofs, out),
+            [ANSWER, rest @ ..] => self.handle_answer(now, remote, rest, proofs, out),
+            _ => match Kind::of(datagram) {
+                Kind::Hello(_) => self.handle_hello(now, remote, (datagram, false), proofs, out),
+                // Said in the clear it could be anybody's word.
+                Kind::Clear => Opened::Dropped("link clear"),
+                kind => self.handle_records(now, remote, (datagram, kind), proofs, out),
+            },
         };
         self.reschedule(remote);
         opened
     }
 
+    /// Somebody asks: a half takes it, unless it is told something else instead.
+    fn handle_hello(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        (hello, has_cookie): (&[u8], bool),
+        proofs: &mut Proofs,
+        out: &mut Outbox,
+    ) -> Opened {
+        let Kind::Hello(random) = Kind::of(hello) else { return Opened::Dropped("link clear") };
+        if let Some(link) = self.links.get_mut(&remote) {
+            // Both asked at once; the greater is answered, by the other.
+            if link.making.as_ref().is_some_and(|making| making.random > random) {
+                link.outdone = Some(random);
+            }
+            if link.outdone == Some(random) {
+                return Opened::Handled;
+            }
+        }
+        if !self.guests.has(now, remote, &random) {
+            let Some(library) = &self.library else { return Opened::Dropped("no library") };
+            match self.guests.admit(now, has_cookie.then_some(remote.ip())) {
+                Ok(()) => {}
+                Err(Refusal::Flood) => return Opened::Dropped("link flood"),
+                Err(Refusal::Cookie) => {
+                    let cookie = [&[COOKIE][..], &token(&random), &proofs.cookie(now, remote)].concat();
+                    if cookie.len() <= hello.len() {
+                        out.push_frame(remote, cookie, Cargo::Answering);
+                    }
+                    return Opened::Dropped("link cookie");
+                }
+            }
+            let session = library.begin(now, Carrier::Datagrams, Role::Asked, remote);
+            self.guests.add(now, remote, random, session);
+        }
+        self.guests.handle(now, remote, Kind::Hello(random), hello);
+        self.collect(now, remote, proofs, out);
+        Opened::Handled
+    }
+
+    /// What begins in the clear is taken only from who saw our hello.
+    fn handle_answer(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        rest: &[u8],
+        proofs: &mut Proofs,
+        out: &mut Outbox,
+    ) -> Opened {
+        let making = self.links.get_mut(&remote).and_then(|link| link.making.as_mut());
+        let Some((making, (said, records))) = making.zip(rest.split_first_chunk()) else {
+            return Opened::Dropped("link unknown");
+        };
+        if token(&making.random) != *said {
+            return Opened::Dropped("link forged");
+        }
+        making.session.handle(now, records);
+        self.collect(now, remote, proofs, out);
+        Opened::Handled
+    }
+
+    /// Protected records: whoever can open them.
     fn handle_records(
         &mut self,
         now: Time,
         remote: SocketAddr,
-        datagram: &[u8],
+        (datagram, kind): (&[u8], Kind),
         proofs: &mut Proofs,
         out: &mut Outbox,
     ) -> Opened {
-        let kind = Kind::of(datagram);
-        if let Kind::Hello(random) = kind
-            && let Err(answer) = self.meet(now, remote, random, datagram.len(), proofs, out)
-        {
-            return answer;
+        self.guests.handle(now, remote, kind, datagram);
+        if let Some(making) = self.links.get_mut(&remote).and_then(|link| link.making.as_mut()) {
+            making.session.handle(now, datagram);
         }
-        let mut is_known = false;
-        for half in self.halves.iter_mut().filter(|half| half.remote == remote) {
-            if !matches!(kind, Kind::Hello(random) if random != half.random) {
-                is_known = true;
-                half.received += datagram.len();
-                half.session.handle(now, datagram);
-            }
-        }
-        if let Some(link) = self.links.get_mut(&remote).filter(|_| !matches!(kind, Kind::Hello(_))) {
-            is_known |= link.making.is_some() || link.standing.is_some();
-            link.used = now;
-            link.making.iter_mut().for_each(|making| making.session.handle(now, datagram));
-            link.standing.iter_mut().for_each(|standing| standing.session.handle(now, datagram));
-        }
-        if !is_known {
-            if let Some(tail) = datagram.last_chunk::<TAIL>().filter(|_| kind == Kind::Sealed)
-                && datagram.len() >= OVERHEAD
-            {
-                out.push_frame(remote, [&[LOST][..], tail].concat(), Cargo::Answering);
-            }
-            return Opened::Dropped("link unknown");
-        }
+        let is_strange = !self.open(now, remote, datagram, out) && !self.guests.knows(&remote);
         self.collect(now, remote, proofs, out);
-        self.poll_heard().map_or(Opened::Handled, |(peer, message)| Opened::Message(peer, message))
+        match self.heard.front() {
+            Some((at, ..)) if *at == remote => {
+                let (_, peer, message) = self.poll_heard().expect("looked at");
+                Opened::Message(peer, message)
+            }
+            _ if is_strange => {
+                if let (Kind::Sealed, Some(tail)) = (kind, datagram.last_chunk::<TAIL>())
+                    && datagram.len() >= OVERHEAD
+                {
+                    out.push_frame(remote, [&[LOST][..], tail].concat(), Cargo::Answering);
+                }
+                Opened::Dropped("link unknown")
+            }
+            _ => Opened::Handled,
+        }
     }
 
-    /// The next message that was opened beside the one returned.
-    pub(crate) fn poll_heard(&mut self) -> Option<(PublicKey, Vec<u8>)> {
+    /// Gives a datagram to the sessions that stand; `false` if it is none of theirs.
+    fn open(&mut self, now: Time, remote: SocketAddr, datagram: &[u8], out: &mut Outbox) -> bool {
+        let Some(link) = self.links.get_mut(&remote) else { return false };
+        link.before.take_if(|(_, until)| now.since(*until) > OVERLAP);
+        let mut is_theirs = false;
+        let mut messages = Vec::new();
+        if let Some(standing) = &mut link.standing {
+            let gifts = standing.open(now, datagram);
+            is_theirs = !standing.is_strange(now, datagram);
+            gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Answering));
+            messages.extend(gifts.messages.into_iter().map(|message| (standing.peer, message)));
+            if gifts.is_over {
+                link.standing = None;
+                is_theirs = true;
+            }
+        }
+        if let Some((before, _)) = link.before.as_mut().filter(|_| messages.is_empty()) {
+            let gifts = before.open(now, datagram);
+            is_theirs |= !before.is_strange(now, datagram);
+            messages.extend(gifts.messages.into_iter().map(|message| (before.peer, message)));
+            link.before.take_if(|_| gifts.is_over);
+        }
+        for (peer, message) in messages {
+            self.hear(now, remote, peer, vec![message]);
+        }
+        self.forget_empty(remote);
+        is_theirs
+    }
+
+    /// The next message that was opened and is not fetched yet: whence it came, and whose it is.
+    pub(crate) fn poll_heard(&mut self) -> Option<(SocketAddr, PublicKey, Vec<u8>)> {
         wire::queue::pop_front(&mut self.heard)
     }
 
-    /// Somebody says hello: makes a half that shall take it, unless there is one, or says what becomes of it instead.
-    fn meet(
-        &mut self,
-        now: Time,
-        remote: SocketAddr,
-        random: Random,
-        len: usize,
-        proofs: &Proofs,
-        out: &mut Outbox,
-    ) -> Result<(), Opened> {
-        let asked = self.links.get(&remote).and_then(|link| link.making.as_ref());
-        if asked.is_some_and(|making| making.random > random) {
-            return Err(Opened::Handled); // Both asked at once; the greater is answered, by the other.
-        }
-        self.halves.retain(|half| now.since(half.since) < HALF);
-        if self.halves.iter().any(|half| half.remote == remote && half.random == random) {
-            return Ok(());
-        }
-        let Some(library) = self.library.clone() else { return Err(Opened::Dropped("no library")) };
-        if self.is_flooded(now) {
-            if !proofs.is_proven(now, remote) {
-                let cookie = [&[COOKIE][..], &proofs.cookie(now, remote)].concat();
-                if cookie.len() <= len {
-                    out.push_frame(remote, cookie, Cargo::Answering);
-                }
-                return Err(Opened::Dropped("link cookie"));
-            }
-            if self.answers.2 >= ANSWERS_PER_S[1] {
-                return Err(Opened::Dropped("link flood"));
-            }
-        }
-        self.answers.2 += 1;
-        if self.halves.len() >= MAX_HALVES {
-            self.halves.pop_front();
-        }
-        let session = library.begin(now, Carrier::Datagrams, Role::Asked, remote);
-        self.halves.push_back(Half { remote, random, session, since: now, received: 0, sent: 0 });
-        Ok(())
-    }
-
-    /// Another hello came: whether they are too many by now to be answered without a proof.
-    fn is_flooded(&mut self, now: Time) -> bool {
-        if now.since(self.answers.0) >= Duration::from_secs(1) {
-            self.answers = (now, 0, 0);
-        }
-        self.answers.1 += 1;
-        self.answers.1 > ANSWERS_PER_S[0]
-    }
-
     /// Whether a handshake may be made with somebody who opened a stream: they are counted with the others.
-    pub(crate) fn may_answer_stream(&mut self, now: Time) -> bool {
-        self.is_flooded(now);
-        let may = self.answers.2 < ANSWERS_PER_S[1];
-        self.answers.2 += u32::from(may);
-        may
+    pub(crate) fn may_answer_stream(&mut self, now: Time, host: IpAddr) -> bool {
+        self.guests.admit(now, Some(host)).is_ok()
     }
 
     /// Takes what the sessions with an address have to give.
     fn collect(&mut self, now: Time, remote: SocketAddr, proofs: &mut Proofs, out: &mut Outbox) {
-        let mut at = 0;
-        while let Some(half) = self.halves.get_mut(at) {
-            if half.remote != remote {
-                at += 1;
-                continue;
-            }
-            let gifts = Gifts::of(&mut *half.session);
-            for bytes in gifts.bytes {
-                if gifts.peer.is_some() || half.sent + bytes.len() <= half.received {
-                    half.sent += bytes.len();
-                    out.push_frame(remote, bytes, Cargo::Answering);
-                }
-            }
-            match gifts.peer {
-                Some(peer) => {
-                    let half = self.halves.remove(at).expect("looked at above");
-                    self.make_room(&remote);
-                    self.links.entry(remote).or_insert_with(|| Box::new(Link::new(now)));
-                    self.stand(now, remote, Standing::new(now, half.session, peer), proofs, out);
-                    self.hear(peer, gifts.messages);
-                }
-                None if gifts.is_over => drop(self.halves.remove(at)),
-                None => at += 1,
-            }
+        for known in self.guests.collect(remote, out) {
+            self.make_room(&remote);
+            self.links.entry(remote).or_insert_with(|| Box::new(Link::new(now)));
+            self.stand(now, remote, Standing::new(now, known.session, known.peer), proofs, out);
+            self.hear(now, remote, known.peer, known.messages);
         }
         self.collect_made(now, remote, proofs, out);
-        self.collect_standing(remote, out);
+        self.collect_standing(now, remote, out);
     }
 
     fn collect_made(&mut self, now: Time, remote: SocketAddr, proofs: &mut Proofs, out: &mut Outbox) {
@@ -420,9 +458,9 @@ impl Sessions {
         if let Some(peer) = gifts.peer {
             let making = link.making.take().expect("looked at above");
             self.stand(now, remote, Standing::new(now, making.session, peer), proofs, out);
-            self.hear(peer, gifts.messages);
+            self.hear(now, remote, peer, gifts.messages);
         } else if gifts.is_over {
-            link.making = None;
+            (link.making, link.before, link.outdone) = (None, None, None);
             if !link.waiting.take().is_empty() {
                 out.count_drop("link unanswered");
             }
@@ -430,27 +468,34 @@ impl Sessions {
         }
     }
 
-    fn collect_standing(&mut self, remote: SocketAddr, out: &mut Outbox) {
+    fn collect_standing(&mut self, now: Time, remote: SocketAddr, out: &mut Outbox) {
         let Some(link) = self.links.get_mut(&remote) else { return };
         let Some(standing) = &mut link.standing else { return };
         let (gifts, peer) = (Gifts::of(&mut *standing.session), standing.peer);
         gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Answering));
         if gifts.is_over {
             link.standing = None;
-            self.forget_empty(remote);
         }
-        self.hear(peer, gifts.messages);
+        self.hear(now, remote, peer, gifts.messages);
+        self.forget_empty(remote);
     }
 
     fn forget_empty(&mut self, remote: SocketAddr) {
-        if self.links.get(&remote).is_some_and(|link| link.making.is_none() && link.standing.is_none()) {
+        let is_empty = |link: &Box<Link>| {
+            let is_there = link.making.is_some() || link.standing.is_some() || link.before.is_some();
+            !is_there && link.waiting.is_empty()
+        };
+        if self.links.get(&remote).is_some_and(is_empty) {
             self.forget(remote);
         }
     }
 
-    fn hear(&mut self, peer: PublicKey, messages: Vec<Vec<u8>>) {
+    fn hear(&mut self, now: Time, remote: SocketAddr, peer: PublicKey, messages: Vec<Vec<u8>>) {
+        if let Some(link) = self.links.get_mut(&remote).filter(|_| !messages.is_empty()) {
+            link.used = now;
+        }
         let room = MAX_HEARD.saturating_sub(self.heard.len());
-        self.heard.extend(messages.into_iter().take(room).map(|message| (peer, message)));
+        self.heard.extend(messages.into_iter().take(room).map(|message| (remote, peer, message)));
     }
 
     /// A link stands: what has waited for it goes.
@@ -458,40 +503,49 @@ impl Sessions {
         &mut self,
         now: Time,
         remote: SocketAddr,
-        mut standing: Standing,
+        standing: Standing,
         proofs: &mut Proofs,
         out: &mut Outbox,
     ) {
         proofs.prove(now, remote);
         let Some(link) = self.links.get_mut(&remote) else { return };
         link.making = None;
-        for message in link.waiting.take_for(&standing.peer, out) {
-            if let Some(record) = standing.seal(now, &message.bytes) {
-                out.push_frame(remote, record, Cargo::Message(message.label));
+        let waited = link.waiting.take_for(&standing.peer, out);
+        if let Some(before) = link.standing.replace(standing) {
+            link.before = Some((before, now));
+        }
+        for message in waited {
+            if self.send_over(now, remote, message, out).is_some() {
+                out.count_drop("link over");
             }
         }
-        link.standing = Some(standing);
     }
 
     /// Too many ask: we ask again with the cookie.
-    fn handle_cookie(&mut self, remote: SocketAddr, cookie: &[u8], out: &mut Outbox) -> Opened {
+    fn handle_cookie(&mut self, remote: SocketAddr, rest: &[u8], out: &mut Outbox) -> Opened {
         let making = self.links.get_mut(&remote).and_then(|link| link.making.as_mut());
-        let Some(making) = making.filter(|m| m.again < MAX_AGAIN && cookie.len() == 16) else {
+        let Some(making) = making.filter(|making| making.again < MAX_AGAIN) else {
             return Opened::Dropped("link unknown");
         };
-        making.again += 1;
-        out.push_frame(remote, [&[AGAIN], cookie, &making.hello].concat(), Cargo::Asking);
-        Opened::Handled
+        match rest.split_first_chunk() {
+            Some((said, cookie)) if *said == token(&making.random) && cookie.len() == COOKIE_LEN => {
+                making.again += 1;
+                out.push_frame(remote, [&[AGAIN], cookie, &making.hello].concat(), Cargo::Asking);
+                Opened::Handled
+            }
+            _ => Opened::Dropped("link forged"),
+        }
     }
 
-    /// The other side does not know the link that our last record went over. Only who saw that record can say so.
+    /// The other side does not know the link that our last record went over. Only who saw that record can say so; what
+    /// it sends by that link is still opened for a while.
     fn handle_lost(&mut self, now: Time, remote: SocketAddr, tail: &[u8], out: &mut Outbox) -> Opened {
         let Some(link) = self.links.get_mut(&remote) else { return Opened::Dropped("link unknown") };
         let is_ours = link.standing.as_ref().is_some_and(|s| s.sent > 0 && s.tail == tail);
         if !is_ours || !link.may_renew(now) {
             return Opened::Dropped("link unknown");
         }
-        link.standing = None;
+        link.before = link.standing.take().map(|standing| (standing, now));
         if link.making.is_none() {
             self.ask(now, remote, out);
         }
@@ -507,8 +561,8 @@ impl Sessions {
         {
             return vec![*message];
         }
-        let is_hello = Kind::of(quoted);
-        if !link.making.as_ref().is_some_and(|making| is_hello == Kind::Hello(making.random)) {
+        let asked = Kind::asked(quoted);
+        if !link.making.as_ref().is_some_and(|making| asked == Some(making.random)) {
             return Vec::new();
         }
         let waited = link.waiting.take();
@@ -521,18 +575,12 @@ impl Sessions {
     // ---- time ----------------------------------------------------------------------------------
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        let halves = self.halves.iter().filter_map(|half| half.session.poll_timeout());
-        halves.chain(self.wakes.first().map(|(at, _)| *at)).min()
+        self.guests.poll_timeout().into_iter().chain(self.wakes.first().map(|(at, _)| *at)).min()
     }
 
     /// Sends again what was not answered, and gives up what never was.
     pub(crate) fn handle_timeout(&mut self, now: Time, proofs: &mut Proofs, out: &mut Outbox) {
-        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
-        let mut due = BTreeSet::new();
-        for half in self.halves.iter_mut().filter(|half| is_due(half.session.poll_timeout())) {
-            half.session.handle_timeout(now);
-            due.insert(half.remote);
-        }
+        let mut due: BTreeSet<_> = self.guests.handle_timeout(now).into_iter().collect();
         for (_, remote) in self.wakes.iter().take_while(|(at, _)| *at <= now) {
             let Some(link) = self.links.get_mut(remote) else { continue };
             link.making.iter_mut().for_each(|making| making.session.handle_timeout(now));
@@ -570,6 +618,8 @@ impl Link {
         Link {
             making: None,
             standing: None,
+            before: None,
+            outdone: None,
             waiting: Waiting::default(),
             used: now,
             renewed: None,
@@ -586,3 +636,6 @@ impl Link {
         may
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,6 +59,10 @@ impl Waiting {
         self.0.len()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn take(&mut self) -> Vec<Message> {
         std::mem::take(&mut self.0)
     }

@@ -324,9 +324,7 @@ impl Node {
             Socket::Peer => {
                 let received = self.link.handle_datagram(now, remote, bytes);
                 let forward = self.handle_received(now, remote, received, bytes);
-                while let Some(more) = self.link.poll_received() {
-                    self.handle_received(now, remote, more, &mut []);
-                }
+                self.handle_more_received(now);
                 forward
             }
             Socket::PeerStream => {
@@ -376,6 +374,7 @@ impl Node {
             standing.table.handle_timeout(now);
         }
         self.link.handle_timeout(now);
+        self.handle_more_received(now);
         self.handle_phones_timeout(now);
         self.drain(now);
     }
@@ -511,6 +510,13 @@ impl Node {
                     self.handle_received(now, remote, received, &mut datagram);
                 }
             }
+        }
+    }
+
+    /// Takes what the link has opened beside what it returned.
+    fn handle_more_received(&mut self, now: Time) {
+        while let Some((remote, more)) = self.link.poll_received() {
+            self.handle_received(now, remote, more, &mut []);
         }
     }
 

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dimpl::{Config, Dtls, DtlsCertificate, NamedGroup, Output};
+use dimpl::{Config, Dtls, DtlsCertificate, Error, NamedGroup, Output, SecurityError};
 use link::library::{Given, Role, Session};
 use wire::{PublicKey, Time};
 
@@ -84,11 +84,16 @@ struct Datagrams {
 
 impl Datagrams {
     /// Lets the library do something, and takes what it has to give.
-    fn step(&mut self, now: Time, act: impl FnOnce(&mut Dtls) -> Result<(), dimpl::Error>) {
+    fn step(&mut self, now: Time, act: impl FnOnce(&mut Dtls) -> Result<(), Error>) {
         let Some(dtls) = &mut self.dtls else { return };
-        // Its clock is told first, whatever happens.
-        let done = dtls.handle_timeout(self.clock.instant(now)).and_then(|()| act(dtls));
+        // Its clock is told first, whatever happens. What is due by then leaves by itself: of a datagram that begins with
+        // a flight heard before the library reads nothing more.
+        let mut done = dtls.handle_timeout(self.clock.instant(now));
         self.take(now);
+        if let (Ok(()), Some(dtls)) = (&done, &mut self.dtls) {
+            done = act(dtls);
+            self.take(now);
+        }
         if done.is_err() {
             self.end();
         }
@@ -135,7 +140,12 @@ impl Datagrams {
 
 impl Session for Datagrams {
     fn handle(&mut self, now: Time, bytes: &[u8]) {
-        self.step(now, |dtls| dtls.handle_packet(bytes));
+        let stands = self.stands;
+        self.step(now, |dtls| match dtls.handle_packet(bytes) {
+            // Once it stands nothing ends it but the word of the other side.
+            Err(error) if stands && !is_said(&error) => Ok(()),
+            done => done,
+        });
     }
 
     fn seal(&mut self, now: Time, message: &[u8]) {
@@ -153,6 +163,11 @@ impl Session for Datagrams {
     fn handle_timeout(&mut self, now: Time) {
         self.step(now, |_| Ok(()));
     }
+}
+
+/// Whether the other side has said that this is the end.
+fn is_said(error: &Error) -> bool {
+    matches!(error, Error::SecurityError(SecurityError::FatalAlert { .. }) | Error::ConnectionClosed)
 }
 
 impl fmt::Debug for Datagrams {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use link::library::Given;
 use link::{Endpoint, Received, Wish};
 use wire::{HashAlgorithm, LinkFamily, NodeId, Profile, PublicKey, Seed, Socket, Transmit};
 
@@ -132,7 +133,7 @@ impl Wire {
             Socket::Peer if !self.without_udp => {
                 let received = end.endpoint.handle_datagram(now, from, &transmit.bytes);
                 end.note(received);
-                while let Some(more) = end.endpoint.poll_received() {
+                while let Some((_, more)) = end.endpoint.poll_received() {
                     end.note(more);
                 }
             }
@@ -273,7 +274,7 @@ fn hellos_without_end_are_answered_with_a_cookie_and_who_repeats_it_gets_a_link(
         sent += wire.take(2).iter().map(|transmit| transmit.bytes.len()).sum::<usize>();
     }
     assert!(sent < received / 20, "{sent} for {received}");
-    assert_eq!(wire.drops(2)["link cookie"], 2_000 - 50);
+    assert_eq!(wire.drops(2)["link cookie"], 2_000 - 25);
     wire.send(3, 2, HELLO);
     wire.carry();
     assert_eq!(wire.heard(2), [(key(3), message(HELLO))]);
@@ -506,4 +507,207 @@ fn a_stream_that_says_nothing_of_tls_is_closed() {
     let endpoint = &mut wire.end(2).endpoint;
     assert_eq!(endpoint.poll_stream(), Some(Wish::Close(address(3))));
     assert_eq!(endpoint.drops()["stream garbage"], 1);
+}
+
+/// What anybody can say in the clear: a record of this kind and content.
+fn clear(kind: u8, content: &[u8]) -> Vec<u8> {
+    let mut record = vec![kind, 254, 253, 0, 0, 0, 0, 0, 0, 0, 5];
+    record.extend((content.len() as u16).to_be_bytes());
+    record.extend(content);
+    record
+}
+
+/// A message of a handshake, of which this stands in the record.
+fn part(kind: u8, seq: u8, len: u8, content: &[u8]) -> Vec<u8> {
+    let head = [kind, 0, 0, len, 0, seq, 0, 0, 0, 0, 0, content.len() as u8];
+    clear(22, &[&head[..], content].concat())
+}
+
+/// What a forger that sees nothing tries with a handshake.
+fn forgeries() -> Vec<Vec<u8>> {
+    let fragments = (1..=20).map(|seq| part(11, seq, 99, &[0; 9]));
+    let cookies = (0..3).map(|n| [&[120][..], &[n; 24]].concat());
+    let bare_cookies = (0..3).map(|n| [&[120][..], &[n; 16]].concat());
+    let answers = (0..3).map(|n| [&[123][..], &[n; 8], &part(2, 0, 40, &[3; 40])].concat());
+    let sealed = (0..30).map(|n| [&[0x2E, 0, n, 0, 40][..], &[n; 40]].concat());
+    let mut all = vec![clear(21, &[2, 40]), clear(26, &[0, 0]), part(2, 0, 40, &[3; 40])];
+    all.extend(fragments.chain(cookies).chain(bare_cookies).chain(answers).chain(sealed));
+    all
+}
+
+#[test]
+fn whatever_is_forged_in_the_clear_a_link_that_stands_goes_on() {
+    let mut wire = wire();
+    wire.send(1, 2, HELLO);
+    wire.carry();
+    let finished = part(20, 0, 0, &[]).repeat(11);
+    let behind_a_record = [&[0x2F, 0, 1, 0, 20][..], &[7; 20], &finished].concat();
+    for forged in [finished, behind_a_record].into_iter().chain(forgeries()) {
+        for (n, from) in [(1, 2), (2, 1)] {
+            let now = wire.now;
+            wire.end(n).endpoint.handle_datagram(now, address(from), &forged);
+        }
+    }
+    let handshakes = wire.carried.len();
+    wire.heard(2);
+    wire.send(1, 2, "on");
+    wire.send(2, 1, "and on");
+    wire.carry();
+    assert_eq!(wire.heard(1), [(key(2), message("and on"))]);
+    assert_eq!(wire.heard(2), [(key(1), message("on"))]);
+    assert_eq!(wire.carried.len(), handshakes + 2, "nothing is resent, and no link made anew");
+}
+
+/// Carries what one session has to say to another.
+fn pump(now: Time, from: &mut dyn Session, to: &mut dyn Session) {
+    while let Some(given) = from.poll() {
+        if let Given::Bytes(bytes) = given {
+            to.handle(now, &bytes);
+        }
+    }
+}
+
+#[test]
+fn nothing_but_an_alert_of_the_other_side_ends_a_session_that_stands() {
+    let now = Time::from_secs(10);
+    let library = |n| Tls::new(&KeyPair::from_seed(Seed::from_number(n))).unwrap();
+    let begin = |n, role| library(n).begin(now, Carrier::Datagrams, role, address(n));
+    let (mut asks, mut asked) = (begin(1, Role::Asks), begin(2, Role::Asked));
+    for _ in 0..4 {
+        pump(now, &mut *asks, &mut *asked);
+        pump(now, &mut *asked, &mut *asks);
+    }
+    for session in [&mut asks, &mut asked] {
+        session.handle(now, &part(20, 0, 0, &[]).repeat(11));
+        session.handle(now, &[0x2F, 0, 1, 0, 99, 1]);
+        let given: Vec<_> = std::iter::from_fn(|| session.poll()).collect();
+        assert!(!given.contains(&Given::Over), "{given:?}");
+    }
+}
+
+#[test]
+fn who_sees_nothing_keeps_no_link_from_being_made() {
+    for victim in [1, 2] {
+        let mut wire = wire();
+        let now = wire.now;
+        wire.send(1, 2, HELLO);
+        let hello = wire.take(1).remove(0);
+        if victim == 2 {
+            wire.hand(address(1), &hello);
+        }
+        for forged in forgeries() {
+            wire.end(victim).endpoint.handle_datagram(now, address(3 - victim), &forged);
+        }
+        if victim == 1 {
+            assert_eq!(wire.take(1), [], "nothing of it is believed");
+            wire.hand(address(1), &hello);
+        }
+        wire.carry();
+        assert_eq!(wire.heard(2), [(key(1), message(HELLO))], "{victim}");
+    }
+}
+
+/// Two that asked at once, of whom each has the session that the other asked for before its own.
+fn crossed() -> Wire {
+    loop {
+        let mut wire = wire();
+        wire.send(1, 2, "from one");
+        wire.send(2, 1, "from two");
+        let [first, second] = [1, 2].map(|n| wire.take(n).remove(0));
+        wire.hand(address(1), &first);
+        let answer = wire.take(2);
+        let [answer] = &answer[..] else { continue }; // The other hello is the greater.
+        wire.hand(address(2), answer);
+        let flight = wire.take(1);
+        wire.hand(address(2), &second);
+        for _ in 0..2 {
+            for from in [1, 2] {
+                for transmit in wire.take(from) {
+                    wire.hand(address(from), &transmit);
+                }
+            }
+        }
+        for transmit in flight {
+            wire.hand(address(1), &transmit);
+        }
+        wire.carry();
+        return wire;
+    }
+}
+
+#[test]
+fn two_ends_with_different_sessions_lose_nothing_and_notice_it() {
+    let mut wire = crossed();
+    assert_eq!(wire.heard(1), [(key(2), message("from two"))]);
+    assert_eq!(wire.heard(2), [(key(1), message("from one"))]);
+    for pause in [1, 6, 11, 2] {
+        wire.wait(Duration::from_secs(pause));
+        for n in [1, 2] {
+            wire.send(n, 3 - n, &format!("after {pause}"));
+            wire.carry();
+        }
+        let heard = [1, 2].map(|n| wire.heard(n).len());
+        if pause != 11 {
+            assert_eq!(heard, [1, 1], "after {pause}");
+        }
+    }
+}
+
+#[test]
+fn a_record_that_comes_twice_is_not_taken_for_one_of_a_lost_link() {
+    let mut wire = wire();
+    for n in [1, 2] {
+        wire.send(n, 3 - n, HELLO);
+        wire.carry();
+    }
+    wire.wait(Duration::from_secs(5));
+    wire.send(1, 2, "once");
+    let record = wire.take(1).remove(0);
+    wire.hand(address(1), &record);
+    wire.hand(address(1), &record);
+    assert_eq!((wire.take(2), wire.heard(2).len()), (vec![], 2));
+    let stranger = [&[0x2F, 0, 9, 0, 40][..], &[7; 40]].concat();
+    let now = wire.now;
+    wire.end(2).endpoint.handle_datagram(now, address(1), &stranger);
+    assert_eq!(wire.take(2)[0].bytes, [&[121][..], &[7; 8]].concat());
+}
+
+#[test]
+fn several_hellos_of_one_address_get_no_more_than_came_with_all_of_them() {
+    let mut wire = wire();
+    let mut received = 0;
+    for _ in 0..3 {
+        let end = wire.end(1);
+        end.endpoint = End::endpoint(&end.library, &end.keys);
+        wire.send(1, 2, HELLO);
+        let hello = wire.take(1).remove(0);
+        received += hello.bytes.len();
+        wire.hand(address(1), &hello);
+    }
+    let junk = [&[0x2E, 0, 1, 3, 232][..], &[7; 1_000]].concat();
+    received += junk.len();
+    let now = wire.now;
+    wire.end(2).endpoint.handle_datagram(now, address(1), &junk);
+    for _ in 0..5 {
+        wire.wait_alone(2, Duration::from_secs(1));
+    }
+    let sent: usize = wire.lengths(2).iter().sum();
+    assert!(sent > 0 && sent <= received, "{sent} for {received}");
+}
+
+#[test]
+fn a_message_that_leaves_when_a_flight_is_due_arrives() {
+    let mut wire = wire();
+    wire.send(1, 2, HELLO);
+    // That the flight has come is never heard of.
+    let mut n = 0;
+    wire.carry_but(|_, _| {
+        n += 1;
+        n == 5
+    });
+    assert_eq!(wire.heard(2).len(), 1);
+    wire.now += Duration::from_millis(500);
+    wire.send(1, 2, "on time");
+    wire.carry();
+    assert_eq!(wire.heard(2), [(key(1), message("on time"))]);
 }
