@@ -144,13 +144,17 @@ impl Endpoint {
         received
     }
 
-    /// The next datagram of what came out of a stream, sorted; what it takes of the piece is gone from there.
+    /// The next datagram of what came out of a stream, sorted, or what made a link of it; what it takes of the piece is
+    /// gone from there.
     pub fn handle_piece(
         &mut self,
         now: Time,
         remote: SocketAddr,
         piece: &mut &[u8],
     ) -> Option<(Received, Vec<u8>)> {
+        if let Some(handshake) = self.open_piece(now, remote, piece) {
+            return Some((Received::Link, handshake));
+        }
         let datagram = match self.next_of_stream(now, remote, piece) {
             Ok(next) => next?,
             Err(why) => {
@@ -180,7 +184,31 @@ impl Endpoint {
         Some((received, datagram))
     }
 
-    /// The next datagram in a stream, out of TLS where that is spoken.
+    /// Has TLS, where that is spoken, open a piece of a stream; what of it was spent on making a link.
+    fn open_piece(&mut self, now: Time, remote: SocketAddr, piece: &mut &[u8]) -> Option<Vec<u8>> {
+        let (Some(streams), Protection::Library(both)) = (&mut self.streams, &mut self.protection) else {
+            return None;
+        };
+        if piece.is_empty() {
+            return None;
+        }
+        let piece = std::mem::take(piece);
+        let is_handshake = both.1.peer(&remote).is_none();
+        let led = both.1.handle(now, &remote, piece);
+        led.bytes.into_iter().for_each(|bytes| self.out.push_stream(remote, bytes, Cargo::Answering));
+        if led.has_stood_up {
+            streams.confirm(remote);
+            self.proofs.prove(now, remote);
+            let (peer, waiting) = (both.1.peer(&remote), both.0.give_up(remote));
+            for message in waiting {
+                send_over_stream(&mut both.1, &mut self.out, now, (remote, peer), message);
+            }
+        }
+        let opened = both.1.opened(&remote)?.len();
+        is_handshake.then(|| piece[..piece.len().saturating_sub(opened)].to_vec())
+    }
+
+    /// The next datagram in a stream, of what TLS has opened where that is spoken.
     fn next_of_stream(
         &mut self,
         now: Time,
@@ -191,27 +219,19 @@ impl Endpoint {
         let Protection::Library(both) = &mut self.protection else {
             return streams.handle_piece(now, remote, piece);
         };
-        if !piece.is_empty() {
-            let led = both.1.handle(now, &remote, std::mem::take(piece));
-            led.bytes.into_iter().for_each(|bytes| self.out.push_stream(remote, bytes, Cargo::Answering));
-            if led.has_stood_up {
-                streams.confirm(remote);
-                self.proofs.prove(now, remote);
-                let (peer, waiting) = (both.1.peer(&remote), both.0.give_up(remote));
-                for message in waiting {
-                    send_over_stream(&mut both.1, &mut self.out, now, (remote, peer), message);
-                }
-            }
-            if led.is_over {
-                streams.hang_up(remote);
-                return Err("stream garbage");
-            }
-        }
         let Some(opened) = both.1.opened(&remote) else { return Ok(None) };
         let mut rest = &opened[..];
         let next = streams.handle_piece(now, remote, &mut rest);
         let taken = opened.len() - rest.len();
         opened.drain(..taken);
+        if next == Ok(None) && both.1.is_over(&remote) {
+            // The last words of a peer were heard; whoever never was one has none.
+            if both.1.peer(&remote).is_none() {
+                return Err(streams.hang_up(remote));
+            }
+            both.1.close(&remote);
+            streams.end(now, remote);
+        }
         next
     }
 

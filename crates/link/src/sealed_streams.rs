@@ -40,6 +40,8 @@ struct Stream {
     skip: usize,
     /// What was opened and is not fetched yet.
     opened: Vec<u8>,
+    /// Whether nothing more will be.
+    is_over: bool,
 }
 
 /// What a piece of a stream led to.
@@ -49,8 +51,6 @@ pub(crate) struct Led {
     pub(crate) bytes: Vec<Vec<u8>>,
     /// Whether it stands since this piece.
     pub(crate) has_stood_up: bool,
-    /// Whether the stream is of no use any more.
-    pub(crate) is_over: bool,
 }
 
 impl SealedStreams {
@@ -64,7 +64,8 @@ impl SealedStreams {
         let mut session = library.begin(now, Carrier::Stream, role, remote);
         let bytes = Gifts::of(&mut *session).bytes;
         let hello = (role == Role::Asks).then(|| bytes.concat());
-        let stream = Stream { session, peer: None, hello, begun: Vec::new(), skip: 0, opened: Vec::new() };
+        let (begun, opened) = (Vec::new(), Vec::new());
+        let stream = Stream { session, peer: None, hello, begun, skip: 0, opened, is_over: false };
         self.streams.insert(remote, stream);
         bytes
     }
@@ -81,6 +82,11 @@ impl SealedStreams {
     /// Whose stream it is, if it stands.
     pub(crate) fn peer(&self, remote: &SocketAddr) -> Option<PublicKey> {
         self.streams.get(remote)?.peer
+    }
+
+    /// Whether nothing more will be opened than was.
+    pub(crate) fn is_over(&self, remote: &SocketAddr) -> bool {
+        self.streams.get(remote).is_some_and(|stream| stream.is_over)
     }
 
     /// What was opened and is not fetched yet; to be taken from.
@@ -115,7 +121,8 @@ impl SealedStreams {
         let gifts = Gifts::of(&mut *stream.session);
         stream.peer = stream.peer.or(gifts.peer);
         gifts.messages.into_iter().for_each(|message| stream.opened.extend(message));
-        Led { bytes: gifts.bytes, has_stood_up: gifts.peer.is_some(), is_over: gifts.is_over }
+        stream.is_over |= gifts.is_over;
+        Led { bytes: gifts.bytes, has_stood_up: gifts.peer.is_some() }
     }
 }
 

@@ -403,6 +403,12 @@ impl Streams {
         "stream garbage"
     }
 
+    /// Closes the stream of a peer that has said that it ends.
+    pub(crate) fn end(&mut self, now: Time, remote: SocketAddr) {
+        self.wishes.push_back(Wish::Close(remote));
+        self.close(now, remote);
+    }
+
     /// Notes that a stream is no more; one that was of use is opened again when needed.
     fn close(&mut self, now: Time, remote: SocketAddr) {
         match self.paths.get(&remote).map(|path| &path.state) {

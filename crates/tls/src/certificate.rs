@@ -13,6 +13,7 @@ use rcgen::{CertificateParams, CustomExtension, DistinguishedName, PKCS_ECDSA_P2
 use wire::{KeyPair, PublicKey, Signatures};
 use x509_cert::Certificate;
 use x509_cert::der::{Decode, Encode};
+use zeroize::Zeroizing;
 
 /// Names the extension, under the arc for numbers drawn by chance that nobody registers (ITU-T X.667).
 const OID: [u64; 3] = [2, 25, 1_874_299_337];
@@ -28,7 +29,7 @@ pub(crate) struct Own {
     /// In DER.
     pub(crate) certificate: Vec<u8>,
     /// In PKCS #8.
-    pub(crate) key: Vec<u8>,
+    pub(crate) key: Zeroizing<Vec<u8>>,
 }
 
 impl Own {
@@ -45,7 +46,7 @@ impl Own {
         let content = [&identity.public().0[..], &identity.sign(&said(vouched))].concat();
         params.custom_extensions.push(CustomExtension::from_oid_content(&OID, content));
         let certificate = params.self_signed(key)?.der().to_vec();
-        Ok(Own { certificate, key: key.serialize_der() })
+        Ok(Own { certificate, key: Zeroizing::new(key.serialize_der()) })
     }
 }
 

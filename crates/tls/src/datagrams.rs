@@ -11,12 +11,14 @@ use std::time::Duration;
 use dimpl::{Config, Dtls, DtlsCertificate, Error, NamedGroup, Output, SecurityError};
 use link::library::{Given, Role, Session};
 use wire::{PublicKey, Time};
+use zeroize::Zeroize;
 
 use crate::Clock;
 use crate::certificate::{self, Own};
 
-/// Longest datagram: one of P2PP in a record. Hellos are padded to it.
-const MTU: usize = 1_260;
+/// Longest datagram of a handshake, to which hellos are padded: with a cookie before it, and the heads of UDP and IPv6,
+/// it is as long as every path of IPv6 carries. Those of messages are as long as their messages make them.
+const MTU: usize = 1_280 - 48 - 17;
 
 /// Pause before a flight is sent again, doubled each time, and how often: three flights within three seconds, when
 /// requests end too.
@@ -48,7 +50,7 @@ impl Maker {
             .dtls12_cipher_suites(&[])
             .kx_groups(&[NamedGroup::X25519])
             .build();
-        let (certificate, private_key) = (own.certificate.clone(), own.key.clone());
+        let (certificate, private_key) = (own.certificate.clone(), own.key.to_vec());
         Ok(Maker {
             config: Arc::new(config.map_err(|e| format!("DTLS cannot be used: {e}"))?),
             certificate: DtlsCertificate { certificate, private_key },
@@ -68,6 +70,12 @@ impl Maker {
         };
         session.handle_timeout(now);
         Box::new(session)
+    }
+}
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        self.certificate.private_key.zeroize();
     }
 }
 

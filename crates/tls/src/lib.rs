@@ -57,7 +57,7 @@ impl Tls {
         Ok(Arc::new(Tls {
             clock: Clock(Instant::now()),
             datagrams: datagrams::Maker::new(&own)?,
-            streams: streams::Maker::new(own)?,
+            streams: streams::Maker::new(&own)?,
         }))
     }
 }
@@ -66,7 +66,7 @@ impl Library for Tls {
     fn begin(&self, now: Time, carrier: Carrier, role: Role, remote: SocketAddr) -> Box<dyn Session> {
         match carrier {
             Carrier::Datagrams => self.datagrams.begin(self.clock, now, role),
-            Carrier::Stream => self.streams.begin(role, remote),
+            Carrier::Stream => self.streams.begin(now, role, remote),
         }
     }
 }

@@ -6,14 +6,19 @@ use std::fmt;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use link::library::{Given, Role, Session};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption};
+use rustls::crypto::ring::sign::any_ecdsa_type;
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{ServerConnection, ServerSessionMemoryCache};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::time_provider::TimeProvider;
 use rustls::{
     CertificateError, ClientConfig, Connection, DigitallySignedStruct, DistinguishedName, Error,
     ServerConfig, SignatureScheme,
@@ -30,39 +35,64 @@ const PIECE: usize = 4_096;
 
 /// Makes sessions of one peer.
 pub(crate) struct Maker {
+    moment: Moment,
     client: Arc<ClientConfig>,
     server: Arc<ServerConfig>,
 }
 
+/// The core's time as of the latest call, by which the library tells how old a ticket is. It begins anywhere: tickets
+/// live no longer than the peer.
+#[derive(Clone, Default, Debug)]
+struct Moment(Arc<AtomicU64>);
+
+impl Moment {
+    fn set(&self, now: Time) {
+        self.0.store(now.as_micros(), Ordering::Relaxed);
+    }
+}
+
+impl TimeProvider for Moment {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_micros(self.0.load(Ordering::Relaxed))))
+    }
+}
+
 impl Maker {
-    pub(crate) fn new(own: Own) -> Result<Maker, String> {
+    pub(crate) fn new(own: &Own) -> Result<Maker, String> {
         let cannot = |e: Error| format!("TLS cannot be used: {e}");
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let judge = Arc::new(ByIdentity(provider.clone()));
         let versions = &[&rustls::version::TLS13];
-        let chain = vec![CertificateDer::from(own.certificate)];
-        let key = || PrivatePkcs8KeyDer::from(own.key.clone()).into();
-        let client = ClientConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
-        let client = client.map_err(cannot)?.dangerous().with_custom_certificate_verifier(judge.clone());
-        let mut client = client.with_client_auth_cert(chain.clone(), key()).map_err(cannot)?;
+        let der = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(&own.key[..]));
+        let key = any_ecdsa_type(&der).map_err(cannot)?;
+        let shown = CertifiedKey::new(vec![CertificateDer::from(own.certificate.clone())], key);
+        let shown = Arc::new(SingleCertAndKey::from(shown));
+        let moment = Moment::default();
+        let clock = || Arc::new(moment.clone());
+        let client = ClientConfig::builder_with_details(provider.clone(), clock());
+        let client = client.with_protocol_versions(versions).map_err(cannot)?;
+        let client = client.dangerous().with_custom_certificate_verifier(judge.clone());
+        let mut client = client.with_client_cert_resolver(shown.clone());
         client.enable_sni = false;
         client.resumption = Resumption::in_memory_sessions(MAX_TICKETS);
-        let server = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions);
-        let server = server.map_err(cannot)?.with_client_cert_verifier(judge);
-        let mut server = server.with_single_cert(chain, key()).map_err(cannot)?;
+        let server = ServerConfig::builder_with_details(provider, clock());
+        let server = server.with_protocol_versions(versions).map_err(cannot)?;
+        let mut server = server.with_client_cert_verifier(judge).with_cert_resolver(shown);
         server.session_storage = ServerSessionMemoryCache::new(MAX_TICKETS);
         // One is enough: a stream that stands is used, and another needs the next.
         server.send_tls13_tickets = 1;
-        Ok(Maker { client: Arc::new(client), server: Arc::new(server) })
+        Ok(Maker { moment, client: Arc::new(client), server: Arc::new(server) })
     }
 
-    pub(crate) fn begin(&self, role: Role, remote: SocketAddr) -> Box<dyn Session> {
+    pub(crate) fn begin(&self, now: Time, role: Role, remote: SocketAddr) -> Box<dyn Session> {
+        self.moment.set(now);
         let name = ServerName::IpAddress(remote.ip().into());
         let connection = match role {
             Role::Asks => ClientConnection::new(self.client.clone(), name).map(Connection::Client),
             Role::Asked => ServerConnection::new(self.server.clone()).map(Connection::Server),
         };
-        let mut session = Stream { connection: connection.ok(), peer: None, given: VecDeque::new() };
+        let (moment, given) = (self.moment.clone(), VecDeque::new());
+        let mut session = Stream { moment, connection: connection.ok(), peer: None, given };
         match &mut session.connection {
             // What it takes goes on at once: whoever feeds it has the bounds.
             Some(connection) => connection.set_buffer_limit(None),
@@ -74,6 +104,7 @@ impl Maker {
 }
 
 struct Stream {
+    moment: Moment,
     /// Nothing when it is over.
     connection: Option<Connection>,
     /// Who is at the other end, once it stands.
@@ -118,15 +149,16 @@ impl Stream {
 }
 
 impl Session for Stream {
-    fn handle(&mut self, _: Time, mut bytes: &[u8]) {
+    fn handle(&mut self, now: Time, mut bytes: &[u8]) {
+        self.moment.set(now);
         let mut lasts = true;
         while lasts && !bytes.is_empty() {
             let Some(connection) = &mut self.connection else { return };
             lasts = matches!(connection.read_tls(&mut bytes), Ok(1..))
                 && connection.process_new_packets().is_ok();
-            // What it has to answer, an alert perhaps.
+            // What it has to answer, an alert perhaps; and what it opened before it came upon what it cannot.
             self.take_bytes();
-            lasts = lasts && self.stand() && self.take_messages();
+            lasts &= self.stand() && self.take_messages();
         }
         if !lasts {
             self.connection = None;
@@ -134,7 +166,8 @@ impl Session for Stream {
         }
     }
 
-    fn seal(&mut self, _: Time, message: &[u8]) {
+    fn seal(&mut self, now: Time, message: &[u8]) {
+        self.moment.set(now);
         if let Some(connection) = &mut self.connection {
             let _ = connection.writer().write_all(message);
         }

@@ -478,20 +478,36 @@ fn two_that_connect_to_each_other_at_once_share_one_session() {
     }
 }
 
-#[test]
-fn a_session_that_ended_is_taken_up_again_with_a_third_of_the_bytes() {
+/// How many bytes a stream takes to say something, and how many when it is opened again after so long, by saying so
+/// much.
+fn full_and_again(pause: Duration, texts: &[&str]) -> [usize; 2] {
     let mut wire = wire();
     wire.join(&[1]);
     wire.carry();
     assert_eq!(wire.heard(2).len(), 1);
     let full: usize = wire.carried.drain(..).map(|(.., bytes)| bytes.len()).sum();
     wire.disconnect(address(1), address(2));
-    wire.send(1, 2, "again");
-    wire.carry();
-    assert_eq!(wire.heard(2), [(key(1), message("again"))]);
+    wire.now += pause;
+    for text in texts {
+        wire.send(1, 2, text);
+        wire.carry();
+        wire.wait(Duration::from_millis(400));
+    }
+    assert_eq!(wire.heard(2).len(), texts.len());
     let over_stream = wire.carried.iter().filter(|(_, socket, _)| *socket == Socket::PeerStream);
-    let again: usize = over_stream.map(|(.., bytes)| bytes.len()).sum();
+    [full, over_stream.map(|(.., bytes)| bytes.len()).sum()]
+}
+
+#[test]
+fn a_session_that_ended_is_taken_up_again_with_a_third_of_the_bytes() {
+    let [full, again] = full_and_again(Duration::ZERO, &["again"]);
     assert!(again * 2 < full, "{again} after {full}");
+}
+
+#[test]
+fn a_ticket_is_as_old_as_the_core_says() {
+    let [full, again] = full_and_again(Duration::from_secs(30 * 24 * 3_600), &["one", "two", "three"]);
+    assert!(again * 10 > full * 9, "{again} after {full}");
 }
 
 #[test]
@@ -710,4 +726,58 @@ fn a_message_that_leaves_when_a_flight_is_due_arrives() {
     wire.send(1, 2, "on time");
     wire.carry();
     assert_eq!(wire.heard(2), [(key(1), message("on time"))]);
+}
+
+#[test]
+fn the_last_words_of_a_stream_are_heard_and_who_says_them_is_a_peer_still() {
+    let mut wire = wire();
+    wire.join(&[1]);
+    wire.carry();
+    wire.heard(2);
+    wire.send(1, 2, "farewell");
+    let record = wire.take(1).remove(0);
+    // With it comes what ends the session.
+    let bytes = [&record.bytes[..], &[23, 3, 3, 0, 40], &[7; 40]].concat();
+    wire.hand(address(1), &Transmit { bytes, ..record });
+    assert_eq!(wire.heard(2), [(key(1), message("farewell"))]);
+    let endpoint = &mut wire.end(2).endpoint;
+    assert_eq!(endpoint.poll_stream(), Some(Wish::Close(address(1))));
+    assert_eq!((endpoint.drops().get("stream garbage"), endpoint.count_links()), (None, 0));
+}
+
+#[test]
+fn what_a_handshake_over_a_stream_costs_is_told_to_whoever_keeps_the_books() {
+    let mut wire = wire();
+    wire.join(&[1]);
+    let (mut sent, mut booked) = (0, 0);
+    let hello = wire.take(1);
+    for piece in hello {
+        sent += piece.bytes.len();
+        let now = wire.now;
+        let mut rest = &piece.bytes[..];
+        while let Some((received, bytes)) = wire.end(2).endpoint.handle_piece(now, address(1), &mut rest) {
+            assert_eq!(received, Received::Link);
+            booked += bytes.len();
+        }
+    }
+    assert!(sent > 0 && booked == sent, "{booked} of {sent}");
+}
+
+#[test]
+fn no_datagram_of_a_handshake_is_longer_than_every_path_carries() {
+    let mut wire = wire();
+    // So many that a cookie is asked for.
+    let now = wire.now;
+    wire.send(3, 2, HELLO);
+    let mut hello = wire.take(3)[0].bytes.clone();
+    for n in 0..30 {
+        hello[27] = n;
+        wire.end(2).endpoint.handle_datagram(now, address(3), &hello);
+    }
+    wire.take(2);
+    wire.send(1, 2, HELLO);
+    wire.carry();
+    assert_eq!(wire.heard(2).len(), 1);
+    let longest = wire.carried.iter().map(|(.., bytes)| bytes.len()).max();
+    assert_eq!(longest, Some(1_280 - 40 - 8));
 }
