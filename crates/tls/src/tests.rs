@@ -544,7 +544,8 @@ fn forgeries() -> Vec<Vec<u8>> {
     let fragments = (1..=20).map(|seq| part(11, seq, 99, &[0; 9]));
     let cookies = (0..3).map(|n| [&[120][..], &[n; 24]].concat());
     let bare_cookies = (0..3).map(|n| [&[120][..], &[n; 16]].concat());
-    let answers = (0..3).map(|n| [&[123][..], &[n; 8], &part(2, 0, 40, &[3; 40])].concat());
+    let said = [clear(21, &[2, 40]), part(2, 0, 40, &[3; 40])];
+    let answers = said.iter().map(|said| [&[123][..], &[7; 8], said].concat());
     let sealed = (0..30).map(|n| [&[0x2E, 0, n, 0, 40][..], &[n; 40]].concat());
     let mut all = vec![clear(21, &[2, 40]), clear(26, &[0, 0]), part(2, 0, 40, &[3; 40])];
     all.extend(fragments.chain(cookies).chain(bare_cookies).chain(answers).chain(sealed));
@@ -692,7 +693,7 @@ fn a_record_that_comes_twice_is_not_taken_for_one_of_a_lost_link() {
 fn several_hellos_of_one_address_get_no_more_than_came_with_all_of_them() {
     let mut wire = wire();
     let mut received = 0;
-    for _ in 0..3 {
+    for _ in 0..2 {
         let end = wire.end(1);
         end.endpoint = End::endpoint(&end.library, &end.keys);
         wire.send(1, 2, HELLO);
@@ -700,7 +701,7 @@ fn several_hellos_of_one_address_get_no_more_than_came_with_all_of_them() {
         received += hello.bytes.len();
         wire.hand(address(1), &hello);
     }
-    let junk = [&[0x2E, 0, 1, 3, 232][..], &[7; 1_000]].concat();
+    let junk = [&[0x2E, 0, 1, 2, 88][..], &[7; 600]].concat();
     received += junk.len();
     let now = wire.now;
     wire.end(2).endpoint.handle_datagram(now, address(1), &junk);

@@ -75,8 +75,12 @@ fn key() -> PublicKey {
 }
 
 fn hello() -> Vec<u8> {
+    hello_of(7)
+}
+
+fn hello_of(random: u8) -> Vec<u8> {
     let mut hello = vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 60, 1];
-    hello.resize(13 + 60, 7);
+    hello.resize(13 + 60, random);
     hello
 }
 
@@ -168,4 +172,23 @@ fn only_what_can_be_opened_keeps_a_link_from_making_room() {
     table.handle(now, address(links + 1), &hello());
     let is_there = [1, 2, 3].map(|port| table.sessions.links.contains_key(&address(port)));
     assert_eq!(is_there, [false, true, true]);
+}
+
+#[test]
+fn a_hello_that_was_the_lesser_is_not_answered_when_it_comes_again() {
+    let mut table = Table::new();
+    table.send(Time::ZERO, address(1), "hello");
+    let lesser = hello_of(6);
+    assert_eq!(table.handle(Time::ZERO, address(1), &lesser), Opened::Handled);
+    table.handle(Time::ZERO, address(1), &[&[ANSWER][..], &[7; 8], b"here"].concat());
+    let stands = |table: &Table| {
+        let link = &table.sessions.links[&address(1)];
+        (link.standing.is_some(), link.before.is_some())
+    };
+    assert_eq!(stands(&table), (true, false));
+    table.handle(Time::ZERO, address(1), &lesser);
+    assert_eq!(stands(&table), (true, false));
+    // Another of the same peer is: it may have started again.
+    table.handle(Time::ZERO, address(1), &hello_of(5));
+    assert_eq!(stands(&table), (true, true));
 }
