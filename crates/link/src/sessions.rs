@@ -481,11 +481,11 @@ impl Sessions {
     }
 
     fn forget_empty(&mut self, remote: SocketAddr) {
-        let is_empty = |link: &Box<Link>| {
-            let is_there = link.making.is_some() || link.standing.is_some() || link.before.is_some();
-            !is_there && link.waiting.is_empty()
+        let is_there = |link: &Link| {
+            let has_session = link.making.is_some() || link.standing.is_some() || link.before.is_some();
+            has_session || !link.waiting.is_empty()
         };
-        if self.links.get(&remote).is_some_and(is_empty) {
+        if self.links.get(&remote).is_some_and(|link| !is_there(link)) {
             self.forget(remote);
         }
     }
@@ -562,7 +562,7 @@ impl Sessions {
             return vec![*message];
         }
         let asked = Kind::asked(quoted);
-        if !link.making.as_ref().is_some_and(|making| asked == Some(making.random)) {
+        if link.making.as_ref().is_none_or(|making| asked != Some(making.random)) {
             return Vec::new();
         }
         let waited = link.waiting.take();
