@@ -9,6 +9,7 @@
 //! | file | targets |
 //! |---|---|
 //! | `between_peers` | `p2pp`, `record`, `link`, `stream`, `stun` |
+//! | `secured` | `tls`, `link_certificate`: DTLS, TLS and what is shown in them |
 //! | `signalling` | `sip`, `sip_stream`, `sdp`, `crypto`, `fingerprint` |
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape`, `handshake` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
@@ -23,6 +24,7 @@ pub mod commands;
 pub mod invitation;
 pub mod peer;
 mod script;
+pub mod secured;
 pub mod seeds;
 pub mod signalling;
 pub mod sound;
@@ -37,6 +39,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("link", between_peers::link),
     ("stream", between_peers::stream),
     ("stun", between_peers::stun),
+    ("tls", secured::tls),
+    ("link_certificate", secured::link_certificate),
     ("sip", signalling::sip),
     ("sip_stream", signalling::sip_stream),
     ("sdp", signalling::sdp),

@@ -15,8 +15,8 @@ use wire::document::KindRule;
 use wire::p2pp::{Kind, Object, PLookup, RLookup, Record, RequestOptions};
 use wire::rtp::rtcp::{self, ReportBlock, SenderInfo};
 use wire::{
-    Certificate, HashAlgorithm, KeyPair, NameRequest, OverlayDocument, PublicKey, ResourceId, Revocations,
-    Seed, SignedDocument, Socket, Ticket, Time, UnixTime, rtp, stun,
+    Certificate, HashAlgorithm, KeyPair, LinkFamily, NameRequest, OverlayDocument, PublicKey, ResourceId,
+    Revocations, Seed, SignedDocument, Socket, Ticket, Time, UnixTime, rtp, stun,
 };
 
 use crate::peer::World;
@@ -144,6 +144,7 @@ fn invitation(out: &mut Vec<Input>) {
         difficulty: 0,
         remote_settings: false,
         profile: Profile::Open,
+        links: LinkFamily::Noise,
         kinds: KindRule::today(),
         bootstrap: [peer].into(),
         managed: [].into(),
@@ -153,6 +154,7 @@ fn invitation(out: &mut Vec<Input>) {
     };
     let ticket = Ticket {
         profile: Profile::Open,
+        links: LinkFamily::Noise,
         founder: founder.public(),
         name: "camp".into(),
         peers: [peer].into(),

@@ -39,6 +39,8 @@ replays!(
     link,
     stream,
     stun,
+    tls,
+    link_certificate,
     sip,
     sip_stream,
     sdp,

@@ -7,17 +7,24 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Seed, Time, Transmit, stun};
+use wire::{
+    HashAlgorithm, KeyPair, LinkFamily, NodeId, Profile, PublicKey, Seed, Socket, Time, Transmit, stun,
+};
 
 use crate::demux::Protocol;
-use crate::links::{self, Links, Message, Opened};
+use crate::library::{Library, Role};
+use crate::links::{self, Links, Opened};
 use crate::mapped::MappedAddress;
 use crate::outbox::{Cargo, Outbox, Sent};
 use crate::proof::Proofs;
 use crate::rtt::RoundTrips;
-use crate::streams::{HANDSHAKE, SURPLUS, Streams, Way, Wish};
+use crate::sealed_streams::SealedStreams;
+use crate::sessions::{self, Sessions};
+use crate::streams::{self, HANDSHAKE, SURPLUS, Streams, Way, Wish};
+use crate::waiting::Message;
 
 /// STUN answers per second to strangers: a binding answer is longer than a bare request, so their
 /// number is bounded (RFC 8489 section 6.3 leaves this to the server).
@@ -40,6 +47,30 @@ pub enum Received {
     Dropped(&'static str),
 }
 
+/// What protects the messages of a peer.
+#[derive(Debug)]
+enum Protection {
+    /// Nothing: they stand in the clear.
+    None,
+    /// Links of our own, over whatever carries their frames.
+    Own(Box<Links>),
+    /// Links that a library makes: DTLS over UDP, TLS over streams.
+    Library(Box<(Sessions, SealedStreams)>),
+}
+
+impl Protection {
+    fn library(&mut self) -> Option<&mut (Sessions, SealedStreams)> {
+        match self {
+            Protection::Library(both) => Some(both),
+            _ => None,
+        }
+    }
+
+    fn streams(&mut self) -> Option<&mut SealedStreams> {
+        self.library().map(|(_, streams)| streams)
+    }
+}
+
 /// The one port of a peer.
 #[derive(Debug)]
 pub struct Endpoint {
@@ -49,8 +80,7 @@ pub struct Endpoint {
     pub round_trips: RoundTrips,
     /// Our address as others see it.
     pub mapped: MappedAddress,
-    /// Nothing where messages stand in the clear.
-    links: Option<Box<Links>>,
+    protection: Protection,
     /// Nothing where all goes over UDP.
     streams: Option<Box<Streams>>,
     out: Outbox,
@@ -60,16 +90,37 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// A port that has not sent or received anything yet, of a peer with these keys.
+    /// A port that has not sent or received anything yet, of a peer with these keys and links of our own.
     pub fn new(profile: Profile, keys: &KeyPair, seed: Seed) -> Self {
+        Endpoint::with_links((profile, LinkFamily::Noise), None, keys, seed)
+    }
+
+    /// The same, with links of this family. Those of a library are made by it in the name of these keys; without it
+    /// nothing is sent, and nothing heard.
+    pub fn with_links(
+        (profile, family): (Profile, LinkFamily),
+        library: Option<Arc<dyn Library>>,
+        keys: &KeyPair,
+        seed: Seed,
+    ) -> Self {
         let mut rng = seed.rng();
         // The first child is the secret of cookies, in every profile.
         let proofs = Proofs::new(seed);
+        let seed = Seed::child_of(&mut rng);
+        let protection = match family {
+            LinkFamily::Tls => {
+                Protection::Library(Box::new((Sessions::new(library.clone()), SealedStreams::new(library))))
+            }
+            LinkFamily::Noise => match Links::new(profile, keys, seed) {
+                Some(links) => Protection::Own(Box::new(links)),
+                None => Protection::None,
+            },
+        };
         Endpoint {
             proofs,
             round_trips: RoundTrips::default(),
             mapped: MappedAddress::default(),
-            links: Links::new(profile, keys, Seed::child_of(&mut rng)).map(Box::new),
+            protection,
             streams: None,
             out: Outbox::default(),
             now: Time::ZERO,
@@ -93,17 +144,21 @@ impl Endpoint {
         received
     }
 
-    /// The next datagram of what came out of a stream, sorted; what it takes of the piece is gone from there.
+    /// The next datagram of what came out of a stream, sorted, or what made a link of it; what it takes of the piece is
+    /// gone from there.
     pub fn handle_piece(
         &mut self,
         now: Time,
         remote: SocketAddr,
         piece: &mut &[u8],
     ) -> Option<(Received, Vec<u8>)> {
-        let streams = self.streams.as_mut()?;
-        let datagram = match streams.handle_piece(now, remote, piece) {
+        if let Some(handshake) = self.open_piece(now, remote, piece) {
+            return Some((Received::Link, handshake));
+        }
+        let datagram = match self.next_of_stream(now, remote, piece) {
             Ok(next) => next?,
             Err(why) => {
+                self.forget_stream(&remote);
                 self.count_drop(why);
                 return None;
             }
@@ -113,7 +168,11 @@ impl Endpoint {
             // Who opened a stream receives what is sent there.
             self.proofs.prove(now, remote);
         }
-        let received = self.sort(now, remote, &datagram);
+        let peer = self.protection.streams().and_then(|streams| streams.peer(&remote));
+        let received = match (Protocol::of(&datagram), peer) {
+            (Protocol::P2pp, Some(peer)) => Received::Sealed(peer, datagram.clone()),
+            _ => self.sort(now, remote, &datagram),
+        };
         let is_of_use = !matches!(received, Received::Dropped(_) | Received::Media);
         if is_new && !is_of_use {
             // What is no peer is not reached over UDP either.
@@ -125,18 +184,78 @@ impl Endpoint {
         Some((received, datagram))
     }
 
+    /// Has TLS, where that is spoken, open a piece of a stream; what of it was spent on making a link.
+    fn open_piece(&mut self, now: Time, remote: SocketAddr, piece: &mut &[u8]) -> Option<Vec<u8>> {
+        let (Some(streams), Protection::Library(both)) = (&mut self.streams, &mut self.protection) else {
+            return None;
+        };
+        if piece.is_empty() {
+            return None;
+        }
+        let piece = std::mem::take(piece);
+        let is_handshake = both.1.peer(&remote).is_none();
+        let led = both.1.handle(now, &remote, piece);
+        led.bytes.into_iter().for_each(|bytes| self.out.push_stream(remote, bytes, Cargo::Answering));
+        if led.has_stood_up {
+            streams.confirm(remote);
+            self.proofs.prove(now, remote);
+            let (peer, waiting) = (both.1.peer(&remote), both.0.give_up(remote));
+            for message in waiting {
+                send_over_stream(&mut both.1, &mut self.out, now, (remote, peer), message);
+            }
+        }
+        let opened = both.1.opened(&remote)?.len();
+        is_handshake.then(|| piece[..piece.len().saturating_sub(opened)].to_vec())
+    }
+
+    /// The next datagram in a stream, of what TLS has opened where that is spoken.
+    fn next_of_stream(
+        &mut self,
+        now: Time,
+        remote: SocketAddr,
+        piece: &mut &[u8],
+    ) -> Result<Option<Vec<u8>>, &'static str> {
+        let Some(streams) = &mut self.streams else { return Ok(None) };
+        let Protection::Library(both) = &mut self.protection else {
+            return streams.handle_piece(now, remote, piece);
+        };
+        let Some(opened) = both.1.opened(&remote) else { return Ok(None) };
+        let mut rest = &opened[..];
+        let next = streams.handle_piece(now, remote, &mut rest);
+        let taken = opened.len() - rest.len();
+        opened.drain(..taken);
+        if next == Ok(None) && both.1.is_over(&remote) {
+            // The last words of a peer were heard; whoever never was one has none.
+            if both.1.peer(&remote).is_none() {
+                return Err(streams.hang_up(remote));
+            }
+            both.1.close(&remote);
+            streams.end(now, remote);
+        }
+        next
+    }
+
+    fn forget_stream(&mut self, remote: &SocketAddr) {
+        self.protection.streams().into_iter().for_each(|streams| streams.close(remote));
+    }
+
     fn sort(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
         self.now = now;
         match Protocol::of(bytes) {
-            Protocol::P2pp if self.links.is_some() => self.dropped("p2pp in the clear"),
+            Protocol::P2pp if self.has_links() => self.dropped("p2pp in the clear"),
             Protocol::P2pp => Received::P2pp,
             Protocol::Media => Received::Media,
             Protocol::Stun => self.handle_stun(now, remote, bytes),
-            Protocol::Dtls => self.dropped("dtls"),
+            Protocol::Dtls | Protocol::Secure => self.handle_frame(now, remote, bytes),
             Protocol::TurnChannel => self.dropped("turn"),
-            Protocol::Secure => self.handle_frame(now, remote, bytes),
             Protocol::Unknown => self.dropped("unknown"),
         }
+    }
+
+    /// The next message that arrived beside another, or was set free by time, and whence it came.
+    pub fn poll_received(&mut self) -> Option<(SocketAddr, Received)> {
+        let (sessions, _) = self.protection.library()?;
+        sessions.poll_heard().map(|(remote, peer, message)| (remote, Received::Sealed(peer, message)))
     }
 
     /// Sends a message to an address, as the profile asks; over a link only to whom it is meant for, where that is
@@ -149,27 +268,50 @@ impl Endpoint {
         bytes: Vec<u8>,
         label: u8,
     ) {
-        match &mut self.links {
-            Some(links) => links.send(now, remote, Message { bytes, label, meant }, &mut self.out),
-            None => self.out.push(remote, bytes),
-        }
         self.now = now;
+        let message = Message { bytes, label, meant };
+        match &mut self.protection {
+            Protection::None => self.out.push(remote, message.bytes),
+            Protection::Own(links) => links.send(now, remote, message, &mut self.out),
+            Protection::Library(both) => match both.1.peer(&remote) {
+                None => both.0.send(now, remote, message, &mut self.out),
+                peer => send_over_stream(&mut both.1, &mut self.out, now, (remote, peer), message),
+            },
+        }
     }
 
     /// The next stream to open or to close.
     pub fn poll_stream(&mut self) -> Option<Wish> {
-        self.streams.as_mut()?.poll_wish()
+        let wish = self.streams.as_mut()?.poll_wish()?;
+        if let Wish::Close(remote) = wish {
+            self.forget_stream(&remote);
+        }
+        Some(wish)
     }
 
     /// A stream stands, whoever opened it.
     pub fn handle_stream_opened(&mut self, now: Time, remote: SocketAddr) {
         let Some(streams) = &mut self.streams else { return };
         self.now = now;
-        streams.handle_opened(now, remote).into_iter().for_each(|waited| self.out.push(remote, waited));
+        let waited = streams.handle_opened(now, remote);
+        let role = if waited.is_some() { Role::Asks } else { Role::Asked };
+        match self.protection.library() {
+            Some((sessions, sealed)) => {
+                if role == Role::Asked && !sessions.may_answer_stream(now, remote.ip()) {
+                    streams.hang_up(remote);
+                    return self.count_drop("link flood");
+                }
+                // What waited were records of DTLS; their messages wait for TLS now.
+                let hello = sealed.open(now, remote, role);
+                hello.into_iter().for_each(|bytes| self.out.push_stream(remote, bytes, Cargo::Asking));
+            }
+            None => waited.into_iter().flatten().for_each(|waited| self.out.push(remote, waited)),
+        }
     }
 
     /// A stream is gone, or could not be opened.
     pub fn handle_stream_closed(&mut self, now: Time, remote: SocketAddr) {
+        self.forget_stream(&remote);
         if let Some(streams) = &mut self.streams {
             streams.handle_closed(now, remote);
         }
@@ -192,6 +334,21 @@ impl Endpoint {
         loop {
             let transmit = self.out.pop()?;
             let Some(streams) = &mut self.streams else { return Some(transmit) };
+            if transmit.socket == Socket::PeerStream {
+                streams.note_use(self.now, &transmit.remote);
+                return Some(transmit);
+            }
+            if let Some(sealed) = self.protection.streams()
+                && streams.is_open(&transmit.remote)
+            {
+                // What is said beside DTLS goes over TLS; DTLS itself has no place there.
+                let is_beside = Protocol::of(&transmit.bytes) == Protocol::Stun;
+                let framed = is_beside.then(|| streams::frame(&transmit.bytes));
+                match framed.and_then(|framed| sealed.seal(self.now, &transmit.remote, &framed)) {
+                    Some(bytes) => return Some(Transmit { socket: Socket::PeerStream, bytes, ..transmit }),
+                    None => continue,
+                }
+            }
             let is_proven = self.proofs.is_proven(self.now, transmit.remote);
             match streams.send(self.now, transmit, is_proven) {
                 Way::Found(transmit) => return Some(transmit),
@@ -212,15 +369,21 @@ impl Endpoint {
 
     /// When links and streams want to be woken.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let links = self.links.as_ref().and_then(|links| links.poll_timeout());
+        let links = match &self.protection {
+            Protection::None => None,
+            Protection::Own(links) => links.poll_timeout(),
+            Protection::Library(both) => both.0.poll_timeout(),
+        };
         let streams = self.streams.as_ref().and_then(|streams| streams.poll_timeout());
         links.into_iter().chain(streams).min()
     }
 
     /// Does what links and streams have to do by now.
     pub fn handle_timeout(&mut self, now: Time) {
-        if let Some(links) = &mut self.links {
-            links.handle_timeout(now, &mut self.out);
+        match &mut self.protection {
+            Protection::None => {}
+            Protection::Own(links) => links.handle_timeout(now, &mut self.out),
+            Protection::Library(both) => both.0.handle_timeout(now, &mut self.proofs, &mut self.out),
         }
         if let Some(streams) = &mut self.streams {
             streams.handle_timeout(now);
@@ -230,17 +393,25 @@ impl Endpoint {
 
     /// How many bytes longer a message is on the wire, once there is a link.
     pub fn overhead(&self) -> usize {
-        if self.links.is_some() { links::OVERHEAD } else { 0 }
+        match self.protection {
+            Protection::None => 0,
+            Protection::Own(_) => links::OVERHEAD,
+            Protection::Library(_) => sessions::OVERHEAD,
+        }
     }
 
     /// Whether messages go over links.
     pub fn has_links(&self) -> bool {
-        self.links.is_some()
+        !matches!(self.protection, Protection::None)
     }
 
     /// How many links stand.
     pub fn count_links(&self) -> usize {
-        self.links.as_ref().map_or(0, |links| links.len())
+        match &self.protection {
+            Protection::None => 0,
+            Protection::Own(links) => links.len(),
+            Protection::Library(both) => both.0.len() + both.1.len(),
+        }
     }
 
     /// Nobody listens at `remote`, says the network, and quotes the beginning of a datagram of ours: the beginnings
@@ -249,10 +420,12 @@ impl Endpoint {
         if self.streams.as_mut().is_some_and(|streams| streams.handle_unreachable(remote)) {
             return Vec::new();
         }
-        match &mut self.links {
-            Some(links) => links.refused(remote, quoted).iter().map(|b| b.to_vec()).collect(),
-            None => vec![quoted.to_vec()],
-        }
+        let refused = match &mut self.protection {
+            Protection::None => return vec![quoted.to_vec()],
+            Protection::Own(links) => links.refused(remote, quoted),
+            Protection::Library(both) => both.0.refused(remote, quoted),
+        };
+        refused.iter().map(|beginning| beginning.to_vec()).collect()
     }
 
     /// Counts a datagram that was dropped.
@@ -271,8 +444,13 @@ impl Endpoint {
     }
 
     fn handle_frame(&mut self, now: Time, remote: SocketAddr, bytes: &[u8]) -> Received {
-        let Some(links) = &mut self.links else { return self.dropped("secure") };
-        match links.handle(now, remote, bytes, &mut self.proofs, &mut self.out) {
+        let (proofs, out) = (&mut self.proofs, &mut self.out);
+        let opened = match &mut self.protection {
+            Protection::None => return self.dropped("secure"),
+            Protection::Own(links) => links.handle(now, remote, bytes, proofs, out),
+            Protection::Library(both) => both.0.handle(now, remote, bytes, proofs, out),
+        };
+        match opened {
             Opened::Message(peer, message) => Received::Sealed(peer, message),
             Opened::Handled => Received::Link,
             Opened::Dropped(why) => self.dropped(why),
@@ -295,6 +473,24 @@ impl Endpoint {
         }
         *count += 1;
         *count <= STUN_ANSWERS_PER_S
+    }
+}
+
+/// Sends a message over TLS, if it is for whom that leads to.
+fn send_over_stream(
+    sealed: &mut SealedStreams,
+    out: &mut Outbox,
+    now: Time,
+    (remote, peer): (SocketAddr, Option<PublicKey>),
+    message: Message,
+) {
+    if !peer.is_some_and(|peer| message.is_for(&peer)) {
+        return out.count_drop("link of another");
+    }
+    let framed = (message.bytes.len() <= streams::MAX_FRAME).then(|| streams::frame(&message.bytes));
+    match framed.and_then(|framed| sealed.seal(now, &remote, &framed)) {
+        Some(bytes) => out.push_stream(remote, bytes, Cargo::Message(message.label)),
+        None => out.count_drop("no way"),
     }
 }
 

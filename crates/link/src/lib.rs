@@ -5,6 +5,9 @@
 //! | [`endpoint`] | [`Endpoint`]: the one port; sorts what arrives, answers STUN, sends to contacts |
 //! | [`demux`] | which protocol a first byte belongs to (RFC 7983) |
 //! | `links.rs` | links, over which messages go unless the profile is open |
+//! | [`library`] | links that a library makes, DTLS and TLS: what the core asks of it |
+//! | `sessions.rs`, `sealed_streams.rs` | such links over UDP and over streams |
+//! | `waiting.rs`, `room.rs` | messages that wait for a link; who goes where there is no room |
 //! | [`sealed`] | bytes that only one peer can read, whatever hops carry them |
 //! | `resolver.rs` | what Noise is built from |
 //! | [`streams`] | TCP towards addresses where UDP does not get through |
@@ -20,17 +23,23 @@
 mod book;
 pub mod demux;
 pub mod endpoint;
+pub mod library;
 mod links;
 pub mod mapped;
 mod outbox;
 pub mod proof;
 mod resolver;
+mod room;
 pub mod rtt;
 pub mod sealed;
+mod sealed_streams;
+mod sessions;
 pub mod streams;
+mod waiting;
 
 pub use demux::Protocol;
 pub use endpoint::{Endpoint, Received};
+pub use library::Library;
 pub use mapped::MappedAddress;
 pub use outbox::{Cargo, Sent};
 pub use proof::Proofs;

@@ -26,13 +26,15 @@ mod stand_in;
 mod suite;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Rng, RngExt, Seed, Time, Window};
+use wire::{KeyPair, Profile, PublicKey, Rng, RngExt, Seed, Time, Window};
 
 use crate::Proofs;
 use crate::outbox::{Cargo, Outbox};
+use crate::room::first_to_go;
+use crate::waiting::{BEGINNING, Message, Waiting, beginning};
 use frame::Frame;
 pub(crate) use frame::OVERHEAD;
 use suite::{Agreed, Cipher, Initiator, Responder, Suite};
@@ -60,9 +62,6 @@ const RETRY: Duration = Duration::from_millis(400);
 /// First frames sent before the address is given up: within three seconds, when requests end too.
 const SENDS: u8 = 3;
 
-/// Messages that wait for a link, and their bytes together: what a node asks one peer at once.
-const MAX_WAITING: (usize, usize) = (16, 16 * 1_200);
-
 /// A link that has served for so long is made anew: what was recorded until then stays closed if keys are stolen
 /// later.
 const LIFE: Duration = Duration::from_secs(24 * 3_600);
@@ -79,30 +78,9 @@ const OVERLAP: Duration = Duration::from_secs(10);
 /// Messages sent lately whose beginnings are kept, should the network say that nobody listens where they went.
 const RECENT: usize = 4;
 
-/// How much of a message's beginning is kept: what tells one P2PP request from another.
-const BEGINNING: usize = 16;
-
 /// A link is made anew at most so often because it is said to be lost, or because a message is for somebody else than
 /// who answers there: each costs a handshake.
 const RENEW: Duration = Duration::from_secs(1);
-
-/// Whom a message is for, where its sender knows: a Node-ID, and the hash that makes it of a key.
-pub(crate) type Meant = Option<(NodeId, HashAlgorithm)>;
-
-/// A message that leaves, or waits to.
-#[derive(Debug)]
-pub(crate) struct Message {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) label: u8,
-    pub(crate) meant: Meant,
-}
-
-impl Message {
-    /// Whether this peer may read it.
-    fn is_for(&self, peer: &PublicKey) -> bool {
-        self.meant.is_none_or(|(id, hash)| peer.node_id(hash) == id)
-    }
-}
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -138,7 +116,7 @@ struct Link {
     session: Option<Session>,
     /// The one before: what was sealed with it may still be on its way.
     before: Option<Session>,
-    waiting: Vec<Message>,
+    waiting: Waiting,
     used: Time,
     /// When it was last made anew on somebody's word, or for somebody else than who has it.
     renewed: Option<Time>,
@@ -288,7 +266,7 @@ impl Links {
                 session.is_worn(now)
             }
             None => {
-                link.wait(message, out);
+                link.waiting.push(message, out);
                 true
             }
         };
@@ -326,12 +304,8 @@ impl Links {
         if self.links.len() < MAX_LINKS || self.links.contains_key(remote) {
             return;
         }
-        let mut of_host: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        self.links.keys().for_each(|at| *of_host.entry(at.ip()).or_default() += 1);
-        let crowd = of_host.into_iter().filter(|(_, links)| *links > CROWD).max_by_key(|(_, links)| *links);
-        let goes_first = |at: &SocketAddr| crowd.is_none_or(|(host, _)| at.ip() == host);
-        let candidates = self.links.iter().filter(|(at, _)| goes_first(at));
-        if let Some(oldest) = candidates.min_by_key(|(_, l)| l.used).map(|(at, _)| *at) {
+        let all = self.links.iter().map(|(at, link)| (*at, link.used)).collect();
+        if let Some(oldest) = first_to_go(all, CROWD) {
             self.forget(oldest);
         }
     }
@@ -493,11 +467,7 @@ impl Links {
             self.wakes.remove(&(opening.due, remote));
             self.indices.remove(&opening.index);
         }
-        for message in std::mem::take(&mut link.waiting) {
-            if !message.is_for(&session.peer) {
-                out.count_drop("link of another");
-                continue;
-            }
+        for message in link.waiting.take_for(&session.peer, out) {
             out.push_frame(remote, session.seal(self.suite, &message.bytes), Cargo::Message(message.label));
         }
         self.indices.insert(session.index, remote);
@@ -592,7 +562,7 @@ impl Links {
         if !asked {
             return Vec::new();
         }
-        let waited = std::mem::take(&mut link.waiting);
+        let waited = link.waiting.take();
         if link.session.is_none() {
             self.forget(remote);
         }
@@ -614,7 +584,7 @@ impl Links {
             if opening.sends >= SENDS {
                 let index = opening.index;
                 link.opening = None;
-                link.waiting.clear();
+                link.waiting.take();
                 out.count_drop("link unanswered");
                 self.indices.remove(&index);
                 if link.session.is_none() {
@@ -637,7 +607,14 @@ impl Links {
 
 impl Link {
     fn new(now: Time) -> Self {
-        Link { opening: None, session: None, before: None, waiting: Vec::new(), used: now, renewed: None }
+        Link {
+            opening: None,
+            session: None,
+            before: None,
+            waiting: Waiting::default(),
+            used: now,
+            renewed: None,
+        }
     }
 
     fn sessions(&self) -> impl Iterator<Item = &Session> {
@@ -652,27 +629,6 @@ impl Link {
         }
         may
     }
-
-    /// Keeps a message until the link stands; one that waits already was only repeated.
-    fn wait(&mut self, message: Message, out: &mut Outbox) {
-        let (most, most_bytes) = MAX_WAITING;
-        let bytes: usize = self.waiting.iter().map(|waits| waits.bytes.len()).sum();
-        if self.waiting.iter().any(|waits| waits.bytes == message.bytes) {
-            return;
-        }
-        if self.waiting.len() >= most || bytes + message.bytes.len() > most_bytes {
-            out.count_drop("link waits");
-            return;
-        }
-        self.waiting.push(message);
-    }
-}
-
-fn beginning(message: &[u8]) -> [u8; BEGINNING] {
-    let mut beginning = [0; BEGINNING];
-    let len = message.len().min(BEGINNING);
-    beginning[..len].copy_from_slice(&message[..len]);
-    beginning
 }
 
 #[cfg(test)]

@@ -43,10 +43,20 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     pub(crate) fn push(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
+        self.push_to(Socket::Peer, remote, bytes);
+    }
+
+    fn push_to(&mut self, socket: Socket, remote: SocketAddr, bytes: Vec<u8>) {
         if self.queue.len() >= MAX_QUEUE {
             return self.count_drop("queue full");
         }
-        self.queue.push_back(Transmit { socket: Socket::Peer, remote, bytes });
+        self.queue.push_back(Transmit { socket, remote, bytes });
+    }
+
+    /// Sends a piece of a stream that a library has sealed.
+    pub(crate) fn push_stream(&mut self, remote: SocketAddr, bytes: Vec<u8>, cargo: Cargo) {
+        self.sent.push(Sent { remote, len: bytes.len(), cargo });
+        self.push_to(Socket::PeerStream, remote, bytes);
     }
 
     /// Sends a frame of a link.

@@ -18,12 +18,13 @@
 mod framer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use wire::{Socket, Time, Transmit};
 
 use crate::demux::Protocol;
+use crate::room::first_to_go;
 pub use framer::{BadLength, Framer, MAX_FRAME, frame};
 
 /// Most streams at once; beyond it the one silent longest is closed.
@@ -319,15 +320,15 @@ impl Streams {
         path.state.is_stream()
     }
 
-    /// A stream stands, whoever opened it. Returns what has waited for it.
-    pub(crate) fn handle_opened(&mut self, now: Time, remote: SocketAddr) -> Vec<Vec<u8>> {
+    /// A stream stands. Returns what has waited for it; nothing if the other side opened it.
+    pub(crate) fn handle_opened(&mut self, now: Time, remote: SocketAddr) -> Option<Vec<Vec<u8>>> {
         if !self.is_open(&remote) {
             self.make_room(now, &remote);
         }
         let before = self.paths.get_mut(&remote).map(|path| &mut path.state);
         let waited = match before {
-            Some(State::Opening { waiting, .. }) => std::mem::take(waiting),
-            _ => Vec::new(),
+            Some(State::Opening { waiting, .. }) => Some(std::mem::take(waiting)),
+            _ => None,
         };
         self.set(remote, State::Open(Box::new(Open::new(now))));
         waited
@@ -368,13 +369,24 @@ impl Streams {
                 self.reschedule(remote);
                 return Ok(None);
             }
-            Err(BadLength) => return Err(self.hang_up(remote, piece)),
+            Err(BadLength) => {
+                *piece = &[];
+                return Err(self.hang_up(remote));
+            }
         };
         open.used = now;
         if matches!(Protocol::of(&datagram), Protocol::Dtls | Protocol::TurnChannel | Protocol::Unknown) {
-            return Err(self.hang_up(remote, piece));
+            *piece = &[];
+            return Err(self.hang_up(remote));
         }
         Ok(Some(datagram))
+    }
+
+    /// Something went over the stream of an address.
+    pub(crate) fn note_use(&mut self, now: Time, remote: &SocketAddr) {
+        if let Some(State::Open(open)) = self.paths.get_mut(remote).map(|path| &mut path.state) {
+            open.used = now;
+        }
     }
 
     /// What came last over the stream of an address was of use.
@@ -385,11 +397,16 @@ impl Streams {
     }
 
     /// Closes the stream of somebody who is no peer, and is not to get another.
-    fn hang_up(&mut self, remote: SocketAddr, piece: &mut &[u8]) -> &'static str {
-        *piece = &[];
+    pub(crate) fn hang_up(&mut self, remote: SocketAddr) -> &'static str {
         self.wishes.push_back(Wish::Close(remote));
         self.forget(remote);
         "stream garbage"
+    }
+
+    /// Closes the stream of a peer that has said that it ends.
+    pub(crate) fn end(&mut self, now: Time, remote: SocketAddr) {
+        self.wishes.push_back(Wish::Close(remote));
+        self.close(now, remote);
     }
 
     /// Notes that a stream is no more; one that was of use is opened again when needed.
@@ -472,11 +489,7 @@ impl Streams {
         if all.len() < MAX_OPEN {
             return;
         }
-        let mut of_host: BTreeMap<IpAddr, usize> = BTreeMap::new();
-        all.iter().for_each(|(at, _)| *of_host.entry(at.ip()).or_default() += 1);
-        let crowd = of_host.into_iter().filter(|(_, streams)| *streams > CROWD).max_by_key(|(_, n)| *n);
-        let candidates = all.into_iter().filter(|(at, _)| crowd.is_none_or(|(host, _)| at.ip() == host));
-        if let Some((oldest, _)) = candidates.min_by_key(|(_, age)| *age).filter(|(at, _)| at != remote) {
+        if let Some(oldest) = first_to_go(all, CROWD).filter(|at| at != remote) {
             self.wishes.push_back(Wish::Close(oldest));
             self.close(now, oldest);
         }

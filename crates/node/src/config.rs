@@ -10,7 +10,7 @@ use wire::document::{KindRule, OverlayDocument};
 use wire::sdp::dtls::Fingerprint;
 pub(crate) use wire::strict::MAX_NAME;
 pub use wire::strict::is_name;
-use wire::{HashAlgorithm, KeyPair, Profile, PublicKey};
+use wire::{HashAlgorithm, KeyPair, LinkFamily, Profile, PublicKey};
 
 use crate::budget::Limits;
 use crate::dial;
@@ -170,6 +170,8 @@ pub struct Config {
     pub insist: Vec<OverlayOption>,
     /// What protects the traffic between peers.
     pub profile: Profile,
+    /// Which protocols make the links between peers, where the profile is secure.
+    pub links: LinkFamily,
     /// Whether it goes over UDP; without it nobody hears sound of another peer here.
     pub udp: bool,
     /// Whether it goes over TCP, on the same port, where UDP does not get through.
@@ -232,6 +234,7 @@ impl Default for Config {
             overlay: OverlayOptions::default(),
             insist: Vec::new(),
             profile: Profile::default(),
+            links: LinkFamily::default(),
             udp: true,
             tcp: true,
             bootstrap: Vec::new(),

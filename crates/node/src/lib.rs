@@ -82,6 +82,7 @@ pub use document::Charter;
 pub use enrolment::{Registrar, revocations_key};
 pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};
+pub use link::Library;
 pub use locals::CallOptions;
 pub use names::NameRules;
 
@@ -94,4 +95,4 @@ pub use plane::{DtlsPolicy, Handshake, SdesPolicy, Shaken};
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;
-pub use wire::Profile;
+pub use wire::{LinkFamily, Profile};

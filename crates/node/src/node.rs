@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Cargo, Endpoint, Received, Wish};
+use link::{Cargo, Endpoint, Library, Received, Wish};
 use overlay::{Evidence, Overlay};
 use wire::p2pp::{
     Builder, Class, Code, Density, Header, MAX_DATAGRAM, Message, MessageType, Object, ParseError,
@@ -241,11 +241,29 @@ impl Node {
         now: Time,
         unix: UnixTime,
     ) -> Node {
+        Node::with_library(None, config, identity, saved, seed, (now, unix))
+    }
+
+    /// The same, with the library that makes its links if those are DTLS and TLS: in the name of this identity. A peer
+    /// that shall have such links and no library says nothing and hears nothing.
+    pub fn with_library(
+        library: Option<Arc<dyn Library>>,
+        config: Config,
+        identity: Identity,
+        saved: Saved,
+        seed: Seed,
+        (now, unix): (Time, UnixTime),
+    ) -> Node {
         let mut rng = seed.rng();
         let home = home_of(&identity, &config);
         let names = config.charter.as_deref().and_then(Charter::names);
         let mut node = Node {
-            link: Endpoint::new(config.profile, &identity.peer, Seed::child_of(&mut rng)),
+            link: Endpoint::with_links(
+                (config.profile, config.links),
+                library,
+                &identity.peer,
+                Seed::child_of(&mut rng),
+            ),
             standing: None,
             transactions: Transactions::new(),
             timers: Timers::default(),
@@ -310,7 +328,9 @@ impl Node {
         let forward = match socket {
             Socket::Peer => {
                 let received = self.link.handle_datagram(now, remote, bytes);
-                self.handle_received(now, remote, received, bytes)
+                let forward = self.handle_received(now, remote, received, bytes);
+                self.handle_more_received(now);
+                forward
             }
             Socket::PeerStream => {
                 self.handle_peer_stream(now, remote, bytes);
@@ -359,6 +379,7 @@ impl Node {
             standing.table.handle_timeout(now);
         }
         self.link.handle_timeout(now);
+        self.handle_more_received(now);
         self.handle_phones_timeout(now);
         self.drain(now);
     }
@@ -496,6 +517,13 @@ impl Node {
                     self.handle_received(now, remote, received, &mut datagram);
                 }
             }
+        }
+    }
+
+    /// Takes what the link has opened beside what it returned.
+    fn handle_more_received(&mut self, now: Time) {
+        while let Some((remote, more)) = self.link.poll_received() {
+            self.handle_received(now, remote, more, &mut []);
         }
     }
 

@@ -27,7 +27,7 @@ pub fn take_document(resolved: &mut Resolved, home: &Home) -> Result<BTreeSet<So
     let whose = if is_named { path } else { home.path().join(home::DOCUMENT) };
     let at = |why| format!("{}: {why}", whose.display());
     let options = OverlayOptions::of(&document).map_err(at)?;
-    resolved.take_profile(document.profile).map_err(at)?;
+    resolved.take_profile(document.profile, document.links).map_err(at)?;
     resolved.take_options(&options).map_err(at)?;
     let mut peers = document.bootstrap;
     peers.remove(&resolved.settings.listen);

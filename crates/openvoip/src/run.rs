@@ -12,12 +12,13 @@ mod tls;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Registry, Token};
-use node::{Event, Node, Tail};
-use wire::{ConnectionId, Socket, Time, Transmit};
+use node::{Config, Event, Library, LinkFamily, Node, Tail};
+use wire::{ConnectionId, KeyPair, Socket, Time, Transmit};
 
 use crate::alarm::Alarm;
 use crate::icmp;
@@ -166,6 +167,17 @@ fn enlarge(socket: &UdpSocket) {
     let socket = socket2::SockRef::from(socket);
     let _ = socket.set_recv_buffer_size(1 << 20);
     let _ = socket.set_send_buffer_size(1 << 20);
+}
+
+/// What makes the links of a peer with these keys, if they are DTLS and TLS.
+///
+/// # Errors
+/// In words, if the system does not let it.
+pub fn library(config: &Config, keys: &KeyPair) -> Result<Option<Arc<dyn Library>>, String> {
+    match config.links {
+        LinkFamily::Noise => Ok(None),
+        LinkFamily::Tls => Ok(Some(::tls::Tls::new(keys)?)),
+    }
 }
 
 /// Something happened on a socket of the caller's own.

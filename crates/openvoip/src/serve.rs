@@ -27,7 +27,7 @@ use crate::command::{Answer, Command, Reply};
 use crate::control;
 use crate::home::{self, Certificate, CertificateFiles, Home};
 use crate::logging::Logs;
-use crate::run::{Bound, World, dtls};
+use crate::run::{self, Bound, World, dtls};
 use crate::stretcher::Stretcher;
 
 pub(crate) use line::{Asker, Line};
@@ -218,7 +218,8 @@ impl Service {
         let sips = Some(sips_address);
         let config = Config { listen: peer_address, sip: sip_address, sips, fingerprint, ..options.config };
         let now = world.now();
-        let node = Node::new(config, identity, saved, fresh_seed()?, now, unix_now());
+        let library = run::library(&config, &identity.peer)?;
+        let node = Node::with_library(library, config, identity, saved, fresh_seed()?, (now, unix_now()));
         let index = world.add(node, bound).map_err(|e| e.to_string())?;
         let waker = Arc::new(Waker::new(world.registry(), WAKER).map_err(|e| e.to_string())?);
         let (sender, requests) = sync_channel(MAX_QUEUE);

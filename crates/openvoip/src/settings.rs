@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
-use node::{Algorithm, Config, DtlsPolicy, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy};
+use node::{
+    Algorithm, Config, DtlsPolicy, LinkFamily, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy,
+};
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
@@ -83,13 +85,15 @@ pub struct Overlay {
     pub remote_settings: bool,
     #[serde(with = "text")]
     pub profile: Profile,
+    #[serde(with = "text")]
+    pub links: LinkFamily,
     pub force_open: bool,
     pub document: String,
 }
 
 impl Overlay {
     /// An overlay of these options, protected so and held to no document.
-    fn new(options: OverlayOptions, profile: Profile) -> Self {
+    fn new(options: OverlayOptions, (profile, links): (Profile, LinkFamily)) -> Self {
         let OverlayOptions { name, algorithm, hash, base, replicas, difficulty, remote_settings } = options;
         let (force_open, document) = (false, String::new());
         Overlay {
@@ -101,6 +105,7 @@ impl Overlay {
             difficulty,
             remote_settings,
             profile,
+            links,
             force_open,
             document,
         }
@@ -162,6 +167,7 @@ impl Default for Settings {
             overlay,
             insist: _, // Follows from who said what: `Resolved::config`.
             profile,
+            links,
             udp,
             tcp,
             bootstrap,
@@ -208,7 +214,7 @@ impl Default for Settings {
                 key: String::new(),
             },
             dial,
-            overlay: Overlay::new(overlay, profile),
+            overlay: Overlay::new(overlay, (profile, links)),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
                 bytes_per_s: budget_bytes_per_s,
@@ -240,6 +246,7 @@ impl Settings {
             },
             insist: Vec::new(),
             profile: overlay.profile,
+            links: overlay.links,
             udp: self.udp,
             tcp: self.tcp,
             bootstrap: self.bootstrap.clone(),
@@ -331,6 +338,10 @@ impl Settings {
         }
         if self.phones.certificate.is_empty() != self.phones.key.is_empty() {
             problems.push(("phones.certificate", "certificate and key go together".into()));
+        }
+        if !self.overlay.links.suits(self.overlay.profile) {
+            let why = format!("{} is for the profile secure only", self.overlay.links);
+            problems.push(("overlay.links", why));
         }
         problems.extend(self.exposure().map(|problem| ("overlay.profile", problem)));
         problems.extend(self.dial.problems());

@@ -66,7 +66,7 @@ fn a_document_is_made_with_a_key_beside_it_and_nothing_is_overwritten() {
     has(
         &shown,
         "file:s name:s founder:s sequence:n created:n signature_holds:b signer:s signed_by_founder:b documents:n \
-         good_for_newcomers:b algorithm:s hash:s base:n replicas:n difficulty:n remote_settings:b profile:s \
+         good_for_newcomers:b algorithm:s hash:s base:n replicas:n difficulty:n remote_settings:b profile:s links:s \
          kinds:l bootstrap:l managed:l revoked:l operators:l authorities:l bytes:n",
     );
     assert_eq!((&shown["schema"], &shown["name"]), (&json!("openvoip.overlay/1"), &json!("camp")));
@@ -138,7 +138,7 @@ fn a_ticket_leads_into_the_overlay_and_keeps_its_founder_key() {
     let founder = Peer::start(&["bootstrap", "--overlay-name", "camp"]);
     let (_dir, file) = founded(&["--peer", &founder.address()]);
     let invited = get(&["overlay", "invite", &file]);
-    has(&invited, "name:s profile:s founder:s peers:l ticket:s");
+    has(&invited, "name:s profile:s links:s founder:s peers:l ticket:s");
     let ticket = invited["ticket"].as_str().unwrap();
     assert_eq!(get(&["overlay", "show", &ticket.to_uppercase().replace('-', " ")]), invited);
 

@@ -13,7 +13,7 @@
 //! "OVPD" | version (8): 1, or 2 with authorities | founder key (32 bytes) | sequence (64) | created, Unix seconds (64)
 //! length of the name (8) | name, UTF-8
 //! algorithm (8) | hash (8) | bits of the base (8) | replicas (8) | difficulty (8)
-//! flags (8): 1 = remote settings | profile (8): 1 = open, 2 = signed, 4 = secure
+//! flags (8): 1 = remote settings | profile (8): 1 = open, 2 = signed, 4 = secure, 12 = secure with DTLS and TLS
 //! number of kinds (16)     | each: kind (16), policy (8), largest value in bytes (16)
 //! number of peers (16)     | each: 4 or 6 (8), address (4 or 16 bytes), port (16)
 //! number of managed (16)   | each: public key (32 bytes)
@@ -33,7 +33,7 @@ use crate::identity::{KeyPair, PublicKey};
 use crate::p2pp::Kind;
 use crate::p2pp::record::MAX_VALUE;
 use crate::strict::{self, Flaw, Reader};
-use crate::{HashAlgorithm, Profile, UnixTime};
+use crate::{HashAlgorithm, LinkFamily, Profile, UnixTime};
 
 pub use chain::{Chain, MAX_CHAIN};
 
@@ -169,6 +169,8 @@ pub struct OverlayDocument {
     pub remote_settings: bool,
     /// What protects messages between peers.
     pub profile: Profile,
+    /// Which protocols make the links between peers; a choice in the profile `secure` only.
+    pub links: LinkFamily,
     /// Which kinds of records are kept, each once.
     pub kinds: BTreeSet<KindRule>,
     /// Peers to ask first.
@@ -198,6 +200,9 @@ impl OverlayDocument {
         }
         if self.difficulty > MAX_DIFFICULTY {
             return Err(Flaw::value("difficulty", self.difficulty, "0 to 32"));
+        }
+        if !self.links.suits(self.profile) {
+            return Err(Flaw::value("links", self.links, "noise, but in the profile secure"));
         }
         strict::check_count("kinds", self.kinds.len(), MAX_KINDS)?;
         if self.kinds.iter().zip(self.kinds.iter().skip(1)).any(|(a, b)| a.kind == b.kind) {
@@ -232,7 +237,7 @@ impl OverlayDocument {
         let base_bits = self.base.checked_ilog2().unwrap_or(0) as u8;
         let options = [self.algorithm, self.hash as u8, base_bits, self.replicas, self.difficulty];
         out.extend_from_slice(&options);
-        out.extend_from_slice(&[self.remote_settings.into(), self.profile.number()]);
+        out.extend_from_slice(&[self.remote_settings.into(), self.links.number_with(self.profile)]);
         strict::put_set(out, self.kinds.iter(), |out, rule| {
             out.extend_from_slice(&rule.kind.0.to_be_bytes());
             out.push(rule.policy as u8);
@@ -267,6 +272,7 @@ impl OverlayDocument {
             return Err(Flaw::value("base", format!("2^{base_bits}"), "0 or a power of two up to 256"));
         }
         let known = HashAlgorithm::from_number(hash);
+        let (profile, links) = LinkFamily::read(profile).ok_or_else(|| Flaw::profile(profile))?;
         let document = OverlayDocument {
             founder,
             sequence,
@@ -281,7 +287,8 @@ impl OverlayDocument {
                 0 | 1 => flags == 1,
                 _ => return Err(Flaw::value("flags", flags, "0 or 1 (remote settings)")),
             },
-            profile: Profile::from_number(profile).ok_or_else(|| Flaw::profile(profile))?,
+            profile,
+            links,
             kinds: reader.set("kinds", MAX_KINDS, read_rule)?,
             bootstrap: reader.set("bootstrap peers", MAX_BOOTSTRAP, Reader::address)?,
             managed: reader.set("managed peers", MAX_MANAGED, |r| r.key("managed peers"))?,

@@ -48,7 +48,7 @@ pub use identity::{KeyPair, PublicKey};
 pub use key::{Distance, HashAlgorithm, Key, NodeId, ResourceId};
 pub use net::{ConnectionId, Contact, Datagram, Socket, Transmit};
 pub use number::{Number, Stretch};
-pub use profile::Profile;
+pub use profile::{LinkFamily, Profile};
 pub use seed::{Rng, RngExt, Seed};
 pub use signatures::Signatures;
 pub use ticket::Ticket;

@@ -55,3 +55,83 @@ impl FromStr for Profile {
             .ok_or_else(|| format!("unknown profile '{s}': choose open, signed or secure"))
     }
 }
+
+#[cfg(test)]
+pub(crate) const EVERY: [(Profile, LinkFamily); 4] = [
+    (Profile::Open, LinkFamily::Noise),
+    (Profile::Signed, LinkFamily::Noise),
+    (Profile::Secure, LinkFamily::Noise),
+    (Profile::Secure, LinkFamily::Tls),
+];
+
+/// Added to the number of a profile whose links are DTLS and TLS.
+const OF_TLS: u8 = 8;
+
+/// Which protocols make the links between peers, where the profile is [`Profile::Secure`]; in the others there is no
+/// choice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum LinkFamily {
+    /// Noise, over UDP and over TCP.
+    #[default]
+    Noise,
+    /// DTLS over UDP, and TLS over TCP.
+    Tls,
+}
+
+impl LinkFamily {
+    /// All of them.
+    pub const ALL: [LinkFamily; 2] = [LinkFamily::Noise, LinkFamily::Tls];
+
+    /// Its name, on the command line and elsewhere.
+    pub fn name(self) -> &'static str {
+        match self {
+            LinkFamily::Noise => "noise",
+            LinkFamily::Tls => "tls",
+        }
+    }
+
+    /// Whether a profile can have it.
+    pub fn suits(self, profile: Profile) -> bool {
+        self == LinkFamily::Noise || profile == Profile::Secure
+    }
+
+    /// The number of a profile with these links, in an overlay's document.
+    pub(crate) fn number_with(self, profile: Profile) -> u8 {
+        profile.number() | if self == LinkFamily::Tls { OF_TLS } else { 0 }
+    }
+
+    /// The profile and the links that a number stands for.
+    pub(crate) fn read(number: u8) -> Option<(Profile, LinkFamily)> {
+        let family = if number & OF_TLS == 0 { LinkFamily::Noise } else { LinkFamily::Tls };
+        let profile = Profile::from_number(number & !OF_TLS)?;
+        family.suits(profile).then_some((profile, family))
+    }
+}
+
+impl fmt::Display for LinkFamily {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for LinkFamily {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        let known = LinkFamily::ALL.into_iter().find(|family| family.name() == s);
+        known.ok_or_else(|| format!("unknown links '{s}': choose noise or tls"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_a_document_means_a_profile_with_links_that_it_can_have() {
+        let numbers = [1, 2, 4, 12];
+        assert_eq!(EVERY.map(|(profile, links)| links.number_with(profile)), numbers);
+        let read: Vec<_> = (0..=255).filter_map(LinkFamily::read).collect();
+        assert_eq!(read, EVERY, "and no other");
+    }
+}

@@ -55,7 +55,7 @@ impl Flaw {
     }
 
     pub(crate) fn profile(number: u8) -> Flaw {
-        Flaw::value("profile", number, "open (1), signed (2) or secure (4)")
+        Flaw::value("profile", number, "open (1), signed (2), secure (4) or secure with DTLS and TLS (12)")
     }
 }
 

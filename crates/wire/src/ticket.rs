@@ -7,7 +7,7 @@
 //! told as that (one in four thousand million wrong texts passes).
 //!
 //! ```text
-//! version (8) = 1 | profile (8): 1 = open, 2 = signed, 4 = secure | founder key (32 bytes) | length of the name (8) | name, UTF-8
+//! version (8) = 1 | profile (8): 1 = open, 2 = signed, 4 = secure, 12 = secure with DTLS and TLS | founder key (32 bytes) | length of the name (8) | name, UTF-8
 //! number of peers (16) | each: 4 or 6 (8), address (4 or 16 bytes), port (16)
 //! checksum (4 bytes)
 //! ```
@@ -20,7 +20,7 @@ use data_encoding::{Encoding, Specification};
 
 use crate::identity::PublicKey;
 use crate::strict::{self, Flaw, Reader};
-use crate::{HashAlgorithm, Profile};
+use crate::{HashAlgorithm, LinkFamily, Profile};
 
 /// What every ticket begins with.
 pub const PREFIX: &str = "openvoip:";
@@ -46,6 +46,8 @@ const DOMAIN: &[u8] = b"openvoip ticket\0";
 pub struct Ticket {
     /// What protects messages between peers there; whoever comes with another is not answered.
     pub profile: Profile,
+    /// Which protocols make the links; those with others are not answered either.
+    pub links: LinkFamily,
     /// The founder key, which names the overlay.
     pub founder: PublicKey,
     /// The overlay's name for people.
@@ -77,6 +79,9 @@ pub enum NotATicket {
 impl Ticket {
     fn check(&self) -> Result<(), Flaw> {
         strict::check_name(&self.name)?;
+        if !self.links.suits(self.profile) {
+            return Err(Flaw::value("links", self.links, "noise, but in the profile secure"));
+        }
         strict::check_count("peers", self.peers.len(), MAX_PEERS)?;
         if self.peers.is_empty() {
             return Err(Flaw::value("peers", 0, "1 to 8, and nobody could join by it"));
@@ -86,7 +91,7 @@ impl Ticket {
 
     fn letters(&self) -> Result<String, Flaw> {
         self.check()?;
-        let mut bytes = vec![VERSION, self.profile.number()];
+        let mut bytes = vec![VERSION, self.links.number_with(self.profile)];
         bytes.extend_from_slice(&self.founder.0);
         strict::put_name(&mut bytes, &self.name);
         strict::put_set(&mut bytes, self.peers.iter(), strict::put_address);
@@ -119,12 +124,12 @@ impl Ticket {
             other => return Err(Flaw::Version(other, VERSION)),
         }
         let number = reader.byte("profile")?;
-        let profile = Profile::from_number(number).ok_or_else(|| Flaw::profile(number))?;
+        let (profile, links) = LinkFamily::read(number).ok_or_else(|| Flaw::profile(number))?;
         let founder = reader.key("founder key")?;
         let name = reader.name()?;
         let peers = reader.set("peers", MAX_PEERS, Reader::address)?;
         reader.end()?;
-        let ticket = Ticket { profile, founder, name, peers };
+        let ticket = Ticket { profile, links, founder, name, peers };
         ticket.check()?;
         Ok(ticket)
     }
@@ -178,7 +183,13 @@ mod tests {
 
     fn sample() -> Ticket {
         let peers = ["192.0.2.1:7080"].iter().map(|a| a.parse().unwrap()).collect();
-        Ticket { profile: Profile::Open, founder: PublicKey([0xab; 32]), name: "camp".into(), peers }
+        Ticket {
+            profile: Profile::Open,
+            links: LinkFamily::Noise,
+            founder: PublicKey([0xab; 32]),
+            name: "camp".into(),
+            peers,
+        }
     }
 
     #[test]
@@ -259,13 +270,13 @@ mod tests {
     proptest! {
         #[test]
         fn any_ticket_reads_as_it_was_written(
-            profile in prop::sample::select(Profile::ALL.to_vec()),
+            (profile, links) in prop::sample::select(crate::profile::EVERY.to_vec()),
             founder in any::<[u8; 32]>(),
             name in "[a-zà-öø-ü0-9-]{1,60}",
             peers in btree_set(any::<([u8; 4], u16)>().prop_map(SocketAddr::from), 1..=8),
         ) {
             prop_assume!(peers.iter().all(|a| strict::check_peer_address(a).is_ok()));
-            let ticket = Ticket { profile, founder: PublicKey(founder), name, peers };
+            let ticket = Ticket { profile, links, founder: PublicKey(founder), name, peers };
             prop_assert_eq!(ticket.to_text().unwrap().parse(), Ok(ticket.clone()));
             prop_assert_eq!(ticket.to_capitals().unwrap().parse(), Ok(ticket));
         }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use std::net::IpAddr;
+
 use super::*;
+use crate::waiting::MAX_WAITING;
+use wire::HashAlgorithm;
 use wire::signatures::StandIn;
 
 /// A few peers, and what is on its way between them.

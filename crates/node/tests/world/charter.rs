@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use node::{Algorithm, Charter, OverlayOptions, Profile};
+use node::{Algorithm, Charter, LinkFamily, OverlayOptions, Profile};
 use wire::document::{Chain, KindRule};
 use wire::{KeyPair, OverlayDocument, PublicKey, Seed, SignedDocument, UnixTime};
 
@@ -35,6 +35,7 @@ pub fn document(sequence: u64, profile: Profile) -> OverlayDocument {
         difficulty: usual.difficulty,
         remote_settings: usual.remote_settings,
         profile,
+        links: LinkFamily::default(),
         kinds: KindRule::today(),
         bootstrap: [].into(),
         managed: [].into(),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::Args;
-use node::{Algorithm, OverlayOptions, Profile};
+use node::{Algorithm, LinkFamily, OverlayOptions, Profile};
 use openvoip::control::{self, exit};
 use openvoip::home::{self, read_documents};
 use openvoip::serve;
@@ -48,6 +48,10 @@ pub(crate) struct Create {
     /// What protects messages and sound between peers: secure, signed (readable) or open [default: secure].
     #[arg(long)]
     profile: Option<Profile>,
+    /// Which protocols make the links between peers: noise, or tls (DTLS over UDP, TLS over TCP; profile secure only)
+    /// [default: noise].
+    #[arg(long)]
+    links: Option<LinkFamily>,
     /// Let operators of peers set load values on them from afar.
     #[arg(long)]
     remote_settings: bool,
@@ -96,6 +100,7 @@ impl Create {
             difficulty: self.difficulty.unwrap_or(usual.difficulty),
             remote_settings: self.remote_settings,
             profile: self.profile.unwrap_or_default(),
+            links: self.links.unwrap_or_default(),
             kinds: KindRule::today(),
             bootstrap: self.peer.iter().copied().collect(),
             managed: self.managed.iter().copied().collect(),
@@ -260,9 +265,9 @@ impl Invite {
     }
 
     fn ticket(&self) -> Result<Ticket, String> {
-        let OverlayDocument { profile, founder, name, bootstrap, .. } =
+        let OverlayDocument { profile, links, founder, name, bootstrap, .. } =
             authentic(&self.file)?.newest().document.clone();
-        Ok(Ticket { profile, founder, name, peers: bootstrap.into_iter().take(MAX_PEERS).collect() })
+        Ok(Ticket { profile, links, founder, name, peers: bootstrap.into_iter().take(MAX_PEERS).collect() })
     }
 }
 
@@ -330,7 +335,7 @@ fn qr(text: &str) -> Option<String> {
 /// What a ticket says.
 fn invite(ticket: &Ticket) -> Result<Value, String> {
     let text = ticket.to_text().map_err(|flaw| format!("this makes no ticket: {flaw}"))?;
-    let body = json!({ "name": ticket.name, "profile": ticket.profile.name(), "founder": ticket.founder.to_string(), "peers": ticket.peers, "ticket": text });
+    let body = json!({ "name": ticket.name, "profile": ticket.profile.name(), "links": ticket.links.name(), "founder": ticket.founder.to_string(), "peers": ticket.peers, "ticket": text });
     Ok(control::answer("ticket", exit::OK, body))
 }
 
@@ -371,6 +376,7 @@ fn describe(file: &Path, chain: &Chain) -> Value {
         "difficulty": document.difficulty,
         "remote_settings": document.remote_settings,
         "profile": document.profile.name(),
+        "links": document.links.name(),
         "kinds": document.kinds.iter().map(kind).collect::<Vec<_>>(),
         "bootstrap": document.bootstrap,
         "managed": keys(&document.managed),

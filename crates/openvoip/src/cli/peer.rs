@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use node::{Algorithm, Charter, Profile};
+use node::{Algorithm, Charter, LinkFamily, Profile};
 use openvoip::authority::typed_code;
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
@@ -57,6 +57,10 @@ pub(super) struct Common {
     /// or open [default: secure].
     #[arg(long)]
     profile: Option<Profile>,
+    /// Which protocols make the links between peers, the same for all of an overlay: noise, or tls (DTLS over UDP, TLS
+    /// over TCP; profile secure only) [default: noise].
+    #[arg(long)]
+    links: Option<LinkFamily>,
     /// Use the profile open although other machines reach this peer: they read everything, and anybody can speak in
     /// anybody's name.
     #[arg(long)]
@@ -93,6 +97,7 @@ impl Common {
         set("overlay.hash", self.hash.map(|hash| hash.name().into()));
         set("overlay.base", self.base.map(|base| i64::from(base).into()));
         set("overlay.profile", text(&self.profile));
+        set("overlay.links", text(&self.links));
         set("overlay.force_open", self.force_open.then_some(true.into()));
         set("overlay.document", text(&self.document));
         set("overlay.remote_settings", self.remote_settings.then_some(true.into()));
@@ -152,6 +157,7 @@ impl Up {
         for (key, value) in [
             ("overlay.name", self.ticket.as_ref().map(|ticket| ticket.name.clone().into())),
             ("overlay.profile", self.ticket.as_ref().map(|ticket| ticket.profile.name().into())),
+            ("overlay.links", self.ticket.as_ref().map(|ticket| ticket.links.name().into())),
             ("bootstrap", list(&asked.collect::<Vec<_>>())),
             ("users", list(&self.user)),
             ("role", self.client.then_some("client".into())),

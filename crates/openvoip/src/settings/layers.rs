@@ -10,7 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use node::{Charter, OverlayOption, Profile};
+use node::{Charter, LinkFamily, OverlayOption, Profile};
 use serde_json::json;
 use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
@@ -136,20 +136,28 @@ impl Resolved {
         }
     }
 
-    /// Takes the profile of an overlay from its document.
+    /// Takes the profile of an overlay and its links from its document.
     ///
     /// # Errors
-    /// In words, if file or command line ask for another.
-    pub fn take_profile(&mut self, profile: Profile) -> Result<(), String> {
-        let key = "overlay.profile";
-        let ours = self.settings.overlay.profile;
-        if self.is_meant(key, ours != Profile::default()) && ours != profile {
+    /// In words, if file or command line ask for others.
+    pub fn take_profile(&mut self, profile: Profile, links: LinkFamily) -> Result<(), String> {
+        let overlay = &self.settings.overlay;
+        let (key, ours) = ("overlay.profile", (overlay.profile, overlay.links));
+        let profile_differs = self.is_meant(key, ours.0 != Profile::default()) && ours.0 != profile;
+        let of_links = "overlay.links";
+        let links_differ = self.is_meant(of_links, ours.1 != LinkFamily::default()) && ours.1 != links;
+        let difference = match ours {
+            (ours, _) if profile_differs => format!("profile is {profile} there and {ours} here"),
+            (_, ours) if links_differ => format!("links are {links} there and {ours} here"),
+            _ => String::new(),
+        };
+        if !difference.is_empty() {
             return Err(format!(
-                "the overlay document is of another overlay than was asked for: profile is {profile} there and {ours} here"
+                "the overlay document is of another overlay than was asked for: {difference}"
             ));
         }
-        self.settings.overlay.profile = profile;
-        self.origins.insert(key.into(), Origin::Document);
+        (self.settings.overlay.profile, self.settings.overlay.links) = (profile, links);
+        self.origins.extend([key, of_links].map(|key| (key.to_owned(), Origin::Document)));
         self.settings.exposure().map_or(Ok(()), |problem| Err(format!("{key}: {problem}")))
     }
 
@@ -165,8 +173,9 @@ impl Resolved {
                 "the overlay document is of another overlay than was asked for: {difference}"
             ));
         }
-        let Overlay { profile, force_open, document, .. } = self.settings.overlay.clone();
-        self.settings.overlay = Overlay { force_open, document, ..Overlay::new(options.clone(), profile) };
+        let Overlay { profile, links, force_open, document, .. } = self.settings.overlay.clone();
+        self.settings.overlay =
+            Overlay { force_open, document, ..Overlay::new(options.clone(), (profile, links)) };
         self.origins.extend(OverlayOption::ALL.map(|option| (key_of(option), Origin::Document)));
         Ok(())
     }
