@@ -108,7 +108,7 @@ pub struct UserStatus {
     #[serde(default)]
     pub number: Option<String>,
     /// Whether others find it there: `publishing`, `published`, or `crowded` where no peer has room for it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub number_state: Option<String>,
     /// `publishing`, `published` or `taken`; `uncertified` while the authority of the name has not given it.
     pub state: String,

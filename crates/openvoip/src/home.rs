@@ -150,17 +150,21 @@ impl Home {
         }
     }
 
-    /// What a key of a user here costs, if it was worked out before.
+    /// What a key of a user here costs, if it was worked out before, and if that is what was kept: with a wrong one
+    /// the user would have a number that nobody follows, and see no sign of it.
     pub fn stretch(&self, key: &PublicKey) -> Option<Stretch> {
         let text = self.stretches().remove(&key.to_string())?;
         let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
-        bytes.try_into().ok().map(Stretch)
+        let (stretch, check) = bytes.split_first_chunk()?;
+        let stretch = Stretch(*stretch);
+        (check == check_of(key, &stretch)).then_some(stretch)
     }
 
     /// Keeps it, so that the next start costs nothing.
     pub fn keep_stretch(&self, key: &PublicKey, stretch: &Stretch) -> Result<(), String> {
         let mut stretches = self.stretches();
-        stretches.insert(key.to_string(), data_encoding::HEXLOWER.encode(&stretch.0));
+        let bytes = [&stretch.0[..], &check_of(key, stretch)].concat();
+        stretches.insert(key.to_string(), data_encoding::HEXLOWER.encode(&bytes));
         self.write("numbers.json", &serde_json::to_vec_pretty(&stretches).map_err(|e| e.to_string())?)
     }
 
@@ -297,6 +301,12 @@ pub fn new_key(hash: HashAlgorithm, difficulty: u8) -> Result<KeyPair, String> {
     })
 }
 
+/// What stands beside the cost of a key, to tell a damaged file.
+fn check_of(key: &PublicKey, stretch: &Stretch) -> [u8; 4] {
+    let hash = HashAlgorithm::Sha256.digest(&[&key.0[..], &stretch.0].concat());
+    *hash.as_bytes().first_chunk().expect("32 bytes")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -352,6 +362,10 @@ mod tests {
         let (key, stretch) = (first.keys.public(), Stretch([7; Stretch::LEN]));
         home.keep_stretch(&key, &stretch).unwrap();
         assert_eq!((home.number(&first), home.number(&other)), (Some(Number::of(&key, &stretch)), None));
+        let file = dir.path().join("numbers.json");
+        let damaged = std::fs::read_to_string(&file).unwrap().replacen("0707", "0706", 1);
+        std::fs::write(&file, damaged).unwrap();
+        assert_eq!(home.number(&first), None, "a damaged one is worked out again");
     }
 
     #[test]

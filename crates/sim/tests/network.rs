@@ -146,6 +146,18 @@ fn signatures_that_stand_in_are_said_to_and_change_no_outcome() {
 }
 
 #[test]
+fn numbers_that_stand_in_are_said_to_and_are_the_same_in_a_second_run() {
+    let text = "nodes = 20\nduration_s = 60\nlookups_per_s = 2.0\n";
+    let numbered = || play(&format!("{text}[peer]\nnumbers = 'stand-in'"));
+    let (none, first, second) = (play(text), numbered(), numbered());
+    let said = |report: &Report| serde_json::to_value(report).unwrap()["numbers"].clone();
+    assert_eq!((said(&none), said(&first)), ("none".into(), "stand-in".into()));
+    assert_eq!(first.violations, [""; 0]);
+    assert_eq!((share(&first), &first.log_hash), (1.0, &second.log_hash));
+    assert_ne!(first.log_hash, none.log_hash, "numbers are published");
+}
+
+#[test]
 fn a_model_of_implicit_tables_finds_everybody_and_feels_what_is_stale() {
     let model = |stale: f64| {
         play(&format!(

@@ -23,7 +23,7 @@ use serde::Serialize;
 pub(crate) use model::ModelBytes;
 pub(crate) use summary::mean_ms;
 
-use crate::scenario::SignatureKind;
+use crate::scenario::{Numbers, SignatureKind};
 
 /// Failures and violations spelt out in full; the rest are counted.
 pub const MAX_SPELT_OUT: usize = 32;
@@ -43,6 +43,8 @@ pub struct Report {
     pub overlay: String,
     /// Whether signatures were real.
     pub signatures: SignatureKind,
+    /// Whether users had numbers, and whether these cost what they do.
+    pub numbers: Numbers,
     /// Virtual time that passed.
     pub virtual_s: f64,
     /// Real time that it took; filled in by whoever has a clock.

@@ -34,6 +34,7 @@ impl World<'_> {
         self.report.nodes = self.scenario.nodes;
         self.report.overlay = self.scenario.overlay.clone();
         self.report.signatures = self.scenario.signatures;
+        self.report.numbers = self.scenario.peer.numbers;
         self.report.virtual_s = self.scenario.duration_s;
         self.report.population.online_p95_ms = Percentiles::of(&mut self.times.online).p95;
         self.report.population.published_p95_ms = Percentiles::of(&mut self.times.published).p95;

@@ -24,8 +24,8 @@ use wire::HashAlgorithm;
 
 pub use fault::{Among, Event};
 pub use parts::{
-    Bars, Call, Churn, Invariants, Latency, Law, LookupMode, Message, Model, Nat, Peer, Phase, Scope,
-    Session, SignatureKind, Workload,
+    Bars, Call, Churn, Invariants, Latency, Law, LookupMode, Message, Model, Nat, Numbers, Peer, Phase,
+    Scope, Session, SignatureKind, Workload,
 };
 
 /// Most peers of one run.

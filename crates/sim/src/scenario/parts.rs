@@ -179,7 +179,7 @@ impl Peer {
 }
 
 /// How it is worked out what keys cost, from which the numbers of users follow.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Numbers {
     /// It is not: nobody has a number.
