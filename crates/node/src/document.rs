@@ -341,7 +341,7 @@ impl Node {
             return Err(format!("it is of an overlay of another name: {difference}"));
         }
         let moves = options.difference(ours, &OverlayOption::OF_KEYS).is_some()
-            || document.profile != self.config.profile;
+            || (document.profile, document.links) != (self.config.profile, self.config.links);
         let sequence = document.sequence;
         known.charter.documents = Some(kept);
         known.fruitless = BTreeMap::new();
@@ -353,7 +353,7 @@ impl Node {
         self.look_after_names(now);
         self.log(Level::Info, "document", format!("document {sequence} of the overlay holds now"));
         if moves {
-            let message = "it moves the overlay to other options of keys or another profile: those hold here when \
+            let message = "it moves the overlay to other options of keys, another profile or other links: those hold here when \
                            this peer starts again";
             self.log(Level::Warn, "document", message.into());
         }
