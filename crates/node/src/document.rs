@@ -103,6 +103,8 @@ struct Known {
     /// Who was asked in vain, and until when nobody asks it again.
     fruitless: BTreeMap<SocketAddr, Time>,
     asked: Option<Time>,
+    /// The document of which it turned out that this version cannot live by it.
+    useless: Option<u16>,
 }
 
 /// The overlay's documents, as far as a peer knows them; nothing where it was told no founder key.
@@ -116,6 +118,7 @@ impl Documents {
             fetch: None,
             fruitless: BTreeMap::new(),
             asked: None,
+            useless: None,
         };
         Documents(charter.map(known).map(Box::new))
     }
@@ -155,7 +158,11 @@ impl Documents {
         let Some(known) = self.0.as_mut().filter(|_| is_later(heard, own)) else { return false };
         let is_busy = known.fetch.as_ref().is_some_and(|fetch| now.since(fetch.since) < PARTS_WITHIN);
         let is_early = known.asked.is_some_and(|at| now.since(at) < PAUSE);
-        if is_busy || is_early || known.fruitless.get(&from.0).is_some_and(|until| *until > now) {
+        if known.useless == Some(heard)
+            || is_busy
+            || is_early
+            || known.fruitless.get(&from.0).is_some_and(|until| *until > now)
+        {
             return false;
         }
         if let Some(slow) = known.fetch.take() {
@@ -215,13 +222,16 @@ impl Documents {
 impl Known {
     /// Nothing good came from this peer, and nothing is expected before then.
     fn give_up(&mut self, now: Time, from: SocketAddr, pause: Duration) {
-        self.fetch = None;
+        if self.fetch.as_ref().is_some_and(|fetch| fetch.from.0 == from) {
+            self.fetch = None;
+        }
+        let already = self.fruitless.get(&from).copied();
         self.fruitless.retain(|_, until| *until > now);
         if self.fruitless.len() >= MAX_FRUITLESS {
             let oldest = self.fruitless.iter().min_by_key(|(_, until)| **until).map(|(at, _)| *at);
             oldest.map(|at| self.fruitless.remove(&at));
         }
-        self.fruitless.insert(from, now + pause);
+        self.fruitless.insert(from, already.max(Some(now + pause)).expect("one of them is some"));
     }
 }
 
@@ -330,22 +340,22 @@ impl Node {
         let Some(known) = &mut self.documents.0 else { return Ok(()) };
         let kept = chain.accept(&known.charter.founder, known.charter.documents.as_ref());
         let kept = kept.map_err(|why| why.to_string())?;
-        let bytes = kept.to_bytes();
-        if bytes.len() > MAX_CARRIED {
-            return Err("with those before it, it is too long to travel; the founder has to sign anew".into());
-        }
-        let document = &kept.newest().document;
-        let options = OverlayOptions::of(document)?;
         let ours = self.standing.as_ref().map_or(&self.config.overlay, |standing| &standing.options);
-        if let Some(difference) = options.difference(ours, &[OverlayOption::Name]) {
-            return Err(format!("it is of an overlay of another name: {difference}"));
-        }
+        let bytes = kept.to_bytes();
+        let document = &kept.newest().document;
+        let options = match usable(document, bytes.len(), ours) {
+            Ok(options) => options,
+            Err(why) => {
+                known.useless = Some(short(document.sequence));
+                return Err(why);
+            }
+        };
         let moves = options.difference(ours, &OverlayOption::OF_KEYS).is_some()
             || (document.profile, document.links) != (self.config.profile, self.config.links);
         let sequence = document.sequence;
         known.charter.documents = Some(kept);
         known.fruitless = BTreeMap::new();
-        self.names.rules = known.charter.names().map(Arc::new);
+        self.names.take_rules(known.charter.names());
         self.storage.honour(self.names.authorities().map(|authority| authority.key).collect());
         self.live_by(now, options);
         self.drop_lapsed_names(now);
@@ -391,6 +401,19 @@ impl Node {
             let one = others.swap_remove(self.rng.random_range(0..others.len()));
             self.ask_whether_it_lives(now, (one.address, Some(one.id)));
         }
+    }
+}
+
+/// The options of a document that whoever may sign it signed, and that fills so many bytes with those before it, or
+/// why this peer cannot live by it, which is in an overlay with those of `ours`.
+fn usable(document: &OverlayDocument, bytes: usize, ours: &OverlayOptions) -> Result<OverlayOptions, String> {
+    if bytes > MAX_CARRIED {
+        return Err("with those before it, it is too long to travel; the founder has to sign anew".into());
+    }
+    let options = OverlayOptions::of(document)?;
+    match options.difference(ours, &[OverlayOption::Name]) {
+        Some(difference) => Err(format!("it is of an overlay of another name: {difference}")),
+        None => Ok(options),
     }
 }
 

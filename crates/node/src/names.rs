@@ -96,6 +96,13 @@ impl Names {
         self.lists.values().map(Revocations::to_bytes).collect()
     }
 
+    /// Takes the rules of a new document; what authorities said that it does not name counts no more.
+    pub(crate) fn take_rules(&mut self, rules: Option<NameRules>) {
+        self.rules = rules.map(Arc::new);
+        let named: BTreeSet<PublicKey> = self.authorities().map(|authority| authority.key).collect();
+        self.lists.retain(|authority, _| named.contains(authority));
+    }
+
     /// Who gives a name, if an authority does.
     pub(crate) fn authority_of(&self, aor: &str) -> Option<&Authority> {
         self.rules.as_ref()?.authority_of(aor)

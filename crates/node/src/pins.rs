@@ -246,7 +246,7 @@ impl Node {
     /// Compares a peer that calls or writes in somebody's name with where that name is known to be; what
     /// the phone shall show if it is elsewhere.
     pub(crate) fn doubt_caller(&mut self, claimed: &str, from: NodeId) -> Option<String> {
-        let name = canonical_aor(claimed, &self.default_domain());
+        let name = self.proven_name(&canonical_aor(claimed, &self.default_domain()));
         if !name.contains('@') || self.is_user(&name) {
             return None;
         }

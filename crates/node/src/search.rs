@@ -422,6 +422,7 @@ impl Node {
                 && record.kind == kind
                 && owner.is_none_or(|o| record.owner == o)
                 && !record.tombstone
+                && !self.documents.bans(&record.owner)
                 && crate::storage::stands_where_it_may(hash, &record)
                 && !self.numbers.refutes(&record);
             if !asked_for || !record.verify_by(signatures) {

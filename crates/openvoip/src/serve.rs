@@ -79,7 +79,7 @@ pub struct Options {
     pub settings: serde_json::Value,
     /// What this peer does about names that an authority gives.
     pub names: Names,
-    /// Whether [`run`] says on standard output, as one JSON object, that the peer runs, and where.
+    /// Whether [`run()`] says on standard output, as one JSON object, that the peer runs, and where.
     pub json: bool,
 }
 

@@ -307,6 +307,11 @@ fn a_document_that_one_peer_is_given_reaches_those_that_came_by_ticket_and_outli
     assert_eq!(guest.status()["overlay"]["document"], 2);
     guest.wait_until("it comes back", 10, |peer| peer.status()["online"] == true);
 
+    // A ticket may be older than the document.
+    guest.down();
+    let guest = Peer::ready(home.path(), &["up", "--ticket", &ticket]);
+    assert_eq!(guest.status()["overlay"]["document"], 2);
+
     // Somebody else's document is refused with words.
     let (_other, other) = founded(&["--peer", &address]);
     let (code, refused) = guest.ask(&["overlay", "push", &other]);

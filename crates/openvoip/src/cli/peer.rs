@@ -167,6 +167,8 @@ impl Up {
         serve(context, self.common.resolve_with(context, &table), |resolved, home| {
             if let Some(ticket) = &self.ticket {
                 home.take_founder(&ticket.founder)?;
+                resolved.only_suggested("overlay.profile");
+                resolved.only_suggested("overlay.links");
             }
             let peers = invitation::take_document(resolved, home)?;
             resolved.settings.bootstrap.extend(peers);

@@ -56,21 +56,23 @@ impl Home {
         if path.exists() { read_documents(&path).map(Some) } else { Ok(None) }
     }
 
-    /// Accepts the newest document of a chain and keeps it, or says why it is none for this peer. One that is older
-    /// than what is held changes nothing: other peers may have brought the newer one since the file was written.
-    pub fn take_documents(&self, chain: &Chain) -> Result<(), String> {
-        let held = self.documents()?;
-        let newest = held.as_ref().map(Chain::newest);
-        let known = self.founder()?.or(newest.map(|held| held.document.founder));
-        let founder = known.unwrap_or(chain.newest().document.founder);
+    /// What this peer would know of its overlay with the documents of a chain, or why they are none for it. Older ones
+    /// than are held change nothing: other peers may have brought the newer since the file was written.
+    pub fn charter_with(&self, chain: &Chain) -> Result<Charter, String> {
+        let known = self.charter()?;
+        let founder = known.as_ref().map_or(chain.newest().document.founder, |known| known.founder);
+        let held = known.and_then(|known| known.documents);
         match chain.accept(&founder, held.as_ref()) {
-            Ok(kept) => {
-                self.take_founder(&founder)?;
-                self.keep_documents(&kept.to_bytes())
-            }
-            Err(Refusal::Old { .. }) => Ok(()),
+            Ok(kept) => Ok(Charter { founder, documents: Some(kept) }),
+            Err(Refusal::Old { .. }) => Ok(Charter { founder, documents: held }),
             Err(refusal) => Err(format!("this document is refused: {refusal}")),
         }
+    }
+
+    /// Keeps what is known of the overlay.
+    pub fn keep_charter(&self, charter: &Charter) -> Result<(), String> {
+        self.take_founder(&charter.founder)?;
+        charter.documents.as_ref().map_or(Ok(()), |documents| self.keep_documents(&documents.to_bytes()))
     }
 
     /// Keeps documents that were accepted.

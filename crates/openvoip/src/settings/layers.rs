@@ -102,6 +102,11 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// Lets a document say otherwise than a value that a ticket gave: documents may be newer than tickets.
+    pub fn only_suggested(&mut self, key: &str) {
+        self.origins.insert(key.into(), Origin::Default);
+    }
+
     /// Whether somebody asked for this value.
     pub fn is_demanded(&self, key: &str) -> bool {
         self.origins.get(key).is_some_and(|origin| *origin != Origin::Default)
