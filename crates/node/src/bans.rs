@@ -33,7 +33,7 @@ impl Node {
     /// Why we have nothing to do with a Node-ID, if so.
     pub(crate) fn unwelcome(&self, id: &NodeId) -> Option<Unwelcome> {
         let standing = self.standing.as_ref()?;
-        if standing.banned.contains(id) {
+        if standing.bans(id) {
             return Some(Unwelcome::Banned);
         }
         let (asked, shown) = (standing.options.difficulty, wire::puzzle::work(id));
@@ -42,7 +42,7 @@ impl Node {
 
     /// Whether the document bans the key of a Node-ID.
     pub(crate) fn is_banned(&self, id: &NodeId) -> bool {
-        self.standing.as_ref().is_some_and(|standing| standing.banned.contains(id))
+        self.standing.as_ref().is_some_and(|standing| standing.bans(id))
     }
 
     /// Forgets whoever is banned now, what it has stored and what it holds, and ends its calls.
@@ -50,8 +50,8 @@ impl Node {
         let hash = self.hash();
         let banned: BTreeSet<NodeId> = self.documents.banned().map(|key| key.node_id(hash)).collect();
         let Some(standing) = &mut self.standing else { return };
-        let new: Vec<NodeId> = banned.difference(&standing.banned).copied().collect();
-        standing.banned = banned;
+        let new: Vec<NodeId> = banned.iter().filter(|id| !standing.bans(id)).copied().collect();
+        standing.banned = (!banned.is_empty()).then(|| banned.into());
         new.iter().for_each(|id| standing.table.handle_leave(now, id));
         let documents = &self.documents;
         self.storage.drop_where(|record| documents.bans(&record.owner));

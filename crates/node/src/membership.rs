@@ -4,7 +4,6 @@
 //! peers, looks itself up through them, and introduces itself with a signed Join to the peers it
 //! found nearest. It is online when one of them answered. From then on it keeps its tables (`upkeep.rs`).
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,7 +122,7 @@ impl Node {
         let table = self.new_table(now, id, &options, self.roles.role());
         let tag = tag_of(&options.name);
         self.storage = self.empty_storage(options.hash);
-        self.standing = Some(Standing { options, id, table, tag, banned: BTreeSet::new() });
+        self.standing = Some(Standing { options, id, table, tag, banned: None });
         self.shut_out_banned(now);
     }
 

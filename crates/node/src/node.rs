@@ -96,8 +96,8 @@ pub(crate) struct Standing {
     pub(crate) table: Box<dyn Overlay>,
     /// Low 32 bits of the hash of the overlay's name.
     pub(crate) tag: u32,
-    /// Whom the overlay's document bans.
-    pub(crate) banned: BTreeSet<NodeId>,
+    /// Whom the overlay's document bans, if it bans anybody.
+    pub(crate) banned: Option<Arc<BTreeSet<NodeId>>>,
 }
 
 impl Standing {
@@ -116,7 +116,12 @@ impl Standing {
     /// Whether a Node-ID cost what the overlay asks ([`wire::puzzle`]), and is not banned.
     pub(crate) fn admits(&self, id: &NodeId) -> bool {
         let is_dear = self.options.difficulty == 0 || wire::puzzle::work(id) >= self.options.difficulty;
-        is_dear && !self.banned.contains(id)
+        is_dear && !self.bans(id)
+    }
+
+    /// Whether the overlay's document bans the key of a Node-ID.
+    pub(crate) fn bans(&self, id: &NodeId) -> bool {
+        self.banned.as_ref().is_some_and(|banned| banned.contains(id))
     }
 
     /// Tells the overlay what was seen of another peer, unless its Node-ID is not admitted.

@@ -54,9 +54,12 @@ impl Proof {
     }
 }
 
-/// What keys cost, as the world worked it out.
+/// What keys cost, as the world worked it out; nothing yet at a peer whose users have no numbers and dial none.
 #[derive(Default)]
-pub(crate) struct Numbers {
+pub(crate) struct Numbers(Option<Box<Known>>);
+
+#[derive(Default)]
+struct Known {
     /// Those of our users.
     own: BTreeMap<PublicKey, Stretch>,
     /// Those of others, the one learnt last at the end.
@@ -70,14 +73,29 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// What a key costs, if that is known.
     pub(crate) fn stretch(&self, key: &PublicKey) -> Option<Stretch> {
-        let met = || self.met.iter().find(|(met, _)| met == key).map(|(_, stretch)| *stretch);
-        self.own.get(key).copied().or_else(met)
+        let known = self.0.as_ref()?;
+        let met = || known.met.iter().find(|(met, _)| met == key).map(|(_, stretch)| *stretch);
+        known.own.get(key).copied().or_else(met)
+    }
+
+    fn made(&mut self) -> &mut Known {
+        self.0.get_or_insert_default()
+    }
+
+    /// The world has said what it can of a key.
+    fn answered(&mut self, key: &PublicKey) {
+        if let Some(known) = &mut self.0 {
+            known.asked.remove(key);
+            known.wanted.retain(|wanted| wanted != key);
+        }
     }
 
     /// A key is a user's of ours: what it costs, if that is known, is kept from now on.
     fn adopt(&mut self, key: PublicKey) -> bool {
         let known = self.stretch(&key);
-        self.own.extend(known.map(|stretch| (key, stretch)));
+        if let Some(stretch) = known {
+            self.made().own.insert(key, stretch);
+        }
         known.is_some()
     }
 
@@ -88,14 +106,15 @@ impl Numbers {
     }
 
     fn want(&mut self, key: PublicKey) {
-        if self.asked.insert(key) {
-            self.wanted.push_back(key);
+        let known = self.made();
+        if known.asked.insert(key) {
+            known.wanted.push_back(key);
         }
     }
 
     /// The next key that the world is to work out.
     pub(crate) fn poll_wanted(&mut self) -> Option<PublicKey> {
-        wire::queue::pop_front(&mut self.wanted)
+        wire::queue::pop_front(&mut self.0.as_mut()?.wanted)
     }
 
     /// Which of the records that claim a number is to be followed: the first whose key costs what it says, the pinned
@@ -122,13 +141,15 @@ impl Numbers {
     }
 
     fn learn(&mut self, key: PublicKey, stretch: Stretch, is_own: bool) {
+        let is_new = self.stretch(&key).is_none();
+        let known = self.made();
         if is_own {
-            self.own.insert(key, stretch);
-        } else if self.stretch(&key).is_none() {
-            if self.met.len() >= MAX_MET {
-                self.met.pop_front();
+            known.own.insert(key, stretch);
+        } else if is_new {
+            if known.met.len() >= MAX_MET {
+                known.met.pop_front();
             }
-            self.met.push_back((key, stretch));
+            known.met.push_back((key, stretch));
         }
     }
 }
@@ -143,8 +164,7 @@ pub(crate) fn in_order(pinned: Option<PublicKey>, found: Vec<(Record, Duration)>
 impl Node {
     /// The world has worked out what a key costs; nothing if it cannot.
     pub fn handle_stretched(&mut self, now: Time, key: PublicKey, stretch: Option<Stretch>) {
-        self.numbers.asked.remove(&key);
-        self.numbers.wanted.retain(|wanted| *wanted != key);
+        self.numbers.answered(&key);
         let is_own = self.identity.users.iter().any(|user| user.keys.public() == key);
         if let Some(stretch) = stretch {
             self.numbers.learn(key, stretch, is_own);
