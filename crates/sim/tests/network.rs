@@ -147,7 +147,7 @@ fn signatures_that_stand_in_are_said_to_and_change_no_outcome() {
 
 #[test]
 fn numbers_that_stand_in_are_said_to_and_are_the_same_in_a_second_run() {
-    let text = "nodes = 20\nduration_s = 60\nlookups_per_s = 2.0\n";
+    let text = "nodes = 20\nduration_s = 120\nlookups_per_s = 2.0\n";
     let numbered = || play(&format!("{text}[peer]\nnumbers = 'stand-in'"));
     let (none, first, second) = (play(text), numbered(), numbered());
     let said = |report: &Report| serde_json::to_value(report).unwrap()["numbers"].clone();
