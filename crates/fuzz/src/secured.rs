@@ -11,12 +11,12 @@ use wire::{KeyPair, Seed, Time};
 /// A stranger's datagrams and a stranger's stream are nobody's word; to an address that is not proven no more is sent
 /// than came from there.
 pub fn tls(bytes: &[u8]) {
-    static LIBRARY: OnceLock<Arc<Tls>> = OnceLock::new();
+    static PROVIDER: OnceLock<Arc<Tls>> = OnceLock::new();
     let keys = KeyPair::from_seed(Seed::from_number(1));
-    let library = LIBRARY.get_or_init(|| Tls::new(&keys).expect("the system gives randomness"));
+    let provider = PROVIDER.get_or_init(|| Tls::new(&keys).expect("the system gives randomness"));
     let endpoint = || {
         let family = (Profile::Secure, LinkFamily::Tls);
-        let mut endpoint = Endpoint::with_links(family, Some(library.clone()), &keys, Seed::from_number(2));
+        let mut endpoint = Endpoint::with_links(family, Some(provider.clone()), &keys, Seed::from_number(2));
         endpoint.use_streams(true);
         endpoint
     };

@@ -15,11 +15,11 @@ use wire::{
 };
 
 use crate::demux::Protocol;
-use crate::library::{Library, Role};
 use crate::links::{self, Links, Opened};
 use crate::mapped::MappedAddress;
 use crate::outbox::{Cargo, Outbox, Sent};
 use crate::proof::Proofs;
+use crate::provider::{Provider, Role};
 use crate::rtt::RoundTrips;
 use crate::sealed_streams::SealedStreams;
 use crate::sessions::{self, Sessions};
@@ -54,20 +54,29 @@ enum Protection {
     None,
     /// Links of our own, over whatever carries their frames.
     Own(Box<Links>),
-    /// Links that a library makes: DTLS over UDP, TLS over streams.
-    Library(Box<(Sessions, SealedStreams)>),
+    /// Links that a provider makes.
+    Provided(Box<Provided>),
+}
+
+/// What is made by a provider of sessions.
+#[derive(Debug)]
+struct Provided {
+    /// DTLS over UDP.
+    sessions: Sessions,
+    /// TLS over streams.
+    streams: SealedStreams,
 }
 
 impl Protection {
-    fn library(&mut self) -> Option<&mut (Sessions, SealedStreams)> {
+    fn provided(&mut self) -> Option<&mut Provided> {
         match self {
-            Protection::Library(both) => Some(both),
+            Protection::Provided(provided) => Some(provided),
             _ => None,
         }
     }
 
     fn streams(&mut self) -> Option<&mut SealedStreams> {
-        self.library().map(|(_, streams)| streams)
+        self.provided().map(|provided| &mut provided.streams)
     }
 }
 
@@ -95,11 +104,11 @@ impl Endpoint {
         Endpoint::with_links((profile, LinkFamily::Noise), None, keys, seed)
     }
 
-    /// The same, with links of this family. Those of a library are made by it in the name of these keys; without it
-    /// nothing is sent, and nothing heard.
+    /// The same, with links of this family. Those of DTLS and TLS are made by the provider in the name of these keys;
+    /// without one nothing is sent, and nothing heard.
     pub fn with_links(
         (profile, family): (Profile, LinkFamily),
-        library: Option<Arc<dyn Library>>,
+        provider: Option<Arc<dyn Provider>>,
         keys: &KeyPair,
         seed: Seed,
     ) -> Self {
@@ -109,7 +118,8 @@ impl Endpoint {
         let seed = Seed::child_of(&mut rng);
         let protection = match family {
             LinkFamily::Tls => {
-                Protection::Library(Box::new((Sessions::new(library.clone()), SealedStreams::new(library))))
+                let (sessions, streams) = (Sessions::new(provider.clone()), SealedStreams::new(provider));
+                Protection::Provided(Box::new(Provided { sessions, streams }))
             }
             LinkFamily::Noise => match Links::new(profile, keys, seed) {
                 Some(links) => Protection::Own(Box::new(links)),
@@ -186,25 +196,26 @@ impl Endpoint {
 
     /// Has TLS, where that is spoken, open a piece of a stream; what of it was spent on making a link.
     fn open_piece(&mut self, now: Time, remote: SocketAddr, piece: &mut &[u8]) -> Option<Vec<u8>> {
-        let (Some(streams), Protection::Library(both)) = (&mut self.streams, &mut self.protection) else {
+        let (Some(streams), Protection::Provided(provided)) = (&mut self.streams, &mut self.protection)
+        else {
             return None;
         };
         if piece.is_empty() {
             return None;
         }
         let piece = std::mem::take(piece);
-        let is_handshake = both.1.peer(&remote).is_none();
-        let led = both.1.handle(now, &remote, piece);
+        let is_handshake = provided.streams.peer(&remote).is_none();
+        let led = provided.streams.handle(now, &remote, piece);
         led.bytes.into_iter().for_each(|bytes| self.out.push_stream(remote, bytes, Cargo::Answering));
         if led.has_stood_up {
             streams.confirm(remote);
             self.proofs.prove(now, remote);
-            let (peer, waiting) = (both.1.peer(&remote), both.0.give_up(remote));
+            let (peer, waiting) = (provided.streams.peer(&remote), provided.sessions.give_up(remote));
             for message in waiting {
-                send_over_stream(&mut both.1, &mut self.out, now, (remote, peer), message);
+                send_over_stream(&mut provided.streams, &mut self.out, now, (remote, peer), message);
             }
         }
-        let opened = both.1.opened(&remote)?.len();
+        let opened = provided.streams.opened(&remote)?.len();
         is_handshake.then(|| piece[..piece.len().saturating_sub(opened)].to_vec())
     }
 
@@ -216,20 +227,20 @@ impl Endpoint {
         piece: &mut &[u8],
     ) -> Result<Option<Vec<u8>>, &'static str> {
         let Some(streams) = &mut self.streams else { return Ok(None) };
-        let Protection::Library(both) = &mut self.protection else {
+        let Protection::Provided(provided) = &mut self.protection else {
             return streams.handle_piece(now, remote, piece);
         };
-        let Some(opened) = both.1.opened(&remote) else { return Ok(None) };
+        let Some(opened) = provided.streams.opened(&remote) else { return Ok(None) };
         let mut rest = &opened[..];
         let next = streams.handle_piece(now, remote, &mut rest);
         let taken = opened.len() - rest.len();
         opened.drain(..taken);
-        if next == Ok(None) && both.1.is_over(&remote) {
+        if next == Ok(None) && provided.streams.is_over(&remote) {
             // The last words of a peer were heard; whoever never was one has none.
-            if both.1.peer(&remote).is_none() {
+            if provided.streams.peer(&remote).is_none() {
                 return Err(streams.hang_up(remote));
             }
-            both.1.close(&remote);
+            provided.streams.close(&remote);
             streams.end(now, remote);
         }
         next
@@ -254,8 +265,11 @@ impl Endpoint {
 
     /// The next message that arrived beside another, or was set free by time, and whence it came.
     pub fn poll_received(&mut self) -> Option<(SocketAddr, Received)> {
-        let (sessions, _) = self.protection.library()?;
-        sessions.poll_heard().map(|(remote, peer, message)| (remote, Received::Sealed(peer, message)))
+        let provided = self.protection.provided()?;
+        provided
+            .sessions
+            .poll_heard()
+            .map(|(remote, peer, message)| (remote, Received::Sealed(peer, message)))
     }
 
     /// Sends a message to an address, as the profile asks; over a link only to whom it is meant for, where that is
@@ -273,9 +287,9 @@ impl Endpoint {
         match &mut self.protection {
             Protection::None => self.out.push(remote, message.bytes),
             Protection::Own(links) => links.send(now, remote, message, &mut self.out),
-            Protection::Library(both) => match both.1.peer(&remote) {
-                None => both.0.send(now, remote, message, &mut self.out),
-                peer => send_over_stream(&mut both.1, &mut self.out, now, (remote, peer), message),
+            Protection::Provided(provided) => match provided.streams.peer(&remote) {
+                None => provided.sessions.send(now, remote, message, &mut self.out),
+                peer => send_over_stream(&mut provided.streams, &mut self.out, now, (remote, peer), message),
             },
         }
     }
@@ -295,8 +309,8 @@ impl Endpoint {
         self.now = now;
         let waited = streams.handle_opened(now, remote);
         let role = if waited.is_some() { Role::Asks } else { Role::Asked };
-        match self.protection.library() {
-            Some((sessions, sealed)) => {
+        match self.protection.provided() {
+            Some(Provided { sessions, streams: sealed }) => {
                 if role == Role::Asked && !sessions.may_answer_stream(now, remote.ip()) {
                     streams.hang_up(remote);
                     return self.count_drop("link flood");
@@ -372,7 +386,7 @@ impl Endpoint {
         let links = match &self.protection {
             Protection::None => None,
             Protection::Own(links) => links.poll_timeout(),
-            Protection::Library(both) => both.0.poll_timeout(),
+            Protection::Provided(provided) => provided.sessions.poll_timeout(),
         };
         let streams = self.streams.as_ref().and_then(|streams| streams.poll_timeout());
         links.into_iter().chain(streams).min()
@@ -383,7 +397,9 @@ impl Endpoint {
         match &mut self.protection {
             Protection::None => {}
             Protection::Own(links) => links.handle_timeout(now, &mut self.out),
-            Protection::Library(both) => both.0.handle_timeout(now, &mut self.proofs, &mut self.out),
+            Protection::Provided(provided) => {
+                provided.sessions.handle_timeout(now, &mut self.proofs, &mut self.out)
+            }
         }
         if let Some(streams) = &mut self.streams {
             streams.handle_timeout(now);
@@ -396,7 +412,7 @@ impl Endpoint {
         match self.protection {
             Protection::None => 0,
             Protection::Own(_) => links::OVERHEAD,
-            Protection::Library(_) => sessions::OVERHEAD,
+            Protection::Provided(_) => sessions::OVERHEAD,
         }
     }
 
@@ -410,7 +426,7 @@ impl Endpoint {
         match &self.protection {
             Protection::None => 0,
             Protection::Own(links) => links.len(),
-            Protection::Library(both) => both.0.len() + both.1.len(),
+            Protection::Provided(provided) => provided.sessions.len() + provided.streams.len(),
         }
     }
 
@@ -423,7 +439,7 @@ impl Endpoint {
         let refused = match &mut self.protection {
             Protection::None => return vec![quoted.to_vec()],
             Protection::Own(links) => links.refused(remote, quoted),
-            Protection::Library(both) => both.0.refused(remote, quoted),
+            Protection::Provided(provided) => provided.sessions.refused(remote, quoted),
         };
         refused.iter().map(|beginning| beginning.to_vec()).collect()
     }
@@ -448,7 +464,7 @@ impl Endpoint {
         let opened = match &mut self.protection {
             Protection::None => return self.dropped("secure"),
             Protection::Own(links) => links.handle(now, remote, bytes, proofs, out),
-            Protection::Library(both) => both.0.handle(now, remote, bytes, proofs, out),
+            Protection::Provided(provided) => provided.sessions.handle(now, remote, bytes, proofs, out),
         };
         match opened {
             Opened::Message(peer, message) => Received::Sealed(peer, message),

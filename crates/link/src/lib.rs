@@ -5,7 +5,7 @@
 //! | [`endpoint`] | [`Endpoint`]: the one port; sorts what arrives, answers STUN, sends to contacts |
 //! | [`demux`] | which protocol a first byte belongs to (RFC 7983) |
 //! | `links.rs` | links, over which messages go unless the profile is open |
-//! | [`library`] | links that a library makes, DTLS and TLS: what the core asks of it |
+//! | [`provider`] | links that a provider makes, DTLS and TLS: what the core asks of it |
 //! | `sessions.rs`, `sealed_streams.rs` | such links over UDP and over streams |
 //! | `waiting.rs`, `room.rs` | messages that wait for a link; who goes where there is no room |
 //! | [`sealed`] | bytes that only one peer can read, whatever hops carry them |
@@ -21,13 +21,14 @@
 //! [`Endpoint::send_to`].
 
 mod book;
+mod bounds;
 pub mod demux;
 pub mod endpoint;
-pub mod library;
 mod links;
 pub mod mapped;
 mod outbox;
 pub mod proof;
+pub mod provider;
 mod resolver;
 mod room;
 pub mod rtt;
@@ -39,9 +40,9 @@ mod waiting;
 
 pub use demux::Protocol;
 pub use endpoint::{Endpoint, Received};
-pub use library::Library;
 pub use mapped::MappedAddress;
 pub use outbox::{Cargo, Sent};
 pub use proof::Proofs;
+pub use provider::Provider;
 pub use rtt::RoundTrips;
 pub use streams::Wish;

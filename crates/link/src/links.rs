@@ -32,6 +32,7 @@ use std::time::Duration;
 use wire::{KeyPair, Profile, PublicKey, Rng, RngExt, Seed, Time, Window};
 
 use crate::Proofs;
+use crate::bounds::{CROWD, LIFE, MAX_LINKS, OVERLAP, RECENT, RENEW};
 use crate::outbox::{Cargo, Outbox};
 use crate::room::first_to_go;
 use crate::waiting::{BEGINNING, Message, Waiting, beginning};
@@ -39,14 +40,8 @@ use frame::Frame;
 pub(crate) use frame::OVERHEAD;
 use suite::{Agreed, Cipher, Initiator, Responder, Suite};
 
-/// Most links at once; beyond it the one that was silent longest is forgotten. A peer speaks to a few hundred.
-const MAX_LINKS: usize = 1_024;
-
 /// Most addresses that asked and have not shown yet that they hear us.
 const MAX_HALF_OPEN: usize = 128;
-
-/// A host with more links than this is a crowd: when room is needed, its links go first.
-const CROWD: usize = MAX_LINKS / 8;
 
 /// How long such a half is kept: longer than the repetitions of whoever asks.
 const HALF_OPEN: Duration = Duration::from_secs(5);
@@ -62,25 +57,11 @@ const RETRY: Duration = Duration::from_millis(400);
 /// First frames sent before the address is given up: within three seconds, when requests end too.
 const SENDS: u8 = 3;
 
-/// A link that has served for so long is made anew: what was recorded until then stays closed if keys are stolen
-/// later.
-const LIFE: Duration = Duration::from_secs(24 * 3_600);
-
 /// A counter that ends a link: no nonce comes twice.
 const LAST_COUNTER: u32 = 1 << 31;
 
 /// The third frame is repeated before a message until something comes back, at most so often: it may be lost.
 const REPEAT_THIRD: Duration = Duration::from_millis(250);
-
-/// How long frames of the link before are still opened, once there is another.
-const OVERLAP: Duration = Duration::from_secs(10);
-
-/// Messages sent lately whose beginnings are kept, should the network say that nobody listens where they went.
-const RECENT: usize = 4;
-
-/// A link is made anew at most so often because it is said to be lost, or because a message is for somebody else than
-/// who answers there: each costs a handshake.
-const RENEW: Duration = Duration::from_secs(1);
 
 /// What became of a frame.
 #[derive(Debug, PartialEq, Eq)]

@@ -53,7 +53,7 @@ impl Outbox {
         self.queue.push_back(Transmit { socket, remote, bytes });
     }
 
-    /// Sends a piece of a stream that a library has sealed.
+    /// Sends a piece of a stream that a provider has sealed.
     pub(crate) fn push_stream(&mut self, remote: SocketAddr, bytes: Vec<u8>, cargo: Cargo) {
         self.sent.push(Sent { remote, len: bytes.len(), cargo });
         self.push_to(Socket::PeerStream, remote, bytes);

@@ -1,4 +1,4 @@
-//! Links over streams that a library makes: TLS ([`crate::library`]).
+//! Links over streams that a provider makes: TLS ([`crate::provider`]).
 //!
 //! TLS lies below the framing: what it says is datagrams, each behind its length, as in a stream without it. Of two
 //! peers that connect to each other at once the system makes one connection, and both say hello; the greater hello is
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use wire::{PublicKey, Time};
 
-use crate::library::{Carrier, Gifts, Library, Role, Session};
+use crate::provider::{Carrier, Outputs, Provider, Role, Session};
 
 /// Bytes of a TLS record before its message, and where in a record the random bytes of a hello stand.
 const RECORD_HEAD: usize = 5;
@@ -20,10 +20,10 @@ const RANDOM: std::ops::Range<usize> = 11..43;
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 
-/// All streams over which a library speaks, or is about to.
+/// All streams over which a provider speaks, or is about to.
 #[derive(Debug)]
 pub(crate) struct SealedStreams {
-    library: Option<Arc<dyn Library>>,
+    provider: Option<Arc<dyn Provider>>,
     streams: BTreeMap<SocketAddr, Stream>,
 }
 
@@ -54,15 +54,15 @@ pub(crate) struct Led {
 }
 
 impl SealedStreams {
-    pub(crate) fn new(library: Option<Arc<dyn Library>>) -> Self {
-        SealedStreams { library, streams: BTreeMap::new() }
+    pub(crate) fn new(provider: Option<Arc<dyn Provider>>) -> Self {
+        SealedStreams { provider, streams: BTreeMap::new() }
     }
 
     /// A stream stands: what is to be sent over it first.
     pub(crate) fn open(&mut self, now: Time, remote: SocketAddr, role: Role) -> Vec<Vec<u8>> {
-        let Some(library) = &self.library else { return Vec::new() };
-        let mut session = library.begin(now, Carrier::Stream, role, remote);
-        let bytes = Gifts::of(&mut *session).bytes;
+        let Some(provider) = &self.provider else { return Vec::new() };
+        let mut session = provider.begin(now, Carrier::Stream, role, remote);
+        let bytes = Outputs::of(&mut *session).bytes;
         let hello = (role == Role::Asks).then(|| bytes.concat());
         let (begun, opened) = (Vec::new(), Vec::new());
         let stream = Stream { session, peer: None, hello, begun, skip: 0, opened, is_over: false };
@@ -98,7 +98,7 @@ impl SealedStreams {
     pub(crate) fn seal(&mut self, now: Time, remote: &SocketAddr, bytes: &[u8]) -> Option<Vec<u8>> {
         let stream = self.streams.get_mut(remote).filter(|stream| stream.peer.is_some())?;
         stream.session.seal(now, bytes);
-        Some(Gifts::of(&mut *stream.session).bytes.concat())
+        Some(Outputs::of(&mut *stream.session).bytes.concat())
     }
 
     /// Takes a piece of a stream.
@@ -107,8 +107,8 @@ impl SealedStreams {
         let mut piece = piece.to_vec();
         if stream.hello.is_some() {
             stream.begun.extend_from_slice(&piece);
-            let Some(library) = &self.library else { return Led::default() };
-            if !stream.settle(now, &**library, *remote) {
+            let Some(provider) = &self.provider else { return Led::default() };
+            if !stream.settle(now, &**provider, *remote) {
                 return Led::default();
             }
             piece = std::mem::take(&mut stream.begun);
@@ -118,18 +118,18 @@ impl SealedStreams {
         if piece.len() > skipped {
             stream.session.handle(now, &piece[skipped..]);
         }
-        let gifts = Gifts::of(&mut *stream.session);
-        stream.peer = stream.peer.or(gifts.peer);
-        gifts.messages.into_iter().for_each(|message| stream.opened.extend(message));
-        stream.is_over |= gifts.is_over;
-        Led { bytes: gifts.bytes, has_stood_up: gifts.peer.is_some() }
+        let outputs = Outputs::of(&mut *stream.session);
+        stream.peer = stream.peer.or(outputs.peer);
+        outputs.messages.into_iter().for_each(|message| stream.opened.extend(message));
+        stream.is_over |= outputs.is_over;
+        Led { bytes: outputs.bytes, has_stood_up: outputs.peer.is_some() }
     }
 }
 
 impl Stream {
     /// Looks whether what has begun to come answers our hello or is another hello, and then whose turn it is. `false` if
     /// that is not clear yet.
-    fn settle(&mut self, now: Time, library: &dyn Library, remote: SocketAddr) -> bool {
+    fn settle(&mut self, now: Time, provider: &dyn Provider, remote: SocketAddr) -> bool {
         let begun = &self.begun;
         let is_hello = begun.first() == Some(&HANDSHAKE)
             && begun.get(RECORD_HEAD).is_none_or(|kind| *kind == CLIENT_HELLO);
@@ -140,7 +140,7 @@ impl Stream {
                 let length = [begun[RECORD_HEAD - 2], begun[RECORD_HEAD - 1]];
                 self.skip = RECORD_HEAD + usize::from(u16::from_be_bytes(length));
             } else {
-                self.session = library.begin(now, Carrier::Stream, Role::Asked, remote);
+                self.session = provider.begin(now, Carrier::Stream, Role::Asked, remote);
             }
         }
         self.hello = None;

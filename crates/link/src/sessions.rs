@@ -1,9 +1,9 @@
-//! Links over UDP that a library makes: DTLS 1.3 ([`crate::library`]).
+//! Links over UDP that a provider makes: DTLS 1.3 ([`crate::provider`]).
 //!
 //! The table around the sessions: which address has one, what waits for it, whom it is for, and what a stranger can cost.
 //!
 //! ```text
-//!   asks   --- hello --->      asked     padded by the library: longer than all that answers it
+//!   asks   --- hello --->      asked     padded by the provider: longer than all that answers it
 //!          <-- answer ---      asked     keeps its half for a few seconds, and sends no more than it got
 //!   asks   --- flight --->     asked     and at once what has waited, sealed
 //! ```
@@ -21,49 +21,32 @@
 //! | file | holds |
 //! |---|---|
 //! | `datagram.rs` | what a datagram is, by what stands in the clear |
-//! | `guests.rs` | who was answered and is not known yet |
+//! | `half_open.rs` | who was answered and is not known yet |
 
 mod datagram;
-mod guests;
+mod half_open;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use wire::{PublicKey, Time};
 
 use crate::Proofs;
-use crate::library::{Carrier, Gifts, Library, Role, Session};
+use crate::bounds::{CROWD, LIFE, MAX_LINKS, OVERLAP, RECENT, RENEW};
 use crate::links::Opened;
 use crate::outbox::{Cargo, Outbox};
+use crate::provider::{Carrier, Outputs, Provider, Role, Session};
 use crate::room::first_to_go;
 use crate::waiting::{BEGINNING, Message, Waiting, beginning};
 use datagram::{Kind, Random};
-use guests::{Guests, Refusal};
-
-/// Most links at once, and of one host before it is a crowd: as with links of our own.
-const MAX_LINKS: usize = 1_024;
-const CROWD: usize = MAX_LINKS / 8;
+use half_open::{HalfOpen, Refusal};
 
 /// How often a hello is said again with a cookie.
 const MAX_AGAIN: u8 = 3;
 
-/// A link that has served for so long, or so many messages, is made anew; half of the messages after which DTLS would
-/// change its keys.
-const LIFE: Duration = Duration::from_secs(24 * 3_600);
+/// A link that has carried so many messages is made anew: half of those after which DTLS would change its keys.
 const LIFE_MESSAGES: u32 = 1 << 22;
-
-/// A link is made anew at most so often on somebody's word: each costs a handshake.
-const RENEW: Duration = Duration::from_secs(1);
-
-/// How long what was sealed with the session before is still opened, once there is another.
-const OVERLAP: Duration = Duration::from_secs(10);
-
-/// Records sent lately that are known again, should the network say that nobody listens where they went; and opened
-/// lately, should they come twice.
-const RECENT: usize = 4;
-
 /// Messages opened that were not fetched yet: all that one datagram can set free.
 const MAX_HEARD: usize = 64;
 
@@ -89,12 +72,12 @@ fn token(random: &Random) -> Token {
     *random.first_chunk().expect("longer")
 }
 
-/// All links of a peer that a library makes.
+/// All links of a peer that a provider makes.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    library: Option<Arc<dyn Library>>,
+    provider: Option<Arc<dyn Provider>>,
     links: BTreeMap<SocketAddr, Box<Link>>,
-    guests: Guests,
+    half_open: HalfOpen,
     /// When a link wants to be woken.
     wakes: BTreeSet<(Time, SocketAddr)>,
     /// What was opened and not fetched yet.
@@ -147,27 +130,27 @@ impl Standing {
     }
 
     /// Seals a message. The last of what is to be sent holds it, unless the session is over.
-    fn seal(&mut self, now: Time, message: &[u8]) -> Gifts {
+    fn seal(&mut self, now: Time, message: &[u8]) -> Outputs {
         self.session.seal(now, message);
-        let gifts = Gifts::of(&mut *self.session);
-        let record = gifts.bytes.last().filter(|_| !gifts.is_over);
+        let outputs = Outputs::of(&mut *self.session);
+        let record = outputs.bytes.last().filter(|_| !outputs.is_over);
         if let Some((head, tail)) = record.and_then(|r| r.first_chunk().zip(r.last_chunk())) {
             self.tail = *tail;
             self.recent[self.sent as usize % RECENT] = (*head, beginning(message));
             self.sent += 1;
         }
-        gifts
+        outputs
     }
 
-    fn open(&mut self, now: Time, datagram: &[u8]) -> Gifts {
+    fn open(&mut self, now: Time, datagram: &[u8]) -> Outputs {
         self.session.handle(now, datagram);
-        let gifts = Gifts::of(&mut *self.session);
-        if let (false, Some(tail)) = (gifts.messages.is_empty(), datagram.last_chunk()) {
+        let outputs = Outputs::of(&mut *self.session);
+        if let (false, Some(tail)) = (outputs.messages.is_empty(), datagram.last_chunk()) {
             let (tails, count) = &mut self.opened;
             tails[*count % RECENT] = *tail;
             *count += 1;
         }
-        gifts
+        outputs
     }
 
     /// Whether a datagram that it does not open is none of its peer's: not one that comes twice, nor the end of the
@@ -182,12 +165,12 @@ impl Standing {
 }
 
 impl Sessions {
-    /// Links by this library; without one nothing is sent and nothing heard.
-    pub(crate) fn new(library: Option<Arc<dyn Library>>) -> Self {
+    /// Links by this provider; without one nothing is sent and nothing heard.
+    pub(crate) fn new(provider: Option<Arc<dyn Provider>>) -> Self {
         Sessions {
-            library,
+            provider,
             links: BTreeMap::new(),
-            guests: Guests::default(),
+            half_open: HalfOpen::default(),
             wakes: BTreeSet::new(),
             heard: VecDeque::new(),
         }
@@ -224,13 +207,13 @@ impl Sessions {
     ) -> Option<Message> {
         let link = self.links.get_mut(&remote)?;
         let Some(standing) = &mut link.standing else { return Some(message) };
-        let (mut gifts, peer) = (standing.seal(now, &message.bytes), standing.peer);
-        let sealed = if gifts.is_over { None } else { gifts.bytes.pop() };
-        gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Asking));
-        if gifts.is_over {
+        let (mut outputs, peer) = (standing.seal(now, &message.bytes), standing.peer);
+        let sealed = if outputs.is_over { None } else { outputs.bytes.pop() };
+        outputs.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Asking));
+        if outputs.is_over {
             link.standing = None;
         }
-        self.hear(now, remote, peer, gifts.messages);
+        self.hear(now, remote, peer, outputs.messages);
         match sealed {
             Some(record) => {
                 out.push_frame(remote, record, Cargo::Message(message.label));
@@ -242,12 +225,12 @@ impl Sessions {
 
     /// Asks an address for a link.
     fn ask(&mut self, now: Time, remote: SocketAddr, out: &mut Outbox) {
-        let Some(library) = &self.library else { return out.count_drop("no library") };
-        let mut session = library.begin(now, Carrier::Datagrams, Role::Asks, remote);
-        let gifts = Gifts::of(&mut *session);
-        let hello = gifts.bytes.first().cloned().unwrap_or_default();
+        let Some(provider) = &self.provider else { return out.count_drop("no provider") };
+        let mut session = provider.begin(now, Carrier::Datagrams, Role::Asks, remote);
+        let outputs = Outputs::of(&mut *session);
+        let hello = outputs.bytes.first().cloned().unwrap_or_default();
         let Kind::Hello(random) = Kind::of(&hello) else { return out.count_drop("no hello") };
-        gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Asking));
+        outputs.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Asking));
         if let Some(link) = self.links.get_mut(&remote) {
             link.making = Some(Making { session, hello, random, again: 0 });
         }
@@ -325,9 +308,9 @@ impl Sessions {
                 return Opened::Handled;
             }
         }
-        if !self.guests.has(now, remote, &random) {
-            let Some(library) = &self.library else { return Opened::Dropped("no library") };
-            match self.guests.admit(now, has_cookie.then_some(remote.ip())) {
+        if !self.half_open.has(now, remote, &random) {
+            let Some(provider) = &self.provider else { return Opened::Dropped("no provider") };
+            match self.half_open.admit(now, has_cookie.then_some(remote.ip())) {
                 Ok(()) => {}
                 Err(Refusal::Flood) => return Opened::Dropped("link flood"),
                 Err(Refusal::Cookie) => {
@@ -338,10 +321,10 @@ impl Sessions {
                     return Opened::Dropped("link cookie");
                 }
             }
-            let session = library.begin(now, Carrier::Datagrams, Role::Asked, remote);
-            self.guests.add(now, remote, random, session);
+            let session = provider.begin(now, Carrier::Datagrams, Role::Asked, remote);
+            self.half_open.add(now, remote, random, session);
         }
-        self.guests.handle(now, remote, Kind::Hello(random), hello);
+        self.half_open.handle(now, remote, Kind::Hello(random), hello);
         self.collect(now, remote, proofs, out);
         Opened::Handled
     }
@@ -376,11 +359,11 @@ impl Sessions {
         proofs: &mut Proofs,
         out: &mut Outbox,
     ) -> Opened {
-        self.guests.handle(now, remote, kind, datagram);
+        self.half_open.handle(now, remote, kind, datagram);
         if let Some(making) = self.links.get_mut(&remote).and_then(|link| link.making.as_mut()) {
             making.session.handle(now, datagram);
         }
-        let is_strange = !self.open(now, remote, datagram, out) && !self.guests.knows(&remote);
+        let is_strange = !self.open(now, remote, datagram, out) && !self.half_open.knows(&remote);
         self.collect(now, remote, proofs, out);
         match self.heard.front() {
             Some((at, ..)) if *at == remote => {
@@ -406,20 +389,20 @@ impl Sessions {
         let mut is_theirs = false;
         let mut messages = Vec::new();
         if let Some(standing) = &mut link.standing {
-            let gifts = standing.open(now, datagram);
+            let outputs = standing.open(now, datagram);
             is_theirs = !standing.is_strange(now, datagram);
-            gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Answering));
-            messages.extend(gifts.messages.into_iter().map(|message| (standing.peer, message)));
-            if gifts.is_over {
+            outputs.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Answering));
+            messages.extend(outputs.messages.into_iter().map(|message| (standing.peer, message)));
+            if outputs.is_over {
                 link.standing = None;
                 is_theirs = true;
             }
         }
         if let Some((before, _)) = link.before.as_mut().filter(|_| messages.is_empty()) {
-            let gifts = before.open(now, datagram);
+            let outputs = before.open(now, datagram);
             is_theirs |= !before.is_strange(now, datagram);
-            messages.extend(gifts.messages.into_iter().map(|message| (before.peer, message)));
-            link.before.take_if(|_| gifts.is_over);
+            messages.extend(outputs.messages.into_iter().map(|message| (before.peer, message)));
+            link.before.take_if(|_| outputs.is_over);
         }
         for (peer, message) in messages {
             self.hear(now, remote, peer, vec![message]);
@@ -435,12 +418,12 @@ impl Sessions {
 
     /// Whether a handshake may be made with somebody who opened a stream: they are counted with the others.
     pub(crate) fn may_answer_stream(&mut self, now: Time, host: IpAddr) -> bool {
-        self.guests.admit(now, Some(host)).is_ok()
+        self.half_open.admit(now, Some(host)).is_ok()
     }
 
     /// Takes what the sessions with an address have to give.
     fn collect(&mut self, now: Time, remote: SocketAddr, proofs: &mut Proofs, out: &mut Outbox) {
-        for known in self.guests.collect(remote, out) {
+        for known in self.half_open.collect(remote, out) {
             self.make_room(&remote);
             self.links.entry(remote).or_insert_with(|| Box::new(Link::new(now)));
             self.stand(now, remote, Standing::new(now, known.session, known.peer), proofs, out);
@@ -453,13 +436,13 @@ impl Sessions {
     fn collect_made(&mut self, now: Time, remote: SocketAddr, proofs: &mut Proofs, out: &mut Outbox) {
         let Some(link) = self.links.get_mut(&remote) else { return };
         let Some(making) = &mut link.making else { return };
-        let gifts = Gifts::of(&mut *making.session);
-        gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Asking));
-        if let Some(peer) = gifts.peer {
+        let outputs = Outputs::of(&mut *making.session);
+        outputs.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Asking));
+        if let Some(peer) = outputs.peer {
             let making = link.making.take().expect("looked at above");
             self.stand(now, remote, Standing::new(now, making.session, peer), proofs, out);
-            self.hear(now, remote, peer, gifts.messages);
-        } else if gifts.is_over {
+            self.hear(now, remote, peer, outputs.messages);
+        } else if outputs.is_over {
             (link.making, link.before, link.outdone) = (None, None, None);
             if !link.waiting.take().is_empty() {
                 out.count_drop("link unanswered");
@@ -471,12 +454,12 @@ impl Sessions {
     fn collect_standing(&mut self, now: Time, remote: SocketAddr, out: &mut Outbox) {
         let Some(link) = self.links.get_mut(&remote) else { return };
         let Some(standing) = &mut link.standing else { return };
-        let (gifts, peer) = (Gifts::of(&mut *standing.session), standing.peer);
-        gifts.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Answering));
-        if gifts.is_over {
+        let (outputs, peer) = (Outputs::of(&mut *standing.session), standing.peer);
+        outputs.bytes.into_iter().for_each(|bytes| out.push_frame(remote, bytes, Cargo::Answering));
+        if outputs.is_over {
             link.standing = None;
         }
-        self.hear(now, remote, peer, gifts.messages);
+        self.hear(now, remote, peer, outputs.messages);
         self.forget_empty(remote);
     }
 
@@ -575,12 +558,12 @@ impl Sessions {
     // ---- time ----------------------------------------------------------------------------------
 
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.guests.poll_timeout().into_iter().chain(self.wakes.first().map(|(at, _)| *at)).min()
+        self.half_open.poll_timeout().into_iter().chain(self.wakes.first().map(|(at, _)| *at)).min()
     }
 
     /// Sends again what was not answered, and gives up what never was.
     pub(crate) fn handle_timeout(&mut self, now: Time, proofs: &mut Proofs, out: &mut Outbox) {
-        let mut due: BTreeSet<_> = self.guests.handle_timeout(now).into_iter().collect();
+        let mut due: BTreeSet<_> = self.half_open.handle_timeout(now).into_iter().collect();
         for (_, remote) in self.wakes.iter().take_while(|(at, _)| *at <= now) {
             let Some(link) = self.links.get_mut(remote) else { continue };
             link.making.iter_mut().for_each(|making| making.session.handle_timeout(now));

@@ -61,7 +61,9 @@ impl Node {
         if header.recursive {
             return self.handle_routed(now, remote, message);
         }
-        if let Some(known) = self.peer_at(remote) {
+        if self.is_another_document(header.config_sequence)
+            && let Some(known) = self.peer_at(remote)
+        {
             self.hear_of_document(now, (remote, Some(known)), header.config_sequence);
         }
         self.mention_sender(now, remote, &header, shows_itself);

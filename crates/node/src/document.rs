@@ -98,7 +98,7 @@ struct Fetch {
 }
 
 struct Known {
-    charter: Charter,
+    charter: Arc<Charter>,
     fetch: Option<Fetch>,
     /// Who was asked in vain, and until when nobody asks it again.
     fruitless: BTreeMap<SocketAddr, Time>,
@@ -114,7 +114,7 @@ pub(crate) struct Documents(Option<Box<Known>>);
 impl Documents {
     pub(crate) fn new(charter: Option<&Arc<Charter>>) -> Self {
         let known = |charter: &Arc<Charter>| Known {
-            charter: Charter::clone(charter),
+            charter: charter.clone(),
             fetch: None,
             fruitless: BTreeMap::new(),
             asked: None,
@@ -222,16 +222,14 @@ impl Documents {
 impl Known {
     /// Nothing good came from this peer, and nothing is expected before then.
     fn give_up(&mut self, now: Time, from: SocketAddr, pause: Duration) {
-        if self.fetch.as_ref().is_some_and(|fetch| fetch.from.0 == from) {
-            self.fetch = None;
-        }
-        let already = self.fruitless.get(&from).copied();
+        self.fetch.take_if(|fetch| fetch.from.0 == from);
         self.fruitless.retain(|_, until| *until > now);
+        let until = self.fruitless.remove(&from).map_or(now + pause, |until| until.max(now + pause));
         if self.fruitless.len() >= MAX_FRUITLESS {
             let oldest = self.fruitless.iter().min_by_key(|(_, until)| **until).map(|(at, _)| *at);
             oldest.map(|at| self.fruitless.remove(&at));
         }
-        self.fruitless.insert(from, already.max(Some(now + pause)).expect("one of them is some"));
+        self.fruitless.insert(from, until);
     }
 }
 
@@ -272,9 +270,14 @@ impl Node {
         taken
     }
 
+    /// Whether headers that say so speak of another document than ours.
+    pub(crate) fn is_another_document(&self, sequence: u16) -> bool {
+        sequence != self.documents.announced()
+    }
+
     /// A peer that we asked, or that is in our table, has this document; if that is newer than ours it is asked for it.
     pub(crate) fn hear_of_document(&mut self, now: Time, from: (SocketAddr, Option<NodeId>), sequence: u16) {
-        if sequence != self.documents.announced() && self.documents.begin(now, from, sequence) {
+        if self.is_another_document(sequence) && self.documents.begin(now, from, sequence) {
             self.ask_for_document(now, from, 0);
         }
     }
@@ -353,7 +356,7 @@ impl Node {
         let moves = options.difference(ours, &OverlayOption::OF_KEYS).is_some()
             || (document.profile, document.links) != (self.config.profile, self.config.links);
         let sequence = document.sequence;
-        known.charter.documents = Some(kept);
+        known.charter = Charter { founder: known.charter.founder, documents: Some(kept) }.into();
         known.fruitless = BTreeMap::new();
         self.names.take_rules(known.charter.names());
         self.storage.honour(self.names.authorities().map(|authority| authority.key).collect());

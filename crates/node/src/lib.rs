@@ -82,7 +82,7 @@ pub use document::Charter;
 pub use enrolment::{Registrar, revocations_key};
 pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};
-pub use link::Library;
+pub use link::Provider;
 pub use locals::CallOptions;
 pub use names::NameRules;
 
@@ -91,7 +91,7 @@ pub use media::srtp::Tail;
 pub use node::Node;
 pub use overlay::Algorithm;
 pub use overlay::table::Networks;
-pub use plane::{DtlsPolicy, Handshake, SdesPolicy, Shaken};
+pub use plane::{DtlsPolicy, Handshake, HandshakeKeys, SdesPolicy};
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;

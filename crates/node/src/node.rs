@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Cargo, Endpoint, Library, Received, Wish};
+use link::{Cargo, Endpoint, Provider, Received, Wish};
 use overlay::{Evidence, Overlay};
 use wire::p2pp::{
     Builder, Class, Code, Density, Header, MAX_DATAGRAM, Message, MessageType, Object, ParseError,
@@ -246,13 +246,13 @@ impl Node {
         now: Time,
         unix: UnixTime,
     ) -> Node {
-        Node::with_library(None, config, identity, saved, seed, (now, unix))
+        Node::with_provider(None, config, identity, saved, seed, (now, unix))
     }
 
-    /// The same, with the library that makes its links if those are DTLS and TLS: in the name of this identity. A peer
-    /// that shall have such links and no library says nothing and hears nothing.
-    pub fn with_library(
-        library: Option<Arc<dyn Library>>,
+    /// The same, with the provider of its links if those are DTLS and TLS: in the name of this identity. A peer
+    /// that shall have such links and no provider says nothing and hears nothing.
+    pub fn with_provider(
+        provider: Option<Arc<dyn Provider>>,
         config: Config,
         identity: Identity,
         saved: Saved,
@@ -265,7 +265,7 @@ impl Node {
         let mut node = Node {
             link: Endpoint::with_links(
                 (config.profile, config.links),
-                library,
+                provider,
                 &identity.peer,
                 Seed::child_of(&mut rng),
             ),

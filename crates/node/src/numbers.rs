@@ -165,7 +165,7 @@ impl Node {
     /// The world has worked out what a key costs; nothing if it cannot.
     pub fn handle_stretched(&mut self, now: Time, key: PublicKey, stretch: Option<Stretch>) {
         self.numbers.answered(&key);
-        let is_own = self.identity.users.iter().any(|user| user.keys.public() == key);
+        let is_own = self.is_users_key(&key);
         if let Some(stretch) = stretch {
             self.numbers.learn(key, stretch, is_own);
         }
@@ -179,6 +179,11 @@ impl Node {
             }
         }
         self.drain(now);
+    }
+
+    /// Whether it is the key of a user whom this peer serves.
+    pub fn is_users_key(&self, key: &PublicKey) -> bool {
+        self.identity.users.iter().any(|user| user.keys.public() == *key)
     }
 
     /// The number of a user whom this peer serves, once it is worked out.

@@ -21,7 +21,7 @@ use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::node::Node;
 use crate::pins::short;
-use crate::plane::{DtlsPolicy, Plane, Policies, SdesPolicy, Shaken};
+use crate::plane::{DtlsPolicy, HandshakeKeys, Plane, Policies, SdesPolicy};
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
@@ -287,7 +287,7 @@ impl Node {
 
     /// A handshake that was asked for ([`Handshake::Begin`](crate::Handshake::Begin)) has come to its end: what it came to,
     /// or why it came to nothing.
-    pub fn handle_handshake(&mut self, now: Time, port: u16, outcome: Result<Shaken, String>) {
+    pub fn handle_handshake(&mut self, now: Time, port: u16, outcome: Result<HandshakeKeys, String>) {
         if let Err(alarm) = self.phones.plane.shaken(now, port, outcome) {
             self.log(Level::Warn, "phone", alarm);
         }

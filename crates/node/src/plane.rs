@@ -38,7 +38,7 @@ use dtls::Wanted;
 use keying::Keying;
 use phone_leg::{Conceded, PhoneLeg};
 
-pub use dtls::{DtlsPolicy, Handshake, Shaken};
+pub use dtls::{DtlsPolicy, Handshake, HandshakeKeys};
 pub(crate) use keying::NO_KEY;
 pub(crate) use phone_leg::Policies;
 pub use sdes::SdesPolicy;
@@ -274,7 +274,7 @@ impl Plane {
         &mut self,
         now: Time,
         port: u16,
-        outcome: Result<Shaken, String>,
+        outcome: Result<HandshakeKeys, String>,
     ) -> Result<(), String> {
         let Some((session, phone, leg)) = self.phone_at(port) else { return Ok(()) };
         phone.shaken(now, session, leg, kind_at(port), outcome)

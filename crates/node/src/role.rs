@@ -46,32 +46,7 @@ pub enum RolePolicy {
     Client,
 }
 
-impl RolePolicy {
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            RolePolicy::Auto => "auto",
-            RolePolicy::Peer => "peer",
-            RolePolicy::Client => "client",
-        }
-    }
-}
-
-impl std::fmt::Display for RolePolicy {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for RolePolicy {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        [RolePolicy::Auto, RolePolicy::Peer, RolePolicy::Client]
-            .into_iter()
-            .find(|p| p.name() == s)
-            .ok_or_else(|| format!("unknown role '{s}': choose auto, peer or client"))
-    }
-}
+wire::choices!(RolePolicy, "role": Auto = "auto", Peer = "peer", Client = "client");
 
 /// With a ceiling below this, in bytes per second, a node is a client. Overlays of three hundred peers with
 /// sessions of an hour were seen to find everything with half of it, by shedding work; but that leaves

@@ -116,26 +116,9 @@ pub enum Mode {
     Parallel,
 }
 
-impl Mode {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Mode::Recursive => "recursive",
-            Mode::Iterative => "iterative",
-            Mode::Parallel => "parallel",
-        }
-    }
-}
-
-impl std::str::FromStr for Mode {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        [Mode::Recursive, Mode::Iterative, Mode::Parallel]
-            .into_iter()
-            .find(|m| m.name() == s)
-            .ok_or_else(|| format!("unknown mode '{s}': choose recursive, iterative or parallel"))
-    }
-}
+wire::choices!(
+    Mode, "mode": Recursive = "recursive", Iterative = "iterative", Parallel = "parallel",
+);
 
 /// Wishes about a search.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -29,7 +29,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use node::{Identity, OverlayOptions, Saved, User};
-use wire::{HashAlgorithm, KeyPair, Number, PublicKey, Seed, Stretch, puzzle};
+use wire::{HashAlgorithm, KeyPair, PublicKey, Seed, Stretch, puzzle};
 use zeroize::Zeroizing;
 
 pub use certificate::{
@@ -150,32 +150,28 @@ impl Home {
         }
     }
 
-    /// What a key of a user here costs, if it was worked out before, and if that is what was kept: with a wrong one
-    /// the user would have a number that nobody follows, and see no sign of it.
-    pub fn stretch(&self, key: &PublicKey) -> Option<Stretch> {
-        let text = self.stretches().remove(&key.to_string())?;
-        let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
-        let (stretch, check) = bytes.split_first_chunk()?;
-        let stretch = Stretch(*stretch);
-        (check == check_of(key, &stretch)).then_some(stretch)
+    /// What keys of users here cost, as it was worked out before. A damaged entry is none: with a wrong one its user would
+    /// have a number that nobody follows, and see no sign of it.
+    pub fn stretches(&self) -> BTreeMap<PublicKey, Stretch> {
+        let kept: BTreeMap<String, String> = self.read("numbers.json").unwrap_or_default();
+        let read = |(key, text): (String, String)| {
+            let key = key.parse().ok()?;
+            let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
+            let (stretch, check) = bytes.split_first_chunk()?;
+            let stretch = Stretch(*stretch);
+            (check == check_of(&key, &stretch)).then_some((key, stretch))
+        };
+        kept.into_iter().filter_map(read).collect()
     }
 
-    /// Keeps it, so that the next start costs nothing.
-    pub fn keep_stretch(&self, key: &PublicKey, stretch: &Stretch) -> Result<(), String> {
-        let mut stretches = self.stretches();
-        let bytes = [&stretch.0[..], &check_of(key, stretch)].concat();
-        stretches.insert(key.to_string(), data_encoding::HEXLOWER.encode(&bytes));
-        self.write("numbers.json", &serde_json::to_vec_pretty(&stretches).map_err(|e| e.to_string())?)
-    }
-
-    fn stretches(&self) -> BTreeMap<String, String> {
-        self.read("numbers.json").unwrap_or_default()
-    }
-
-    /// The number of a user here, if the peer has worked it out.
-    pub fn number(&self, user: &User) -> Option<Number> {
-        let key = user.keys.public();
-        Some(Number::of(&key, &self.stretch(&key)?))
+    /// Keeps them, so that the next start costs nothing.
+    pub fn keep_stretches(&self, stretches: &BTreeMap<PublicKey, Stretch>) -> Result<(), String> {
+        let written = |(key, stretch): (&PublicKey, &Stretch)| {
+            let bytes = [&stretch.0[..], &check_of(key, stretch)].concat();
+            (key.to_string(), data_encoding::HEXLOWER.encode(&bytes))
+        };
+        let written: BTreeMap<String, String> = stretches.iter().map(written).collect();
+        self.write("numbers.json", &serde_json::to_vec_pretty(&written).map_err(|e| e.to_string())?)
     }
 
     /// Who may register, with which password.
@@ -354,18 +350,20 @@ mod tests {
     }
 
     #[test]
-    fn of_each_key_the_number_is_known_that_was_worked_out() {
+    fn what_keys_cost_is_read_as_it_was_kept_and_a_damaged_entry_is_none() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::open(dir.path()).unwrap();
-        let [first, other] = ["alice@demo.test", "bob@demo.test"].map(|aor| home.user(aor).unwrap());
-        assert_eq!(home.number(&first), None);
-        let (key, stretch) = (first.keys.public(), Stretch([7; Stretch::LEN]));
-        home.keep_stretch(&key, &stretch).unwrap();
-        assert_eq!((home.number(&first), home.number(&other)), (Some(Number::of(&key, &stretch)), None));
+        let keys = ["alice@demo.test", "bob@demo.test"].map(|aor| home.user(aor).unwrap().keys.public());
+        assert!(home.stretches().is_empty());
+        let mut kept =
+            BTreeMap::from([(keys[0], Stretch([7; Stretch::LEN])), (keys[1], Stretch([8; Stretch::LEN]))]);
+        home.keep_stretches(&kept).unwrap();
+        assert_eq!(home.stretches(), kept);
         let file = dir.path().join("numbers.json");
         let damaged = std::fs::read_to_string(&file).unwrap().replacen("0707", "0706", 1);
         std::fs::write(&file, damaged).unwrap();
-        assert_eq!(home.number(&first), None, "a damaged one is worked out again");
+        kept.remove(&keys[0]);
+        assert_eq!(home.stretches(), kept);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Registry, Token};
-use node::{Config, Event, Library, LinkFamily, Node, Tail};
+use node::{Config, Event, LinkFamily, Node, Provider, Tail};
 use wire::{ConnectionId, KeyPair, Socket, Time, Transmit};
 
 use crate::alarm::Alarm;
@@ -173,7 +173,7 @@ fn enlarge(socket: &UdpSocket) {
 ///
 /// # Errors
 /// In words, if the system does not let it.
-pub fn library(config: &Config, keys: &KeyPair) -> Result<Option<Arc<dyn Library>>, String> {
+pub fn provider(config: &Config, keys: &KeyPair) -> Result<Option<Arc<dyn Provider>>, String> {
     match config.links {
         LinkFamily::Noise => Ok(None),
         LinkFamily::Tls => Ok(Some(::tls::Tls::new(keys)?)),
@@ -201,7 +201,7 @@ pub struct World {
     /// By when connections over TLS must have shaken hands, in the order in which they came.
     handshakes: VecDeque<(Time, usize, ConnectionId)>,
     /// When handshakes at media ports have to be asked again.
-    shakes: BTreeSet<(Time, usize, u16)>,
+    dtls_wakes: BTreeSet<(Time, usize, u16)>,
     next_token: usize,
     next_connection: u64,
     buffer: Vec<u8>,
@@ -221,7 +221,7 @@ impl World {
             sources: BTreeMap::from([(ALARM, Source::Alarm)]),
             wakes: BTreeSet::new(),
             handshakes: VecDeque::new(),
-            shakes: BTreeSet::new(),
+            dtls_wakes: BTreeSet::new(),
             next_token: ALARM.0,
             next_connection: 1,
             buffer: vec![0; BUFFER + Tail::MAX],
@@ -306,7 +306,7 @@ impl World {
         (hosted.listener, hosted.tls) = (None, None);
         hosted.streams.clear();
         hosted.handshakes = dtls::Handshakes::default();
-        self.shakes.retain(|(_, of, _)| *of != index);
+        self.dtls_wakes.retain(|(_, of, _)| *of != index);
         hosted.peers = Peers::default();
         if let Some(at) = hosted.wakes.take() {
             self.wakes.remove(&(at, index));
@@ -352,7 +352,7 @@ impl World {
         let due = [
             self.wakes.first().map(|(at, _)| *at),
             self.handshakes.front().map(|(at, ..)| *at),
-            self.shakes.first().map(|(at, ..)| *at),
+            self.dtls_wakes.first().map(|(at, ..)| *at),
         ];
         let until = due.into_iter().flatten().fold(longest, Time::min);
         let limit = self.alarm.limit(now, until)?;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::{Token, Waker};
 use node::{Config, Event, Identity, Level, Node, OpId, Outcome, OverlayOptions, Saved, User};
 use serde_json::json;
-use wire::{KeyPair, PublicKey, Revocations, Seed, Time, UnixTime};
+use wire::{KeyPair, PublicKey, Revocations, Seed, Stretch, Time, UnixTime};
 
 use crate::admin::Admin;
 use crate::authority::{self, Desk, Policy, Store};
@@ -174,6 +174,8 @@ pub(crate) struct Service {
     waiting: BTreeMap<OpId, Waiting>,
     watches: Watches,
     stretcher: Stretcher,
+    /// What keys of users here cost, as it is kept.
+    stretches: BTreeMap<PublicKey, Stretch>,
     office: Option<Office>,
     /// Who wants to know when the peer has ended.
     leaving: Vec<Asker>,
@@ -218,12 +220,13 @@ impl Service {
         let sips = Some(sips_address);
         let config = Config { listen: peer_address, sip: sip_address, sips, fingerprint, ..options.config };
         let now = world.now();
-        let library = run::library(&config, &identity.peer)?;
-        let node = Node::with_library(library, config, identity, saved, fresh_seed()?, (now, unix_now()));
+        let provider = run::provider(&config, &identity.peer)?;
+        let node = Node::with_provider(provider, config, identity, saved, fresh_seed()?, (now, unix_now()));
         let index = world.add(node, bound).map_err(|e| e.to_string())?;
         let waker = Arc::new(Waker::new(world.registry(), WAKER).map_err(|e| e.to_string())?);
         let (sender, requests) = sync_channel(MAX_QUEUE);
         let phones = home.as_ref().map(Home::phones).unwrap_or_default();
+        let stretches = home.as_ref().map(Home::stretches).unwrap_or_default();
         let mut service = Service {
             world,
             index,
@@ -233,6 +236,7 @@ impl Service {
             waiting: BTreeMap::new(),
             watches: Watches::new(fresh_seed()?, now),
             stretcher: Stretcher::new(Arc::clone(&waker)),
+            stretches,
             office: None,
             leaving: Vec::new(),
             told: Vec::new(),
@@ -458,7 +462,7 @@ impl Service {
 
     /// What a key costs is wanted: one of a user here was worked out once and kept.
     fn stretch(&mut self, key: PublicKey) {
-        let kept = self.admin.home.as_ref().and_then(|home| home.stretch(&key));
+        let kept = self.stretches.get(&key).copied();
         if kept.is_some() || !self.stretcher.want(key) {
             self.node(|node, now| node.handle_stretched(now, key, kept));
         }
@@ -467,11 +471,12 @@ impl Service {
     fn take_stretched(&mut self) {
         while let Some((key, stretch)) = self.stretcher.done() {
             self.node(|node, now| node.handle_stretched(now, key, stretch));
-            let users = self.world.node(self.index).status(self.world.now()).users;
-            let is_own = users.iter().any(|user| user.public_key == key.to_string());
-            if let (true, Some(home), Some(stretch)) = (is_own, &self.admin.home, stretch)
-                && let Err(e) = home.keep_stretch(&key, &stretch)
-            {
+            let Some(stretch) = stretch.filter(|_| self.world.node(self.index).is_users_key(&key)) else {
+                continue;
+            };
+            self.stretches.insert(key, stretch);
+            let kept = self.admin.home.as_ref().map_or(Ok(()), |home| home.keep_stretches(&self.stretches));
+            if let Err(e) = kept {
                 tracing::warn!("{e}; it is worked out again at the next start");
             }
         }

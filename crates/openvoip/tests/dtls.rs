@@ -3,27 +3,17 @@
 mod program;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use media::srtp::{Cipher, MASTER_LEN, Master, Receiver, Sender};
 use program::Peer;
 use program::dtls_phone::{Shaker, shaking};
-use program::tls_phone::TlsPhone;
+use program::tls_phone::{PASSWORD, TlsPhone, alices, spoken};
 use serde_json::Value;
-use sip::ua::UaEvent;
 use tempfile::tempdir;
-use wire::rtp::{Header, Kind, classify};
+use wire::rtp::{Kind, classify};
 use wire::sdp::Description;
 use wire::sdp::dtls::Fingerprint;
-
-const PASSWORD: &str = "pear-lamp-37";
-
-fn peer(dir: &Path) -> Peer {
-    let peer = Peer::ready(dir, &["up", "--user", "alice@demo.test"]);
-    peer.get(&["phone", "add", "alice", "--password", PASSWORD]);
-    peer
-}
 
 fn phone_leg(peer: &Peer) -> Value {
     peer.get(&["calls"])["calls"][0]["phone_leg"].clone()
@@ -34,10 +24,7 @@ fn call(phone: &mut TlsPhone, setup: &str, named: Option<Fingerprint>) -> (Shake
     let mut shaker = Shaker::new();
     let named = named.unwrap_or(shaker.fingerprint);
     let offer = shaking(shaker.socket.local_addr().unwrap(), named, setup);
-    phone.ua.invite(phone.now(), "echo@demo.test", offer);
-    let UaEvent::Answered { sdp, .. } = phone.until(|event| matches!(event, UaEvent::Answered { .. })) else {
-        unreachable!("waited for it")
-    };
+    let (_, sdp) = phone.call(offer);
     let sdp = Description::parse(&sdp).unwrap();
     assert_eq!(sdp.media[0].protocol, "UDP/TLS/RTP/SAVP");
     let shown = sdp.attributes(0, "fingerprint").next().expect("a fingerprint");
@@ -60,9 +47,7 @@ fn hears_itself(
     let mut receiver = Receiver::new(Cipher::Aes, theirs);
     let mut buffer = [0; 2_000];
     for said in 0..100 {
-        let header =
-            Header { sequence: said, timestamp: u32::from(said) * 160, ssrc: 5, ..Header::default() };
-        let mut packet = header.packet(&[0x35; 160]);
+        let mut packet = spoken(said);
         let tail = sender.protect(&mut packet).unwrap();
         packet.extend_from_slice(&tail);
         socket.send_to(&packet, to).unwrap();
@@ -81,7 +66,7 @@ fn hears_itself(
 #[test]
 fn a_phone_shakes_hands_whoever_begins_and_hears_itself_under_the_keys() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let mut phone = TlsPhone::connect(&peer, "alice", PASSWORD);
     assert!(phone.register());
     for setup in ["actpass", "active", "passive"] {
@@ -98,7 +83,7 @@ fn a_phone_shakes_hands_whoever_begins_and_hears_itself_under_the_keys() {
 #[test]
 fn a_phone_that_shows_another_certificate_than_it_named_hears_nothing_and_the_log_tells_of_it() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let mut phone = TlsPhone::connect(&peer, "alice", PASSWORD);
     assert!(phone.register());
     let (mut shaker, to, _) = call(&mut phone, "active", Some(Fingerprint::of(b"of another phone")));
@@ -108,7 +93,7 @@ fn a_phone_that_shows_another_certificate_than_it_named_hears_nothing_and_the_lo
         assert!(Instant::now() < until, "{}", phone_leg(&peer));
     }
     assert!(!hears_itself(&mut phone, &shaker.socket, to, &keys));
-    let clear = Header { ssrc: 5, ..Header::default() }.packet(&[0x35; 160]);
+    let clear = spoken(0);
     shaker.socket.send_to(&clear, to).unwrap();
     assert!(shaker.socket.recv(&mut [0; 2_000]).is_err(), "nothing comes in clear either");
     assert!(peer.said().contains("SOMEBODY MAY STAND BETWEEN"), "{}", peer.said());
@@ -118,7 +103,7 @@ fn a_phone_that_shows_another_certificate_than_it_named_hears_nothing_and_the_lo
 #[test]
 fn a_phone_that_never_shakes_hands_hears_nothing() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let mut phone = TlsPhone::connect(&peer, "alice", PASSWORD);
     assert!(phone.register());
     let (shaker, to, _) = call(&mut phone, "active", None);

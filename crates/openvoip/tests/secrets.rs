@@ -11,7 +11,6 @@ use program::tls_phone::{TlsPhone, demanded, demanding};
 use program::{Peer, openvoip};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use sip::ua::UaEvent;
 use tempfile::tempdir;
 use wire::HashAlgorithm;
 use wire::sdp::crypto::{Crypto, Suite};
@@ -120,9 +119,7 @@ fn no_password_and_no_key_is_in_any_log_of_a_whole_run() {
     assert!(over_tls.register());
     let mine =
         Crypto { tag: 1, suite: Suite::Tag80, key: Zeroizing::new(*b"thirty bytes of key and salt..") };
-    over_tls.ua.invite(over_tls.now(), "echo@demo.test", demanding(40_000, &mine));
-    let answered = over_tls.until(|event| matches!(event, UaEvent::Answered { .. }));
-    let UaEvent::Answered { sdp, .. } = answered else { unreachable!("waited for it") };
+    let (_, sdp) = over_tls.call(demanding(40_000, &mine));
     let (_, theirs) = demanded(&sdp);
     for command in ["status", "config show", "calls", "inbox", "phone list", "pins list"] {
         said.push(alice.get(&command.split(' ').collect::<Vec<_>>()).to_string());

@@ -4,29 +4,18 @@ mod program;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use media::srtp::{Cipher, Receiver, Sender};
 use program::Peer;
-use program::tls_phone::{TlsPhone, demanded, demanding, trusting};
+use program::tls_phone::{PASSWORD, TlsPhone, alices, demanded, demanding, spoken, trusting};
 use rustls::ClientConnection;
 use rustls::pki_types::ServerName;
 use sip::ua::{UaEvent, g711_sdp};
 use socket2::{Domain, Socket, Type};
 use tempfile::tempdir;
-use wire::rtp::Header;
 use wire::sdp::crypto::{Crypto, Suite};
 use zeroize::Zeroizing;
-
-const PASSWORD: &str = "pear-lamp-37";
-
-/// A peer that serves alice.
-fn peer(dir: &Path) -> Peer {
-    let peer = Peer::ready(dir, &["up", "--user", "alice@demo.test"]);
-    peer.get(&["phone", "add", "alice", "--password", PASSWORD]);
-    peer
-}
 
 /// Whether the peer has closed a connection within so many seconds.
 fn is_closed(mut tcp: TcpStream, seconds: u64) -> bool {
@@ -38,16 +27,14 @@ fn is_closed(mut tcp: TcpStream, seconds: u64) -> bool {
 #[test]
 fn a_phone_that_trusts_the_certificate_registers_and_calls_over_tls() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let mut phone = TlsPhone::connect(&peer, "alice", PASSWORD);
     assert!(phone.register());
     assert_eq!(peer.status()["phones"][0]["online"], true);
-    let now = phone.now();
-    let call = phone.ua.invite(now, "echo@demo.test", g711_sdp("127.0.0.1:40000".parse().unwrap()));
-    phone.until(|event| matches!(event, UaEvent::Answered { .. }));
+    let (call, _) = phone.call(g711_sdp("127.0.0.1:40000".parse().unwrap()));
     let sips = peer.at("sips");
     assert!(phone.heard.contains(&format!("Contact: <sip:echo@{sips};transport=tls>")), "{}", phone.heard);
-    phone.ua.hang_up(now, call);
+    phone.ua.hang_up(phone.now(), call);
     phone.until(|event| matches!(event, UaEvent::Ended { .. }));
     drop(phone);
     peer.until("status", |status| status["phones"][0]["online"] == false);
@@ -72,7 +59,7 @@ fn a_phone_that_was_given_the_certificate_of_another_peer_makes_no_handshake() {
 #[test]
 fn a_wrong_password_over_tls_is_refused() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     assert!(!TlsPhone::connect(&peer, "alice", "guess").register());
     peer.down();
 }
@@ -80,7 +67,7 @@ fn a_wrong_password_over_tls_is_refused() {
 #[test]
 fn who_does_not_shake_hands_is_closed_at_once_or_after_ten_seconds() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let sips = peer.at("sips");
     let silent = TcpStream::connect(sips).unwrap();
     let began = Instant::now();
@@ -95,7 +82,7 @@ fn who_does_not_shake_hands_is_closed_at_once_or_after_ten_seconds() {
 #[test]
 fn handshakes_of_the_unproven_are_counted_and_a_phone_that_has_proven_itself_comes_back() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     assert!(TlsPhone::connect(&peer, "alice", PASSWORD).register());
     let sips = peer.at("sips");
     // From another address of this machine, which proved nothing.
@@ -115,17 +102,14 @@ fn handshakes_of_the_unproven_are_counted_and_a_phone_that_has_proven_itself_com
 #[test]
 fn a_phone_that_demands_keys_hears_itself_under_them_and_nothing_in_clear() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let mut phone = TlsPhone::connect(&peer, "alice", PASSWORD);
     assert!(phone.register());
     let sound = UdpSocket::bind("127.0.0.1:0").unwrap();
     sound.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let mine = Crypto { tag: 7, suite: Suite::Tag32, key: Zeroizing::new([9; 30]) };
     let offer = demanding(sound.local_addr().unwrap().port(), &mine);
-    let call = phone.ua.invite(phone.now(), "echo@demo.test", offer);
-    let UaEvent::Answered { sdp, .. } = phone.until(|event| matches!(event, UaEvent::Answered { .. })) else {
-        unreachable!("waited for it")
-    };
+    let (call, sdp) = phone.call(offer);
     let (to, theirs) = demanded(&sdp);
     let mut sender = Sender::new(Cipher::Aes, &mine.key).with_short_tags();
     let mut receiver = Receiver::new(Cipher::Aes, &theirs.key).with_short_tags();
@@ -133,9 +117,7 @@ fn a_phone_that_demands_keys_hears_itself_under_them_and_nothing_in_clear() {
     let mut heard = 0;
     let end = Instant::now() + Duration::from_secs(5);
     while heard < 20 && Instant::now() < end {
-        let header =
-            Header { sequence: said, timestamp: u32::from(said) * 160, ssrc: 5, ..Header::default() };
-        let mut packet = header.packet(&[0x35; 160]);
+        let mut packet = spoken(said);
         said += 1;
         // Every other one in clear: who can send to the port of sound can say nothing.
         if said % 2 == 0 {
@@ -170,7 +152,7 @@ fn a_phone_that_demands_keys_hears_itself_under_them_and_nothing_in_clear() {
 #[test]
 fn a_phone_that_takes_no_keys_is_called_again_without_and_rings_once() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let mut phone = TlsPhone::connect(&peer, "alice", PASSWORD);
     assert!(phone.register());
     std::thread::scope(|scope| {
@@ -194,7 +176,7 @@ fn a_phone_that_takes_no_keys_is_called_again_without_and_rings_once() {
 #[test]
 fn a_phone_that_demands_keys_in_a_way_that_is_not_understood_is_told_why() {
     let dir = tempdir().unwrap();
-    let peer = peer(dir.path());
+    let peer = alices(dir.path());
     let mut phone = TlsPhone::connect(&peer, "alice", PASSWORD);
     assert!(phone.register());
     let mine = Crypto { tag: 7, suite: Suite::Tag80, key: Zeroizing::new([9; 30]) };

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use link::library::{Carrier, Given, Library, Role, Session};
+use link::provider::{Carrier, Output, Provider, Role, Session};
 use tls::Tls;
 use wire::{KeyPair, Seed, Time};
 
@@ -35,16 +35,16 @@ fn made(ends: &[Arc<Tls>; 2], carrier: Carrier) -> ([Box<dyn Session>; 2], Cost)
         let mut stands = false;
         while let Some(given) = sessions[from].poll() {
             match given {
-                Given::Bytes(bytes) => sent.push(bytes),
-                Given::Stands(_) => stands = true,
-                Given::Message(_) => has_arrived = true,
-                Given::Over => panic!("over"),
+                Output::Bytes(bytes) => sent.push(bytes),
+                Output::Stands(_) => stands = true,
+                Output::Message(_) => has_arrived = true,
+                Output::Over => panic!("over"),
             }
         }
         if from == 0 && stands {
             sessions[0].seal(NOW, &[0; 100]);
             sent.extend(std::iter::from_fn(|| sessions[0].poll()).filter_map(|given| match given {
-                Given::Bytes(bytes) => Some(bytes),
+                Output::Bytes(bytes) => Some(bytes),
                 _ => None,
             }));
         }
@@ -89,7 +89,7 @@ fn handshakes(c: &mut Criterion) {
         c.bench_function(&format!("{carrier:?}: a message of 100 bytes sealed and opened"), |b| {
             b.iter(|| {
                 sessions[0].seal(NOW, &[0; 100]);
-                while let Some(Given::Bytes(bytes)) = sessions[0].poll() {
+                while let Some(Output::Bytes(bytes)) = sessions[0].poll() {
                     sessions[1].handle(NOW, &bytes);
                 }
                 while sessions[1].poll().is_some() {}

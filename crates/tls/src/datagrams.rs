@@ -8,8 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dimpl::{Config, Dtls, DtlsCertificate, Error, NamedGroup, Output, SecurityError};
-use link::library::{Given, Role, Session};
+use dimpl::{Config, Dtls, DtlsCertificate, Error, NamedGroup, SecurityError};
+use link::provider::{Output, Role, Session};
 use wire::{PublicKey, Time};
 use zeroize::Zeroize;
 
@@ -86,7 +86,7 @@ struct Datagrams {
     /// Whose certificate was shown.
     peer: Option<PublicKey>,
     stands: bool,
-    given: VecDeque<Given>,
+    given: VecDeque<Output>,
     wake: Option<Time>,
 }
 
@@ -111,26 +111,26 @@ impl Datagrams {
         let mut buffer = vec![0; MTU];
         while let Some(dtls) = &mut self.dtls {
             match dtls.poll_output(&mut buffer) {
-                Output::Packet(packet) => self.given.push_back(Given::Bytes(packet.to_vec())),
-                Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
-                Output::PeerCert(der) => {
+                dimpl::Output::Packet(packet) => self.given.push_back(Output::Bytes(packet.to_vec())),
+                dimpl::Output::BufferTooSmall { needed } => buffer.resize(needed, 0),
+                dimpl::Output::PeerCert(der) => {
                     self.peer = certificate::identity(der);
                     if self.peer.is_none() {
                         return self.end();
                     }
                 }
-                Output::Connected => match self.peer {
+                dimpl::Output::Connected => match self.peer {
                     Some(peer) => {
                         self.stands = true;
-                        self.given.push_back(Given::Stands(peer));
+                        self.given.push_back(Output::Stands(peer));
                     }
                     None => return self.end(),
                 },
-                Output::ApplicationData(message) if self.stands => {
-                    self.given.push_back(Given::Message(message.to_vec()));
+                dimpl::Output::ApplicationData(message) if self.stands => {
+                    self.given.push_back(Output::Message(message.to_vec()));
                 }
-                Output::CloseNotify => return self.end(),
-                Output::Timeout(at) => {
+                dimpl::Output::CloseNotify => return self.end(),
+                dimpl::Output::Timeout(at) => {
                     let at = self.clock.time(at).max(now + Duration::from_millis(1));
                     self.wake = Some(at).filter(|at| at.since(now) < NEVER);
                     return;
@@ -142,7 +142,7 @@ impl Datagrams {
 
     fn end(&mut self) {
         (self.dtls, self.wake) = (None, None);
-        self.given.push_back(Given::Over);
+        self.given.push_back(Output::Over);
     }
 }
 
@@ -160,7 +160,7 @@ impl Session for Datagrams {
         self.step(now, |dtls| dtls.send_application_data(message).map(|_| ()));
     }
 
-    fn poll(&mut self) -> Option<Given> {
+    fn poll(&mut self) -> Option<Output> {
         self.given.pop_front()
     }
 

@@ -1,4 +1,4 @@
-//! Links between peers by DTLS 1.3 over UDP and TLS 1.3 over TCP: what [`link::library`] asks for.
+//! Links between peers by DTLS 1.3 over UDP and TLS 1.3 over TCP: what [`link::provider`] asks for.
 //!
 //! It stands outside the core, since the libraries that speak the two protocols draw randomness and want to be told
 //! the time as an [`Instant`]. It does no IO and keeps no table: addresses, bounds and what waits are the core's.
@@ -18,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use link::library::{Carrier, Library, Role, Session};
+use link::provider::{Carrier, Provider, Role, Session};
 use wire::{KeyPair, Time};
 
 pub use certificate::identity;
@@ -62,7 +62,7 @@ impl Tls {
     }
 }
 
-impl Library for Tls {
+impl Provider for Tls {
     fn begin(&self, now: Time, carrier: Carrier, role: Role, remote: SocketAddr) -> Box<dyn Session> {
         match carrier {
             Carrier::Datagrams => self.datagrams.begin(self.clock, now, role),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use link::library::{Given, Role, Session};
+use link::provider::{Output, Role, Session};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{ClientConnection, Resumption};
 use rustls::crypto::ring::sign::any_ecdsa_type;
@@ -96,7 +96,7 @@ impl Maker {
         match &mut session.connection {
             // What it takes goes on at once: whoever feeds it has the bounds.
             Some(connection) => connection.set_buffer_limit(None),
-            None => session.given.push_back(Given::Over),
+            None => session.given.push_back(Output::Over),
         }
         session.take_bytes();
         Box::new(session)
@@ -109,7 +109,7 @@ struct Stream {
     connection: Option<Connection>,
     /// Who is at the other end, once it stands.
     peer: Option<PublicKey>,
-    given: VecDeque<Given>,
+    given: VecDeque<Output>,
 }
 
 impl Stream {
@@ -119,7 +119,7 @@ impl Stream {
         // Into memory: it does not fail.
         while connection.wants_write() && connection.write_tls(&mut bytes).is_ok() {}
         if !bytes.is_empty() {
-            self.given.push_back(Given::Bytes(bytes));
+            self.given.push_back(Output::Bytes(bytes));
         }
     }
 
@@ -130,7 +130,7 @@ impl Stream {
         loop {
             match connection.reader().read(&mut piece) {
                 Ok(0) => return false,
-                Ok(len) => self.given.push_back(Given::Message(piece[..len].to_vec())),
+                Ok(len) => self.given.push_back(Output::Message(piece[..len].to_vec())),
                 Err(_) => return true,
             }
         }
@@ -142,7 +142,7 @@ impl Stream {
         if self.peer.is_none() {
             let shown = connection.peer_certificates().and_then(|chain| chain.first());
             self.peer = shown.and_then(|certificate| certificate::identity(certificate));
-            self.given.extend(self.peer.map(Given::Stands));
+            self.given.extend(self.peer.map(Output::Stands));
         }
         self.peer.is_some()
     }
@@ -162,7 +162,7 @@ impl Session for Stream {
         }
         if !lasts {
             self.connection = None;
-            self.given.push_back(Given::Over);
+            self.given.push_back(Output::Over);
         }
     }
 
@@ -174,7 +174,7 @@ impl Session for Stream {
         self.take_bytes();
     }
 
-    fn poll(&mut self) -> Option<Given> {
+    fn poll(&mut self) -> Option<Output> {
         self.given.pop_front()
     }
 
@@ -202,20 +202,33 @@ impl ByIdentity {
             None => Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure)),
         }
     }
+}
 
-    fn signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
-    }
+/// How a signature of a handshake is checked, by either side: TLS 1.2 is not spoken.
+macro_rules! tls13_by_p256 {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            Err(Error::General("TLS 1.2".into()))
+        }
 
-    /// TLS 1.2 is not spoken.
-    fn no_tls12() -> Result<HandshakeSignatureValid, Error> {
-        Err(Error::General("TLS 1.2".into()))
-    }
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            certificate: &CertificateDer<'_>,
+            signed: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            vec![SignatureScheme::ECDSA_NISTP256_SHA256]
+        }
+    };
 }
 
 impl ServerCertVerifier for ByIdentity {
@@ -230,27 +243,7 @@ impl ServerCertVerifier for ByIdentity {
         self.judge(certificate).map(|()| ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Self::no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
+    tls13_by_p256!();
 }
 
 impl ClientCertVerifier for ByIdentity {
@@ -267,25 +260,5 @@ impl ClientCertVerifier for ByIdentity {
         self.judge(certificate).map(|()| ClientCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Self::no_tls12()
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ECDSA_NISTP256_SHA256]
-    }
+    tls13_by_p256!();
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use link::library::Given;
+use link::provider::Output;
 use link::{Endpoint, Received, Wish};
 use wire::{HashAlgorithm, LinkFamily, NodeId, Profile, PublicKey, Seed, Socket, Transmit};
 
@@ -20,7 +20,7 @@ struct Wire {
 }
 
 struct End {
-    library: Arc<Tls>,
+    provider: Arc<Tls>,
     keys: KeyPair,
     endpoint: Endpoint,
     heard: Vec<(PublicKey, Vec<u8>)>,
@@ -29,14 +29,14 @@ struct End {
 impl End {
     fn new(n: u64) -> Self {
         let keys = KeyPair::from_seed(Seed::from_number(n));
-        let library = Tls::new(&keys).unwrap();
-        let endpoint = End::endpoint(&library, &keys);
-        End { library, keys, endpoint, heard: Vec::new() }
+        let provider = Tls::new(&keys).unwrap();
+        let endpoint = End::endpoint(&provider, &keys);
+        End { provider, keys, endpoint, heard: Vec::new() }
     }
 
-    fn endpoint(library: &Arc<Tls>, keys: &KeyPair) -> Endpoint {
+    fn endpoint(provider: &Arc<Tls>, keys: &KeyPair) -> Endpoint {
         let family = (Profile::Secure, LinkFamily::Tls);
-        let mut endpoint = Endpoint::with_links(family, Some(library.clone()), keys, Seed::from_number(9));
+        let mut endpoint = Endpoint::with_links(family, Some(provider.clone()), keys, Seed::from_number(9));
         endpoint.use_streams(true);
         endpoint
     }
@@ -327,7 +327,7 @@ fn a_peer_that_starts_again_is_reached_and_reaches_at_once() {
         wire.send(1, 2, HELLO);
         wire.carry();
         let end = wire.end(2);
-        end.endpoint = End::endpoint(&end.library, &end.keys);
+        end.endpoint = End::endpoint(&end.provider, &end.keys);
         end.heard.clear();
         wire.send(first, 3 - first, "still there?");
         wire.carry();
@@ -411,7 +411,7 @@ fn a_changed_byte_of_a_handshake_makes_no_link_with_anybody_else() {
 }
 
 #[test]
-fn messages_of_peers_without_a_library_stay_where_they_are() {
+fn messages_of_peers_without_a_provider_stay_where_they_are() {
     let keys = KeyPair::from_seed(Seed::from_number(1));
     let family = (Profile::Secure, LinkFamily::Tls);
     let mut endpoint = Endpoint::with_links(family, None, &keys, Seed::from_number(2));
@@ -578,7 +578,7 @@ fn whatever_is_forged_in_the_clear_a_link_that_stands_goes_on() {
 /// Carries what one session has to say to another.
 fn pump(now: Time, from: &mut dyn Session, to: &mut dyn Session) {
     while let Some(given) = from.poll() {
-        if let Given::Bytes(bytes) = given {
+        if let Output::Bytes(bytes) = given {
             to.handle(now, &bytes);
         }
     }
@@ -587,8 +587,8 @@ fn pump(now: Time, from: &mut dyn Session, to: &mut dyn Session) {
 #[test]
 fn nothing_but_an_alert_of_the_other_side_ends_a_session_that_stands() {
     let now = Time::from_secs(10);
-    let library = |n| Tls::new(&KeyPair::from_seed(Seed::from_number(n))).unwrap();
-    let begin = |n, role| library(n).begin(now, Carrier::Datagrams, role, address(n));
+    let provider = |n| Tls::new(&KeyPair::from_seed(Seed::from_number(n))).unwrap();
+    let begin = |n, role| provider(n).begin(now, Carrier::Datagrams, role, address(n));
     let (mut asks, mut asked) = (begin(1, Role::Asks), begin(2, Role::Asked));
     for _ in 0..4 {
         pump(now, &mut *asks, &mut *asked);
@@ -598,7 +598,7 @@ fn nothing_but_an_alert_of_the_other_side_ends_a_session_that_stands() {
         session.handle(now, &part(20, 0, 0, &[]).repeat(11));
         session.handle(now, &[0x2F, 0, 1, 0, 99, 1]);
         let given: Vec<_> = std::iter::from_fn(|| session.poll()).collect();
-        assert!(!given.contains(&Given::Over), "{given:?}");
+        assert!(!given.contains(&Output::Over), "{given:?}");
     }
 }
 
@@ -695,7 +695,7 @@ fn several_hellos_of_one_address_get_no_more_than_came_with_all_of_them() {
     let mut received = 0;
     for _ in 0..2 {
         let end = wire.end(1);
-        end.endpoint = End::endpoint(&end.library, &end.keys);
+        end.endpoint = End::endpoint(&end.provider, &end.keys);
         wire.send(1, 2, HELLO);
         let hello = wire.take(1).remove(0);
         received += hello.bytes.len();

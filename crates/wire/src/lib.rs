@@ -20,6 +20,7 @@
 pub mod agreement;
 pub mod book;
 pub mod certificate;
+pub mod choices;
 pub mod document;
 pub mod identity;
 pub mod key;

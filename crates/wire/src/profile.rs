@@ -1,7 +1,6 @@
 //! What protects the traffic between peers: one choice for a whole overlay.
 
-use std::fmt;
-use std::str::FromStr;
+use crate::choices;
 
 /// What is done to every message between peers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
@@ -16,9 +15,6 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// All of them.
-    pub const ALL: [Profile; 3] = [Profile::Open, Profile::Signed, Profile::Secure];
-
     /// Its number in an overlay's document.
     pub fn number(self) -> u8 {
         1 << self as u8
@@ -28,33 +24,9 @@ impl Profile {
     pub fn from_number(number: u8) -> Option<Self> {
         Profile::ALL.into_iter().find(|p| p.number() == number)
     }
-
-    /// Its name, on the command line and elsewhere.
-    pub fn name(self) -> &'static str {
-        match self {
-            Profile::Open => "open",
-            Profile::Signed => "signed",
-            Profile::Secure => "secure",
-        }
-    }
 }
 
-impl fmt::Display for Profile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Profile {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        Profile::ALL
-            .into_iter()
-            .find(|p| p.name() == s)
-            .ok_or_else(|| format!("unknown profile '{s}': choose open, signed or secure"))
-    }
-}
+choices!(Profile, "profile": Open = "open", Signed = "signed", Secure = "secure");
 
 #[cfg(test)]
 pub(crate) const EVERY: [(Profile, LinkFamily); 4] = [
@@ -79,17 +51,6 @@ pub enum LinkFamily {
 }
 
 impl LinkFamily {
-    /// All of them.
-    pub const ALL: [LinkFamily; 2] = [LinkFamily::Noise, LinkFamily::Tls];
-
-    /// Its name, on the command line and elsewhere.
-    pub fn name(self) -> &'static str {
-        match self {
-            LinkFamily::Noise => "noise",
-            LinkFamily::Tls => "tls",
-        }
-    }
-
     /// Whether a profile can have it.
     pub fn suits(self, profile: Profile) -> bool {
         self == LinkFamily::Noise || profile == Profile::Secure
@@ -108,20 +69,7 @@ impl LinkFamily {
     }
 }
 
-impl fmt::Display for LinkFamily {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for LinkFamily {
-    type Err = String;
-
-    fn from_str(s: &str) -> Result<Self, String> {
-        let known = LinkFamily::ALL.into_iter().find(|family| family.name() == s);
-        known.ok_or_else(|| format!("unknown links '{s}': choose noise or tls"))
-    }
-}
+choices!(LinkFamily, "links": Noise = "noise", Tls = "tls");
 
 #[cfg(test)]
 mod tests {

@@ -1,14 +1,16 @@
-//! The table around sessions of a library that hides nothing; `openvoip-tls` has those with DTLS.
+//! The table around sessions of a provider that hides nothing; `openvoip-tls` has those with DTLS.
 
 use wire::{KeyPair, Seed};
 
+use std::time::Duration;
+
 use super::*;
-use crate::library::Given;
+use crate::provider::Output;
 
 /// A session that stands as soon as it hears anything, and reads and writes in the clear.
 #[derive(Debug, Default)]
 struct Plain {
-    given: VecDeque<Given>,
+    given: VecDeque<Output>,
     stands: bool,
     /// What it hears when it is woken.
     late: Option<(Time, Vec<u8>)>,
@@ -27,26 +29,26 @@ impl Session for Plain {
         match bytes.get(HEAD..) {
             _ if !self.stands => {
                 self.stands = true;
-                self.given.push_back(Given::Stands(key()));
+                self.given.push_back(Output::Stands(key()));
             }
             Some(ENDS) => self.sealed = u32::MAX,
             Some(LATE) => self.late = Some((now + DELAY, LATE.to_vec())),
             Some(b"junk") | None => {}
-            Some(message) => self.given.push_back(Given::Message(message.to_vec())),
+            Some(message) => self.given.push_back(Output::Message(message.to_vec())),
         }
     }
 
     fn seal(&mut self, _: Time, message: &[u8]) {
         if self.sealed == u32::MAX {
-            return self.given.push_back(Given::Over);
+            return self.given.push_back(Output::Over);
         }
         self.sealed += 1;
         // A flight is due with the first, and goes before it.
         let flight = (self.sealed == 1).then(|| record(b"flight"));
-        self.given.extend(flight.into_iter().chain([record(message)]).map(Given::Bytes));
+        self.given.extend(flight.into_iter().chain([record(message)]).map(Output::Bytes));
     }
 
-    fn poll(&mut self) -> Option<Given> {
+    fn poll(&mut self) -> Option<Output> {
         self.given.pop_front()
     }
 
@@ -56,16 +58,16 @@ impl Session for Plain {
 
     fn handle_timeout(&mut self, now: Time) {
         let due = self.late.take_if(|(at, _)| *at <= now);
-        self.given.extend(due.map(|(_, message)| Given::Message(message)));
+        self.given.extend(due.map(|(_, message)| Output::Message(message)));
     }
 }
 
 #[derive(Debug)]
 struct Plains;
 
-impl Library for Plains {
+impl Provider for Plains {
     fn begin(&self, _: Time, _: Carrier, role: Role, _: SocketAddr) -> Box<dyn Session> {
-        let hello = (role == Role::Asks).then(|| Given::Bytes(hello()));
+        let hello = (role == Role::Asks).then(|| Output::Bytes(hello()));
         Box::new(Plain { given: hello.into_iter().collect(), ..Plain::default() })
     }
 }

@@ -10,7 +10,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 
 use media::Session;
 use media::srtp::{Cipher, Keyed, Master, Receiver, Sender};
@@ -48,34 +47,9 @@ pub enum DtlsPolicy {
     Always,
 }
 
-impl DtlsPolicy {
-    const ALL: [DtlsPolicy; 4] =
-        [DtlsPolicy::Never, DtlsPolicy::Accepted, DtlsPolicy::Offered, DtlsPolicy::Always];
-
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            DtlsPolicy::Never => "never",
-            DtlsPolicy::Accepted => "accepted",
-            DtlsPolicy::Offered => "offered",
-            DtlsPolicy::Always => "always",
-        }
-    }
-}
-
-impl fmt::Display for DtlsPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for DtlsPolicy {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        let named = DtlsPolicy::ALL.into_iter().find(|policy| policy.name() == s);
-        named.ok_or_else(|| format!("unknown choice '{s}': choose never, accepted, offered or always"))
-    }
-}
+wire::choices!(
+    DtlsPolicy, "choice": Never = "never", Accepted = "accepted", Offered = "offered", Always = "always",
+);
 
 /// What the handshakes of phones need of the world; each belongs to one of the media ports.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,7 +80,7 @@ pub enum Handshake {
 }
 
 /// What a handshake came to.
-pub struct Shaken {
+pub struct HandshakeKeys {
     /// Where the phone is that made it.
     pub remote: SocketAddr,
     /// The certificate that the phone showed and proved to have the key of, in DER.
@@ -117,10 +91,10 @@ pub struct Shaken {
     pub theirs: Master,
 }
 
-impl fmt::Debug for Shaken {
+impl fmt::Debug for HandshakeKeys {
     /// Without the keys: what is shown may be kept.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shaken").field("remote", &self.remote).finish_non_exhaustive()
+        f.debug_struct("HandshakeKeys").field("remote", &self.remote).finish_non_exhaustive()
     }
 }
 
@@ -423,7 +397,7 @@ impl Dtls {
         session: &mut Session,
         leg: media::Leg,
         kind: Kind,
-        outcome: Result<Shaken, String>,
+        outcome: Result<HandshakeKeys, String>,
     ) -> Result<(), String> {
         let State::On(agreed) = &mut self.state else { return Ok(()) };
         let shaken = match outcome {

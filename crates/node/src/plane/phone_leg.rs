@@ -11,7 +11,7 @@ use wire::sdp::dtls::Fingerprint;
 use wire::sdp::{Description, Media};
 use wire::{Seed, Time};
 
-use super::dtls::{self, Dtls, DtlsPolicy, Shaken, Wanted};
+use super::dtls::{self, Dtls, DtlsPolicy, HandshakeKeys, Wanted};
 use super::sdes::{self, Sdes, SdesPolicy};
 
 /// The profile that demands a handshake, and what stands behind it where there is feedback about sound (RFC 4585).
@@ -144,7 +144,7 @@ impl PhoneLeg {
         session: &mut Session,
         leg: media::Leg,
         kind: Kind,
-        outcome: Result<Shaken, String>,
+        outcome: Result<HandshakeKeys, String>,
     ) -> Result<(), String> {
         self.dtls.shaken(now, session, leg, kind, outcome)
     }

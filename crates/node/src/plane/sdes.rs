@@ -8,9 +8,6 @@
 //! phone does not take that (488), it is asked without, unless the owner insists. After that a leg stays as it is
 //! until the phone itself offers otherwise: a phone that has no keys would refuse to be held or resumed.
 
-use std::fmt;
-use std::str::FromStr;
-
 use media::Session;
 use media::srtp::{Cipher, Keyed, Master, Receiver, Sender};
 use sip::{Flow, Refused, Role};
@@ -39,32 +36,7 @@ pub enum SdesPolicy {
     Always,
 }
 
-impl SdesPolicy {
-    const ALL: [SdesPolicy; 3] = [SdesPolicy::Never, SdesPolicy::Offered, SdesPolicy::Always];
-
-    /// Its name in the configuration.
-    pub fn name(self) -> &'static str {
-        match self {
-            SdesPolicy::Never => "never",
-            SdesPolicy::Offered => "offered",
-            SdesPolicy::Always => "always",
-        }
-    }
-}
-
-impl fmt::Display for SdesPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for SdesPolicy {
-    type Err = String;
-    fn from_str(s: &str) -> Result<Self, String> {
-        let named = SdesPolicy::ALL.into_iter().find(|policy| policy.name() == s);
-        named.ok_or_else(|| format!("unknown choice '{s}': choose never, offered or always"))
-    }
-}
+wire::choices!(SdesPolicy, "choice": Never = "never", Offered = "offered", Always = "always");
 
 /// Why a phone is refused that demands keys, and says none that are understood.
 const NO_USABLE: &str = "no a=crypto that can be used: AES_CM_128_HMAC_SHA1_80 or _32 without MKI";

@@ -11,6 +11,7 @@ use openvoip::control::{self, exit};
 use openvoip::home::Home;
 use openvoip::words;
 use serde_json::{Value, json};
+use wire::Number;
 use zeroize::Zeroizing;
 
 use super::answer::{Context, print};
@@ -60,10 +61,12 @@ impl Identity {
 type Answer = Result<Value, (String, &'static str)>;
 
 fn list(home: &Home) -> Answer {
+    let stretches = home.stretches();
     let names = home.users().into_iter().map(|name| {
         let user = home.user(&name).map_err(|e| (e, "openvoip identity restore NAME"))?;
-        let number = home.number(&user).map(|number| number.to_string());
-        Ok(json!({ "name": name, "public_key": user.keys.public().to_string(), "number": number }))
+        let key = user.keys.public();
+        let number = stretches.get(&key).map(|stretch| Number::of(&key, stretch).to_string());
+        Ok(json!({ "name": name, "public_key": key.to_string(), "number": number }))
     });
     Ok(json!({ "names": names.collect::<Result<Vec<Value>, _>>()? }))
 }

@@ -13,7 +13,7 @@ mod running;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use node::{Event, Handshake, Shaken};
+use node::{Event, Handshake, HandshakeKeys};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use rtc_dtls::cipher_suite::CipherSuiteId;
 use rtc_dtls::config::{ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig};
@@ -103,7 +103,12 @@ impl Handshakes {
     }
 
     /// Lets the one at a port go on; what it came to, if that was its end.
-    fn go_on(&mut self, now: Time, port: u16, heard: Option<Heard<'_>>) -> Option<Result<Shaken, String>> {
+    fn go_on(
+        &mut self,
+        now: Time,
+        port: u16,
+        heard: Option<Heard<'_>>,
+    ) -> Option<Result<HandshakeKeys, String>> {
         let room = self.running.values().filter(|running| running.is_busy()).count() < MAX_AT_ONCE;
         let means = Means { identity: self.identity.as_ref()?, room };
         self.running.get_mut(&port)?.go_on(now, means, heard)
@@ -117,10 +122,10 @@ impl World {
             Handshake::Begin { port, to } => {
                 self.forget_handshake(index, port);
                 self.hosted[index].handshakes.running.insert(port, Running::new(to));
-                self.go_on_shaking(index, port, None);
+                self.advance_handshake(index, port, None);
             }
             Handshake::Heard { port, remote, likely, bytes } => {
-                self.go_on_shaking(index, port, Some(Heard { remote, likely, bytes: &bytes }));
+                self.advance_handshake(index, port, Some(Heard { remote, likely, bytes: &bytes }));
             }
             Handshake::End { port } => self.forget_handshake(index, port),
         }
@@ -130,12 +135,12 @@ impl World {
         let handshakes = &mut self.hosted[index].handshakes;
         handshakes.running.remove(&port);
         if let Some(at) = handshakes.wakes.remove(&port) {
-            self.shakes.remove(&(at, index, port));
+            self.dtls_wakes.remove(&(at, index, port));
         }
     }
 
     /// Goes on with a handshake, sends what it has to say, and notes when it has to be asked again.
-    fn go_on_shaking(&mut self, index: usize, port: u16, heard: Option<Heard<'_>>) {
+    fn advance_handshake(&mut self, index: usize, port: u16, heard: Option<Heard<'_>>) {
         let (now, origin) = (self.now(), self.origin);
         let hosted = &mut self.hosted[index];
         let outcome = hosted.handshakes.go_on(now, port, heard);
@@ -147,11 +152,11 @@ impl World {
         }
         let wakes = running.poll_timeout(now, origin);
         if let Some(at) = hosted.handshakes.wakes.remove(&port) {
-            self.shakes.remove(&(at, index, port));
+            self.dtls_wakes.remove(&(at, index, port));
         }
         if let Some(at) = wakes {
             hosted.handshakes.wakes.insert(port, at);
-            self.shakes.insert((at, index, port));
+            self.dtls_wakes.insert((at, index, port));
         }
         if let Some(outcome) = outcome {
             hosted.node.handle_handshake(now, port, outcome);
@@ -161,9 +166,9 @@ impl World {
     /// Repeats what was lost, and ends what takes too long.
     pub(super) fn run_handshakes(&mut self, tell: &mut dyn FnMut(usize, Event)) {
         let now = self.now();
-        let due: Vec<_> = self.shakes.iter().take_while(|(at, ..)| *at <= now).copied().collect();
+        let due: Vec<_> = self.dtls_wakes.iter().take_while(|(at, ..)| *at <= now).copied().collect();
         for (_, index, port) in due {
-            self.go_on_shaking(index, port, None);
+            self.advance_handshake(index, port, None);
             self.drain(index, tell);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sip::Flow;
 use sip::transaction::SentBy;
-use sip::ua::{UaConfig, UaEvent, UserAgent};
+use sip::ua::{Handle, UaConfig, UaEvent, UserAgent};
+use wire::rtp::Header;
 use wire::sdp::Description;
 use wire::sdp::crypto::Crypto;
 use wire::sip::{Frame, Framer};
@@ -77,6 +79,15 @@ impl TlsPhone {
         matches!(self.until(is_told), UaEvent::Registered)
     }
 
+    /// Calls the echo with this offer; the call, and the description it was answered.
+    pub fn call(&mut self, offer: Vec<u8>) -> (Handle, Vec<u8>) {
+        let call = self.ua.invite(self.now(), "echo@demo.test", offer);
+        match self.until(|event| matches!(event, UaEvent::Answered { .. })) {
+            UaEvent::Answered { sdp, .. } => (call, sdp),
+            _ => unreachable!("waited for it"),
+        }
+    }
+
     /// Goes on until something happens, for at most five seconds.
     pub fn until(&mut self, wanted: impl Fn(&UaEvent) -> bool) -> UaEvent {
         let end = Instant::now() + Duration::from_secs(5);
@@ -108,6 +119,22 @@ impl TlsPhone {
         }
         self.ua.poll_event()
     }
+}
+
+/// The password of alice's phone.
+pub const PASSWORD: &str = "pear-lamp-37";
+
+/// A peer that serves alice, and her phone.
+pub fn alices(dir: &Path) -> Peer {
+    let peer = Peer::ready(dir, &["up", "--user", "alice@demo.test"]);
+    peer.get(&["phone", "add", "alice", "--password", PASSWORD]);
+    peer
+}
+
+/// The packet of sound with this number, in clear.
+pub fn spoken(sequence: u16) -> Vec<u8> {
+    let timestamp = u32::from(sequence) * 160;
+    Header { sequence, timestamp, ssrc: 5, ..Header::default() }.packet(&[0x35; 160])
 }
 
 /// What a phone offers that demands keys for its sound, and says this one.

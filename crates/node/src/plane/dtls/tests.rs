@@ -31,9 +31,9 @@ fn master(byte: u8) -> Master {
     Zeroizing::new([byte; media::srtp::MASTER_LEN])
 }
 
-fn shaken(certificate: &[u8]) -> Result<Shaken, String> {
+fn shaken(certificate: &[u8]) -> Result<HandshakeKeys, String> {
     let remote = PHONE.parse().unwrap();
-    Ok(Shaken { remote, certificate: certificate.to_vec(), ours: master(1), theirs: master(2) })
+    Ok(HandshakeKeys { remote, certificate: certificate.to_vec(), ours: master(1), theirs: master(2) })
 }
 
 impl Rig {
@@ -41,7 +41,7 @@ impl Rig {
         std::iter::from_fn(|| self.0.poll_handshake()).collect()
     }
 
-    fn shaken(&mut self, port: u16, outcome: Result<Shaken, String>) -> Result<(), String> {
+    fn shaken(&mut self, port: u16, outcome: Result<HandshakeKeys, String>) -> Result<(), String> {
         self.0.shaken(wire::Time::ZERO, port, outcome)
     }
 
@@ -129,7 +129,8 @@ fn sound_goes_to_where_the_phone_is_that_shook_hands_and_not_to_where_it_said() 
     for (kind, port) in [(Kind::Rtp, PORT), (Kind::Rtcp, PORT + 1)] {
         let there = SocketAddr::from(([192, 0, 2, 9], 61_000 + 100 * (port % 2)));
         let at = |rig: &Rig| rig.0.sessions.values().next().unwrap().session.phone_at(A, kind);
-        let shaken = |certificate| shaken(certificate).map(|shaken| Shaken { remote: there, ..shaken });
+        let shaken =
+            |certificate| shaken(certificate).map(|shaken| HandshakeKeys { remote: there, ..shaken });
         if kind == Kind::Rtcp {
             rig.shaken(port, shaken(b"another")).unwrap_err();
             assert_ne!(at(&rig), Some(there), "it was not the phone");

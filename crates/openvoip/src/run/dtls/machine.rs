@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use media::srtp::MASTER_LEN;
-use node::Shaken;
+use node::HandshakeKeys;
 use rtc_dtls::endpoint::{Endpoint, EndpointEvent};
 use rtc_dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use rtc_dtls::state::State;
@@ -94,7 +94,7 @@ impl Machine {
     ///
     /// # Errors
     /// In words, if the handshake has failed, or is closed.
-    pub fn take(&mut self, bytes: &[u8]) -> Result<Option<Shaken>, String> {
+    pub fn take(&mut self, bytes: &[u8]) -> Result<Option<HandshakeKeys>, String> {
         self.heard += bytes.len();
         if self.heard > MAX_HEARD {
             return Err("the phone says too much".into());
@@ -127,12 +127,12 @@ impl Machine {
 }
 
 trait Outcome {
-    fn shaken(&self, remote: SocketAddr) -> Result<Shaken, String>;
+    fn shaken(&self, remote: SocketAddr) -> Result<HandshakeKeys, String>;
 }
 
 impl Outcome for State {
     /// The certificate and the keys (RFC 5764, section 4.2): both keys, then both salts, the client's first.
-    fn shaken(&self, remote: SocketAddr) -> Result<Shaken, String> {
+    fn shaken(&self, remote: SocketAddr) -> Result<HandshakeKeys, String> {
         if self.srtp_protection_profile() != SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 {
             return Err("the phone agreed on no SRTP".into());
         }
@@ -148,6 +148,6 @@ impl Outcome for State {
             master
         });
         let (ours, theirs) = if self.is_client() { (client, server) } else { (server, client) };
-        Ok(Shaken { remote, certificate, ours, theirs })
+        Ok(HandshakeKeys { remote, certificate, ours, theirs })
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use node::Shaken;
+use node::HandshakeKeys;
 use wire::Time;
 
 use super::Identity;
@@ -77,7 +77,7 @@ impl Running {
         now: Time,
         means: Means<'_>,
         heard: Option<Heard<'_>>,
-    ) -> Option<Result<Shaken, String>> {
+    ) -> Option<Result<HandshakeKeys, String>> {
         let outcome = match heard {
             Some(heard) => self.hear(now, means, heard),
             None => self.repeat(),
@@ -104,7 +104,7 @@ impl Running {
         self.begin(now, means).err().and_then(|why| self.fail(why))
     }
 
-    fn fail(&mut self, why: String) -> Option<Result<Shaken, String>> {
+    fn fail(&mut self, why: String) -> Option<Result<HandshakeKeys, String>> {
         (self.machine, self.until, self.is_over) = (None, None, true);
         self.unproven.clear();
         Some(Err(why))
@@ -121,7 +121,12 @@ impl Running {
         Ok(())
     }
 
-    fn hear(&mut self, now: Time, means: Means<'_>, heard: Heard<'_>) -> Result<Option<Shaken>, String> {
+    fn hear(
+        &mut self,
+        now: Time,
+        means: Means<'_>,
+        heard: Heard<'_>,
+    ) -> Result<Option<HandshakeKeys>, String> {
         if let Some(machine) = &mut self.machine {
             return if machine.remote == heard.remote { machine.take(heard.bytes) } else { Ok(None) };
         }
@@ -161,7 +166,7 @@ impl Running {
         oldest.map(|at| self.unproven.remove(at)).is_some()
     }
 
-    fn repeat(&mut self) -> Result<Option<Shaken>, String> {
+    fn repeat(&mut self) -> Result<Option<HandshakeKeys>, String> {
         match self.machine.as_mut().filter(|_| !self.is_over) {
             Some(machine) => machine.handle_timeout(Instant::now()).map(|()| None),
             None => Ok(None),

@@ -14,7 +14,7 @@ fn pair() -> [Machine; 2] {
 }
 
 /// Lets both hear each other, but for what is `lost`, until nobody has anything to say; what they came to.
-fn shake(machines: &mut [Machine; 2], mut lost: impl FnMut() -> bool) -> [Option<Shaken>; 2] {
+fn shake(machines: &mut [Machine; 2], mut lost: impl FnMut() -> bool) -> [Option<HandshakeKeys>; 2] {
     let mut made = [None, None];
     let mut now = Instant::now();
     for _ in 0..40 {

@@ -8,8 +8,8 @@ use wire::{PublicKey, Time};
 
 use super::datagram::{Kind, Random};
 use super::{ANSWER, Token, token};
-use crate::library::{Gifts, Session};
 use crate::outbox::{Cargo, Outbox};
+use crate::provider::{Outputs, Session};
 use crate::room::first_to_go;
 
 /// Most halves, at one address and in all, and of one host before it is a crowd; how long each is kept.
@@ -25,14 +25,14 @@ const SHARE: u32 = ANSWERS_PER_S[1] / 8;
 
 /// All that are answered and not known yet.
 #[derive(Debug, Default)]
-pub(super) struct Guests {
-    guests: BTreeMap<SocketAddr, Guest>,
+pub(super) struct HalfOpen {
+    accounts: BTreeMap<SocketAddr, Account>,
     second: Second,
 }
 
 /// An address, and the account of what came from there and went there: it gets no more than it sent.
 #[derive(Debug)]
-struct Guest {
+struct Account {
     received: usize,
     sent: usize,
     /// The newest last.
@@ -64,14 +64,14 @@ pub(super) enum Refusal {
     Flood,
 }
 
-/// A guest that has become known.
+/// Somebody who has become known.
 pub(super) struct Known {
     pub(super) session: Box<dyn Session>,
     pub(super) peer: PublicKey,
     pub(super) messages: Vec<Vec<u8>>,
 }
 
-impl Guests {
+impl HalfOpen {
     /// Somebody asks for a handshake: whether there is time for it; `host` is its own, if it has shown so.
     pub(super) fn admit(&mut self, now: Time, host: Option<IpAddr>) -> Result<(), Refusal> {
         let second = &mut self.second;
@@ -93,37 +93,39 @@ impl Guests {
 
     /// Whether a hello is answered already.
     pub(super) fn has(&mut self, now: Time, remote: SocketAddr, random: &Random) -> bool {
-        self.guests.values_mut().for_each(|guest| guest.halves.retain(|half| now.since(half.since) < HALF));
-        self.guests.retain(|_, guest| !guest.halves.is_empty());
-        let guest = self.guests.get(&remote);
-        guest.is_some_and(|guest| guest.halves.iter().any(|half| half.random == *random))
+        self.accounts
+            .values_mut()
+            .for_each(|account| account.halves.retain(|half| now.since(half.since) < HALF));
+        self.accounts.retain(|_, account| !account.halves.is_empty());
+        let account = self.accounts.get(&remote);
+        account.is_some_and(|account| account.halves.iter().any(|half| half.random == *random))
     }
 
     pub(super) fn knows(&self, remote: &SocketAddr) -> bool {
-        self.guests.contains_key(remote)
+        self.accounts.contains_key(remote)
     }
 
     /// Takes in whoever said this hello.
     pub(super) fn add(&mut self, now: Time, remote: SocketAddr, random: Random, session: Box<dyn Session>) {
-        let halves = |guest: &Guest| guest.halves.len();
-        if self.guests.values().map(halves).sum::<usize>() >= MAX_HALVES {
-            let newest = |guest: &Guest| guest.halves.last().map(|half| half.since);
-            let all = self.guests.iter().map(|(at, guest)| (*at, newest(guest))).collect();
-            first_to_go(all, CROWD).into_iter().for_each(|oldest| drop(self.guests.remove(&oldest)));
+        let halves = |account: &Account| account.halves.len();
+        if self.accounts.values().map(halves).sum::<usize>() >= MAX_HALVES {
+            let newest = |account: &Account| account.halves.last().map(|half| half.since);
+            let all = self.accounts.iter().map(|(at, account)| (*at, newest(account))).collect();
+            first_to_go(all, CROWD).into_iter().for_each(|oldest| drop(self.accounts.remove(&oldest)));
         }
-        let new = || Guest { received: 0, sent: 0, halves: Vec::new() };
-        let guest = self.guests.entry(remote).or_insert_with(new);
-        if guest.halves.len() >= MAX_AT_ONE {
-            guest.halves.remove(0);
+        let new = || Account { received: 0, sent: 0, halves: Vec::new() };
+        let account = self.accounts.entry(remote).or_insert_with(new);
+        if account.halves.len() >= MAX_AT_ONE {
+            account.halves.remove(0);
         }
-        guest.halves.push(Half { random, session, since: now });
+        account.halves.push(Half { random, session, since: now });
     }
 
-    /// Takes a datagram that the guest at this address has sent; nothing of it where there is none.
+    /// Takes a datagram that this address has sent; nothing of it where there is none.
     pub(super) fn handle(&mut self, now: Time, remote: SocketAddr, kind: Kind, datagram: &[u8]) {
-        let Some(guest) = self.guests.get_mut(&remote) else { return };
-        guest.received += datagram.len();
-        for half in &mut guest.halves {
+        let Some(account) = self.accounts.get_mut(&remote) else { return };
+        account.received += datagram.len();
+        for half in &mut account.halves {
             if !matches!(kind, Kind::Hello(random) if random != half.random) {
                 half.session.handle(now, datagram);
             }
@@ -132,43 +134,43 @@ impl Guests {
 
     /// Takes what the halves at an address have to give; who has become known.
     pub(super) fn collect(&mut self, remote: SocketAddr, out: &mut Outbox) -> Vec<Known> {
-        let Some(guest) = self.guests.get_mut(&remote) else { return Vec::new() };
+        let Some(account) = self.accounts.get_mut(&remote) else { return Vec::new() };
         let mut known = Vec::new();
         let mut at = 0;
-        while let Some(half) = guest.halves.get_mut(at) {
-            let gifts = Gifts::of(&mut *half.session);
-            for bytes in gifts.bytes {
+        while let Some(half) = account.halves.get_mut(at) {
+            let outputs = Outputs::of(&mut *half.session);
+            for bytes in outputs.bytes {
                 let bytes = answer(token(&half.random), bytes);
-                if gifts.peer.is_some() || guest.sent + bytes.len() <= guest.received {
-                    guest.sent += bytes.len();
+                if outputs.peer.is_some() || account.sent + bytes.len() <= account.received {
+                    account.sent += bytes.len();
                     out.push_frame(remote, bytes, Cargo::Answering);
                 }
             }
-            match gifts.peer {
+            match outputs.peer {
                 Some(peer) => {
-                    let session = guest.halves.remove(at).session;
-                    known.push(Known { session, peer, messages: gifts.messages });
+                    let session = account.halves.remove(at).session;
+                    known.push(Known { session, peer, messages: outputs.messages });
                 }
-                None if gifts.is_over => drop(guest.halves.remove(at)),
+                None if outputs.is_over => drop(account.halves.remove(at)),
                 None => at += 1,
             }
         }
-        if guest.halves.is_empty() {
-            self.guests.remove(&remote);
+        if account.halves.is_empty() {
+            self.accounts.remove(&remote);
         }
         known
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Time> {
-        let halves = self.guests.values().flat_map(|guest| &guest.halves);
+        let halves = self.accounts.values().flat_map(|account| &account.halves);
         halves.filter_map(|half| half.session.poll_timeout()).min()
     }
 
     /// Does what is due; where something was.
     pub(super) fn handle_timeout(&mut self, now: Time) -> Vec<SocketAddr> {
         let mut due = Vec::new();
-        for (remote, guest) in &mut self.guests {
-            for half in &mut guest.halves {
+        for (remote, account) in &mut self.accounts {
+            for half in &mut account.halves {
                 if half.session.poll_timeout().is_some_and(|at| at <= now) {
                     half.session.handle_timeout(now);
                     due.push(*remote);
@@ -193,20 +195,20 @@ mod tests {
 
     #[test]
     fn a_host_that_asks_without_end_leaves_time_for_others() {
-        let mut guests = Guests::default();
+        let mut half_open = HalfOpen::default();
         let [crowd, newcomer] = [1, 2].map(|n| IpAddr::from([192, 0, 2, n]));
-        let answered = (0..1_000).filter(|_| guests.admit(Time::ZERO, Some(crowd)).is_ok()).count();
+        let answered = (0..1_000).filter(|_| half_open.admit(Time::ZERO, Some(crowd)).is_ok()).count();
         assert_eq!(answered, SHARE as usize);
-        assert_eq!(guests.admit(Time::ZERO, None), Err(Refusal::Cookie));
-        assert_eq!(guests.admit(Time::ZERO, Some(newcomer)), Ok(()));
-        assert_eq!(guests.admit(Time::from_secs(1), Some(crowd)), Ok(()));
+        assert_eq!(half_open.admit(Time::ZERO, None), Err(Refusal::Cookie));
+        assert_eq!(half_open.admit(Time::ZERO, Some(newcomer)), Ok(()));
+        assert_eq!(half_open.admit(Time::from_secs(1), Some(crowd)), Ok(()));
     }
 
     #[test]
     fn all_hosts_together_get_no_more_than_there_is_time_for() {
-        let mut guests = Guests::default();
+        let mut half_open = HalfOpen::default();
         let hosts = (0..=255).flat_map(|n| [IpAddr::from([192, 0, 2, n]); 3]);
-        let answered = hosts.filter(|host| guests.admit(Time::ZERO, Some(*host)).is_ok()).count();
+        let answered = hosts.filter(|host| half_open.admit(Time::ZERO, Some(*host)).is_ok()).count();
         assert_eq!(answered, ANSWERS_PER_S[1] as usize);
     }
 
@@ -217,7 +219,7 @@ mod tests {
     impl Session for Silent {
         fn handle(&mut self, _: Time, _: &[u8]) {}
         fn seal(&mut self, _: Time, _: &[u8]) {}
-        fn poll(&mut self) -> Option<crate::library::Given> {
+        fn poll(&mut self) -> Option<crate::provider::Output> {
             None
         }
         fn poll_timeout(&self) -> Option<Time> {
@@ -228,17 +230,17 @@ mod tests {
 
     #[test]
     fn one_address_has_two_halves_and_a_crowd_leaves_room_for_who_came_before_it() {
-        let mut guests = Guests::default();
+        let mut half_open = HalfOpen::default();
         let at = |host, port| SocketAddr::from(([192, 0, 2, host], port));
-        guests.add(Time::ZERO, at(1, 1), [0; 32], Box::new(Silent));
+        half_open.add(Time::ZERO, at(1, 1), [0; 32], Box::new(Silent));
         for n in 1..=3 {
-            guests.add(Time::ZERO, at(1, 1), [n; 32], Box::new(Silent));
+            half_open.add(Time::ZERO, at(1, 1), [n; 32], Box::new(Silent));
         }
-        let held: Vec<u8> = (0..=3).filter(|n| guests.has(Time::ZERO, at(1, 1), &[*n; 32])).collect();
+        let held: Vec<u8> = (0..=3).filter(|n| half_open.has(Time::ZERO, at(1, 1), &[*n; 32])).collect();
         assert_eq!(held, [2, 3]);
         for port in 0..500 {
-            guests.add(Time::from_secs(1), at(2, port), [9; 32], Box::new(Silent));
+            half_open.add(Time::from_secs(1), at(2, port), [9; 32], Box::new(Silent));
         }
-        assert!(guests.knows(&at(1, 1)) && guests.guests.len() < MAX_HALVES);
+        assert!(half_open.knows(&at(1, 1)) && half_open.accounts.len() < MAX_HALVES);
     }
 }

@@ -1,7 +1,7 @@
-//! Links that a library makes for us: DTLS over UDP and TLS over TCP.
+//! Links that a provider makes for us: DTLS over UDP and TLS over TCP.
 //!
-//! Such a library draws randomness and wants a clock, which nothing in the core has. So the core knows these two
-//! traits; whoever drives it brings the library. A session knows neither addresses nor tables: bytes go in and
+//! Such a provider draws randomness and wants a clock, which nothing in the core has. So the core knows these two
+//! traits; whoever drives it brings the provider. A session knows neither addresses nor tables: bytes go in and
 //! out, and it says who the other is once that is proven.
 
 use std::fmt::Debug;
@@ -29,7 +29,7 @@ pub enum Role {
 
 /// What a session gives.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Given {
+pub enum Output {
     /// Bytes for the other side: a datagram, or a piece of the stream.
     Bytes(Vec<u8>),
     /// It stands, and the other side has proven that this is its identity.
@@ -40,7 +40,7 @@ pub enum Given {
     Over,
 }
 
-/// One link as a library makes it.
+/// One link as a provider makes it.
 pub trait Session: Debug + Send + Sync {
     /// Takes bytes of the other side.
     fn handle(&mut self, now: Time, bytes: &[u8]);
@@ -49,7 +49,7 @@ pub trait Session: Debug + Send + Sync {
     fn seal(&mut self, now: Time, message: &[u8]);
 
     /// The next thing it gives.
-    fn poll(&mut self) -> Option<Given>;
+    fn poll(&mut self) -> Option<Output>;
 
     /// When it wants to be woken.
     fn poll_timeout(&self) -> Option<Time>;
@@ -59,31 +59,31 @@ pub trait Session: Debug + Send + Sync {
 }
 
 /// Makes sessions in the name of one identity.
-pub trait Library: Debug + Send + Sync {
+pub trait Provider: Debug + Send + Sync {
     /// A new session with whoever is at this address. It has bytes to send at once if it asks.
     fn begin(&self, now: Time, carrier: Carrier, role: Role, remote: SocketAddr) -> Box<dyn Session>;
 }
 
 /// All that a session had to give.
 #[derive(Debug, Default)]
-pub(crate) struct Gifts {
+pub(crate) struct Outputs {
     pub(crate) bytes: Vec<Vec<u8>>,
     pub(crate) peer: Option<PublicKey>,
     pub(crate) messages: Vec<Vec<u8>>,
     pub(crate) is_over: bool,
 }
 
-impl Gifts {
+impl Outputs {
     pub(crate) fn of(session: &mut dyn Session) -> Self {
-        let mut gifts = Gifts::default();
+        let mut outputs = Outputs::default();
         while let Some(given) = session.poll() {
             match given {
-                Given::Bytes(bytes) => gifts.bytes.push(bytes),
-                Given::Stands(peer) => gifts.peer = Some(peer),
-                Given::Message(message) => gifts.messages.push(message),
-                Given::Over => gifts.is_over = true,
+                Output::Bytes(bytes) => outputs.bytes.push(bytes),
+                Output::Stands(peer) => outputs.peer = Some(peer),
+                Output::Message(message) => outputs.messages.push(message),
+                Output::Over => outputs.is_over = true,
             }
         }
-        gifts
+        outputs
     }
 }
