@@ -15,7 +15,7 @@ use wire::{HashAlgorithm, KeyPair, LinkFamily, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::document::Charter;
-use crate::plane::{DtlsPolicy, SdesPolicy};
+use crate::plane::{DtlsPolicy, EndToEndPolicy, SdesPolicy};
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -192,6 +192,8 @@ pub struct Config {
     pub sdes: SdesPolicy,
     /// When it is so by keys of a handshake (DTLS-SRTP).
     pub dtls: DtlsPolicy,
+    /// Which keys phones may have with each other, so that what they send is carried as it is.
+    pub end_to_end: EndToEndPolicy,
     /// Of the certificate that the world shows in handshakes with phones, if it makes any; most peers of a simulation
     /// have no phones, so it takes little room where it is not.
     pub fingerprint: Option<Arc<Fingerprint>>,
@@ -248,6 +250,8 @@ impl Default for Config {
             sdes: SdesPolicy::Offered,
             // Phones that do not know it would refuse the call and have to be called again.
             dtls: DtlsPolicy::Accepted,
+            // Phones that have it say so beside what any phone understands, so that nobody is called twice.
+            end_to_end: EndToEndPolicy::Zrtp,
             fingerprint: None,
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.

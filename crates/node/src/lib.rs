@@ -91,7 +91,7 @@ pub use media::srtp::Tail;
 pub use node::Node;
 pub use overlay::Algorithm;
 pub use overlay::table::Networks;
-pub use plane::{DtlsPolicy, Handshake, HandshakeKeys, SdesPolicy};
+pub use plane::{DtlsPolicy, EndToEndPolicy, Handshake, HandshakeKeys, SdesPolicy};
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;

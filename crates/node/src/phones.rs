@@ -21,7 +21,7 @@ use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::node::Node;
 use crate::pins::short;
-use crate::plane::{DtlsPolicy, HandshakeKeys, Plane, Policies, SdesPolicy};
+use crate::plane::{DtlsPolicy, EndToEndPolicy, HandshakeKeys, Plane, Policies, SdesPolicy};
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
@@ -59,6 +59,7 @@ struct Recipe {
     profile: Profile,
     sdes: SdesPolicy,
     dtls: DtlsPolicy,
+    end_to_end: EndToEndPolicy,
     fingerprint: Option<Arc<Fingerprint>>,
     now: Time,
 }
@@ -74,7 +75,8 @@ impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = config.phone_ip();
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
-        let (sdes, dtls, fingerprint) = (config.sdes, config.dtls, config.fingerprint.clone());
+        let (sdes, dtls, end_to_end) = (config.sdes, config.dtls, config.end_to_end);
+        let fingerprint = config.fingerprint.clone();
         let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
         let recipe = Recipe {
@@ -88,6 +90,7 @@ impl LazyPhones {
             profile,
             sdes,
             dtls,
+            end_to_end,
             fingerprint,
             now,
         };
@@ -153,8 +156,9 @@ impl Phones {
             phones_from: phones_from(&recipe.phones_from, [recipe.sip.ip(), recipe.sips.ip()]).collect(),
         };
         let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
-        let Recipe { phone_ip, listen, profile, sdes, dtls, .. } = *recipe;
-        let policies = Policies { sdes, dtls, fingerprint: recipe.fingerprint.as_deref().copied() };
+        let Recipe { phone_ip, listen, profile, sdes, dtls, end_to_end, .. } = *recipe;
+        let fingerprint = recipe.fingerprint.as_deref().copied();
+        let policies = Policies { sdes, dtls, end_to_end, fingerprint };
         Phones {
             agent: Agent::new(agent, of_agent),
             plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, policies),

@@ -13,7 +13,8 @@ use std::time::Duration;
 use node::config::is_name;
 use node::dial::Rules;
 use node::{
-    Algorithm, Config, DtlsPolicy, LinkFamily, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy,
+    Algorithm, Config, DtlsPolicy, EndToEndPolicy, LinkFamily, OverlayOptions, Prefix, Profile, RolePolicy,
+    SdesPolicy,
 };
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
@@ -66,6 +67,8 @@ pub struct Phones {
     pub sdes: SdesPolicy,
     #[serde(with = "text")]
     pub dtls: DtlsPolicy,
+    #[serde(with = "text")]
+    pub end_to_end: EndToEndPolicy,
     pub certificate: String,
     pub key: String,
 }
@@ -178,6 +181,7 @@ impl Default for Settings {
             phones_from,
             sdes,
             dtls,
+            end_to_end,
             fingerprint: _, // Of a certificate that the world makes when it starts.
             media,
             record_lifetime,
@@ -210,6 +214,7 @@ impl Default for Settings {
                 from: phones_from.to_vec(),
                 sdes,
                 dtls,
+                end_to_end,
                 certificate: String::new(),
                 key: String::new(),
             },
@@ -257,6 +262,7 @@ impl Settings {
             phones_from: self.phones.from.as_slice().into(),
             sdes: self.phones.sdes,
             dtls: self.phones.dtls,
+            end_to_end: self.phones.end_to_end,
             fingerprint: None,
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),

@@ -385,6 +385,12 @@ impl LegState {
         std::mem::take(&mut self.silent)
     }
 
+    /// Counts something else that an admitted party sent; says whether it ended a silence.
+    pub(super) fn hear_something(&mut self, now: Time) -> bool {
+        self.heard_or_due = now;
+        std::mem::take(&mut self.silent)
+    }
+
     pub(super) fn admit_rtcp(&mut self, now: Time, from: SocketAddr, sender: u32) -> bool {
         let genuine = self.is_genuine();
         match &mut self.party {
@@ -572,6 +578,41 @@ impl LegState {
                 Route::Local
             }
         })
+    }
+
+    /// Takes a datagram of the phone at the other leg as it is; what leaves, and where to. Whether the party listens is
+    /// between the two phones.
+    pub(super) fn take_whole(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        datagram: &[u8],
+    ) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+        let destination = match kind {
+            Kind::Rtp => self.rtp_destination(),
+            Kind::Rtcp => self.rtcp_destination(),
+        };
+        let ready = destination.flatten().zip(self.ssrc_out()).filter(|_| !self.awaits_keys());
+        let Some(((socket, remote), ssrc)) = ready else {
+            self.counts.withheld += 1;
+            return None;
+        };
+        let mut bytes = match &self.party {
+            Party::Peer { .. } => {
+                let (sequence, timestamp) =
+                    self.standing.map_or((0, 0), |s| (s.sequence.wrapping_add(1), s.timestamp));
+                let clock = self.standing.map_or(0, |s| s.clock);
+                self.standing = Some(Standing { sequence, timestamp, at: now, clock });
+                let payload_type = super::whole::payload_type(kind);
+                Header { marker: false, payload_type, sequence, timestamp, ssrc }.packet(datagram)
+            }
+            _ => datagram.to_vec(),
+        };
+        let tail = self.protect(Kind::Rtp, &mut bytes)?;
+        bytes.extend_from_slice(&tail);
+        self.sent.packets += 1;
+        self.sent.bytes += datagram.len() as u64;
+        Some((socket, remote, bytes))
     }
 
     // Reports between peers.

@@ -17,6 +17,7 @@ use wire::{NodeId, Seed, Time};
 use super::digits::{Digits, NUMBER_ATTRIBUTE, PROMISE_ATTRIBUTE};
 use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
 use super::phone_leg::{PhoneLeg, Said, Terms};
+use super::whole::Passing;
 use super::{Entry, MAX_SESSIONS, Plane, SessionKey};
 
 /// The attribute between peers that says under which stream id one wants to receive.
@@ -82,8 +83,8 @@ impl Plane {
             let config = SessionConfig::new(a, b, Seed::child_of(&mut self.rng));
             let session = Session::new(config, now);
             let kind = description.media.get(key.2).map(|m| m.kind.clone()).unwrap_or_default();
-            let (codec, refused) = (String::new(), false);
-            let entry = Entry { session, ports, streams, flows, keys, phones, kind, codec, refused };
+            let (passing, codec, refused) = (Passing::default(), String::new(), false);
+            let entry = Entry { session, ports, streams, flows, keys, phones, passing, kind, codec, refused };
             self.sessions.insert(key, entry);
             self.dirty.push(key);
         }
@@ -161,9 +162,9 @@ impl MediaPlane for Plane {
             Side::Caller => ([from.flow, toward.flow], media::Leg::A),
             Side::Callee => ([toward.flow, from.flow], media::Leg::B),
         };
-        let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
-        let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(self.policies, &flow));
-        let said = Said::take(&mut description);
+        let (phone_ip, peer_address, policies) = (self.phone_ip, self.peer_address, self.policies);
+        let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(policies, &flow));
+        let said = Said::take(&mut description, matches!(from.flow, Flow::Peer(_)));
         for (index, said) in said.iter().enumerate() {
             let key = (call, fork, index);
             let [stream, offered, promise, number] =
@@ -188,8 +189,15 @@ impl MediaPlane for Plane {
                 }
                 agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
             }
+            let whole = said.whole.as_ref().filter(|whole| policies.let_pass(whole.way));
+            let agree_on_keys = entry.passing.hear(role, whole.map(|whole| whole.way))?;
+            let agreed = whole.filter(|_| agree_on_keys);
+            entry.session.set_whole(agreed.is_some());
             if let Some(phone) = &mut entry.phones[from_leg as usize] {
-                phone.hear(&mut entry.session, from_leg, said, role, heard)?;
+                match agreed {
+                    Some(whole) => phone.hear_whole(&mut entry.session, from_leg, said, whole.way)?,
+                    None => phone.hear(&mut entry.session, from_leg, said, role, heard)?,
+                }
             }
             if role == Role::Answer {
                 agree(entry, &description, index);
@@ -197,7 +205,16 @@ impl MediaPlane for Plane {
             let to = from_leg.other() as usize;
             let media = &mut description.media[index];
             if let Some(phone) = &mut entry.phones[to] {
-                phone.say(&mut entry.session, from_leg.other(), media, role, told)?;
+                let (session, leg) = (&mut entry.session, from_leg.other());
+                match (agreed, whole, role) {
+                    (Some(whole), ..) => phone.say_whole(session, leg, media, whole)?,
+                    (None, Some(whole), Role::Offer) => {
+                        if !phone.ask_whole(session, leg, media, whole, told)? {
+                            entry.passing.keep_back();
+                        }
+                    }
+                    _ => phone.say(session, leg, media, role, told)?,
+                }
             }
             match (entry.ports[to], entry.streams[to]) {
                 (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
@@ -206,6 +223,9 @@ impl MediaPlane for Plane {
                     if let Some(keys) = &entry.keys[to] {
                         media.set_attribute(KEY_ATTRIBUTE, &keys.offer());
                     }
+                    // An offer promises nothing that we could not do without it.
+                    let passed = agreed.or(whole.filter(|_| role == Role::Offer));
+                    passed.iter().for_each(|whole| whole.say_to_peer(media));
                     description.set_destination(index, peer_address);
                 }
                 // A built-in user: its sound never leaves the process.

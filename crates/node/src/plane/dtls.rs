@@ -281,6 +281,11 @@ impl Dtls {
         self.feedback
     }
 
+    /// The phone spoke of feedback or did not, in a description that is for another phone.
+    pub(super) fn note_feedback(&mut self, said: &Said) {
+        self.feedback = Some(said.feedback);
+    }
+
     /// Whether somebody may stand between: that stays so until the call ends, whatever is offered then.
     pub(super) fn is_wrong(&self) -> bool {
         matches!(self.state, State::On(Agreement { proof: Proof::Wrong, .. }))
