@@ -15,6 +15,7 @@ use wire::{HashAlgorithm, KeyPair, LinkFamily, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::document::Charter;
+use crate::networks::NetworkRules;
 use crate::plane::{DtlsPolicy, EndToEndPolicy, SdesPolicy};
 use crate::role::RolePolicy;
 
@@ -192,6 +193,8 @@ pub struct Config {
     pub sdes: SdesPolicy,
     /// When it is so by keys of a handshake (DTLS-SRTP).
     pub dtls: DtlsPolicy,
+    /// Networks over which not everything may go, if there are any.
+    pub networks: Option<Arc<NetworkRules>>,
     /// Which keys phones may have with each other, so that what they send is carried as it is.
     pub end_to_end: EndToEndPolicy,
     /// Of the certificate that the world shows in handshakes with phones, if it makes any; most peers of a simulation
@@ -250,6 +253,7 @@ impl Default for Config {
             sdes: SdesPolicy::Offered,
             // Phones that do not know it would refuse the call and have to be called again.
             dtls: DtlsPolicy::Accepted,
+            networks: None,
             // Phones that have it say so beside what any phone understands, so that nobody is called twice.
             end_to_end: EndToEndPolicy::Zrtp,
             fingerprint: None,

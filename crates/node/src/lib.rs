@@ -54,6 +54,7 @@ mod locals;
 mod membership;
 mod merge;
 mod names;
+mod networks;
 mod node;
 mod numbers;
 pub mod operator;
@@ -88,6 +89,7 @@ pub use names::NameRules;
 
 pub use media::Forward;
 pub use media::srtp::Tail;
+pub use networks::{Carries, NetworkRules};
 pub use node::Node;
 pub use overlay::Algorithm;
 pub use overlay::table::Networks;

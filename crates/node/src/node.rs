@@ -45,6 +45,9 @@ use crate::timers::Timers;
 use crate::transaction::{ServerKey, Transactions};
 use crate::tunnel::Tunnels;
 
+/// Under which name is counted what an owner's rule keeps from a network.
+pub(crate) const NETWORK: &str = "network";
+
 /// Events waiting to be seen by the world, which drains them after every input.
 const MAX_EVENTS: usize = 65_536;
 
@@ -330,6 +333,10 @@ impl Node {
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
+        if !self.may_pass(socket, &remote) {
+            self.link.count_drop(NETWORK);
+            return None;
+        }
         let forward = match socket {
             Socket::Peer => {
                 let received = self.link.handle_datagram(now, remote, bytes);
@@ -351,7 +358,7 @@ impl Node {
         if forward.is_none() {
             self.drain(now);
         }
-        forward
+        forward.filter(|forward| self.may_pass(forward.socket, &forward.remote))
     }
 
     /// Nobody listens at `remote`, says an ICMP port-unreachable that quotes the beginning of what was sent
@@ -391,6 +398,10 @@ impl Node {
 
     /// A stream from the peer port to another peer's stands, whoever opened it.
     pub fn handle_peer_stream_opened(&mut self, now: Time, remote: SocketAddr) {
+        if !self.may_pass(Socket::PeerStream, &remote) {
+            self.link.count_drop(NETWORK);
+            return self.emit(Event::ClosePeerStream(remote));
+        }
         self.link.handle_stream_opened(now, remote);
         self.drain(now);
     }
@@ -411,7 +422,13 @@ impl Node {
 
     /// The next datagram, or piece of a stream, to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        wire::queue::pop_front(&mut self.transmits).or_else(|| self.link.poll_transmit())
+        loop {
+            let next = wire::queue::pop_front(&mut self.transmits).or_else(|| self.link.poll_transmit())?;
+            if self.may_pass(next.socket, &next.remote) {
+                return Some(next);
+            }
+            self.link.count_drop(NETWORK);
+        }
     }
 
     /// The next thing to tell. To be asked after [`poll_transmit`](Self::poll_transmit), since what leaves may need a
@@ -441,6 +458,12 @@ impl Node {
         .flatten()
         .min_by_key(|(at, _)| *at)
         .copied()
+    }
+
+    /// Whether bytes may go there from this socket, or come from there, as the owner has it for that network.
+    pub(crate) fn may_pass(&self, socket: Socket, remote: &SocketAddr) -> bool {
+        let networks = self.config.networks.as_ref();
+        networks.is_none_or(|networks| networks.let_pass(self.config.profile, socket, remote.ip()))
     }
 
     // ---- shared by all files -------------------------------------------------------------------

@@ -19,6 +19,7 @@ use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, UNPROVEN, canonical_aor};
 use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
+use crate::networks::{Carries, NetworkRules};
 use crate::node::Node;
 use crate::pins::short;
 use crate::plane::{DtlsPolicy, EndToEndPolicy, HandshakeKeys, Plane, Policies, SdesPolicy};
@@ -61,6 +62,7 @@ struct Recipe {
     dtls: DtlsPolicy,
     end_to_end: EndToEndPolicy,
     fingerprint: Option<Arc<Fingerprint>>,
+    networks: Option<Arc<NetworkRules>>,
     now: Time,
 }
 
@@ -76,7 +78,7 @@ impl LazyPhones {
         let phone_ip = config.phone_ip();
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
         let (sdes, dtls, end_to_end) = (config.sdes, config.dtls, config.end_to_end);
-        let fingerprint = config.fingerprint.clone();
+        let (fingerprint, networks) = (config.fingerprint.clone(), config.networks.clone());
         let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
         let recipe = Recipe {
@@ -92,6 +94,7 @@ impl LazyPhones {
             dtls,
             end_to_end,
             fingerprint,
+            networks,
             now,
         };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
@@ -161,7 +164,13 @@ impl Phones {
         let policies = Policies { sdes, dtls, end_to_end, fingerprint };
         Phones {
             agent: Agent::new(agent, of_agent),
-            plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, policies),
+            plane: Plane::new(
+                [of_plane, of_keys],
+                phone_ip,
+                listen,
+                profile,
+                (policies, recipe.networks.clone()),
+            ),
             calls: Calls::default(),
             locals: Locals::new(of_locals, recipe.now),
             inbox: VecDeque::new(),
@@ -260,8 +269,12 @@ impl Node {
         self.phones.agent.unlock(now, who.as_deref()).iter().map(locked_out).collect()
     }
 
-    /// Whether phones may stand there. The world closes connections from elsewhere at once.
-    pub fn expects_phones_from(&self, ip: IpAddr) -> bool {
+    /// Whether phones may stand there and speak to this socket. The world closes connections from elsewhere at once.
+    pub fn expects_phones_from(&self, ip: IpAddr, secure: bool) -> bool {
+        let carries = self.config.networks.as_ref().map(|networks| networks.carries(ip)).unwrap_or_default();
+        if carries == (if secure { Carries::Readable } else { Carries::Sealed }) {
+            return false;
+        }
         let registrars = [self.config.sip, self.config.sips.unwrap_or(self.config.sip)];
         let mut from = phones_from(&self.config.phones_from, registrars.map(|address| address.ip()));
         from.any(|prefix| prefix.contains(ip))
@@ -333,7 +346,7 @@ impl Node {
             _ => Flow::Udp(remote),
         };
         let first = !self.phones.agent.drops().contains_key(sip::STRANGER);
-        if first && !self.expects_phones_from(remote.ip()) {
+        if first && !self.expects_phones_from(remote.ip(), matches!(flow, Flow::Tls(..))) {
             // Once: the Internet is full of scanners, and the owner has one new phone.
             let text =
                 format!("{remote} asks like a phone and gets no answer; if it is yours, see [phones] from");

@@ -25,6 +25,7 @@ mod whole;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use media::srtp::Cipher;
 use media::{Session, Source};
@@ -33,6 +34,7 @@ use wire::rtp::Kind;
 use wire::{NodeId, Profile, Rng, Seed, Time, Transmit};
 
 use crate::locals::ECHO;
+use crate::networks::{Carries, NetworkRules};
 use crate::report::RtpReport;
 use crate::timers::Timers;
 use digits::{Digits, Ends};
@@ -124,6 +126,8 @@ pub(crate) struct Plane {
     cipher: Option<Cipher>,
     /// What protects it between phones and us.
     policies: Policies,
+    /// Where that must be otherwise.
+    networks: Option<Arc<NetworkRules>>,
     /// Chance for that alone.
     key_rng: Rng,
     /// Forks of calls that are offered less, since the phone took no more.
@@ -148,7 +152,7 @@ impl Plane {
         phone_ip: IpAddr,
         peer_address: SocketAddr,
         profile: Profile,
-        policies: Policies,
+        (policies, networks): (Policies, Option<Arc<NetworkRules>>),
     ) -> Self {
         Plane {
             sessions: BTreeMap::new(),
@@ -164,6 +168,7 @@ impl Plane {
             peer_address,
             cipher: keying::cipher(profile),
             policies: Policies { end_to_end: policies.end_to_end.under(profile), ..policies },
+            networks,
             key_rng: key_seed.rng(),
             conceded: BTreeMap::new(),
             handshakes: VecDeque::new(),
@@ -212,6 +217,10 @@ impl Plane {
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
         let place = self.by_port.get(&(port & !1)).copied();
+        if place.is_some_and(|place| !self.stands_there(place, remote.ip())) {
+            self.strays += 1;
+            return None;
+        }
         if self.carry(now, place, kind_at(port), remote, bytes) {
             return None;
         }
@@ -220,6 +229,22 @@ impl Plane {
             return None;
         }
         self.pass(now, place, remote, bytes)?
+    }
+
+    /// What may go over the network of an address.
+    fn carries(&self, ip: IpAddr) -> Carries {
+        self.networks.as_ref().map(|networks| networks.carries(ip)).unwrap_or_default()
+    }
+
+    /// What may go to a phone where it is signalled from.
+    fn carries_to(&self, flow: &Flow) -> Carries {
+        flow.remote().map(|remote| self.carries(remote.ip())).unwrap_or_default()
+    }
+
+    /// Whether a phone's sound may come from an address: as much goes there as where it is signalled from.
+    fn stands_there(&self, (key, leg): (SessionKey, media::Leg), ip: IpAddr) -> bool {
+        let flow = self.sessions.get(&key).map(|entry| entry.flows[leg as usize]);
+        flow.is_none_or(|flow| self.carries_to(&flow) == self.carries(ip))
     }
 
     /// Carries a datagram of a phone that has keys of its own; whether it has.

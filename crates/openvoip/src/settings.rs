@@ -8,13 +8,14 @@
 mod layers;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
 use node::{
-    Algorithm, Config, DtlsPolicy, EndToEndPolicy, LinkFamily, OverlayOptions, Prefix, Profile, RolePolicy,
-    SdesPolicy,
+    Algorithm, Config, DtlsPolicy, EndToEndPolicy, LinkFamily, NetworkRules, OverlayOptions, Prefix, Profile,
+    RolePolicy, SdesPolicy,
 };
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
@@ -52,6 +53,7 @@ pub struct Settings {
     pub records: Records,
     pub budget: Budget,
     pub lookup: Lookup,
+    pub networks: Networks,
     pub probe: Probe,
     pub inbox: Inbox,
     pub log: Log,
@@ -71,6 +73,24 @@ pub struct Phones {
     pub end_to_end: EndToEndPolicy,
     pub certificate: String,
     pub key: String,
+}
+
+/// Networks over which not everything may go.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Networks {
+    #[serde(with = "texts")]
+    pub readable: Vec<Prefix>,
+    #[serde(with = "texts")]
+    pub sealed: Vec<Prefix>,
+}
+
+impl Networks {
+    /// The rules, if there are any.
+    fn rules(&self) -> Option<NetworkRules> {
+        let rules = NetworkRules::new(&self.readable, &self.sealed);
+        (!rules.is_empty()).then_some(rules)
+    }
 }
 
 /// Options that all peers of an overlay share.
@@ -182,6 +202,7 @@ impl Default for Settings {
             sdes,
             dtls,
             end_to_end,
+            networks: _,    // Nobody's by default.
             fingerprint: _, // Of a certificate that the world makes when it starts.
             media,
             record_lifetime,
@@ -228,6 +249,7 @@ impl Default for Settings {
                 capacity,
             },
             lookup: Lookup { timeout_ms: lookup_timeout.as_millis() as u64 },
+            networks: Networks::default(),
             probe: Probe { every_s: probe_interval.map_or(0, |d| d.as_secs()) },
             inbox: Inbox { limit: inbox_limit },
             log: Log { level: "info".into(), file: false, max_bytes: 1_000_000 },
@@ -263,6 +285,7 @@ impl Settings {
             sdes: self.phones.sdes,
             dtls: self.phones.dtls,
             end_to_end: self.phones.end_to_end,
+            networks: self.networks.rules().map(Arc::new),
             fingerprint: None,
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
@@ -304,6 +327,21 @@ impl Settings {
                  choose secure or signed, or force it with --force-open",
                 self.listen
             )
+        })
+    }
+
+    /// What a rule of a network forbids that this peer would do from the start, if so: listen there, or ask its first peers there.
+    pub fn forbidden(&self) -> Option<String> {
+        let rules = self.networks.rules()?;
+        let profile = self.overlay.profile;
+        let mut all =
+            self.bootstrap.iter().map(|peer| (peer.ip(), "bootstrap")).chain([(self.listen.ip(), "listen")]);
+        all.find_map(|(ip, key)| {
+            let why = rules.forbids(profile, ip)?;
+            Some(format!(
+                "the overlay is {profile}, and [networks] says of {ip} ({key}) that {why}: take an overlay of another \
+                 profile, or another address"
+            ))
         })
     }
 
@@ -350,6 +388,9 @@ impl Settings {
             problems.push(("overlay.links", why));
         }
         problems.extend(self.exposure().map(|problem| ("overlay.profile", problem)));
+        problems.extend(self.forbidden().map(|problem| ("networks", problem)));
+        let twice = self.networks.readable.iter().find(|prefix| self.networks.sealed.contains(prefix));
+        problems.extend(twice.map(|prefix| ("networks", format!("{prefix} is both readable and sealed"))));
         problems.extend(self.dial.problems());
         if let Err(e) = node::operator::check_log_filter(&self.log.level) {
             problems.push(("log.level", e));

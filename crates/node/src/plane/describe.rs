@@ -16,7 +16,7 @@ use wire::{NodeId, Seed, Time};
 
 use super::digits::{Digits, NUMBER_ATTRIBUTE, PROMISE_ATTRIBUTE};
 use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
-use super::phone_leg::{PhoneLeg, Said, Terms};
+use super::phone_leg::{PhoneLeg, Said, Terms, refused};
 use super::whole::Passing;
 use super::{Entry, MAX_SESSIONS, Plane, SessionKey};
 
@@ -25,6 +25,9 @@ const STREAM_ATTRIBUTE: &str = "x-openvoip-stream";
 
 /// What stands in a media line between peers only.
 const BETWEEN_PEERS: [&str; 4] = [STREAM_ATTRIBUTE, KEY_ATTRIBUTE, PROMISE_ATTRIBUTE, NUMBER_ATTRIBUTE];
+
+/// Why a phone is refused.
+const OTHER_NETWORK: &str = "the phone wants its sound in a network that has another rule than its own";
 
 impl Plane {
     /// The session of a media line, made when it is first spoken of.
@@ -133,6 +136,18 @@ impl Plane {
         }
     }
 
+    /// Refuses a phone that wants sound where not the same may go as where it is signalled from.
+    fn check_networks(&self, flow: &Flow, description: &Description) -> Result<(), Refused> {
+        let carries = self.carries_to(flow);
+        let is_phone = matches!(flow, Flow::Udp(_) | Flow::Stream(..) | Flow::Tls(..));
+        let all = (0..description.media.len())
+            .flat_map(|index| [description.destination(index), description.rtcp_destination(index)])
+            .flatten()
+            .filter(|to| !to.ip().is_unspecified());
+        let stays = |to: SocketAddr| self.carries(to.ip()) == carries;
+        if is_phone && !all.into_iter().all(stays) { Err(refused(OTHER_NETWORK)) } else { Ok(()) }
+    }
+
     fn talker(&mut self, now: Time, id: u32) -> Endpoint {
         let talker = self.talkers.get(&id);
         let source = talker.map_or(Source::Silence, |t| t.source.clone());
@@ -162,8 +177,10 @@ impl MediaPlane for Plane {
             Side::Caller => ([from.flow, toward.flow], media::Leg::A),
             Side::Callee => ([toward.flow, from.flow], media::Leg::B),
         };
-        let (phone_ip, peer_address, policies) = (self.phone_ip, self.peer_address, self.policies);
-        let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(policies, &flow));
+        let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
+        let policies = [from.flow, toward.flow].map(|flow| self.carries_to(&flow).restrict(self.policies));
+        let [heard, told] = [Terms::of(policies[0], &from.flow), Terms::of(policies[1], &toward.flow)];
+        self.check_networks(&from.flow, &description)?;
         let said = Said::take(&mut description, matches!(from.flow, Flow::Peer(_)));
         for (index, said) in said.iter().enumerate() {
             let key = (call, fork, index);
@@ -189,7 +206,10 @@ impl MediaPlane for Plane {
                 }
                 agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
             }
-            let whole = said.whole.as_ref().filter(|whole| policies.let_pass(whole.way));
+            let whole = said
+                .whole
+                .as_ref()
+                .filter(|whole| policies.iter().all(|policies| policies.let_pass(whole.way)));
             let agree_on_keys = entry.passing.hear(role, whole.map(|whole| whole.way))?;
             let agreed = whole.filter(|_| agree_on_keys);
             entry.session.set_whole(agreed.is_some());
@@ -366,8 +386,13 @@ mod tests {
 
     fn plane(profile: Profile) -> Plane {
         let address: SocketAddr = "192.0.2.1:7080".parse().unwrap();
-        let mut plane =
-            Plane::new([1, 2].map(Seed::from_number), address.ip(), address, profile, Policies::default());
+        let mut plane = Plane::new(
+            [1, 2].map(Seed::from_number),
+            address.ip(),
+            address,
+            profile,
+            (Policies::default(), None),
+        );
         plane.own = Some(id(1));
         plane
     }

@@ -332,3 +332,60 @@ impl PhoneLeg {
         !self.dtls.is_on() && self.sdes.is_untold()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use wire::Profile;
+
+    use super::*;
+    use crate::networks::NetworkRules;
+    use crate::plane::rig::{CALLER, Rig, of_phone, sound, tls, udp};
+
+    const PHONE: &str = "192.0.2.9:5060";
+
+    /// A peer whose owner wants everything encrypted that can be, and has a rule about the phone's network.
+    fn rig(readable: &[&str], sealed: &[&str]) -> Rig {
+        let [readable, sealed] = [readable, sealed]
+            .map(|all| all.iter().map(|text| text.parse().unwrap()).collect::<Vec<sip::Prefix>>());
+        let fingerprint = Some(Fingerprint::of(&[1; 40]));
+        let (dtls, end_to_end) = (DtlsPolicy::Offered, EndToEndPolicy::Any);
+        let policies = Policies { dtls, end_to_end, fingerprint, ..Policies::default() };
+        Rig::with(Profile::Open, policies, Some(Arc::new(NetworkRules::new(&readable, &sealed))))
+    }
+
+    #[test]
+    fn a_phone_where_everything_is_readable_is_asked_for_no_keys_and_refused_if_it_demands_them() {
+        let offered = rig(&["192.0.2.0/24"], &[]).called(udp(PHONE), 0).unwrap();
+        assert!(offered.contains("RTP/AVP 0") && !offered.contains("fingerprint"), "{offered}");
+        let offered = rig(&["203.0.113.0/24"], &[]).called(udp(PHONE), 0).unwrap();
+        assert!(offered.contains("UDP/TLS/RTP/SAVP"), "elsewhere it is asked: {offered}");
+        let handshake = format!("a=fingerprint:{}\r\na=setup:actpass\r\n", Fingerprint::of(&[7; 40]));
+        let offer = of_phone("UDP/TLS/RTP/SAVP", &handshake);
+        let refused = rig(&["192.0.2.0/24"], &[]).pass(CALLER, udp(PHONE), &offer, Role::Offer);
+        assert_eq!(refused.unwrap_err().status, 488);
+    }
+
+    #[test]
+    fn a_phone_where_nothing_is_readable_has_keys_or_is_refused() {
+        let plain = of_phone("RTP/AVP", "");
+        let refused = rig(&[], &["192.0.2.0/24"]).pass(CALLER, tls(), &plain, Role::Offer);
+        assert_eq!(refused.unwrap_err().status, 488);
+        assert!(rig(&[], &["203.0.113.0/24"]).pass(CALLER, tls(), &plain, Role::Offer).is_ok());
+    }
+
+    #[test]
+    fn a_phone_has_its_sound_in_a_network_with_the_rule_of_its_own() {
+        let mut rig = rig(&["203.0.113.0/24"], &[]);
+        let there = of_phone("RTP/AVP", "").replace("192.0.2.9", "203.0.113.5");
+        let refused = rig.pass(CALLER, udp(PHONE), &there, Role::Offer).unwrap_err();
+        assert!(refused.status == 488 && refused.why.contains("another rule"), "{refused:?}");
+        rig.answer(udp(PHONE), &of_phone("RTP/AVP", "")).unwrap();
+        assert!(rig.echo(&sound(1)).is_some());
+        let port = crate::plane::rig::PORT;
+        let from = "203.0.113.5:4000".parse().unwrap();
+        assert_eq!(rig.0.pass_from_phone(Time::ZERO, port, from, &mut sound(2)), None);
+        assert_eq!(rig.0.strays, 1);
+    }
+}

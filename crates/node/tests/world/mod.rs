@@ -39,7 +39,7 @@ pub struct World {
     /// endpoint-independent mapping, address-dependent filtering).
     pub behind_nat: BTreeSet<usize>,
     opened: BTreeSet<usize>,
-    written: BTreeMap<(usize, SocketAddr), Time>,
+    pub written: BTreeMap<(usize, SocketAddr), Time>,
     /// Bytes sent by each peer, with IP and UDP headers.
     pub sent: Vec<u64>,
     /// Whether the machines have no ports for sound left.
@@ -236,9 +236,7 @@ impl World {
         self.sent[n] += bytes.len() as u64 + 28;
         self.tap.iter_mut().for_each(|tap| tap.push(bytes.clone()));
         let hidden = self.behind_nat.contains(&n);
-        if hidden {
-            self.written.insert((n, to), self.now);
-        }
+        self.written.insert((n, to), self.now);
         self.send(Socket::Peer, if hidden { outside(n) } else { address(n) }, to, bytes);
     }
 

@@ -42,7 +42,7 @@ impl Two {
             let address: std::net::SocketAddr = PEERS[n].parse().unwrap();
             let seeds = [1, 2].map(|seed| Seed::from_number(seed + 10 * n as u64));
             let policies = Policies { fingerprint: Some(Fingerprint::of(&[n as u8; 40])), ..policies[n] };
-            let mut plane = Plane::new(seeds, address.ip(), address, profile, policies);
+            let mut plane = Plane::new(seeds, address.ip(), address, profile, (policies, None));
             (0..8).for_each(|p| plane.offer_port(PORT + 2 * p));
             plane.own = Some(id(n));
             plane.peers.insert(id(1 - n), PEERS[1 - n].parse().unwrap());
