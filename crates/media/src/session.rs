@@ -267,6 +267,11 @@ impl Session {
         self.leg_mut(leg).announce(now, rtp, rtcp, rtcp_mux);
     }
 
+    /// RTCP of the phone at a leg does not share the port of RTP, as it offered: the other party wants it apart.
+    pub fn refuse_mux(&mut self, now: Time, leg: Leg) {
+        self.leg_mut(leg).refuse_mux(now);
+    }
+
     /// The other peer is to be reached here from now on: its address, or that of a relay.
     pub fn set_path(&mut self, leg: Leg, remote: SocketAddr) {
         self.leg_mut(leg).set_path(remote);

@@ -101,7 +101,7 @@ pub(crate) struct Heard {
     /// What the two people can compare, once both peers know it.
     pub(crate) digits: Option<String>,
     /// `dtls`, `sdes` or `none`: the least that protects any of it between phones here and this peer; `mismatch` if one
-    /// showed another certificate than it named, `end_to_end` where they have keys with each other.
+    /// showed another certificate than it named, `end_to_end` where they agreed to make keys with each other.
     pub(crate) phone_leg: &'static str,
     pub(crate) recording: Option<Vec<i16>>,
 }

@@ -208,6 +208,14 @@ impl LegState {
         }
     }
 
+    pub(super) fn refuse_mux(&mut self, now: Time) {
+        if let Party::Phone { face, latches } = &mut self.party
+            && std::mem::take(&mut face.rtcp_mux)
+        {
+            latches.rtcp.announce(now, rtcp_address(face));
+        }
+    }
+
     pub(super) fn set_path(&mut self, remote: SocketAddr) {
         if let Party::Peer { face, former, .. } = &mut self.party
             && let Some(old) = face.remote.replace(remote).filter(|old| *old != remote)
@@ -301,7 +309,7 @@ impl LegState {
 
     /// Whether nothing can be sent there yet.
     #[inline]
-    fn awaits_keys(&self) -> bool {
+    pub(super) fn awaits_keys(&self) -> bool {
         matches!(self.guard, Guard::Awaiting)
     }
 

@@ -17,7 +17,7 @@ const PAYLOAD_TYPES: [u8; 2] = [20, 21];
 
 /// The longest datagram that is carried: with the header and the tag around it, it still goes in one piece over a path
 /// that carries 1,500 bytes of IPv6.
-pub const MAX_WHOLE: usize = 1_400;
+pub const MAX_WHOLE: usize = 1_430;
 
 pub(super) fn payload_type(kind: Kind) -> u8 {
     PAYLOAD_TYPES[usize::from(kind == Kind::Rtcp)]
@@ -28,8 +28,8 @@ fn kind_of(payload_type: u8) -> Option<Kind> {
 }
 
 impl Session {
-    /// Whether what phones send is carried whole from now on, because they agreed on keys with each other. A talker of
-    /// our own hears and says nothing meanwhile.
+    /// Whether what phones send is carried whole from now on, because they agreed on keys with each other. Between a
+    /// phone and a talker of our own it never is.
     pub fn set_whole(&mut self, whole: bool) {
         self.whole = whole;
     }
@@ -47,11 +47,16 @@ impl Session {
             inward.counts.malformed += 1;
             return;
         }
-        let admitted = match kind {
-            Kind::Rtp => inward.admit_rtp(now, from, 0),
-            Kind::Rtcp => inward.admit_rtcp(now, from, 0).then_some(false),
+        // Where keys are awaited something else was found to be wrong with the phone.
+        let latched = match (kind, inward.awaits_keys()) {
+            (Kind::Rtp, false) => inward.admit_rtp(now, from, 0),
+            (Kind::Rtcp, false) if inward.admit_rtcp(now, from, 0) => Some(false),
+            _ => {
+                inward.counts.refused += 1;
+                None
+            }
         };
-        let Some(latched) = admitted else { return };
+        let Some(latched) = latched else { return };
         self.pass_on(now, leg, kind, datagram);
         if latched {
             self.tell(Event::Latched { leg, remote: from });

@@ -197,7 +197,15 @@ impl MediaPlane for Plane {
                 }
                 continue;
             }
+            let is_reached = is_where_it_is_signalled(&from.flow, &description, index);
             let entry = self.session(now, key, flows, &description)?;
+            let whole = said.whole.as_ref().filter(|whole| {
+                policies.iter().all(|policies| whole.way.is_allowed(policies.end_to_end))
+                    && (role == Role::Answer || is_reached || whole.begins() || entry.passing.is_agreed())
+            });
+            let mut way = whole.map(|whole| whole.way);
+            let agrees = entry.passing.judge(role, way)?;
+            let agreed = whole.filter(|_| agrees);
             entry.refused = false;
             learn(entry, now, from_leg, from.flow, &description, index);
             if let Flow::Peer(peer) = from.flow {
@@ -206,13 +214,6 @@ impl MediaPlane for Plane {
                 }
                 agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
             }
-            let whole = said
-                .whole
-                .as_ref()
-                .filter(|whole| policies.iter().all(|policies| policies.let_pass(whole.way)));
-            let agree_on_keys = entry.passing.hear(role, whole.map(|whole| whole.way))?;
-            let agreed = whole.filter(|_| agree_on_keys);
-            entry.session.set_whole(agreed.is_some());
             if let Some(phone) = &mut entry.phones[from_leg as usize] {
                 match agreed {
                     Some(whole) => phone.hear_whole(&mut entry.session, from_leg, said, whole.way)?,
@@ -221,6 +222,9 @@ impl MediaPlane for Plane {
             }
             if role == Role::Answer {
                 agree(entry, &description, index);
+                if !description.media[index].has("rtcp-mux") {
+                    entry.session.refuse_mux(now, from_leg.other());
+                }
             }
             let to = from_leg.other() as usize;
             let media = &mut description.media[index];
@@ -229,13 +233,14 @@ impl MediaPlane for Plane {
                 match (agreed, whole, role) {
                     (Some(whole), ..) => phone.say_whole(session, leg, media, whole)?,
                     (None, Some(whole), Role::Offer) => {
-                        if !phone.ask_whole(session, leg, media, whole, told)? {
-                            entry.passing.keep_back();
-                        }
+                        let asked = phone.ask_whole(session, leg, media, whole, told)?;
+                        way = way.filter(|_| asked);
                     }
                     _ => phone.say(session, leg, media, role, told)?,
                 }
             }
+            entry.passing.settle(role, way, agrees);
+            entry.session.set_whole(agrees);
             match (entry.ports[to], entry.streams[to]) {
                 (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
                 (_, Some(stream)) => {
@@ -282,8 +287,9 @@ impl MediaPlane for Plane {
 
     fn answered(&mut self, _now: Time, call: CallId, callee: Leg) {
         for key in self.keys_of(call) {
-            if key.1 != callee.fork {
-                self.forget_fork(key);
+            match self.sessions.get_mut(&key).filter(|_| key.1 == callee.fork) {
+                Some(entry) => entry.passing.take(),
+                None => self.forget_fork(key),
             }
         }
     }
@@ -316,6 +322,13 @@ impl MediaPlane for Plane {
         }
         self.conceded.retain(|(of, _), _| *of != call);
     }
+}
+
+/// Whether a phone wants its sound where it is signalled from: behind a NAT it names an address that nobody reaches before it
+/// has sent something itself.
+fn is_where_it_is_signalled(flow: &Flow, description: &Description, index: usize) -> bool {
+    let named = description.destination(index).map(|to| to.ip().to_canonical());
+    flow.remote().is_none_or(|remote| named == Some(remote.ip().to_canonical()))
 }
 
 /// Takes from a description what concerns the leg that sent it.

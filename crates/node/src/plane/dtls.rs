@@ -112,9 +112,12 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Whether phones that are called are asked for it.
-    pub(super) fn asks(self) -> bool {
-        matches!(self.policy, DtlsPolicy::Offered | DtlsPolicy::Always)
+    /// Whether a phone is asked for it: one that is called can be called again without, any other only where there is no without.
+    pub(super) fn asks(self, leg: media::Leg) -> bool {
+        match self.policy {
+            DtlsPolicy::Offered => leg == media::Leg::B,
+            policy => policy == DtlsPolicy::Always,
+        }
     }
 
     fn fingerprint(self) -> Result<Fingerprint, Refused> {

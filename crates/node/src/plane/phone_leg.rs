@@ -41,14 +41,6 @@ pub(crate) struct Policies {
     pub(crate) fingerprint: Option<Fingerprint>,
 }
 
-impl Policies {
-    /// Whether phones may agree on keys with each other so. By ZRTP they may also come to none, and nobody here would know.
-    pub(super) fn let_pass(&self, way: Way) -> bool {
-        let insists = self.dtls == DtlsPolicy::Always || self.sdes == SdesPolicy::Always;
-        way.is_allowed(self.end_to_end) && !(insists && way == Way::Zrtp)
-    }
-}
-
 /// What the owner and the way to a phone allow.
 #[derive(Clone, Copy)]
 pub(super) struct Terms {
@@ -186,11 +178,15 @@ impl PhoneLeg {
         self.dtls.shaken(now, session, leg, kind, outcome)
     }
 
-    /// What the phone sends is for the phone at the other end from now on, with which it agrees on keys.
+    /// What the phone sends is for the phone at the other end from now on, with which it agrees on keys. What it offered
+    /// stands until the call is taken: another phone may answer it.
     fn leave_it_to_them(&mut self, session: &mut Session, leg: media::Leg, way: Way) -> Result<(), Refused> {
-        self.dtls.leave(session, leg)?;
-        self.sdes.leave();
-        self.sdes.forget_offer();
+        if self.dtls.is_on() {
+            self.dtls.leave(session, leg)?;
+        }
+        if self.sdes.is_agreed() {
+            self.sdes.leave();
+        }
         session.set_protected(leg, false);
         self.whole = OfTheirOwn::Yes(way);
         Ok(())
@@ -223,7 +219,7 @@ impl PhoneLeg {
     }
 
     /// Asks the phone to agree on keys with the phone at the other end, where it may; else what protects the leg is said.
-    /// Whether it was asked.
+    /// Whether it was asked. A handshake is asked only of a phone that is called: it can be called again without.
     pub(super) fn ask_whole(
         &mut self,
         session: &mut Session,
@@ -232,10 +228,12 @@ impl PhoneLeg {
         whole: &Whole,
         terms: Terms,
     ) -> Result<bool, Refused> {
-        if whole.way == Way::Dtls && self.conceded == Conceded::Nothing && self.is_untold() {
+        let may_refuse = leg == media::Leg::B && self.conceded == Conceded::Nothing;
+        if whole.way == Way::Dtls && may_refuse && self.is_untold() {
             whole.say(media);
             self.whole = OfTheirOwn::Asked(Way::Dtls);
             self.demand(media);
+            session.await_keys(leg, false);
             return Ok(true);
         }
         self.say(session, leg, media, Role::Offer, terms)?;
@@ -257,10 +255,11 @@ impl PhoneLeg {
         role: Role,
         terms: Terms,
     ) -> Result<(), Refused> {
-        let asked = std::mem::replace(&mut self.whole, OfTheirOwn::No);
-        if (asked, role) == (OfTheirOwn::Asked(Way::Dtls), Role::Answer) {
+        let shakes = matches!(self.whole, OfTheirOwn::Asked(Way::Dtls) | OfTheirOwn::Yes(Way::Dtls));
+        if shakes && role == Role::Answer {
             return Err(refused(NOT_ANSWERED));
         }
+        self.whole = OfTheirOwn::No;
         let Some(handshake) = &said.handshake else {
             if terms.dtls.policy == DtlsPolicy::Always {
                 return Err(refused("this peer demands a handshake for sound (DTLS-SRTP)"));
@@ -289,6 +288,7 @@ impl PhoneLeg {
         role: Role,
         terms: Terms,
     ) -> Result<(), Refused> {
+        self.whole = OfTheirOwn::No;
         match role {
             Role::Answer if self.dtls.is_offered() => {
                 self.sdes.leave();
@@ -300,7 +300,7 @@ impl PhoneLeg {
                 // What the phone offered has come to nothing.
                 self.dtls.forget_offer();
                 self.sdes.forget_offer();
-                if self.is_untold() && terms.dtls.asks() && self.conceded < Conceded::Handshake {
+                if self.is_untold() && terms.dtls.asks(leg) && self.conceded < Conceded::Handshake {
                     self.dtls.ask(session, leg);
                 }
             }

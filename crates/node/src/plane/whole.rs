@@ -112,12 +112,17 @@ impl Whole {
     }
 
     fn read(way: Way, description: &Description, index: usize) -> Option<Whole> {
-        let all = way
-            .attributes()
-            .iter()
-            .flat_map(|name| description.attributes(index, name).map(|v| (*name, v.to_owned())));
-        let lines: Vec<_> = all.take(MAX_LINES).collect();
-        (!lines.is_empty()).then_some(Whole { way, lines })
+        let of = |name: &'static str| {
+            description.attributes(index, name).take(MAX_LINES).map(move |value| (name, value.to_owned()))
+        };
+        let lines: Vec<_> = way.attributes().iter().flat_map(|name| of(name)).collect();
+        // The first is what the phone will be known by.
+        lines.first().is_some_and(|(name, _)| *name == way.attributes()[0]).then_some(Whole { way, lines })
+    }
+
+    /// Whether the phone begins, whatever the other does: so it is reached also where it did not say that it is.
+    pub(super) fn begins(&self) -> bool {
+        self.way == Way::Zrtp || self.lines.contains(&("setup", "active".into()))
     }
 
     /// Says it to a phone.
@@ -138,29 +143,37 @@ pub(super) struct Passing {
     /// By what the phone that spoke last wants to agree.
     offered: Option<Way>,
     agreed: Option<Way>,
+    /// Whether the call was taken: until then another phone may answer for the one that rang first.
+    taken: bool,
 }
 
 impl Passing {
-    /// Takes what a description says; whether the two phones have keys of their own by it.
-    pub(super) fn hear(&mut self, role: Role, way: Option<Way>) -> Result<bool, Refused> {
-        let agrees = match role {
-            Role::Offer => {
-                self.offered = way;
-                self.agreed.is_some() && self.agreed == way
-            }
-            Role::Answer => way.is_some() && self.offered == way,
-        };
-        match (self.agreed, agrees) {
-            (Some(_), false) => return Err(refused(KEYS_OF_THEIR_OWN)),
-            (None, true) => self.agreed = way,
-            _ => {}
-        }
-        Ok(agrees)
+    /// Whether the two phones agreed.
+    pub(super) fn is_agreed(&self) -> bool {
+        self.agreed.is_some()
     }
 
-    /// What was offered was not said to the phone that is called.
-    pub(super) fn keep_back(&mut self) {
-        self.offered = None;
+    /// Whether the two phones agree by what a description says; to be followed by [`Passing::settle`].
+    pub(super) fn judge(&self, role: Role, way: Option<Way>) -> Result<bool, Refused> {
+        let agrees = match role {
+            Role::Offer => self.agreed.is_some() && self.agreed == way,
+            Role::Answer => way.is_some() && self.offered == way,
+        };
+        let stands = self.agreed.is_some() && (self.taken || role == Role::Offer);
+        if stands && !agrees { Err(refused(KEYS_OF_THEIR_OWN)) } else { Ok(agrees) }
+    }
+
+    /// A description was taken: what it says holds.
+    pub(super) fn settle(&mut self, role: Role, way: Option<Way>, agrees: bool) {
+        match role {
+            Role::Offer => self.offered = way,
+            Role::Answer => self.agreed = way.filter(|_| agrees),
+        }
+    }
+
+    /// The call was taken by the phone that agreed, or did not.
+    pub(super) fn take(&mut self) {
+        self.taken = true;
     }
 }
 

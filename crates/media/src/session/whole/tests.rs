@@ -80,7 +80,7 @@ fn a_stranger_is_not_carried_nor_is_what_would_not_go_in_one_piece() {
     assert!(across(&mut near, &mut far, Kind::Rtp, HELLO).is_some());
     near.carry(ms(21), Leg::A, Kind::Rtp, at(STRANGER), HELLO);
     near.carry(ms(21), Leg::A, Kind::Rtcp, at(STRANGER), HELLO);
-    assert_eq!(near.stats(Leg::A).refused, 1);
+    assert_eq!(near.stats(Leg::A).refused, 2);
     for len in [0, MAX_WHOLE + 1] {
         near.carry(ms(22), Leg::A, Kind::Rtp, at(ANN), &vec![0x10; len]);
     }

@@ -5,8 +5,8 @@ use wire::{HashAlgorithm, KeyPair, NodeId, Profile, Seed, Socket, Time};
 
 use super::*;
 use crate::plane::phone_leg::Policies;
-use crate::plane::rig::{PORT, of_phone, tls, udp};
-use crate::plane::{DtlsPolicy, Plane, SdesPolicy};
+use crate::plane::rig::{PORT, of_phone, udp};
+use crate::plane::{Conceded, DtlsPolicy, Plane};
 use wire::sdp::dtls::Fingerprint;
 
 const CALL: CallId = CallId(1);
@@ -93,6 +93,15 @@ impl Two {
         Some(heard.bytes)
     }
 
+    /// The call is taken by the phone of Bob's that was asked last.
+    fn taken(&mut self) {
+        for (n, plane) in self.planes.iter_mut().enumerate() {
+            let leg =
+                Leg { side: Side::Callee, fork: if n == 1 { self.fork } else { 0 }, flow: self.phones[1] };
+            plane.answered(Time::ZERO, CALL, leg);
+        }
+    }
+
     fn phone_legs(&self) -> [&'static str; 2] {
         [0, 1].map(|n| self.planes[n].heard(CALL).unwrap().phone_leg)
     }
@@ -176,17 +185,11 @@ fn nothing_is_carried_whole_where_everything_must_be_readable_nor_where_the_owne
     let signed = Two::new(Profile::Signed, EndToEndPolicy::Any);
     let one_only = [EndToEndPolicy::Zrtp, EndToEndPolicy::Never];
     let one_only = one_only.map(|end_to_end| Policies { end_to_end, ..Policies::default() });
-    let insists =
-        Policies { sdes: SdesPolicy::Always, end_to_end: EndToEndPolicy::Any, ..Policies::default() };
     for mut two in [never, signed, Two::with(Profile::Secure, one_only)] {
         let [offered, answered] = two.call(&described("RTP/AVP", ZRTP), &bobs("RTP/AVP", ZRTP)).unwrap();
         assert!(!offered.contains("zrtp") && !answered.contains("zrtp"), "{offered}{answered}");
         assert_eq!(two.phone_legs(), ["none"; 2]);
     }
-    let mut two = Two::with(Profile::Secure, [insists; 2]);
-    two.phones[0] = tls();
-    let refused = two.say(Side::Caller, &described("RTP/AVP", ZRTP), Role::Offer).unwrap_err();
-    assert_eq!(refused.status, 488, "a phone must have keys that its peer can see");
 }
 
 #[test]
@@ -209,11 +212,93 @@ fn a_held_call_stays_whole_and_a_phone_that_leaves_its_keys_out_is_refused() {
     let mut two = Two::new(Profile::Secure, EndToEndPolicy::Zrtp);
     let (ann, bob) = (described("RTP/AVP", ZRTP), bobs("RTP/AVP", ZRTP));
     two.call(&ann, &bob).unwrap();
+    two.taken();
     two.call(&format!("{ann}a=sendonly\r\n"), &format!("{bob}a=recvonly\r\n")).unwrap();
     assert_eq!(two.heard_by_bob(HELLO).as_deref(), Some(HELLO));
-    let refused = two.say(Side::Caller, &described("RTP/AVP", ""), Role::Offer).unwrap_err();
+    let elsewhere = described("RTP/AVP", "").replace("audio 4000", "audio 5000");
+    let refused = two.say(Side::Caller, &elsewhere, Role::Offer).unwrap_err();
     assert_eq!(refused, Refused { status: 488, why: KEYS_OF_THEIR_OWN });
-    assert_eq!(two.heard_by_bob(HELLO).as_deref(), Some(HELLO), "nothing has changed");
+    let announced = two.planes[0].sessions[&(CALL, 0, 0)].session.announced(media::Leg::A);
+    assert_eq!(announced[0], Some(ANN.parse().unwrap()), "nothing has changed");
+    assert_eq!(two.heard_by_bob(HELLO).as_deref(), Some(HELLO));
+    // What was offered before is still answered, though another offer crossed it.
+    two.say(Side::Callee, &bob, Role::Answer).unwrap();
+}
+
+#[test]
+fn of_two_phones_that_ring_the_one_that_takes_the_call_decides_whatever_the_other_said_before() {
+    for (profile, policy, lines) in [
+        ("RTP/AVP", EndToEndPolicy::Zrtp, [ZRTP.to_owned(), ZRTP.to_owned()]),
+        ("UDP/TLS/RTP/SAVP", EndToEndPolicy::Any, [handshake(7, "actpass"), handshake(8, "active")]),
+    ] {
+        let mut two = Two::new(Profile::Secure, policy);
+        let [between, _] = two.say(Side::Caller, &described(profile, &lines[0]), Role::Offer).unwrap();
+        two.say(Side::Callee, &bobs(profile, &lines[1]), Role::Answer).unwrap();
+        assert_eq!(two.heard_by_bob(HELLO).as_deref(), Some(HELLO), "{profile}: the first sends early sound");
+        two.fork = 1;
+        two.planes[1].conceded.insert((CALL, 1), Conceded::Whole);
+        two.pass(1, Side::Caller, &between, Role::Offer).unwrap();
+        let [_, answered] = two.say(Side::Callee, &bobs("RTP/AVP", ""), Role::Answer).unwrap();
+        two.taken();
+        assert!(!answered.contains("zrtp") && answered.contains(profile), "{answered}");
+        assert_eq!(answered.contains("a=setup:passive"), profile != "RTP/AVP", "{answered}");
+        assert!(!two.planes[0].sessions[&(CALL, 0, 0)].session.is_whole());
+        assert_eq!(two.phone_legs(), ["none"; 2]);
+    }
+}
+
+#[test]
+fn a_phone_that_was_asked_and_says_nothing_of_it_while_it_rings_is_refused_again_and_called_without() {
+    let mut two = Two::new(Profile::Secure, EndToEndPolicy::Any);
+    two.say(Side::Caller, &described("UDP/TLS/RTP/SAVP", &handshake(7, "actpass")), Role::Offer).unwrap();
+    for _ in 0..2 {
+        assert!(two.say(Side::Callee, &bobs("RTP/AVP", ""), Role::Answer).is_err());
+    }
+    let refused = Leg { side: Side::Callee, fork: 0, flow: two.phones[1] };
+    assert!(two.planes[1].concede(CALL, refused, 1));
+}
+
+#[test]
+fn a_phone_that_cannot_be_called_again_is_asked_for_no_handshake_with_the_other() {
+    let mut two = Two::new(Profile::Secure, EndToEndPolicy::Any);
+    // Ann called without a description, so that Bob offers.
+    let offer = bobs("UDP/TLS/RTP/SAVP", &handshake(8, "actpass"));
+    let [_, offered] = two.say(Side::Callee, &offer, Role::Offer).unwrap();
+    assert!(offered.contains("RTP/AVP 0") && !offered.contains("fingerprint"), "{offered}");
+    let [_, answered] = two.say(Side::Caller, &described("RTP/AVP", ""), Role::Answer).unwrap();
+    assert!(answered.contains(&Fingerprint::of(&[1; 40]).to_string()), "with his own peer: {answered}");
+}
+
+#[test]
+fn a_phone_behind_a_nat_shakes_hands_with_its_own_peer_unless_it_begins() {
+    for (setup, passed) in [("actpass", false), ("passive", false), ("active", true)] {
+        let mut two = Two::new(Profile::Secure, EndToEndPolicy::Any);
+        two.phones[0] = udp("203.0.113.5:40000");
+        let offer = described("UDP/TLS/RTP/SAVP", &handshake(7, setup));
+        let [between, _] = two.say(Side::Caller, &offer, Role::Offer).unwrap();
+        assert_eq!(between.contains("whole:dtls"), passed, "{setup}: {between}");
+    }
+}
+
+#[test]
+fn nobody_shakes_hands_with_who_names_no_certificate() {
+    let mut two = Two::new(Profile::Secure, EndToEndPolicy::Any);
+    let offer = described("UDP/TLS/RTP/SAVP", &handshake(7, "actpass"));
+    two.say(Side::Caller, &offer, Role::Offer).unwrap();
+    assert!(two.say(Side::Callee, &bobs("UDP/TLS/RTP/SAVP", "a=setup:active\r\n"), Role::Answer).is_err());
+}
+
+#[test]
+fn rtcp_goes_to_a_port_of_its_own_if_the_other_phone_does_not_share_one() {
+    let mut two = Two::new(Profile::Secure, EndToEndPolicy::Any);
+    let offer = format!("{}a=rtcp-mux\r\n", handshake(7, "actpass"));
+    let answer = handshake(8, "active");
+    two.call(&described("UDP/TLS/RTP/SAVP", &offer), &bobs("UDP/TLS/RTP/SAVP", &answer)).unwrap();
+    let session = &two.planes[0].sessions[&(CALL, 0, 0)].session;
+    assert_eq!(
+        session.phone_at(media::Leg::A, wire::rtp::Kind::Rtcp),
+        Some("192.0.2.9:4001".parse().unwrap())
+    );
 }
 
 #[test]
