@@ -21,6 +21,7 @@ use wire::domain::{self, Way, Word};
 use wire::p2pp::Kind;
 use wire::{PublicKey, Time, choices};
 
+use crate::config::User;
 use crate::directory::{Resolved, place_of_user};
 use crate::event::{Level, OpId};
 use crate::node::{Alarm, Node};
@@ -308,6 +309,13 @@ impl Node {
             true => self.domains.word(now, name).map_or(Asked::Waits, Asked::Said),
             false => Asked::Not,
         }
+    }
+
+    /// What the domain of a user's name has said of it, as far as that is known.
+    pub(crate) fn own_proof(&self, now: Time, user: &User) -> Option<&'static str> {
+        let said = self.domains.word(now, &user.aor).map(Asked::Said)?;
+        let is_others = said.key().is_some_and(|(key, _)| key != user.keys.public());
+        if is_others { Some("other_key") } else { said.shown() }
     }
 
     /// What a domain said of a name that was looked up, as it is shown; and why no record of others counts.

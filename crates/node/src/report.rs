@@ -115,6 +115,10 @@ pub struct UserStatus {
     /// When the certificate of the name ends, in Unix seconds, if an authority gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certified_until: Option<u64>,
+    /// What the domain of the name said when it was last asked, if that still holds: `dnssec` or `dns` if it names this
+    /// key, `other_key`, `nobody`, or `unproven`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_proof: Option<String>,
     /// Why the authority gave no certificate, or no new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

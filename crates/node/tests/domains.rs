@@ -250,6 +250,19 @@ fn who_calls_waits_three_seconds_for_a_domain_and_what_it_says_later_counts_the_
 }
 
 #[test]
+fn the_owner_sees_what_the_domain_says_once_it_was_looked_up() {
+    for (word, shown) in [(proof(OWNER), "dns"), (proof(THIEF), "other_key"), (Word::Nobody, "nobody")] {
+        let mut world = world_of(DomainProof::WhenFound, &[OWNER]);
+        world.domains.insert(NAME.into(), word);
+        let seen = |world: &World| world.nodes[OWNER].status(world.now).users[1].domain_proof.clone();
+        assert_eq!(seen(&world), None, "nobody asked");
+        let op = world.nodes[OWNER].lookup_user(world.now, NAME, LookupOptions::default());
+        world.wait(OWNER, op);
+        assert_eq!(seen(&world).as_deref(), Some(shown));
+    }
+}
+
+#[test]
 fn nobody_is_asked_unless_the_owner_wants_it_and_only_where_a_domain_can_answer() {
     let mut world = world_of(DomainProof::Never, &[OWNER]);
     world.domains.insert(NAME.into(), proof(THIEF));
@@ -288,8 +301,9 @@ fn a_peer_that_is_told_nothing_asks_about_sixteen_names_at_once_and_no_more() {
 #[test]
 fn a_name_that_does_not_fit_into_dns_is_proven_by_nobody() {
     let mut world = world_of(DomainProof::Required, &[]);
-    let name = format!("{}@camp.example", "x".repeat(64));
-    let op = world.nodes[FRIEND].message(world.now, "user1@test", &name, "hello");
-    assert_eq!(end(&mut world, op).status, 436);
+    for name in [&format!("{}@camp.example", "x".repeat(64)), "älice@camp.example", "alice@camp.example."] {
+        let op = world.nodes[FRIEND].message(world.now, "user1@test", name, "hello");
+        assert_eq!(end(&mut world, op).status, 436, "{name}");
+    }
     assert_eq!(world.asked, []);
 }

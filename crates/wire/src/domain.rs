@@ -51,6 +51,8 @@ pub enum Word {
 fn parts(aor: &str) -> Option<(&str, &str)> {
     let (user, domain) = aor.split_once('@')?;
     let (_, last) = domain.rsplit_once('.')?;
+    // A dot at the end makes another name, of which no domain can say anything.
+    let is_number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
     let is_nowhere =
         NOWHERE.contains(&last) || last.bytes().all(|b| b.is_ascii_digit()) || domain.contains(':');
     (!is_nowhere).then_some((user, domain))
@@ -151,6 +153,8 @@ mod tests {
         for name in nowhere {
             assert_eq!(place_of_name(name), None, "{name}");
         }
+        let place = place_of_name("alice@camp.example.").expect("a domain's, which cannot answer");
+        assert_eq!(crate::dns::question(1, &place), None);
     }
 
     proptest! {
