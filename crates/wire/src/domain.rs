@@ -53,8 +53,7 @@ fn parts(aor: &str) -> Option<(&str, &str)> {
     let (_, last) = domain.rsplit_once('.')?;
     // A dot at the end makes another name, of which no domain can say anything.
     let is_number = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
-    let is_nowhere =
-        NOWHERE.contains(&last) || last.bytes().all(|b| b.is_ascii_digit()) || domain.contains(':');
+    let is_nowhere = NOWHERE.contains(&last) || is_number || domain.starts_with('[');
     (!is_nowhere).then_some((user, domain))
 }
 
