@@ -22,7 +22,6 @@
 //! paths, as it does where another one was found before (`directory.rs`).
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use wire::domain::Way;
@@ -96,7 +95,7 @@ impl Verdict {
 /// The keys of the people we know, the one used last at the end.
 #[derive(Default)]
 pub(crate) struct Pins {
-    pins: VecDeque<Pin>,
+    pins: Vec<Pin>,
     /// Whether there is something to save.
     unsaved: bool,
 }
@@ -148,7 +147,7 @@ impl Pins {
         if !keep {
             return Verdict::New;
         }
-        let heard = known.and_then(|index| self.pins.remove(index));
+        let heard = known.map(|index| self.pins.remove(index));
         let unlike = heard.and_then(|h| h.peers.first().copied()).filter(|p| !peers.contains(p));
         self.add(Pin::new(name, Some(owner), peers));
         unlike.map_or(Verdict::New, Verdict::Unlike)
@@ -213,7 +212,7 @@ impl Pins {
 
     /// A name that is met again as if for the first time.
     pub(crate) fn forget(&mut self, name: &str) -> bool {
-        let pin = self.position(name).and_then(|index| self.pins.remove(index));
+        let pin = self.position(name).map(|index| self.pins.remove(index));
         self.unsaved |= pin.is_some();
         pin.is_some()
     }
@@ -223,9 +222,7 @@ impl Pins {
     }
 
     fn touch(&mut self, index: usize) {
-        if let Some(pin) = self.pins.remove(index) {
-            self.pins.push_back(pin);
-        }
+        self.pins[index..].rotate_left(1);
     }
 
     /// Remembers a name that is new, if need be in place of another of its kind.
@@ -239,7 +236,7 @@ impl Pins {
             self.pins.remove(oldest);
         }
         if new.name.len() <= MAX_AOR {
-            self.pins.push_back(new);
+            self.pins.push(new);
             self.unsaved = true;
         }
     }

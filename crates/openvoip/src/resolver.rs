@@ -128,14 +128,15 @@ fn texts(servers: &[SocketAddr], place: &str, end: Instant) -> Option<(Texts, Wa
     None
 }
 
-/// Asks one server over UDP, and over TCP if the answer does not fit or somebody guesses at it.
+/// Asks one server over UDP, and over TCP where that says too little.
 fn exchange(server: SocketAddr, place: &str, end: Instant) -> io::Result<Result<Texts, NoTexts>> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
     let id = u16::from_be_bytes(id);
     let question = dns::question(id, place).ok_or(ErrorKind::InvalidInput)?;
     match over_udp(server, (id, place), &question, end.min(Instant::now() + TRY))? {
-        Err(NoTexts::Cut | NoTexts::Other) => Ok(dns::read(id, place, &over_tcp(server, &question, end)?)),
+        // Not all of it, more than was agreed to, or somebody guesses.
+        Err(NoTexts::Cut | NoTexts::Garbled | NoTexts::Other) => Ok(dns::read(id, place, &over_tcp(server, &question, end)?)),
         said => Ok(said),
     }
 }
