@@ -136,7 +136,9 @@ fn exchange(server: SocketAddr, place: &str, end: Instant) -> io::Result<Result<
     let question = dns::question(id, place).ok_or(ErrorKind::InvalidInput)?;
     match over_udp(server, (id, place), &question, end.min(Instant::now() + TRY))? {
         // Not all of it, more than was agreed to, or somebody guesses.
-        Err(NoTexts::Cut | NoTexts::Garbled | NoTexts::Other) => Ok(dns::read(id, place, &over_tcp(server, &question, end)?)),
+        Err(NoTexts::Cut | NoTexts::Garbled | NoTexts::Other) => {
+            Ok(dns::read(id, place, &over_tcp(server, &question, end)?))
+        }
         said => Ok(said),
     }
 }
