@@ -15,6 +15,7 @@ use wire::{HashAlgorithm, KeyPair, LinkFamily, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::document::Charter;
+use crate::domains::DomainProof;
 use crate::networks::NetworkRules;
 use crate::plane::{DtlsPolicy, EndToEndPolicy, SdesPolicy};
 use crate::role::RolePolicy;
@@ -228,6 +229,9 @@ pub struct Config {
     /// Whether users here have numbers, and numbers and keys can be dialled: for worlds that work out what keys cost
     /// ([`Event::StretchWanted`](crate::Event::StretchWanted)).
     pub numbers: bool,
+    /// When domains are asked whose a name is: for worlds that can ask
+    /// ([`Event::DomainWanted`](crate::Event::DomainWanted)).
+    pub domain_proof: DomainProof,
     /// Whose overlay this is, and what its document says, if this peer was told.
     pub charter: Option<Arc<Charter>>,
 }
@@ -277,6 +281,8 @@ impl Default for Config {
             dial: dial::Rules::default(),
             // A world that does not know how says nothing, and nobody here has a number.
             numbers: true,
+            // Whom its users call is nobody's business unless the owner says so, and a mesh has no DNS.
+            domain_proof: DomainProof::Never,
             charter: None,
         }
     }

@@ -26,6 +26,7 @@
 //! | [`directory`] | from a name to the peers that serve it |
 //! | [`dial`] | from dialled digits to a name |
 //! | `names.rs`, `enrolment.rs` | names that an authority gives: judging records, and asking for one's own |
+//! | `domains.rs` | names that their domain proves |
 //! | `numbers.rs` | numbers and keys that are dialled, and prove themselves |
 //! | [`pins`] | the keys that first answered to names |
 //! | `tunnel.rs` | SIP between peers |
@@ -45,6 +46,7 @@ pub mod diagnostics;
 pub mod dial;
 pub mod directory;
 mod document;
+mod domains;
 mod enrolment;
 pub mod event;
 mod forward;
@@ -80,6 +82,7 @@ pub use config::{BASES, Config, Identity, KeptValue, OverlayOption, OverlayOptio
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
 pub use document::Charter;
+pub use domains::DomainProof;
 pub use enrolment::{Registrar, revocations_key};
 pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};

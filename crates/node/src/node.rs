@@ -27,6 +27,7 @@ use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
 use crate::directory::{Directory, home_of};
 use crate::document::{Charter, Documents};
+use crate::domains::Domains;
 use crate::enrolment::Enrolments;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
@@ -88,6 +89,10 @@ pub(crate) enum Alarm {
     Names,
     /// The world takes too long to work out a key upon which a name waits.
     Proof(u64),
+    /// A domain takes too long to say whose a name is that is called.
+    Domain(u64),
+    /// The same for one that is looked up.
+    DomainOfLookup(OpId),
     /// A call with a time limit has lasted long enough.
     CallLimit(OpId),
 }
@@ -226,6 +231,7 @@ pub struct Node {
     pub(crate) documents: Documents,
     pub(crate) names: Names,
     pub(crate) numbers: Numbers,
+    pub(crate) domains: Domains,
     pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
     pub(crate) phones: LazyPhones,
@@ -288,6 +294,7 @@ impl Node {
             documents: Documents::new(config.charter.as_ref()),
             names: Names::new(names.map(Arc::new), &saved.revocations, identity.peer.signatures()),
             numbers: Numbers::default(),
+            domains: Domains::default(),
             enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
@@ -441,6 +448,7 @@ impl Node {
         wire::queue::pop_front(&mut self.events)
             .or_else(|| self.link.poll_stream().map(wish))
             .or_else(|| self.numbers.poll_wanted().map(Event::StretchWanted))
+            .or_else(|| self.domains.poll_wanted().map(Event::DomainWanted))
     }
 
     /// When this peer wants to be woken, and why.
@@ -703,6 +711,8 @@ impl Node {
             Alarm::Warmth => self.warm_links(now),
             Alarm::Names => self.look_after_names(now),
             Alarm::Proof(id) => self.give_up_proof(now, id),
+            Alarm::Domain(id) => self.settle_domain(now, id, wire::domain::Word::Silent),
+            Alarm::DomainOfLookup(op) => self.look_up_unproven(now, op),
             Alarm::Left => self.emit(Event::Left),
             Alarm::CallLimit(op) => self.hang_up_op(now, op),
         }

@@ -11,12 +11,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
+use wire::domain::domain_of;
 use wire::sdp::dtls::Fingerprint;
 use wire::{ConnectionId, NodeId, Profile, Seed, Socket, Time, Transmit};
 
-use crate::call::{Call, CallState, Calls, KEY_CHANGED, MISTYPED, NOT_CERTIFIED};
+use crate::call::{Call, CallState, Calls, KEY_CHANGED, MISTYPED, NOT_CERTIFIED, NOT_PROVEN};
 use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, UNPROVEN, canonical_aor};
+use crate::domains::Unproven;
 use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::networks::{Carries, NetworkRules};
@@ -668,10 +670,19 @@ impl Node {
             Resolved::Uncertified(flaw) => {
                 self.refuse_route(now, request, NOT_CERTIFIED, &format!("{user} is not certified: {flaw}"));
             }
-            Resolved::KeyChanged(keys) => {
+            Resolved::NotOfDomain(unproven @ Unproven::Away(_)) => {
+                self.refuse_route(now, request, 480, &unproven.why(&user));
+            }
+            Resolved::NotOfDomain(unproven) => {
+                self.refuse_route(now, request, NOT_PROVEN, &unproven.why(&user));
+            }
+            Resolved::KeyChanged(keys, said) => {
                 let [known, found] = keys.map(short);
+                let says =
+                    said.zip(domain_of(&user)).map(|(way, domain)| format!(", says {domain} by {way}"));
                 let reason = format!(
-                    "Key of {user} changed from {known} to {found}. If it is theirs: openvoip pins accept {user}"
+                    "Key of {user} changed from {known} to {found}{}. If it is theirs: openvoip pins accept {user}",
+                    says.unwrap_or_default()
                 );
                 self.emit(Event::KeyChanged { name: user, known, found, calls: false });
                 self.refuse_route(now, request, KEY_CHANGED, &reason);

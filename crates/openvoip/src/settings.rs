@@ -14,13 +14,14 @@ use std::time::Duration;
 use node::config::is_name;
 use node::dial::Rules;
 use node::{
-    Algorithm, Config, DtlsPolicy, EndToEndPolicy, LinkFamily, NetworkRules, OverlayOptions, Prefix, Profile,
-    RolePolicy, SdesPolicy,
+    Algorithm, Config, DomainProof, DtlsPolicy, EndToEndPolicy, LinkFamily, NetworkRules, OverlayOptions,
+    Prefix, Profile, RolePolicy, SdesPolicy,
 };
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
 use crate::home::CertificateFiles;
+use crate::resolver::MAX_SERVERS as MAX_DNS;
 
 pub use layers::{BadConfig, Origin, Problem, Resolved, put, resolve};
 
@@ -49,6 +50,7 @@ pub struct Settings {
     pub operators: Vec<PublicKey>,
     pub phones: Phones,
     pub dial: Rules,
+    pub names: Names,
     pub overlay: Overlay,
     pub records: Records,
     pub budget: Budget,
@@ -91,6 +93,15 @@ impl Networks {
         let rules = NetworkRules::new(&self.readable, &self.sealed);
         (!rules.is_empty()).then_some(rules)
     }
+}
+
+/// Names that their domains prove.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Names {
+    #[serde(with = "text")]
+    pub domain_proof: DomainProof,
+    pub dns: Vec<SocketAddr>,
 }
 
 /// Options that all peers of an overlay share.
@@ -217,6 +228,7 @@ impl Default for Settings {
             inbox_limit,
             dial,
             numbers,
+            domain_proof,
             charter: _, // The document's word: `invitation::take_document`.
         } = Config::default();
         Settings {
@@ -240,6 +252,7 @@ impl Default for Settings {
                 key: String::new(),
             },
             dial,
+            names: Names { domain_proof, dns: Vec::new() },
             overlay: Overlay::new(overlay, (profile, links)),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
@@ -300,6 +313,7 @@ impl Settings {
             inbox_limit: self.inbox.limit,
             dial: self.dial.clone(),
             numbers: self.numbers,
+            domain_proof: self.names.domain_proof,
             charter: None,
         }
     }
@@ -375,6 +389,9 @@ impl Settings {
             if !parts.is_some_and(|(user, domain)| is_name(user) && is_name(domain)) {
                 problems.push(("users", format!("'{user}' is not a name like alice@camp.example")));
             }
+        }
+        if self.names.dns.len() > MAX_DNS {
+            problems.push(("names.dns", format!("at most {MAX_DNS} servers are asked")));
         }
         if !self.udp && !self.tcp {
             problems

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, Outcome, Profile, Saved, User};
 use streams::{Streams, What};
+use wire::domain::Word;
 use wire::{
     HashAlgorithm, KeyPair, PublicKey, Rng, RngExt, Seed, Socket, Stretch, Time, Transmit, UnixTime, puzzle,
 };
@@ -57,6 +58,12 @@ pub struct World {
     pub stalled: bool,
     /// Which peers had which keys worked out.
     pub worked_out: Vec<(usize, PublicKey)>,
+    /// What domains say of names; of others nothing.
+    pub domains: BTreeMap<String, Word>,
+    /// Whether domains take for ever.
+    pub domains_stall: bool,
+    /// Which peers had which domains asked.
+    pub asked: Vec<(usize, String)>,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -116,6 +123,9 @@ impl World {
             costs: BTreeMap::new(),
             stalled: false,
             worked_out: Vec::new(),
+            domains: BTreeMap::new(),
+            domains_stall: false,
+            asked: Vec::new(),
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -215,6 +225,14 @@ impl World {
                 let cost = self.costs.get(&(n, key)).copied().unwrap_or_else(|| Some(stand_in(&key)));
                 self.nodes[n].handle_stretched(self.now, key, cost);
                 self.collect(n);
+                continue;
+            }
+            if let Event::DomainWanted(name) = event {
+                let word = self.domains.get(&name).copied().unwrap_or(Word::Nothing);
+                self.asked.push((n, name.clone()));
+                if !self.domains_stall {
+                    self.nodes[n].handle_domain_said(self.now, &name, word, Duration::from_secs(300));
+                }
                 continue;
             }
             if let Event::MediaPortsWanted(count) = event {
