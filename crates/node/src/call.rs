@@ -192,7 +192,7 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
         }
         (_, KEY_CHANGED) => (
             "key_changed",
-            "ask them on another way whether the key is theirs; if it is: `openvoip pins accept NAME`",
+            "ask them on another way whether the key is theirs; if it is: `openvoip pins accept NAME KEY`",
         ),
         (_, NOT_CERTIFIED) => (
             "not_certified",
@@ -201,7 +201,7 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
         (_, NOT_PROVEN) => (
             "not_proven",
             "ask them for `openvoip identity proof NAME`, which whoever keeps their domain publishes; a key that you \
-             have called and checked with them goes on after `openvoip pins accept NAME`",
+             have called and checked with them goes on after `openvoip pins accept NAME KEY`",
         ),
         (_, 480) => ("unavailable", "their phone is off: leave a message with `openvoip msg`"),
         (_, 486 | 600) => ("busy", "try again later"),

@@ -324,9 +324,11 @@ impl Node {
     /// The domain of a name that is called has spoken, or was silent for too long.
     pub(crate) fn settle_domain(&mut self, now: Time, id: u64, word: Word) {
         self.timers.cancel(Alarm::Domain(id));
+        let Some(name) = self.directory.running.get(&id).map(|r| r.name.clone()) else { return };
+        let word = self.word_that_holds(&name, word);
         let Some(resolution) = self.directory.running.get_mut(&id) else { return };
         resolution.asked = Asked::Said(word);
-        let (name, seeks, held) = (resolution.name.clone(), resolution.seeks, resolution.held.take());
+        let (seeks, held) = (resolution.seeks, resolution.held.take());
         match self.judge_by_domain(&name, word) {
             Ok(owner) if !seeks => self.seek_records(now, id, owner),
             Ok(_) => held.into_iter().for_each(|findings| self.take_records(now, id, findings)),
@@ -476,8 +478,8 @@ impl Node {
             Verdict::Unlike(heard) => unlike = Some((resolution.name.clone(), heard)),
             Verdict::New | Verdict::Pinned => {}
         }
-        if let Some((_, way)) = resolution.asked.key() {
-            self.pins.prove(&resolution.name, way);
+        if let Asked::Said(word) = resolution.asked {
+            self.pins.hear_domain(&resolution.name, word);
         }
         wanted.retain(|n| Some(*n) != own);
         resolution.silent += wanted.len();

@@ -9,7 +9,7 @@
 //! | a key | only records of that key count | the same key: goes on. Another: refused, with both |
 //! | that it has no such user | refused | refused, unless a person confirmed the pin |
 //! | nothing | goes on as ever; refused where a proof is required | the same; a confirmed pin goes on |
-//! | not a word | the same | goes on if a person or the domain has vouched for the pin |
+//! | not a word | the same | what it said last holds; else goes on if a person confirmed the pin |
 //!
 //! Nobody is asked unless the owner wants it, and never about a name that an authority gives, that proves itself, that
 //! is in the overlay's own domain, or in one that is in no DNS. Who calls us is asked about nowhere.
@@ -221,6 +221,8 @@ impl Node {
         if !self.domains.learn(now, name, word, ttl) {
             return;
         }
+        self.pins.hear_domain(name, word);
+        self.save_pins();
         if let (Word::Key(said, _), Some(known)) = (word, self.pins.owner(name))
             && said != known
         {
@@ -257,21 +259,27 @@ impl Node {
             && self.proof_in(name).is_none()
     }
 
+    /// What holds after this word of a name's domain: while it is silent what it said of a pinned name before.
+    pub(crate) fn word_that_holds(&mut self, name: &str, word: Word) -> Word {
+        self.pins.hear_domain(name, word);
+        self.save_pins();
+        match word {
+            Word::Silent => self.pins.said(name).unwrap_or(Word::Silent),
+            word => word,
+        }
+    }
+
     /// Whether a name may be called after this word of its domain, and the key whose records count if only that one's do.
-    pub(crate) fn judge_by_domain(&mut self, name: &str, word: Word) -> Result<Option<PublicKey>, Resolved> {
+    pub(crate) fn judge_by_domain(&self, name: &str, word: Word) -> Result<Option<PublicKey>, Resolved> {
         let is_required = self.config.domain_proof == DomainProof::Required;
         let refused = match word {
             Word::Key(said, way) => match self.pins.owner(name).filter(|known| *known != said) {
-                Some(known) => {
-                    self.pins.refuse(name, said);
-                    self.save_pins();
-                    return Err(Resolved::KeyChanged([known, said], Some(way)));
-                }
+                Some(known) => return Err(Resolved::KeyChanged([known, said], Some(way))),
                 None => return Ok(Some(said)),
             },
             Word::Nobody if !self.pins.is_confirmed(name) => Unproven::Nobody,
             Word::Nothing if is_required && !self.pins.is_confirmed(name) => Unproven::Nothing,
-            Word::Silent if is_required && !self.pins.is_vouched_for(name) => Unproven::Silent,
+            Word::Silent if is_required && !self.pins.is_confirmed(name) => Unproven::Silent,
             Word::Nobody | Word::Nothing | Word::Silent => return Ok(None),
         };
         Err(Resolved::NotOfDomain(refused))

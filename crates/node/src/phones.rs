@@ -674,14 +674,17 @@ impl Node {
                 self.refuse_route(now, request, 480, &unproven.why(&user));
             }
             Resolved::NotOfDomain(unproven) => {
-                self.refuse_route(now, request, NOT_PROVEN, &unproven.why(&user));
+                let known = self.pins.owner(&user).map(short);
+                let accept = |key| format!(". If {key} is theirs: openvoip pins accept {user} {key}");
+                let hint = known.map(accept).unwrap_or_default();
+                self.refuse_route(now, request, NOT_PROVEN, &(unproven.why(&user) + &hint));
             }
             Resolved::KeyChanged(keys, said) => {
                 let [known, found] = keys.map(short);
                 let says =
                     said.zip(domain_of(&user)).map(|(way, domain)| format!(", says {domain} by {way}"));
                 let reason = format!(
-                    "Key of {user} changed from {known} to {found}{}. If it is theirs: openvoip pins accept {user}",
+                    "Key of {user} changed from {known} to {found}{}. If it is theirs: openvoip pins accept {user} {found}",
                     says.unwrap_or_default()
                 );
                 self.emit(Event::KeyChanged { name: user, known, found, calls: false });

@@ -24,7 +24,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use wire::domain::Way;
+use wire::domain::{Way, Word};
 use wire::p2pp::Record;
 use wire::{Key, NodeId, PublicKey};
 
@@ -45,6 +45,9 @@ pub(crate) const MAX_HEARD: usize = 256;
 /// Longest address-of-record remembered; what claims a longer one is noise.
 const MAX_AOR: usize = 2 * MAX_NAME + 1;
 
+/// As it is saved that a name is nobody's for its domain.
+const NOBODY: &str = "nobody";
+
 /// What a phone shows of a caller who is not where the name was known.
 pub const MARK: &str = "KEY CHANGED";
 
@@ -57,15 +60,33 @@ struct Pin {
     peers: Vec<NodeId>,
     /// A person checked it: never forgotten by itself.
     confirmed: bool,
-    /// How the domain of the name was heard when it named this key.
-    proven_by: Option<Way>,
+    /// What the domain of the name said last, a key or that it is nobody's: it holds while the domain is silent.
+    said: Option<Word>,
     /// The last other key whose record was found, and its peers.
     other: Option<(PublicKey, Vec<NodeId>)>,
 }
 
 impl Pin {
     fn new(name: &str, owner: Option<PublicKey>, peers: Vec<NodeId>) -> Pin {
-        Pin { name: name.to_owned(), owner, peers, confirmed: false, proven_by: None, other: None }
+        Pin { name: name.to_owned(), owner, peers, confirmed: false, said: None, other: None }
+    }
+
+    /// The key that the domain of the name has named, if it is this one or not.
+    fn key_of_domain(&self) -> Option<(PublicKey, Way)> {
+        match self.said {
+            Some(Word::Key(key, way)) => Some((key, way)),
+            _ => None,
+        }
+    }
+
+    /// The keys that may be the right one, and their peers: the domain's, the last other that was found, the one known.
+    fn candidates(&self) -> Vec<(PublicKey, Vec<NodeId>)> {
+        let known = self.owner.map(|key| (key, self.peers.clone()));
+        let met: Vec<_> = self.other.clone().into_iter().chain(known).collect();
+        let of_domain = self
+            .key_of_domain()
+            .map(|(said, _)| met.iter().find(|(key, _)| *key == said).cloned().unwrap_or((said, Vec::new())));
+        of_domain.into_iter().chain(met).collect()
     }
 }
 
@@ -161,30 +182,30 @@ impl Pins {
             return None;
         };
         let pin = &self.pins[index];
-        if !pin.peers.contains(&from) {
+        // Of a key that was accepted before its record was seen nobody knows where it is.
+        if !pin.peers.is_empty() && !pin.peers.contains(&from) {
             return Some(pin.owner.map_or_else(|| short(pin.peers[0]), short));
         }
         self.touch(index);
         None
     }
 
-    /// The domain of a name has named the key that is known.
-    pub(crate) fn prove(&mut self, name: &str, way: Way) {
-        if let Some(index) = self.position(name) {
-            let pin = &mut self.pins[index];
-            self.unsaved |= pin.proven_by.replace(way) != Some(way);
+    /// The domain of a name has spoken. What it says last takes the place of what it said before, silence does not.
+    pub(crate) fn hear_domain(&mut self, name: &str, word: Word) {
+        let said = match word {
+            Word::Silent => return,
+            Word::Nothing => None,
+            Word::Key(..) | Word::Nobody => Some(word),
+        };
+        if let Some(index) = self.position(name).filter(|index| self.pins[*index].owner.is_some()) {
+            self.unsaved |= self.pins[index].said != said;
+            self.pins[index].said = said;
         }
     }
 
-    /// The domain of a name has named another key than the one known.
-    pub(crate) fn refuse(&mut self, name: &str, said: PublicKey) {
-        if let Some(index) = self.position(name) {
-            let pin = &mut self.pins[index];
-            if pin.other.as_ref().is_none_or(|(other, _)| *other != said) {
-                pin.other = Some((said, Vec::new()));
-                self.unsaved = true;
-            }
-        }
+    /// What the domain of a name said last, if it said something that holds.
+    pub(crate) fn said(&self, name: &str) -> Option<Word> {
+        self.position(name).and_then(|index| self.pins[index].said)
     }
 
     /// Whether a person has checked the key of a name.
@@ -192,20 +213,15 @@ impl Pins {
         self.position(name).is_some_and(|index| self.pins[index].confirmed)
     }
 
-    /// Whether a person has, or the domain has named it once.
-    pub(crate) fn is_vouched_for(&self, name: &str) -> bool {
-        self.position(name).is_some_and(|i| self.pins[i].confirmed || self.pins[i].proven_by.is_some())
-    }
-
-    /// A person has checked the key: the other one if there is one, else the one known.
-    pub(crate) fn accept(&mut self, name: &str) -> Option<PinRow> {
+    /// A person has checked a key, which begins so; if nothing is said the domain's, else the other one, else the one known.
+    pub(crate) fn accept(&mut self, name: &str, begins: &str) -> Option<PinRow> {
         let index = self.position(name)?;
         let pin = &mut self.pins[index];
-        if let Some((owner, peers)) = pin.other.take() {
-            (pin.owner, pin.peers, pin.proven_by) = (Some(owner), peers, None);
-        }
-        pin.owner?;
-        pin.confirmed = true;
+        let is_meant = |(key, _): &(PublicKey, _)| key.to_string().starts_with(&begins.to_lowercase());
+        let (owner, peers) = pin.candidates().into_iter().find(is_meant)?;
+        (pin.owner, pin.peers, pin.other, pin.confirmed) = (Some(owner), peers, None, true);
+        // Against a person's word only what the domain says from now on counts.
+        pin.said = pin.said.filter(|said| matches!(said, Word::Key(key, _) if *key == owner));
         self.unsaved = true;
         Some(row(pin))
     }
@@ -248,11 +264,11 @@ impl Node {
         self.pins.rows()
     }
 
-    /// A person has checked the key of a name: the changed one if it has changed, else the one
-    /// known. `None` if no key of that name is known.
-    pub fn accept_pin(&mut self, name: &str) -> Option<PinRow> {
+    /// A person has checked the key of a name: that of its domain, else the changed one, else the one
+    /// known; `begins` says which, and may be empty. `None` if no such key of that name is known.
+    pub fn accept_pin(&mut self, name: &str, begins: &str) -> Option<PinRow> {
         let name = self.proven_name(&canonical_aor(name, &self.default_domain()));
-        let accepted = self.pins.accept(&name);
+        let accepted = self.pins.accept(&name, begins);
         self.save_pins();
         accepted
     }
@@ -309,12 +325,18 @@ pub(crate) fn short(key: impl ToString) -> String {
 fn row(pin: &Pin) -> PinRow {
     let text = |peers: &[NodeId]| peers.iter().map(NodeId::to_string).collect();
     let (other, other_peers) = pin.other.as_ref().map(|(key, peers)| (key, peers.as_slice())).unzip();
+    let (ours, others): (Option<_>, Option<_>) = match pin.key_of_domain() {
+        Some((key, way)) if Some(key) == pin.owner => (Some(way.to_string()), None),
+        Some((key, way)) => (None, Some(format!("{way} {key}"))),
+        None => (None, pin.said.map(|_| NOBODY.to_owned())),
+    };
     PinRow {
         name: pin.name.clone(),
         key: pin.owner.map(|key| key.to_string()),
         nodes: text(&pin.peers),
         confirmed: pin.confirmed,
-        proven_by: pin.proven_by.map(|way| way.to_string()),
+        proven_by: ours,
+        domain_says: others,
         other_key: other.map(PublicKey::to_string),
         other_nodes: text(other_peers.unwrap_or_default()),
     }
@@ -325,12 +347,18 @@ fn read(row: &PinRow) -> Option<Pin> {
         nodes.iter().filter_map(|node| Some(NodeId(node.parse::<Key>().ok()?))).collect()
     };
     let key = |text: &Option<String>| text.as_ref().and_then(|text| text.parse::<PublicKey>().ok());
+    let owner = key(&row.key);
+    let proof = row.proven_by.as_ref().and_then(|way| Some(Word::Key(owner?, way.parse().ok()?)));
+    let against = row.domain_says.as_deref().and_then(|text| match text.split_once(' ') {
+        Some((way, key)) => Some(Word::Key(key.parse().ok()?, way.parse().ok()?)),
+        None => (text == NOBODY).then_some(Word::Nobody),
+    });
     let pin = Pin {
         name: row.name.clone(),
-        owner: key(&row.key),
+        owner,
         peers: peers(&row.nodes),
         confirmed: row.confirmed,
-        proven_by: row.proven_by.as_ref().and_then(|way| way.parse().ok()),
+        said: against.or(proof),
         other: key(&row.other_key).map(|key| (key, peers(&row.other_nodes))),
     };
     // One of the two says who it is.
@@ -359,7 +387,7 @@ mod tests {
         let mut pins = Pins::default();
         let meet = |pins: &mut Pins, n: usize| pins.meet(&format!("u{n}@test"), key(1), vec![peer(1)], true);
         meet(&mut pins, 0);
-        pins.accept("u0@test");
+        pins.accept("u0@test", "");
         for n in 1..MAX_MET {
             meet(&mut pins, n);
         }
@@ -368,7 +396,7 @@ mod tests {
         assert_eq!(pins.rows().len(), MAX_MET);
         assert!(knows(&pins, "u0@test") && knows(&pins, "u1@test") && !knows(&pins, "u2@test"));
         for n in 0..=MAX_MET {
-            pins.accept(&format!("u{n}@test"));
+            pins.accept(&format!("u{n}@test"), "");
         }
         assert_eq!(meet(&mut pins, 2), Verdict::New);
         assert!(!knows(&pins, "u2@test") && pins.rows().len() == MAX_MET, "all are confirmed");
@@ -419,11 +447,11 @@ mod tests {
         pins.meet("bob@test", key(1), vec![peer(1)], true);
         assert_eq!(pins.meet("bob@test", key(2), vec![peer(2)], true), Verdict::Changed(key(1)));
         assert_eq!(pins.meet("bob@test", key(1), vec![peer(3)], true), Verdict::Pinned);
-        assert_eq!(pins.accept("bob@test").unwrap().key, Some(key(1).to_string()), "the owner is back");
+        assert_eq!(pins.accept("bob@test", "").unwrap().key, Some(key(1).to_string()), "the owner is back");
         assert_eq!(pins.hear("bob@test", peer(3)), None, "at a new peer that the record names");
         assert_eq!(pins.hear("bob@test", peer(1)), Some(short(key(1))));
         pins.meet("bob@test", key(2), vec![peer(2)], true);
-        assert_eq!(pins.accept("bob@test").unwrap().key, Some(key(2).to_string()));
+        assert_eq!(pins.accept("bob@test", "").unwrap().key, Some(key(2).to_string()));
         assert_eq!(pins.meet("bob@test", key(2), vec![peer(2)], true), Verdict::Pinned);
     }
 
@@ -431,10 +459,38 @@ mod tests {
     fn a_claimed_name_keeps_nobody_from_calling_its_owner() {
         let mut pins = Pins::default();
         assert_eq!(pins.hear("bob@test", peer(2)), None);
-        assert_eq!(pins.accept("bob@test"), None, "no key of the user is known");
+        assert_eq!(pins.accept("bob@test", ""), None, "no key of the user is known");
         assert_eq!(pins.meet("bob@test", key(1), vec![peer(1)], true), Verdict::Unlike(peer(2)));
         assert_eq!(pins.meet("bob@test", key(1), vec![peer(1)], true), Verdict::Pinned);
         assert_eq!(pins.hear("bob@test", peer(2)), Some(short(key(1))));
+    }
+
+    #[test]
+    fn of_a_domains_key_and_a_strangers_the_domains_is_accepted_unless_another_is_said() {
+        let accepted = |begins: &str| {
+            let mut pins = Pins::default();
+            pins.meet("bob@test", key(1), vec![peer(1)], true);
+            pins.hear_domain("bob@test", Word::Key(key(2), Way::Dns));
+            pins.meet("bob@test", key(3), vec![peer(3)], true);
+            pins.accept("bob@test", begins)
+        };
+        let named = accepted("").unwrap();
+        assert_eq!((named.key, named.proven_by.as_deref()), (Some(key(2).to_string()), Some("dns")));
+        let kept = accepted(&short(key(1)).to_uppercase()).unwrap();
+        assert_eq!((kept.key, kept.domain_says), (Some(key(1).to_string()), None));
+        assert_eq!(accepted(&short(key(3))).unwrap().key, Some(key(3).to_string()));
+        assert_eq!(accepted(&short(key(4))), None);
+    }
+
+    #[test]
+    fn who_calls_first_after_the_key_of_their_domain_was_accepted_is_not_marked() {
+        let mut pins = Pins::default();
+        pins.meet("bob@test", key(1), vec![peer(1)], true);
+        pins.hear_domain("bob@test", Word::Key(key(2), Way::Dns));
+        pins.accept("bob@test", "").unwrap();
+        assert_eq!(pins.hear("bob@test", peer(2)), None, "where the new key is nobody knows yet");
+        pins.meet("bob@test", key(2), vec![peer(2)], true);
+        assert_eq!(pins.hear("bob@test", peer(1)), Some(short(key(2))));
     }
 
     #[test]
@@ -443,7 +499,11 @@ mod tests {
         pins.meet("bob@test", key(1), vec![peer(1), peer(2)], true);
         pins.meet("bob@test", key(3), vec![peer(3)], true);
         pins.hear("carol@test", peer(4));
-        let saved = pins.rows();
-        assert_eq!(Pins::new(&saved).rows(), saved);
+        let says = [Word::Nothing, Word::Nobody, Word::Key(key(1), Way::Dnssec), Word::Key(key(2), Way::Dns)];
+        for word in says {
+            pins.hear_domain("bob@test", word);
+            let saved = pins.rows();
+            assert_eq!(Pins::new(&saved).pins, pins.pins, "{word:?}");
+        }
     }
 }

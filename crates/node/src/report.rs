@@ -415,7 +415,10 @@ pub struct PinRow {
     /// How the domain of the name was heard when it named this key: `dnssec` or `dns`; nothing where it never did.
     #[serde(default)]
     pub proven_by: Option<String>,
-    /// Another key whose record was found since: what `pins accept` accepts.
+    /// What the domain said last where that stands against this key: `nobody`, or how it was heard and another key.
+    #[serde(default)]
+    pub domain_says: Option<String>,
+    /// Another key whose record was found since: what `pins accept` accepts if the domain names none.
     pub other_key: Option<String>,
     /// Node-IDs of its devices.
     pub other_nodes: Vec<String>,

@@ -165,13 +165,12 @@ fn another_key_at_the_domain_than_the_pinned_one_is_refused_with_both_until_it_i
     let refused = greet(&mut world, "is it you?");
     assert_eq!((refused.state.as_str(), refused.status), ("failed", 438));
     let [old, new] = [OWNER, THIEF].map(|n| keys(n).public().to_string());
-    for part in
-        [&old[..16], &new[..16], "says camp.example by dns", "openvoip pins accept alice@camp.example"]
-    {
+    let accept = format!("openvoip pins accept {NAME} {}", &new[..16]);
+    for part in [&old[..16], &new[..16], "says camp.example by dns", &accept] {
         assert!(refused.reason.contains(part), "{part} is not in {}", refused.reason);
     }
     assert_eq!(pinned(&world), Some(keys(OWNER).public()), "never over a pin in silence");
-    world.nodes[FRIEND].accept_pin(NAME).unwrap();
+    world.nodes[FRIEND].accept_pin(NAME, "").unwrap();
     assert_eq!(pinned(&world), Some(keys(THIEF).public()));
     take_name(&mut world, THIEF);
     assert_eq!(greet(&mut world, "so it is you").state, "delivered");
@@ -206,8 +205,53 @@ fn where_proofs_are_required_a_domain_that_cannot_be_reached_keeps_nobody_from_w
     world.run(LIFETIME);
     world.domains.insert(NAME.into(), Word::Nothing);
     assert_eq!(greet(&mut world, "and now?").status, 436, "what it takes back is proven no more");
-    world.nodes[FRIEND].accept_pin(NAME).unwrap();
+    world.nodes[FRIEND].accept_pin(NAME, "").unwrap();
     assert_eq!(greet(&mut world, "I know you").state, "delivered", "a person has checked it");
+}
+
+#[test]
+fn who_silences_a_domain_brings_back_nothing_that_it_took_back() {
+    // Whose key it names then, and what becomes of a call while nothing is heard.
+    let taken_back = [
+        (DomainProof::Required, Word::Nothing, 436),
+        (DomainProof::Required, Word::Nobody, 436),
+        (DomainProof::WhenFound, Word::Nobody, 436),
+        (DomainProof::WhenFound, proof(THIEF), 438),
+        (DomainProof::Required, proof(THIEF), 438),
+    ];
+    for (choice, word, status) in taken_back {
+        let mut world = world_of(choice, &[OWNER]);
+        world.domains.insert(NAME.into(), proof(OWNER));
+        assert_eq!(greet(&mut world, "hello").state, "delivered");
+        world.run(LIFETIME);
+        world.domains.insert(NAME.into(), word);
+        assert_eq!(greet(&mut world, "and now?").status, status, "{word:?}");
+        world.domains.insert(NAME.into(), Word::Silent);
+        world.run(LIFETIME * 2);
+        assert_eq!(greet(&mut world, "nobody hears the domain").status, status, "{choice} {word:?}");
+        let saved = world.nodes[FRIEND].save();
+        world.restart_with(FRIEND, saved, |_, config| config.domain_proof = choice);
+        world.run(Duration::from_secs(5));
+        assert_eq!(greet(&mut world, "after a restart").status, status, "{choice} {word:?}");
+        assert_eq!(texts(&world, OWNER), ["hello"], "{choice} {word:?}");
+        world.domains.insert(NAME.into(), proof(OWNER));
+        world.run(LIFETIME * 2);
+        assert_eq!(greet(&mut world, "it is well again").state, "delivered", "{choice} {word:?}");
+    }
+}
+
+#[test]
+fn a_person_who_checked_the_known_key_goes_on_while_the_domain_that_names_another_is_silent() {
+    let mut world = world_of(DomainProof::Required, &[OWNER]);
+    world.domains.insert(NAME.into(), proof(OWNER));
+    assert_eq!(greet(&mut world, "hello").state, "delivered");
+    world.run(LIFETIME);
+    world.domains.insert(NAME.into(), proof(THIEF));
+    assert_eq!(greet(&mut world, "is it you?").status, 438);
+    world.nodes[FRIEND].accept_pin(NAME, &keys(OWNER).public().to_string()).unwrap();
+    world.domains.insert(NAME.into(), Word::Silent);
+    world.run(LIFETIME * 2);
+    assert_eq!(greet(&mut world, "I asked you").state, "delivered");
 }
 
 #[test]
@@ -223,8 +267,10 @@ fn a_domain_that_says_it_has_no_such_user_is_believed_unless_a_person_knows_bett
     assert_eq!(greet(&mut world, "hello").state, "delivered");
     world.run(LIFETIME * 2);
     world.domains.insert(NAME.into(), Word::Nobody);
-    assert_eq!(greet(&mut world, "are you still there?").status, 436);
-    world.nodes[FRIEND].accept_pin(NAME).unwrap();
+    let refused = greet(&mut world, "are you still there?");
+    let known = format!("openvoip pins accept {NAME} {}", &keys(OWNER).public().to_string()[..16]);
+    assert!(refused.status == 436 && refused.reason.ends_with(&known), "{}", refused.reason);
+    world.nodes[FRIEND].accept_pin(NAME, "").unwrap();
     assert_eq!(greet(&mut world, "I know you").state, "delivered");
 }
 

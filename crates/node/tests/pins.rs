@@ -134,12 +134,12 @@ fn the_owner_comes_back_and_is_reached_with_nothing_to_accept() {
 fn a_key_that_the_person_accepts_is_called_and_one_that_is_forgotten_is_new() {
     let mut world = stolen_from_a_friend();
     assert_eq!(greet(&mut world, FRIEND, "is it you?").status, 438);
-    let accepted = world.nodes[FRIEND].accept_pin("sip:User5").unwrap();
+    let accepted = world.nodes[FRIEND].accept_pin("sip:User5", "").unwrap();
     assert_eq!((accepted.key, accepted.confirmed), (Some(thiefs_keys().public().to_string()), true));
     assert_eq!(greet(&mut world, FRIEND, "so it is you").state, "delivered");
     assert!(world.nodes[FRIEND].forget_pin(NAME) && !world.nodes[FRIEND].forget_pin(NAME));
     assert_eq!(pin_seen_by(&mut world, FRIEND), "new");
-    assert_eq!(world.nodes[FRIEND].accept_pin("nobody@test"), None);
+    assert_eq!(world.nodes[FRIEND].accept_pin("nobody@test", ""), None);
 }
 
 #[test]

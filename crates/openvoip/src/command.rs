@@ -146,11 +146,14 @@ pub enum Command {
     /// The names this peer knows, and the keys that answered to them first.
     #[serde(rename = "pins list")]
     PinsList {},
-    /// Take the key of a name for the person's: the changed one, or if none has, the one known.
+    /// Take the key of a name for the person's: the one its domain names, or the changed one, or the one known.
     #[serde(rename = "pins accept")]
     PinsAccept {
         /// The name.
         who: String,
+        /// How the key begins that is meant, if it is to be that one and no other.
+        #[serde(default)]
+        key: String,
     },
     /// Forget the key of a name: the next one counts as the first.
     #[serde(rename = "pins forget")]
@@ -389,9 +392,10 @@ impl Command {
             }
             Command::Calls {} => Now(Answer::Calls(node.calls(now))),
             Command::PinsList {} => Now(Answer::Pins(node.pins())),
-            Command::PinsAccept { who } => Now(match node.accept_pin(&who) {
+            Command::PinsAccept { who, key } => Now(match node.accept_pin(&who, &key) {
                 Some(pin) => Answer::PinAccepted(pin),
-                None => Answer::failed(404, format!("no key of {who} is known yet")),
+                None if key.is_empty() => Answer::failed(404, format!("no key of {who} is known yet")),
+                None => Answer::failed(404, format!("no key of {who} that begins with {key} is known")),
             }),
             Command::PinsForget { who } => Now(if node.forget_pin(&who) {
                 Answer::PinForgotten { name: node::canonical_aor(&who, &node.default_domain()) }

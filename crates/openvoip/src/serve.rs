@@ -529,7 +529,7 @@ impl Service {
             Event::NameTaken { aor } => tracing::warn!("{aor} belongs to somebody else's key"),
             Event::KeyChanged { name, known, found, calls: false } => tracing::warn!(
                 "the key of {name} changed from {known} to {found}: not called. Ask them on another way; if it \
-                 is theirs: openvoip pins accept {name}"
+                 is theirs: openvoip pins accept {name} {found}"
             ),
             Event::KeyChanged { name, known, found, calls: true } => tracing::warn!(
                 "{name}, known by {known}, calls or writes from another peer, {found}: a thief, or a new \

@@ -173,11 +173,14 @@ fn write_wav(path: &Path, samples: &[Value]) -> Result<(), String> {
 pub(crate) enum Pins {
     /// Whose keys are known, and where another one has answered since.
     List,
-    /// Take the key of a name for the person's, once you have checked it with them: the changed one, or if
-    /// none has, the one known. It is never forgotten by itself.
+    /// Take the key of a name for the person's, once you have checked it with them: the one its domain names, or the
+    /// changed one, or the one known. It is never forgotten by itself.
     Accept {
         /// The name.
         name: String,
+        /// How the key begins, so that it is that one and no other.
+        #[arg(default_value = "")]
+        key: String,
     },
     /// Forget the key of a name: the next one counts as the first.
     Forget {
@@ -190,8 +193,8 @@ impl Pins {
     pub(crate) fn run(self, context: &Context) -> i32 {
         match self {
             Pins::List => context.simple("pins list"),
-            Pins::Accept { name } => {
-                context.show(context.ask(&json!({ "command": "pins accept", "who": name })))
+            Pins::Accept { name, key } => {
+                context.show(context.ask(&json!({ "command": "pins accept", "who": name, "key": key })))
             }
             Pins::Forget { name } => {
                 context.show(context.ask(&json!({ "command": "pins forget", "who": name })))
