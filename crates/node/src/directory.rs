@@ -14,7 +14,7 @@ use wire::p2pp::{Code, Kind, Record};
 use wire::{Contact, HashAlgorithm, Key, NodeId, Number, PublicKey, ResourceId, Time};
 
 use crate::config::{Config, Identity};
-use crate::domains::{self, Asked, Unproven};
+use crate::domains::{self, Asked};
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::names::NameFlaw;
 use crate::node::{Alarm, Node};
@@ -40,6 +40,17 @@ pub(crate) enum ResolvedFor {
     Ping(OpId),
     Tables(OpId, crate::diagnostics::Table),
     Configure(OpId),
+}
+
+impl ResolvedFor {
+    /// The phone on whose behalf it is, all of the command line as one.
+    fn source(&self) -> Option<sip::Flow> {
+        match *self {
+            ResolvedFor::Sip(.., sip::Flow::Local(_)) => Some(sip::Flow::Local(0)),
+            ResolvedFor::Sip(.., source) => Some(source),
+            _ => None,
+        }
+    }
 }
 
 struct Resolution {
@@ -155,11 +166,7 @@ impl Directory {
 
     /// How many other names wait for keys that were dialled from the same phone, or all from the command line.
     fn proving_beside(&self, id: u64) -> usize {
-        let source = |resolution: &Resolution| match resolution.purpose {
-            ResolvedFor::Sip(.., sip::Flow::Local(_)) => Some(sip::Flow::Local(0)),
-            ResolvedFor::Sip(.., source) => Some(source),
-            _ => None,
-        };
+        let source = |resolution: &Resolution| resolution.purpose.source();
         let ours = self.running.get(&id).and_then(source);
         let others = self.running.iter().filter(|(other, r)| **other != id && r.proof.is_some());
         others.filter(|(_, r)| ours.is_some() && source(r) == ours).count()
@@ -182,10 +189,13 @@ impl Directory {
         self.running.iter().filter(|(_, r)| waits(r)).map(|(id, _)| *id).collect()
     }
 
-    /// A name waits no longer for a key; who wanted it.
-    pub(crate) fn give_up(&mut self, id: u64) -> Option<ResolvedFor> {
+    /// A name waits no longer for a key; who wanted it, and what it came to.
+    pub(crate) fn give_up(&mut self, id: u64) -> Option<(ResolvedFor, Resolved)> {
         self.running.get(&id)?.proof?;
-        self.running.remove(&id).map(|resolution| resolution.purpose)
+        let resolution = self.running.remove(&id)?;
+        // No number was dialled where the domain named the key: nobody with it was found under the name.
+        let of_domain = resolution.asked.key().map(|(key, way)| Resolved::NotOfDomain(Word::Key(key, way)));
+        Some((resolution.purpose, of_domain.unwrap_or(Resolved::Unproven)))
     }
 
     /// Whether what a search found calls for another look along disjoint paths: nothing, another owner's
@@ -215,7 +225,7 @@ pub(crate) enum Resolved {
     /// The first key was known, and the name is held by the second only, or its domain says so.
     KeyChanged([PublicKey; 2], Option<Way>),
     /// The domain of the name stands against it, or not for it.
-    NotOfDomain(Unproven),
+    NotOfDomain(Word),
 }
 
 /// Makes of anything a person may type the one canonical name: no scheme, no port, no parameters,
@@ -299,8 +309,8 @@ impl Node {
     /// Seeks who has a name; what its domain says of it is asked beside, for whoever is called or written to.
     fn seek_name(&mut self, now: Time, id: u64) {
         let Some(resolution) = self.directory.running.get(&id) else { return };
-        let (name, is_met) = (resolution.name.clone(), matches!(resolution.purpose, ResolvedFor::Sip(..)));
-        let asked = if is_met { self.ask_domain(now, &name) } else { Asked::Not };
+        let (name, source) = (resolution.name.clone(), resolution.purpose.source());
+        let asked = source.map_or(Asked::Not, |source| self.ask_domain(now, &name, source));
         if let Asked::Said(word) = asked {
             return self.settle_domain(now, id, word);
         }
@@ -321,11 +331,19 @@ impl Node {
         self.search(now, place.0, want, For::Resolve(id), LookupOptions::default());
     }
 
+    /// The domain of a name that is called takes too long.
+    pub(crate) fn settle_without_domain(&mut self, now: Time, id: u64) {
+        if let Some(resolution) = self.directory.running.get(&id) {
+            let word = self.domains.silence_of(&resolution.name);
+            self.settle_domain(now, id, word);
+        }
+    }
+
     /// The domain of a name that is called has spoken, or was silent for too long.
     pub(crate) fn settle_domain(&mut self, now: Time, id: u64, word: Word) {
         self.timers.cancel(Alarm::Domain(id));
         let Some(name) = self.directory.running.get(&id).map(|r| r.name.clone()) else { return };
-        let word = self.word_that_holds(&name, word);
+        let word = self.word_that_holds(now, &name, word);
         let Some(resolution) = self.directory.running.get_mut(&id) else { return };
         resolution.asked = Asked::Said(word);
         let (seeks, held) = (resolution.seeks, resolution.held.take());
@@ -503,7 +521,7 @@ impl Node {
                 (Some(keys), ..) => Resolved::KeyChanged(keys, None),
                 (None, false, _) => Resolved::Peers(done.peers),
                 (None, true, 0) => match done.asked.key() {
-                    Some((key, _)) => Resolved::NotOfDomain(Unproven::Away(key)),
+                    Some((key, way)) => Resolved::NotOfDomain(Word::Key(key, way)),
                     None => done.flaw.map_or(Resolved::Unknown, Resolved::Uncertified),
                 },
                 (None, true, _) => Resolved::Offline,
@@ -586,12 +604,13 @@ impl Node {
         let hash = self.hash();
         let alarm = findings.crowd == Some(Crowd::Dense);
         self.warn_of_crowd(alarm.then(|| name.clone()));
-        let (domain_proof, away) = self.shown_of_domain(now, &name);
+        let elsewhere = self.named_elsewhere(now, &name);
         let record = self.pins.choose(&name, &findings.records).map(|(record, left)| {
             let nodes = match record.kind {
                 Kind::USER | Kind::NUMBER => devices(hash, record),
                 _ => vec![record.owner.node_id(hash)],
             };
+            let domain_proof = self.shown_of_domain(now, &name, record.owner);
             // A key is looked up in hexadecimal, and has no name to compare.
             let pin = (record.kind == Kind::USER && name.contains('@'))
                 .then(|| self.compare_record(&name, record.owner, nodes.clone()).to_owned());
@@ -613,7 +632,7 @@ impl Node {
             time_ms: findings.took.as_secs_f64() * 1e3,
             messages: findings.messages,
             alarm,
-            refused: away.or(findings.flaw.map(|flaw| flaw.to_string())).filter(|_| record.is_none()),
+            refused: elsewhere.or(findings.flaw.map(|flaw| flaw.to_string())).filter(|_| record.is_none()),
             record,
             path: findings.path,
         };

@@ -711,7 +711,7 @@ impl Node {
             Alarm::Warmth => self.warm_links(now),
             Alarm::Names => self.look_after_names(now),
             Alarm::Proof(id) => self.give_up_proof(now, id),
-            Alarm::Domain(id) => self.settle_domain(now, id, wire::domain::Word::Silent),
+            Alarm::Domain(id) => self.settle_without_domain(now, id),
             Alarm::DomainOfLookup(op) => self.look_up_unproven(now, op),
             Alarm::Left => self.emit(Event::Left),
             Alarm::CallLimit(op) => self.hang_up_op(now, op),

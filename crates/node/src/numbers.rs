@@ -18,7 +18,6 @@ use wire::number::NotANumber;
 use wire::p2pp::{Kind, Record, RecordRef};
 use wire::{Number, PublicKey, Stretch, Time};
 
-use crate::directory::Resolved;
 use crate::node::{Alarm, Node};
 use crate::storage::Devices;
 
@@ -252,8 +251,8 @@ impl Node {
     /// The world did not work out a key upon which a name waits.
     pub(crate) fn give_up_proof(&mut self, now: Time, id: u64) {
         self.timers.cancel(Alarm::Proof(id));
-        if let Some(purpose) = self.directory.give_up(id) {
-            self.resolved(now, purpose, Resolved::Unproven);
+        if let Some((purpose, outcome)) = self.directory.give_up(id) {
+            self.resolved(now, purpose, outcome);
         }
     }
 }

@@ -11,14 +11,14 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
-use wire::domain::domain_of;
+use wire::domain::{Word, domain_of};
 use wire::sdp::dtls::Fingerprint;
 use wire::{ConnectionId, NodeId, Profile, Seed, Socket, Time, Transmit};
 
 use crate::call::{Call, CallState, Calls, KEY_CHANGED, MISTYPED, NOT_CERTIFIED, NOT_PROVEN};
 use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, UNPROVEN, canonical_aor};
-use crate::domains::Unproven;
+use crate::domains::why_not;
 use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
 use crate::networks::{Carries, NetworkRules};
@@ -670,14 +670,14 @@ impl Node {
             Resolved::Uncertified(flaw) => {
                 self.refuse_route(now, request, NOT_CERTIFIED, &format!("{user} is not certified: {flaw}"));
             }
-            Resolved::NotOfDomain(unproven @ Unproven::Away(_)) => {
-                self.refuse_route(now, request, 480, &unproven.why(&user));
+            Resolved::NotOfDomain(word @ Word::Key(..)) => {
+                self.refuse_route(now, request, 480, &why_not(&user, word));
             }
-            Resolved::NotOfDomain(unproven) => {
+            Resolved::NotOfDomain(word) => {
                 let known = self.pins.owner(&user).map(short);
                 let accept = |key| format!(". If {key} is theirs: openvoip pins accept {user} {key}");
                 let hint = known.map(accept).unwrap_or_default();
-                self.refuse_route(now, request, NOT_PROVEN, &(unproven.why(&user) + &hint));
+                self.refuse_route(now, request, NOT_PROVEN, &(why_not(&user, word) + &hint));
             }
             Resolved::KeyChanged(keys, said) => {
                 let [known, found] = keys.map(short);

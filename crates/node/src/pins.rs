@@ -193,7 +193,7 @@ impl Pins {
     /// The domain of a name has spoken. What it says last takes the place of what it said before, silence does not.
     pub(crate) fn hear_domain(&mut self, name: &str, word: Word) {
         let said = match word {
-            Word::Silent => return,
+            Word::Silent | Word::Busy | Word::NoServer => return,
             Word::Nothing => None,
             Word::Key(..) | Word::Nobody => Some(word),
         };

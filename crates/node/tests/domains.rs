@@ -5,7 +5,7 @@ mod world;
 use std::time::Duration;
 
 use node::report::{MessageReport, PinRow, RecordReport};
-use node::{CallOptions, DomainProof, LookupOptions, OpId, Outcome, Saved, User};
+use node::{CallOptions, DomainProof, Event, Level, LookupOptions, OpId, Outcome, Saved, User};
 use wire::domain::{Way, Word};
 use wire::{KeyPair, PublicKey, Seed};
 use world::World;
@@ -329,19 +329,19 @@ fn nobody_is_asked_unless_the_owner_wants_it_and_only_where_a_domain_can_answer(
 }
 
 #[test]
-fn a_peer_that_is_told_nothing_asks_about_sixteen_names_at_once_and_no_more() {
+fn a_peer_that_is_told_nothing_asks_about_four_names_at_once_for_one_user_and_no_more() {
     let mut world = world_of(DomainProof::WhenFound, &[]);
     world.domains_stall = true;
     for n in 0..40 {
         world.nodes[FRIEND].message(world.now, "user1@test", &format!("u{n}@camp.example"), "hello");
         world.collect(FRIEND);
     }
-    assert_eq!(world.asked.len(), 16);
+    assert_eq!(world.asked.len(), 4);
     world.nodes[FRIEND].handle_domain_said(world.now, "stranger@camp.example", proof(THIEF), LIFETIME);
     world.collect(FRIEND);
     let op = world.nodes[FRIEND].message(world.now, "user1@test", "stranger@camp.example", "hello");
     end(&mut world, op);
-    assert_eq!(world.asked.len(), 16, "and what it did not ask for it does not take");
+    assert_eq!(world.asked.len(), 4, "and what it did not ask for it does not take");
 }
 
 #[test]
@@ -352,4 +352,96 @@ fn a_name_that_does_not_fit_into_dns_is_proven_by_nobody() {
         assert_eq!(end(&mut world, op).status, 436, "{name}");
     }
     assert_eq!(world.asked, []);
+}
+
+#[test]
+fn a_name_waits_its_turn_to_be_asked_about_and_who_waits_in_vain_is_told_why() {
+    let mut world = world_of(DomainProof::Required, &[OWNER]);
+    world.domains_stall = true;
+    world.domains.insert(NAME.into(), proof(OWNER));
+    let others: Vec<_> = (0..4).map(|n| format!("u{n}@hole.example")).collect();
+    let flood = |world: &mut World| {
+        for name in &others {
+            world.nodes[FRIEND].message(world.now, "user1@test", name, "hello");
+            world.collect(FRIEND);
+        }
+    };
+    flood(&mut world);
+    let op = start(&mut world, "after them");
+    world.run(Duration::from_secs(1));
+    assert_eq!(world.asked.len(), 4);
+    world.domains_stall = false;
+    world.nodes[FRIEND].handle_domain_said(world.now, &others[0], Word::Silent, LIFETIME);
+    world.collect(FRIEND);
+    assert_eq!(end(&mut world, op).state, "delivered");
+
+    world.domains_stall = true;
+    world.run(LIFETIME);
+    flood(&mut world);
+    let op = world.nodes[FRIEND].message(world.now, "user1@test", "bob@camp.example", "after them");
+    world.collect(FRIEND);
+    let refused = end(&mut world, op);
+    assert!(refused.status == 436 && refused.reason.contains("too many names"), "{}", refused.reason);
+    let warned = world.events[FRIEND].iter().any(|event| {
+        matches!(event, Event::Log { level: Level::Warn, message, .. } if message.contains("bob@camp.example"))
+    });
+    assert!(warned);
+}
+
+#[test]
+fn where_proofs_are_required_the_name_of_the_overlay_proves_nothing() {
+    let mut world = World::with(4, |_, config| {
+        config.domain_proof = DomainProof::Required;
+        config.overlay.name = "camp.example".into();
+    });
+    world.run(Duration::from_secs(5));
+    take_name(&mut world, 3);
+    assert_eq!(greet(&mut world, "hello").status, 436);
+    assert!(texts(&world, 3).is_empty());
+    world.run(LIFETIME);
+    world.domains.insert(NAME.into(), proof(3));
+    world.run(LIFETIME);
+    assert_eq!(greet(&mut world, "hello").state, "delivered");
+}
+
+#[test]
+fn who_takes_over_the_name_of_an_overlay_asks_nobody_about_names_in_it() {
+    let mut world = World::with(4, |n, config| {
+        config.domain_proof = DomainProof::WhenFound;
+        if n == 0 {
+            config.overlay.name = "camp.example".into();
+        }
+    });
+    world.run(Duration::from_secs(5));
+    take_name(&mut world, 3);
+    assert_eq!(greet(&mut world, "hello").state, "delivered");
+    assert_eq!(world.asked, []);
+}
+
+#[test]
+fn a_look_up_that_began_before_the_domain_spoke_shows_that_it_names_another_key() {
+    let mut world = world_of(DomainProof::WhenFound, &[THIEF]);
+    world.domains_stall = true;
+    let ops: Vec<OpId> =
+        (0..8).map(|n| world.nodes[n].lookup_user(world.now, NAME, LookupOptions::default())).collect();
+    world.run(Duration::from_millis(3_001));
+    // Who does not hold the record searches now.
+    let is_done =
+        |n: usize| world.events[n].iter().any(|e| matches!(e, Event::Done { op, .. } if *op == ops[n]));
+    let searches = (0..8).find(|n| !is_done(*n)).expect("records are not held by all");
+    world.nodes[searches].handle_domain_said(world.now, NAME, proof(OWNER), LIFETIME);
+    let Outcome::Lookup(report) = world.wait(searches, ops[searches]) else { panic!("another outcome") };
+    let record = report.record.unwrap();
+    assert_eq!(record.owner, keys(THIEF).public().to_string());
+    assert_eq!(record.domain_proof.as_deref(), Some("other_key"));
+}
+
+#[test]
+fn who_is_merely_off_is_said_to_be_so_though_no_number_could_be_worked_out() {
+    let mut world = world_of(DomainProof::WhenFound, &[]);
+    world.domains.insert(NAME.into(), proof(OWNER));
+    world.stalled = true;
+    let refused = greet(&mut world, "hello");
+    assert_eq!(refused.status, 480, "{}", refused.reason);
+    assert!(refused.reason.contains("camp.example names the key"), "{}", refused.reason);
 }

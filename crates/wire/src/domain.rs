@@ -43,8 +43,19 @@ pub enum Word {
     Nobody,
     /// Nothing.
     Nothing,
-    /// It could not be asked, or was not understood.
+    /// It does not answer, or was not understood.
     Silent,
+    /// It was not asked: too many others are asked about at once.
+    Busy,
+    /// Nor here: no server of DNS is known.
+    NoServer,
+}
+
+impl Word {
+    /// Whether nothing was heard of the domain, for whatever reason.
+    pub fn is_silence(self) -> bool {
+        matches!(self, Word::Silent | Word::Busy | Word::NoServer)
+    }
 }
 
 /// The two halves of a name whose domain could be in DNS.
