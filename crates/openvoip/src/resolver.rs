@@ -3,12 +3,13 @@
 //! A thread for each name, few at once, each for three seconds at most: a server that never answers holds up nobody
 //! else. Asked are the servers that the owner names, else those of the system (`/etc/resolv.conf`); they do the work of a
 //! resolver. What they say of signatures (DNSSEC) counts where the server runs on this machine, since between it and us
-//! nobody else speaks; of any other it is heard as plain DNS.
+//! nobody else speaks, and where the system or the owner says that it checks them: many on loopback only pass on what
+//! they hear. Of any other it is heard as plain DNS.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream, UdpSocket};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// For so long one server is waited for, before another is asked or the same once more.
 const TRY: Duration = Duration::from_millis(900);
+
+/// Where servers listen.
+const PORT: u16 = 53;
 
 /// How often each server is asked.
 const ROUNDS: usize = 2;
@@ -42,17 +46,35 @@ type Said = (Word, Duration);
 
 const SILENT: Said = (Word::Silent, Duration::ZERO);
 
+/// It is logged once that there is nobody to ask.
+static NO_SERVER: Once = Once::new();
+
+/// Whom to ask.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Servers {
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Whether those on this machine check signatures.
+    pub(crate) checks: bool,
+}
+
+impl Servers {
+    /// Whether what this one says of signatures is believed.
+    fn is_believed(&self, server: SocketAddr) -> bool {
+        self.checks && server.ip().is_loopback()
+    }
+}
+
 /// Asks domains, and wakes the loop for each word.
 pub(crate) struct Resolver {
     waker: Arc<Waker>,
     /// Those that the owner names.
-    servers: Vec<SocketAddr>,
+    servers: Servers,
     running: Vec<(String, Receiver<Said>)>,
 }
 
 impl Resolver {
     /// Nothing is wanted yet.
-    pub(crate) fn new(waker: Arc<Waker>, servers: Vec<SocketAddr>) -> Resolver {
+    pub(crate) fn new(waker: Arc<Waker>, servers: Servers) -> Resolver {
         Resolver { waker, servers, running: Vec::new() }
     }
 
@@ -64,8 +86,8 @@ impl Resolver {
         let (sender, said) = sync_channel(1);
         let (waker, own, asked) = (Arc::clone(&self.waker), self.servers.clone(), name.to_owned());
         let body = move || {
-            let servers = if own.is_empty() { servers_of_the_system() } else { own };
-            let _ = sender.send(ask(&servers, &asked));
+            let servers = if own.addresses.is_empty() { servers_of_the_system() } else { own };
+            let _ = sender.send(ask(servers, &asked));
             let _ = waker.wake();
         };
         let thread = thread::Builder::new().name("openvoip-dns".into()).stack_size(STACK).spawn(body);
@@ -88,23 +110,54 @@ impl Resolver {
 }
 
 /// The servers that the system asks.
-fn servers_of_the_system() -> Vec<SocketAddr> {
+fn servers_of_the_system() -> Servers {
     read_servers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default())
 }
 
-fn read_servers(text: &str) -> Vec<SocketAddr> {
-    let lines = text.lines().filter_map(|line| line.trim().strip_prefix("nameserver"));
-    let addresses = lines.filter_map(|rest| rest.split_whitespace().next()?.parse::<IpAddr>().ok());
-    addresses.map(|ip| SocketAddr::new(ip, 53)).take(MAX_SERVERS).collect()
+fn read_servers(text: &str) -> Servers {
+    let of = |key: &'static str| {
+        let words = text.lines().map(str::split_whitespace);
+        words.filter_map(move |mut words| (words.next() == Some(key)).then_some(words))
+    };
+    let addresses = of("nameserver").filter_map(|mut words| read_server(words.next()?));
+    let checks = of("options").flatten().any(|option| option == "trust-ad");
+    Servers { addresses: addresses.take(MAX_SERVERS).collect(), checks }
+}
+
+fn read_server(text: &str) -> Option<SocketAddr> {
+    match text.split_once('%') {
+        None => Some(SocketAddr::new(text.parse().ok()?, PORT)),
+        Some((ip, zone)) => Some(SocketAddrV6::new(ip.parse().ok()?, PORT, 0, index_of(zone)?).into()),
+    }
+}
+
+/// The number of a network interface, by that or by its name.
+fn index_of(zone: &str) -> Option<u32> {
+    let of_name = |name| std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok();
+    zone.parse().ok().or_else(|| of_name(zone)?.trim().parse().ok())
 }
 
 /// Asks the domain of a name whose it is and, if it does not say, whether it speaks of every name.
-fn ask(servers: &[SocketAddr], name: &str) -> Said {
+fn ask(mut servers: Servers, name: &str) -> Said {
+    if servers.addresses.is_empty() {
+        NO_SERVER.call_once(|| {
+            tracing::warn!(
+                "domains are to be asked whose names are, and no DNS server is known: /etc/resolv.conf names none. Set \
+                 names.dns in openvoip.toml (openvoip config template shows how)"
+            );
+        });
+        return (Word::NoServer, Duration::ZERO);
+    }
     let end = Instant::now() + PATIENCE;
-    let asked = |place: Option<String>| place.and_then(|place| texts(servers, &place, end));
+    let mut asked = |place: Option<String>| place.and_then(|place| texts(&mut servers, &place, end));
     let lasts = |found: &Texts| Duration::from_secs(found.ttl.into());
     let Some((found, way)) = asked(domain::place_of_name(name)) else { return SILENT };
     if let Some(word) = domain::read_name(&found, way) {
+        if word == Word::Silent {
+            tracing::warn!(
+                "the domain of {name} publishes two keys, or one that cannot be read: that is no word"
+            );
+        }
         return (word, lasts(&found));
     }
     let Some((all, _)) = asked(domain::place_of_all(name)) else { return SILENT };
@@ -112,32 +165,56 @@ fn ask(servers: &[SocketAddr], name: &str) -> Said {
     (word, lasts(&found).min(lasts(&all)))
 }
 
-/// The texts at a place, by the first server that says them.
-fn texts(servers: &[SocketAddr], place: &str, end: Instant) -> Option<(Texts, Way)> {
-    let all = (0..ROUNDS).flat_map(|_| servers.iter().take(MAX_SERVERS));
-    for server in all {
-        match exchange(*server, place, end) {
+/// The texts at a place, by the first server that says them; it is the first to be asked from then on.
+fn texts(servers: &mut Servers, place: &str, end: Instant) -> Option<(Texts, Way)> {
+    for index in (0..ROUNDS).flat_map(|_| 0..servers.addresses.len().min(MAX_SERVERS)) {
+        let server = servers.addresses[index];
+        let is_believed = servers.is_believed(server);
+        match exchange(server, place, end) {
             Ok(Ok(found)) => {
-                let is_checked = found.authentic && server.ip().is_loopback();
+                servers.addresses.swap(0, index);
+                let is_checked = found.authentic && is_believed;
                 return Some((found, if is_checked { Way::Dnssec } else { Way::Dns }));
             }
-            Ok(Err(no)) => tracing::debug!("{server} about {place}: {no}"),
+            Ok(Err(no)) => {
+                tracing::debug!("{server} about {place}: {no}");
+                // So it says that signatures are wrong: one that checks none is not asked in its place.
+                if is_believed && no == NoTexts::Refused(dns::SERVER_FAILURE) {
+                    return None;
+                }
+            }
             Err(e) => tracing::debug!("{server} about {place}: {e}"),
         }
     }
     None
 }
 
-/// Asks one server over UDP, and over TCP where that says too little.
+/// Asks one server, and once more in fewer words if it does not understand.
 fn exchange(server: SocketAddr, place: &str, end: Instant) -> io::Result<Result<Texts, NoTexts>> {
     let mut id = [0; 2];
     getrandom::fill(&mut id).map_err(io::Error::other)?;
     let id = u16::from_be_bytes(id);
-    let question = dns::question(id, place).ok_or(ErrorKind::InvalidInput)?;
-    match over_udp(server, (id, place), &question, end.min(Instant::now() + TRY))? {
+    let asked = |question: Option<Vec<u8>>| {
+        let question = question.ok_or(ErrorKind::InvalidInput)?;
+        over_udp_or_tcp(server, (id, place), &question, end)
+    };
+    match asked(dns::question(id, place))? {
+        Err(NoTexts::Refused(dns::FORMAT_ERROR)) => asked(dns::plain_question(id, place)),
+        said => Ok(said),
+    }
+}
+
+/// Asks over UDP, and over TCP where that says too little.
+fn over_udp_or_tcp(
+    server: SocketAddr,
+    (id, place): (u16, &str),
+    question: &[u8],
+    end: Instant,
+) -> io::Result<Result<Texts, NoTexts>> {
+    match over_udp(server, (id, place), question, end.min(Instant::now() + TRY))? {
         // Not all of it, more than was agreed to, or somebody guesses.
         Err(NoTexts::Cut | NoTexts::Garbled | NoTexts::Other) => {
-            Ok(dns::read(id, place, &over_tcp(server, &question, end)?))
+            Ok(dns::read(id, place, &over_tcp(server, question, end)?))
         }
         said => Ok(said),
     }
@@ -196,21 +273,90 @@ fn left(end: Instant) -> io::Result<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use mio::{Poll, Token};
 
     use super::*;
 
-    fn resolver(servers: Vec<SocketAddr>) -> Resolver {
+    fn resolver(addresses: Vec<SocketAddr>) -> Resolver {
         let poll = Poll::new().unwrap();
+        let servers = Servers { addresses, checks: false };
         Resolver::new(Arc::new(Waker::new(poll.registry(), Token(7)).unwrap()), servers)
     }
 
     #[test]
     fn the_servers_of_the_system_are_read() {
         let text = "# nameserver 192.0.2.9\nsearch lan\nnameserver 192.0.2.1 # home\n nameserver\t2001:db8::1\n\
-                    nameserver nonsense\nnameserver 10.0.0.1\nnameserver 10.0.0.2\n";
-        let read: Vec<String> = read_servers(text).iter().map(SocketAddr::to_string).collect();
-        assert_eq!(read, ["192.0.2.1:53", "[2001:db8::1]:53", "10.0.0.1:53"]);
+                    nameserver nonsense\nnameserver fe80::1%7\nnameserver 10.0.0.2\n";
+        let read: Vec<String> = read_servers(text).addresses.iter().map(SocketAddr::to_string).collect();
+        assert_eq!(read, ["192.0.2.1:53", "[2001:db8::1]:53", "[fe80::1%7]:53"]);
+        assert_eq!(read_servers("nameserver fe80::1%nothere0\n#nameserver 10.0.0.1\n"), Servers::default());
+        for (text, checks) in
+            [("options edns0 trust-ad\n", true), ("options edns0\n", false), ("# options trust-ad", false)]
+        {
+            assert_eq!(read_servers(text).checks, checks, "{text}");
+        }
+    }
+
+    const NAME: &str = "alice@camp.example";
+
+    /// A server on loopback that answers so, if at all.
+    fn server(answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + 'static) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                if let Some(answer) = answer(&buffer[..length]) {
+                    socket.send_to(&answer, from).unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    /// An answer without records, with this code.
+    fn empty(question: &[u8], code: u8) -> Option<Vec<u8>> {
+        let end = 12 + question[12..].iter().position(|byte| *byte == 0)? + 5;
+        Some([&question[..2], &[0x81, 0x80 | code, 0, 1, 0, 0, 0, 0, 0, 0], &question[12..end]].concat())
+    }
+
+    fn said(addresses: &[SocketAddr], checks: bool) -> Word {
+        ask(Servers { addresses: addresses.to_vec(), checks }, NAME).0
+    }
+
+    #[test]
+    fn where_nobody_is_there_to_be_asked_that_is_said() {
+        assert_eq!(said(&[], false), Word::NoServer);
+    }
+
+    #[test]
+    fn a_server_that_checks_signatures_and_fails_is_not_gone_around() {
+        let servers = [server(|question| empty(question, 2)), server(|question| empty(question, 0))];
+        assert_eq!(said(&servers, true), Word::Silent);
+        assert_eq!(said(&servers, false), Word::Nothing, "one that checks none has only failed");
+    }
+
+    #[test]
+    fn a_server_that_knows_no_extensions_is_asked_without_them() {
+        let old = server(|question| match question[11] {
+            0 => empty(question, 0),
+            _ => Some([&question[..2], &[0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0]].concat()),
+        });
+        assert_eq!(said(&[old], false), Word::Nothing);
+    }
+
+    #[test]
+    fn the_second_question_goes_to_the_server_that_answered_the_first() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let silent = server(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            None
+        });
+        assert_eq!(said(&[silent, server(|question| empty(question, 0))], false), Word::Nothing);
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
     }
 
     #[test]

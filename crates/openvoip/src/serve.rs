@@ -28,7 +28,7 @@ use crate::command::{Answer, Command, Reply};
 use crate::control;
 use crate::home::{self, Certificate, CertificateFiles, Home};
 use crate::logging::Logs;
-use crate::resolver::Resolver;
+use crate::resolver::{Resolver, Servers};
 use crate::run::{self, Bound, World, dtls};
 use crate::stretcher::Stretcher;
 
@@ -83,6 +83,8 @@ pub struct Options {
     pub names: Names,
     /// Whom to ask what domains say of names; none: those that the system asks.
     pub dns: Vec<SocketAddr>,
+    /// Whether those of them that run on this machine check signatures (DNSSEC).
+    pub dns_checks: bool,
     /// Whether [`run()`] says on standard output, as one JSON object, that the peer runs, and where.
     pub json: bool,
 }
@@ -242,7 +244,10 @@ impl Service {
             watches: Watches::new(fresh_seed()?, now),
             stretcher: Stretcher::new(Arc::clone(&waker)),
             stretches,
-            resolver: Resolver::new(Arc::clone(&waker), options.dns),
+            resolver: Resolver::new(
+                Arc::clone(&waker),
+                Servers { addresses: options.dns, checks: options.dns_checks },
+            ),
             office: None,
             leaving: Vec::new(),
             told: Vec::new(),
@@ -492,7 +497,7 @@ impl Service {
     /// What a domain says of a name is wanted.
     fn ask_domain(&mut self, name: &str) {
         if !self.resolver.want(name) {
-            self.node(|node, now| node.handle_domain_said(now, name, Word::Silent, Duration::ZERO));
+            self.node(|node, now| node.handle_domain_said(now, name, Word::Busy, Duration::ZERO));
         }
     }
 

@@ -102,6 +102,7 @@ pub struct Names {
     #[serde(with = "text")]
     pub domain_proof: DomainProof,
     pub dns: Vec<SocketAddr>,
+    pub dns_checks: bool,
 }
 
 /// Options that all peers of an overlay share.
@@ -252,7 +253,7 @@ impl Default for Settings {
                 key: String::new(),
             },
             dial,
-            names: Names { domain_proof, dns: Vec::new() },
+            names: Names { domain_proof, dns: Vec::new(), dns_checks: false },
             overlay: Overlay::new(overlay, (profile, links)),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
@@ -393,6 +394,9 @@ impl Settings {
         if self.names.dns.len() > MAX_DNS {
             problems.push(("names.dns", format!("at most {MAX_DNS} servers are asked")));
         }
+        if let Some(server) = self.names.dns.iter().find(|s| s.port() == 0 || s.ip().is_unspecified()) {
+            problems.push(("names.dns", format!("{server} is no address of a server")));
+        }
         if !self.udp && !self.tcp {
             problems
                 .push(("tcp", "without UDP a peer needs TCP: one of `udp` and `tcp` must be true".into()));
@@ -476,8 +480,13 @@ mod tests {
         settings.records.refresh_s = 4_000;
         settings.phones.key = "key.pem".into();
         settings.users = vec!["alice/..".into()];
+        settings.names.dns = vec![([10, 0, 0, 53], 0).into()];
         settings.log.level = "dbug".into();
         let keys: Vec<&str> = settings.problems().iter().map(|(key, _)| *key).collect();
-        assert_eq!(keys, ["records.refresh_s", "overlay.base", "users", "phones.certificate", "log.level"]);
+        let bad =
+            ["records.refresh_s", "overlay.base", "users", "names.dns", "phones.certificate", "log.level"];
+        assert_eq!(keys, bad);
+        settings.names.dns = vec![([0, 0, 0, 0], 53).into()];
+        assert!(settings.problems().iter().any(|(key, _)| *key == "names.dns"));
     }
 }

@@ -141,8 +141,12 @@ impl Zone {
 
 /// A peer that asks this server, in an overlay with another.
 fn asks(dns: &Dns, choice: &str, user: &str, other: &Peer) -> Peer {
+    asks_with("", dns, choice, user, other)
+}
+
+fn asks_with(more: &str, dns: &Dns, choice: &str, user: &str, other: &Peer) -> Peer {
     let dir = tempfile::tempdir().unwrap();
-    let settings = format!("[names]\ndomain_proof = \"{choice}\"\ndns = [\"{}\"]\n", dns.address);
+    let settings = format!("[names]\ndomain_proof = \"{choice}\"\ndns = [\"{}\"]\n{more}", dns.address);
     fs::write(dir.path().join("openvoip.toml"), settings).unwrap();
     Peer::start_in(dir, &["up", "--user", user, "--bootstrap", &other.address()])
 }
@@ -189,11 +193,19 @@ fn a_checked_long_answer_at_an_alias_comes_over_tcp_in_spite_of_forged_ones() {
     dns.zone().aliases.insert(PLACE.into(), "keys.host.example".into());
     dns.says("keys.host.example", &texts);
     (dns.zone().cut, dns.zone().authentic) = (true, true);
-    let bob = asks(&dns, "required", "bob@far.example", &alice);
+    let bob = asks_with("dns_checks = true\n", &dns, "required", "bob@far.example", &alice);
     let found = bob.until(&format!("lookup {ALICE}"), |answer| answer["found"] == true);
     assert_eq!(found["record"]["domain_proof"], "dnssec");
     assert_eq!(dns.zone().asked, [(PLACE.to_owned(), "udp"), (PLACE.to_owned(), "tcp")]);
     drop(bob);
+
+    let carol = asks(&dns, "required", "carol@far.example", &alice);
+    let found = carol.until(&format!("lookup {ALICE}"), |answer| answer["found"] == true);
+    assert_eq!(
+        found["record"]["domain_proof"], "dns",
+        "who only passes on what it hears has checked nothing"
+    );
+    drop(carol);
 
     (dns.zone().cut, dns.zone().forged) = (false, 3);
     dns.zone().aliases.clear();
@@ -255,7 +267,12 @@ fn only_names_that_fit_into_dns_have_a_proof_to_print() {
     let home = tempfile::tempdir().unwrap();
     let peer = Peer::ready(home.path(), &["up", "--user", "alice@camp"]);
     drop(peer);
-    for name in ["alice@camp", "nobody@camp.example"] {
+    let users = home.path().join("users");
+    for user in ["alice", "*", "al;ce"] {
+        fs::copy(users.join("alice@camp.key"), users.join(format!("{user}@camp.example.key"))).unwrap();
+    }
+    for name in ["alice@camp", "nobody@camp.example", "*@camp.example", "al;ce@camp.example"] {
         assert_eq!(openvoip_in(home.path(), &["identity", "proof", name]).0, 1, "{name}");
     }
+    assert_eq!(openvoip_in(home.path(), &["identity", "proof", ALICE]).0, 0);
 }

@@ -56,22 +56,35 @@ pub enum NoTexts {
     Garbled,
 }
 
+/// The server does not understand the question.
+pub const FORMAT_ERROR: u8 = 1;
+
+/// The server failed, or what it found was not signed as it should be.
+pub const SERVER_FAILURE: u8 = 2;
+
 /// The question for the texts at a name; `None` if the name cannot stand in DNS as it is written.
 pub fn question(id: u16, name: &str) -> Option<Vec<u8>> {
+    let mut out = plain_question(id, name)?;
+    // How much may come in one piece (RFC 6891).
+    out[HEADER - 1] = 1;
+    out.push(0);
+    for field in [OPTIONS, MAX_DATAGRAM, 0, 0, 0] {
+        out.extend_from_slice(&field.to_be_bytes());
+    }
+    Some(out)
+}
+
+/// The same for servers that understand nothing newer than DNS itself.
+pub fn plain_question(id: u16, name: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(HEADER + name.len() + 17);
     out.extend_from_slice(&id.to_be_bytes());
     // Recursion is desired, and whether signatures were checked (RFC 6840, 5.7).
     out.extend_from_slice(&[0x01, 0x20]);
-    for count in [1u16, 0, 0, 1] {
+    for count in [1u16, 0, 0, 0] {
         out.extend_from_slice(&count.to_be_bytes());
     }
     out.extend_from_slice(&labels(name)?);
     for field in [TEXT, INTERNET] {
-        out.extend_from_slice(&field.to_be_bytes());
-    }
-    // How much may come in one piece (RFC 6891).
-    out.push(0);
-    for field in [OPTIONS, MAX_DATAGRAM, 0, 0, 0] {
         out.extend_from_slice(&field.to_be_bytes());
     }
     Some(out)
@@ -111,15 +124,20 @@ pub fn read(id: u16, name: &str, bytes: &[u8]) -> Result<Texts, NoTexts> {
     };
     let field = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let (flags, questions) = (field(2), field(4));
-    if field(0) != id || flags & 0x8000 == 0 || questions != 1 {
+    let code = (flags & 0x000F) as u8;
+    if field(0) != id || flags & 0x8000 == 0 || questions > 1 {
         return Err(NoTexts::Other);
+    }
+    if questions == 0 {
+        // Who does not understand a question may not repeat it.
+        return Err(if code == FORMAT_ERROR { NoTexts::Refused(code) } else { NoTexts::Other });
     }
     let (question, at) = name_at(bytes, HEADER).ok_or(NoTexts::Other)?;
     let kind = [TEXT.to_be_bytes(), INTERNET.to_be_bytes()].concat();
     if question != asked || bytes.get(at..at + 4) != Some(&kind[..]) {
         return Err(NoTexts::Other);
     }
-    match (flags & 0x0200 != 0, (flags & 0x000F) as u8) {
+    match (flags & 0x0200 != 0, code) {
         (true, _) => return Err(NoTexts::Cut),
         // There are records, or no such name.
         (false, 0 | 3) => {}
@@ -129,7 +147,7 @@ pub fn read(id: u16, name: &str, bytes: &[u8]) -> Result<Texts, NoTexts> {
     let answers = entries(bytes, &mut at, field(6))?;
     let mut found = Texts { authentic: flags & 0x0020 != 0, ttl: u32::MAX, ..Texts::default() };
     let mut owner = asked;
-    for _ in 0..=MAX_ALIASES {
+    for aliases in 0..=MAX_ALIASES {
         for text in answers.iter().filter(|entry| entry.kind == TEXT && entry.name == owner) {
             found.texts.push(strings(text.data).ok_or(NoTexts::Garbled)?);
             found.ttl = found.ttl.min(text.ttl);
@@ -137,13 +155,20 @@ pub fn read(id: u16, name: &str, bytes: &[u8]) -> Result<Texts, NoTexts> {
         if !found.texts.is_empty() {
             return Ok(found);
         }
-        let Some(alias) = answers.iter().find(|e| e.kind == ALIAS && e.name == owner) else { break };
+        let Some(alias) = answers.iter().find(|e| e.kind == ALIAS && e.name == owner) else {
+            let said = entries(bytes, &mut at, field(8))?;
+            let zone = said.iter().find(|entry| entry.kind == AUTHORITY);
+            // An alias whose other end is only left out says nothing of what stands there.
+            if aliases > 0 && zone.is_none() && code == 0 {
+                return Err(NoTexts::Garbled);
+            }
+            return Ok(Texts { ttl: found.ttl.min(zone.map_or(NEGATIVE_TTL, negative_ttl)), ..found });
+        };
         found.ttl = found.ttl.min(alias.ttl);
         owner = name_at(bytes, alias.at).ok_or(NoTexts::Garbled)?.0;
     }
-    let said = entries(bytes, &mut at, field(8))?;
-    let negative = said.iter().find(|entry| entry.kind == AUTHORITY).map_or(NEGATIVE_TTL, negative_ttl);
-    Ok(Texts { ttl: found.ttl.min(negative), ..found })
+    // They lead in a circle, or too far.
+    Err(NoTexts::Garbled)
 }
 
 /// How long a zone wants it remembered that there is nothing (RFC 2308).
@@ -259,6 +284,8 @@ mod tests {
         let bytes = question(0x1234, "Bob.camp").unwrap();
         let head = [0x12, 0x34, 0x01, 0x20, 0, 1, 0, 0, 0, 0, 0, 1];
         assert_eq!(bytes, [&head[..], b"\x03bob\x04camp\0\0\x10\0\x01\0\0\x29\x04\xd0\0\0\0\0\0\0"].concat());
+        let plain = [&head[..11], b"\0\x03bob\x04camp\0\0\x10\0\x01"].concat();
+        assert_eq!(plain_question(0x1234, "Bob.camp").unwrap(), plain);
         for bad in
             ["", "a..b", ".a", "a.", "älice.camp", "two words.camp", &"x".repeat(64), &"a.".repeat(127)]
         {
@@ -281,8 +308,29 @@ mod tests {
         let alias = |from: &[u8], to: &[u8]| record(from, ALIAS, 30, to);
         assert_eq!(texts(&[alias(&ASKED, &other), there.clone()]), [b"moved"]);
         assert_eq!(texts(&[alias(&third, &other), there, alias(&ASKED, &third)]), [b"moved"]);
+    }
+
+    #[test]
+    fn an_alias_says_that_there_is_nothing_only_where_the_answer_proves_it() {
+        let alias = |from: &[u8], to: &[u8]| record(from, ALIAS, 30, to);
+        let [other, third] = ["a.host.example", "b.host.example"].map(|name| labels(name).unwrap());
+        let said =
+            |flags, answers: &[Vec<u8>], zones: &[Vec<u8>]| read(7, NAME, &answer(flags, answers, zones));
+        let zone = record(&other, AUTHORITY, 900, &[&[0; 18][..], &20u32.to_be_bytes()].concat());
+        let dangling = [alias(&ASKED, &other)];
+        assert_eq!(said(0x8180, &dangling, &[]), Err(NoTexts::Garbled));
+        assert_eq!(said(0x8183, &dangling, &[]).unwrap().ttl, 30, "no such name");
+        assert_eq!(said(0x8180, &dangling, &[zone]).unwrap().ttl, 20, "no text at that name");
         let circle = [alias(&ASKED, &other), alias(&other, &third), alias(&third, &other)];
-        assert!(texts(&circle).is_empty());
+        assert_eq!(said(0x8180, &circle, &[]), Err(NoTexts::Garbled));
+        let places: Vec<_> =
+            (0..=MAX_ALIASES).map(|n| labels(&format!("n{n}.host.example")).unwrap()).collect();
+        let mut chain = vec![alias(&ASKED, &places[0])];
+        chain.extend(places.windows(2).map(|pair| alias(&pair[0], &pair[1])));
+        chain.push(text(&places[MAX_ALIASES], &["too far"]));
+        assert_eq!(said(0x8180, &chain, &[]), Err(NoTexts::Garbled));
+        chain.push(text(&places[MAX_ALIASES - 1], &["far"]));
+        assert_eq!(texts(&chain), [b"far"]);
     }
 
     #[test]
@@ -302,7 +350,10 @@ mod tests {
         let zone = record(&ASKED, AUTHORITY, 900, &[&[0; 18][..], &120u32.to_be_bytes()].concat());
         let said = |flags| read(7, NAME, &answer(flags, &[], std::slice::from_ref(&zone)));
         assert_eq!(said(0x8380), Err(NoTexts::Cut));
-        assert_eq!(said(0x8182), Err(NoTexts::Refused(2)));
+        assert_eq!(said(0x8182), Err(NoTexts::Refused(SERVER_FAILURE)));
+        let header_alone = |flags: u16| read(7, NAME, &[7, flags, 0, 0, 0, 0].map(u16::to_be_bytes).concat());
+        assert_eq!(header_alone(0x8181), Err(NoTexts::Refused(FORMAT_ERROR)));
+        assert_eq!(header_alone(0x8183), Err(NoTexts::Other), "nobody is said to be nobody by that");
         assert_eq!(said(0x81A3), Ok(Texts { texts: vec![], authentic: true, ttl: 120 }));
         let nothing = read(7, NAME, &answer(0x8180, &[], &[]));
         assert_eq!(nothing, Ok(Texts { texts: vec![], authentic: false, ttl: NEGATIVE_TTL }));

@@ -231,6 +231,7 @@ pub(super) fn serve(
             sips: demanded("sips", settings.sips),
             certificate: settings.certificate(),
             dns: settings.names.dns.clone(),
+            dns_checks: settings.names.dns_checks,
             users: settings.canonical_users(),
             config: resolved.config(),
             logs: Some(logs),
