@@ -51,7 +51,7 @@ impl NetworkRules {
         let readable = readable.iter().map(|prefix| (*prefix, Carries::Readable));
         let mut all: Vec<_> =
             readable.chain(sealed.iter().map(|prefix| (*prefix, Carries::Sealed))).collect();
-        all.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.len()));
+        all.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.shared_bits()));
         NetworkRules(all)
     }
 

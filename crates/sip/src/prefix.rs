@@ -39,7 +39,7 @@ impl Prefix {
     }
 
     /// How many bits they share.
-    pub fn len(&self) -> u32 {
+    pub fn shared_bits(&self) -> u32 {
         self.len
     }
 
