@@ -43,7 +43,7 @@ use crate::search::{SearchId, Searches, WIDTH};
 use crate::storage::Storage;
 use crate::timers::Timers;
 use crate::transaction::{ServerKey, Transactions};
-use crate::tunnel::Tunnels;
+use crate::tunnel::{Letters, Tunnels};
 
 /// Events waiting to be seen by the world, which drains them after every input.
 const MAX_EVENTS: usize = 65_536;
@@ -225,6 +225,8 @@ pub struct Node {
     pub(crate) numbers: Numbers,
     pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
+    /// Only where somebody brought a ratchet.
+    pub(crate) letters: Option<Box<Letters>>,
     pub(crate) phones: LazyPhones,
     pub(crate) diagnostics: Diagnostics,
     pub(crate) operators: Operators,
@@ -287,6 +289,7 @@ impl Node {
             numbers: Numbers::default(),
             enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
+            letters: None,
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
             diagnostics: Diagnostics::default(),
             operators: Operators::new(&saved),
@@ -689,6 +692,7 @@ impl Node {
         self.storage.expire(now);
         self.drop_lapsed_names(now);
         self.tunnels.forget_old(now);
+        self.rotate_prekeys(now);
         self.update_pace(now);
         self.keep_hosts(now);
         self.hurry_refreshes(now);

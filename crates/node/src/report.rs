@@ -387,6 +387,8 @@ pub struct MessageReport {
     pub state: String,
     /// Why.
     pub reason: String,
+    /// What protected it on its way, as in the inbox: of several devices the least; nothing unless it was delivered.
+    pub protected: String,
     /// From sending to the answer.
     pub time_ms: f64,
     /// The SIP status that decided.
@@ -425,6 +427,10 @@ pub struct InboxMessage {
     pub time: u64,
     /// `delivered`: it reached the peer where its owner reads it.
     pub state: String,
+    /// What protected it on its way: `ratchet` (also from keys stolen later), `encrypted` (only the two peers read it), `signed`
+    /// (hops may read it), `local` (it did not leave this peer); nothing where that was not noted.
+    #[serde(default)]
+    pub protected: String,
     /// Whether it came from another peer than the sender's name was known at.
     #[serde(default)]
     pub key_changed: bool,

@@ -10,9 +10,10 @@
 //! ```text
 //! piece:    | message (32) | index (8) | count (8) | bytes ... |      (content type 1)
 //! ```
-//! `tunnel/envelope.rs` makes and opens envelopes.
+//! `tunnel/envelope.rs` makes and opens envelopes, `tunnel/letters.rs` what stands in them for a text message.
 
 mod envelope;
+mod letters;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -24,9 +25,12 @@ use wire::{Contact, HashAlgorithm, NodeId, PublicKey, RngExt, Time};
 
 use crate::forward::MAX_WAYS;
 use crate::node::{Alarm, Node, millis};
+use crate::ratchet::Letter;
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::whereabouts::Whereabouts;
-use envelope::{Envelopes, Way};
+use envelope::{Envelopes, Opened, Way};
+use letters::Enclosed;
+pub(crate) use letters::Letters;
 
 /// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
 /// piece header (11) and a cookie (20).
@@ -116,7 +120,7 @@ impl Tunnels {
     }
 
     /// Reads where a node is from its contact record, and for a client remembers who carries it.
-    pub(crate) fn read_contact(
+    fn read_contact(
         &mut self,
         hash: HashAlgorithm,
         id: NodeId,
@@ -215,6 +219,14 @@ impl Tunnels {
 }
 
 impl Node {
+    /// Reads where a node is from its contact record, and by which keys it is written to.
+    pub(crate) fn read_contact(&mut self, hash: HashAlgorithm, id: NodeId, record: &Record) -> Option<Contact> {
+        if let Some(letters) = &mut self.letters {
+            letters.learn(hash, id, record);
+        }
+        self.tunnels.read_contact(hash, id, record)
+    }
+
     /// Sends a SIP message to a peer. Beyond the bounds it is dropped and counted; the transaction it
     /// belongs to ends by its own timer.
     pub(crate) fn send_sip(&mut self, now: Time, to: NodeId, sip: &[u8]) {
@@ -245,7 +257,18 @@ impl Node {
             self.tunnels.streams.remove(&key);
             return;
         };
-        let stamped = self.stamped(key.0, &sip);
+        let stamped = match self.enclose(now, key.0, sip) {
+            Enclosed::Sip(sip) => self.stamped(key.0, &sip),
+            Enclosed::Letter { letter, sip } => {
+                let stamped = self.stamped(key.0, &letter);
+                self.letter_leaves(now, key, &stamped, sip);
+                stamped
+            }
+            Enclosed::NotSealed(sip) => {
+                self.fail_unsealed(now, key.0, &sip);
+                return self.send_next(now, key);
+            }
+        };
         self.tunnels.streams.entry(key).or_default().current = Some(stamped);
         self.send_pieces(now, key);
     }
@@ -373,7 +396,7 @@ impl Node {
         self.transactions.answered_at_once(now, key, remote, message.header, answer.clone());
         self.send_peer(now, MessageType::Tunnel, remote, answer);
         let Some(envelope) = envelope else { return };
-        let (id, sip) = match self.open_envelope(&envelope, (source, way)) {
+        let Opened { from: id, stamp, content } = match self.open_envelope(&envelope, (source, way)) {
             Ok(opened) => opened,
             Err(problem) => return self.link.count_drop(problem),
         };
@@ -381,7 +404,23 @@ impl Node {
             self.tunnels.meet(now, Contact { id, address: remote });
         }
         self.tunnels.heard(now, remote);
-        self.handle_peer_signalling(now, id, &sip);
+        if !Letter::is_one(&content) {
+            return self.hear_peer(now, id, &content, false);
+        }
+        if let Some(sip) = self.open_letter(now, (id, stamp), &content) {
+            self.hear_peer(now, id, &sip, true);
+        }
+    }
+
+    /// Hears SIP of a peer, and notes on a text message what protected it.
+    fn hear_peer(&mut self, now: Time, from: NodeId, sip: &[u8], is_letter: bool) {
+        match self.protection_of(from, sip, is_letter) {
+            Some(protection) => {
+                let noted = sip::note_protection(sip, protection);
+                self.handle_peer_signalling(now, from, noted.as_deref().unwrap_or(sip));
+            }
+            None => self.handle_peer_signalling(now, from, sip),
+        }
     }
 
     /// Watches the peers of our calls: one that is silent is asked, one that stays silent is lost.

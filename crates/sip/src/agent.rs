@@ -44,6 +44,7 @@ use crate::flow::Flow;
 use crate::lockout::LockOut;
 use crate::media_plane::{MediaPlane, Side};
 use crate::prefix::Prefix;
+use crate::protection;
 use crate::registrar::Registrar;
 use crate::timers::Timers;
 use crate::transaction::{ClientId, Incoming, ServerId, TransactionEvent, Transactions};
@@ -408,7 +409,10 @@ impl Agent {
             return self.count_drop("sip flood");
         }
         match sip::parse(bytes) {
-            Ok(message) => {
+            Ok(mut message) => {
+                if !matches!(flow, Flow::Peer(_)) {
+                    protection::disbelieve(&mut message);
+                }
                 let incoming = self.transactions.receive(now, flow, message);
                 self.incoming(now, flow, incoming, media);
                 self.drain_transactions(now, media);

@@ -9,7 +9,7 @@
 //! The signature covers a domain string, the receiver's Node-ID and what follows it. In the profile secure an
 //! envelope is sealed where hops carry it; over the link between the two peers, which nobody else opens and which
 //! says whose it is, nothing is added. In the other profiles it is signed, and readable. One of another kind is
-//! refused. A run is chosen by chance whenever a peer begins to count for another: so it depends on no clock and
+//! refused. Where SIP stands may stand a letter ([`crate::ratchet`]). A run is chosen by chance whenever a peer begins to count for another: so it depends on no clock and
 //! nothing is kept over a restart, and who carried an envelope cannot have it heard again.
 
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use std::ops::RangeBounds;
 use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Rng, RngExt, Seed, Signatures, Window};
 
 use crate::node::Node;
+use crate::ratchet::STAMP;
 
 const DOMAIN: &[u8] = b"openvoip envelope 1\0";
 const SEALED_DOMAIN: &[u8] = b"openvoip envelope 2\0";
@@ -25,7 +26,6 @@ const SIGNED: u8 = 1;
 const SEALED: u8 = 2;
 const LINKED: u8 = 3;
 const HEAD: usize = 1 + PublicKey::LEN + KeyPair::SIGNATURE_LEN;
-const STAMP: usize = 8 + 4;
 
 /// Most bytes that an envelope has besides what it says.
 pub(super) const OVERHEAD: usize = HEAD + STAMP + 1 + link::sealed::OVERHEAD;
@@ -137,6 +137,15 @@ impl<K: Ord + Copy, V, const MOST: usize> Recent<K, V, MOST> {
     }
 }
 
+/// What was in an envelope.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) from: NodeId,
+    pub(super) stamp: [u8; STAMP],
+    /// SIP, or a letter.
+    pub(super) content: Vec<u8>,
+}
+
 /// How a message goes to its receiver.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Way {
@@ -173,29 +182,29 @@ impl Node {
         &mut self,
         envelope: &[u8],
         (sender, way): (NodeId, Way),
-    ) -> Result<(NodeId, Vec<u8>), &'static str> {
+    ) -> Result<Opened, &'static str> {
         let own = self.node_id().ok_or(BAD)?;
         let (hash, signatures) = (self.hash(), self.identity.peer.signatures());
         let of = |key: &PublicKey| key.node_id(hash);
-        let (id, stamp, sip) = match envelope.split_first() {
+        let (from, stamp, content) = match envelope.split_first() {
             Some((&LINKED, stamped)) if self.config.profile == Profile::Secure && way == Way::Direct => {
-                let (stamp, sip) = stamped.split_first_chunk::<STAMP>().ok_or(BAD)?;
-                (sender, *stamp, sip.to_vec())
+                let (stamp, content) = stamped.split_first_chunk::<STAMP>().ok_or(BAD)?;
+                (sender, *stamp, content.to_vec())
             }
             Some((&SEALED, sealed)) if self.seals() => {
                 let opened = link::sealed::open(&self.identity.peer, SEALED_DOMAIN, sealed).ok_or(BAD)?;
-                let (key, stamp, sip) = read(signatures, &own, &opened).ok_or(BAD)?;
+                let (key, stamp, content) = read(signatures, &own, &opened).ok_or(BAD)?;
                 self.tunnels.envelopes().learn_key(hash, of(&key), key);
-                (of(&key), *stamp, sip.to_vec())
+                (of(&key), *stamp, content.to_vec())
             }
             Some((&SIGNED, _)) if !self.seals() => {
-                let (key, stamp, sip) = read(signatures, &own, envelope).ok_or(BAD)?;
-                (of(&key), *stamp, sip.to_vec())
+                let (key, stamp, content) = read(signatures, &own, envelope).ok_or(BAD)?;
+                (of(&key), *stamp, content.to_vec())
             }
             _ => return Err(BAD),
         };
-        match self.tunnels.envelopes().is_new(id, &stamp) {
-            true => Ok((id, sip)),
+        match self.tunnels.envelopes().is_new(from, &stamp) {
+            true => Ok(Opened { from, stamp, content }),
             false => Err("envelope again"),
         }
     }
@@ -272,7 +281,7 @@ mod tests {
 
     /// What one makes of an envelope that came this way, over Alice's link if over any.
     fn open(at: &mut Node, envelope: &[u8], way: Way) -> Result<(NodeId, Vec<u8>), &'static str> {
-        at.open_envelope(envelope, (id(1), way))
+        at.open_envelope(envelope, (id(1), way)).map(|opened| (opened.from, opened.content))
     }
 
     #[test]
