@@ -213,7 +213,8 @@ impl Node {
         let id = self.phones.locals.next;
         self.phones.locals.next = id.checked_add(1).unwrap_or(FIRST_OWN);
         let ua = user_agent(id, user, domain, Seed::child_of(&mut self.rng));
-        let own = Own { ua, op, handle: None, duration: None, started: now, is_call, protected: None, done: false };
+        let own =
+            Own { ua, op, handle: None, duration: None, started: now, is_call, protected: None, done: false };
         self.phones.locals.own.insert(id, own);
         Some(id)
     }

@@ -28,6 +28,9 @@ const UNOPENED: u8 = 3;
 /// Bytes of run and number, which name an envelope.
 pub(crate) const STAMP: usize = 8 + 4;
 
+/// Most bytes that a letter has besides what it says.
+pub(crate) const OVERHEAD: usize = 256;
+
 /// Public keys with which others write first. Their owner vouches for them with its contact record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Prekeys {
@@ -83,6 +86,12 @@ pub trait Ratchet: Debug + Send + Sync {
 
     /// Makes another fallback key if the time has come. The one before goes on opening what was begun with it.
     fn rotate(&mut self, unix: UnixTime);
+
+    /// With how many peers there are sessions.
+    fn peers(&self) -> usize;
+
+    /// Whether anything was written to a peer of our own accord.
+    fn has_written(&self, peer: &NodeId) -> bool;
 
     /// Whether a letter for this peer can be sealed at once.
     fn knows(&self, peer: &NodeId) -> bool;
@@ -189,7 +198,9 @@ mod tests {
             assert!(Letter::is_one(&letter.to_bytes()));
             assert_eq!(Letter::parse(&letter.to_bytes()), Some(letter));
         }
-        assert!(!Letter::is_one(b"MESSAGE sip:bob") && !Letter::is_one(b"SIP/2.0 200 OK") && !Letter::is_one(b""));
+        assert!(
+            !Letter::is_one(b"MESSAGE sip:bob") && !Letter::is_one(b"SIP/2.0 200 OK") && !Letter::is_one(b"")
+        );
     }
 
     #[test]

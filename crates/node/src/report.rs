@@ -71,6 +71,9 @@ pub struct Status {
     /// Peers with which they go over TCP.
     #[serde(default)]
     pub streams: usize,
+    /// Peers with which text messages go in letters of a double ratchet.
+    #[serde(default)]
+    pub letters: usize,
     /// Load values set by an operator or measured.
     pub load: BTreeMap<String, String>,
     /// Datagrams, messages and packets dropped, by reason.

@@ -25,7 +25,7 @@ use wire::{Contact, HashAlgorithm, NodeId, PublicKey, RngExt, Time};
 
 use crate::forward::MAX_WAYS;
 use crate::node::{Alarm, Node, millis};
-use crate::ratchet::Letter;
+use crate::ratchet::{self, Letter};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::whereabouts::Whereabouts;
 use envelope::{Envelopes, Opened, Way};
@@ -120,12 +120,7 @@ impl Tunnels {
     }
 
     /// Reads where a node is from its contact record, and for a client remembers who carries it.
-    fn read_contact(
-        &mut self,
-        hash: HashAlgorithm,
-        id: NodeId,
-        record: &Record,
-    ) -> Option<Contact> {
+    fn read_contact(&mut self, hash: HashAlgorithm, id: NodeId, record: &Record) -> Option<Contact> {
         let found = Whereabouts::parse(&record.value, hash)?;
         self.envelopes().learn_key(hash, id, record.owner);
         self.carriers.remove(&id);
@@ -220,7 +215,12 @@ impl Tunnels {
 
 impl Node {
     /// Reads where a node is from its contact record, and by which keys it is written to.
-    pub(crate) fn read_contact(&mut self, hash: HashAlgorithm, id: NodeId, record: &Record) -> Option<Contact> {
+    pub(crate) fn read_contact(
+        &mut self,
+        hash: HashAlgorithm,
+        id: NodeId,
+        record: &Record,
+    ) -> Option<Contact> {
         if let Some(letters) = &mut self.letters {
             letters.learn(hash, id, record);
         }
@@ -239,7 +239,8 @@ impl Node {
             Some(queued) => queued >= MAX_QUEUE,
             None => self.tunnels.streams.len() >= MAX_STREAMS,
         };
-        if full || sip.len() + envelope::OVERHEAD > PIECE * MAX_PIECES {
+        let letter = self.letters.as_ref().map_or(0, |_| ratchet::OVERHEAD);
+        if full || sip.len() + envelope::OVERHEAD + letter > PIECE * MAX_PIECES {
             return self.link.count_drop("signalling full");
         }
         self.tunnels.streams.entry(key).or_default().queue.push_back(sip.to_vec());

@@ -136,6 +136,14 @@ impl Ratchet for Olm {
         }
     }
 
+    fn peers(&self) -> usize {
+        self.peers.len()
+    }
+
+    fn has_written(&self, peer: &NodeId) -> bool {
+        self.peers.get(peer).is_some_and(|p| p.written)
+    }
+
     fn knows(&self, peer: &NodeId) -> bool {
         self.peers.contains_key(peer)
     }
@@ -180,8 +188,11 @@ impl fmt::Debug for Olm {
 
 /// The peer whose sessions are kept under a name.
 fn peer_of(name: &str) -> Option<NodeId> {
-    let bytes: Option<Vec<u8>> =
-        name.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    let bytes: Option<Vec<u8>> = name
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
     Key::from_slice(&bytes?).map(NodeId)
 }
 

@@ -284,6 +284,7 @@ fn strangers_push_out_strangers_and_not_whom_we_wrote_to() {
         assert!(bob.open(later, id(100 + n), &BOUND, &letter).is_ok());
     }
     assert_eq!(bob.peers.len(), MAX_PEERS);
+    assert!(bob.has_written(&id(ALICE)) && !bob.has_written(&id(200)));
     assert!(bob.knows(&id(ALICE)), "silent for longest, and a friend");
     assert!(!bob.knows(&id(100)) && bob.knows(&id(100 + MAX_PEERS as u32 + 9)));
     assert_eq!(disks[1].files.lock().unwrap().len(), MAX_PEERS + 1, "and the account");
@@ -303,7 +304,11 @@ fn what_cannot_be_understood_is_set_aside_and_the_rest_is_there() {
 #[test]
 fn keys_of_small_order_begin_nothing() {
     let (mut alice, ..) = two();
-    for point in [[0; 32], { let mut one = [0; 32]; one[0] = 1; one }] {
+    for point in [[0; 32], {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    }] {
         assert!(!alice.begin(NOW, id(3), &Prekeys { identity: point, fallback: point }));
     }
     assert!(!alice.knows(&id(3)));

@@ -51,6 +51,14 @@ impl Ratchet for Blind {
         self.0.rotate(unix);
     }
 
+    fn peers(&self) -> usize {
+        self.0.peers()
+    }
+
+    fn has_written(&self, peer: &NodeId) -> bool {
+        self.0.has_written(peer)
+    }
+
     fn knows(&self, peer: &NodeId) -> bool {
         self.0.knows(peer)
     }
@@ -121,9 +129,15 @@ fn dropped(world: &mut World, n: usize, what: &str) -> u64 {
 #[test]
 fn two_peers_write_to_each_other_by_ratchet_and_with_others_as_before() {
     let (mut world, disks) = world_of(Profile::Secure);
-    for (from, to, text) in [(ALICE, BOB, "one"), (BOB, ALICE, "two"), (ALICE, BOB, "three"), (ALICE, BOB, "four")] {
+    for (from, to, text) in
+        [(ALICE, BOB, "one"), (BOB, ALICE, "two"), (ALICE, BOB, "three"), (ALICE, BOB, "four")]
+    {
         let report = write(&mut world, from, to, text);
-        assert_eq!((report.state.as_str(), report.protected.as_str()), ("delivered", "ratchet"), "{report:?}");
+        assert_eq!(
+            (report.state.as_str(), report.protected.as_str()),
+            ("delivered", "ratchet"),
+            "{report:?}"
+        );
     }
     assert_eq!(inbox(&world, BOB), by_ratchet(&["one", "three", "four"]));
     assert_eq!(inbox(&world, ALICE), by_ratchet(&["two"]));
@@ -132,6 +146,7 @@ fn two_peers_write_to_each_other_by_ratchet_and_with_others_as_before() {
     }
     assert_eq!(inbox(&world, 2), [("to who has none".to_owned(), "encrypted".to_owned())]);
     assert_eq!(write(&mut world, ALICE, ALICE, "to myself").protected, "local");
+    assert_eq!([ALICE, BOB, 2].map(|n| world.nodes[n].status(world.now).letters), [1, 1, 0]);
     assert!(disks.iter().all(|disk| disk.0.lock().unwrap().len() == 2), "an account, and the other");
 }
 
@@ -166,7 +181,11 @@ fn who_lost_its_sessions_hears_each_message_once_all_the_same() {
         restart(&mut world, wiped, &lost.clone());
         for (from, to) in [(ALICE, BOB), (BOB, ALICE)] {
             let report = write(&mut world, from, to, "after");
-            assert_eq!((report.state.as_str(), report.protected.as_str()), ("delivered", "ratchet"), "{wiped}");
+            assert_eq!(
+                (report.state.as_str(), report.protected.as_str()),
+                ("delivered", "ratchet"),
+                "{wiped}"
+            );
         }
         let after = |n| inbox(&world, n).iter().filter(|m| **m == by_ratchet(&["after"])[0]).count();
         assert_eq!((after(ALICE), after(BOB)), (1, 1), "{wiped}");
@@ -205,7 +224,11 @@ fn a_letter_that_its_reader_cannot_open_goes_once_more_and_then_fails_unread_by_
     let (mut world, [_, of_bob]) = world_of(Profile::Secure);
     world.nodes[BOB].use_ratchet(world.now, Box::new(Blind(*olm(&of_bob))));
     let report = write(&mut world, ALICE, BOB, "hello");
-    assert_eq!((report.state.as_str(), report.status, report.protected.as_str()), ("failed", 493, ""), "{report:?}");
+    assert_eq!(
+        (report.state.as_str(), report.status, report.protected.as_str()),
+        ("failed", 493, ""),
+        "{report:?}"
+    );
     world.run(Duration::from_secs(60));
     assert_eq!(dropped(&mut world, BOB, "letter unopened"), 2, "and no more");
     assert!(inbox(&world, BOB).is_empty(), "and never with less protection");

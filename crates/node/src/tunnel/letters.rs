@@ -27,8 +27,8 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(32);
 /// Most peers whose prekeys are remembered before anything is written to them.
 const MAX_PREKEYS: usize = 2_048;
 
-/// Most letters opened in a second, of all peers and of one: each may cost some thousand hashes.
-const MOST_A_SECOND: u32 = 64;
+/// Most letters opened in a second, of all to whom we never wrote, and of any one: each may cost some thousand hashes.
+const MOST_OF_STRANGERS: u32 = 64;
 const MOST_OF_ONE: u32 = 16;
 
 /// Undecipherable (RFC 3261 section 21.4.29): for a letter that its reader could not open twice.
@@ -51,9 +51,10 @@ pub(crate) struct Letters {
     ratchet: Box<dyn Ratchet>,
     prekeys: BTreeMap<NodeId, Prekeys>,
     sent: BTreeMap<StreamKey, Sent>,
-    /// How many letters came in this second, and from whom.
+    /// How many letters came in this second, of whom, and of strangers.
     second: u64,
     opened: BTreeMap<NodeId, u32>,
+    of_strangers: u32,
 }
 
 /// What SIP becomes before it is put into an envelope.
@@ -74,12 +75,18 @@ impl Letters {
             sent: BTreeMap::new(),
             second: 0,
             opened: BTreeMap::new(),
+            of_strangers: 0,
         }
     }
 
     /// The keys to publish.
     pub(crate) fn prekeys(&self) -> Prekeys {
         self.ratchet.prekeys()
+    }
+
+    /// With how many peers there are sessions.
+    pub(crate) fn peers(&self) -> usize {
+        self.ratchet.peers()
     }
 
     /// Learns from its contact record, if that is signed by it, by which keys a peer can be written to.
@@ -102,11 +109,16 @@ impl Letters {
         let second = now.as_millis() / 1_000;
         if std::mem::replace(&mut self.second, second) != second {
             self.opened.clear();
+            self.of_strangers = 0;
         }
-        let all: u32 = self.opened.values().sum();
+        let is_stranger = !self.ratchet.has_written(&from);
+        if is_stranger && self.of_strangers >= MOST_OF_STRANGERS {
+            return false;
+        }
         let of_one = self.opened.entry(from).or_default();
-        let allowed = all < MOST_A_SECOND && *of_one < MOST_OF_ONE;
+        let allowed = *of_one < MOST_OF_ONE;
         *of_one += u32::from(allowed);
+        self.of_strangers += u32::from(allowed && is_stranger);
         allowed
     }
 
@@ -194,12 +206,10 @@ impl Node {
                 self.handle_unopened(now, from, again, stamp, prekeys);
                 return None;
             }
-            Letter::Sealed(sealed) => {
-                match letters.ratchet.open(unix, from, &bound(&from, &own), &sealed) {
-                    Ok(sip) => return Some(sip),
-                    Err(why) => why,
-                }
-            }
+            Letter::Sealed(sealed) => match letters.ratchet.open(unix, from, &bound(&from, &own), &sealed) {
+                Ok(sip) => return Some(sip),
+                Err(why) => why,
+            },
         };
         let prekeys = letters.prekeys();
         self.link.count_drop("letter unopened");
@@ -249,13 +259,19 @@ impl Node {
 
     /// The same for one that could not be sealed.
     pub(super) fn fail_unsealed(&mut self, now: Time, peer: NodeId, sip: &[u8]) {
-        self.log(Level::Warn, "letter", "a message was not sent: it could not be kept that its key was used".into());
+        let why = "a message was not sent: its letter could not be sealed, or that not be kept on disk";
+        self.log(Level::Warn, "letter", why.into());
         self.fail_text(now, peer, sip, NOT_SEALED);
     }
 
     /// What protected a text message that came from a peer; nothing for what is none. A letter that is answered waits no
     /// more.
-    pub(super) fn protection_of(&mut self, from: NodeId, sip: &[u8], is_letter: bool) -> Option<&'static str> {
+    pub(super) fn protection_of(
+        &mut self,
+        from: NodeId,
+        sip: &[u8],
+        is_letter: bool,
+    ) -> Option<&'static str> {
         if !is_text(sip) {
             return None;
         }
@@ -269,7 +285,9 @@ impl Node {
     /// What will protect a text message to these peers: the least of what protects it to each.
     pub(crate) fn protection_towards(&self, mut peers: impl Iterator<Item = NodeId>) -> &'static str {
         let letters = self.letters.as_ref();
-        self.protection(letters.is_some_and(|l| peers.all(|id| l.ratchet.knows(&id) || l.prekeys.contains_key(&id))))
+        self.protection(
+            letters.is_some_and(|l| peers.all(|id| l.ratchet.knows(&id) || l.prekeys.contains_key(&id))),
+        )
     }
 
     fn protection(&self, by_ratchet: bool) -> &'static str {
@@ -294,32 +312,47 @@ fn is_text(sip: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+    use crate::ratchet::Sealed;
+    use crate::{Config, Identity, Saved};
+    use wire::{KeyPair, Seed, UnixTime};
 
-    #[derive(Debug)]
-    struct None_;
+    /// Seals by writing plainly, and remembers with which keys it began.
+    #[derive(Debug, Default, Clone)]
+    struct Glass(Arc<Mutex<Vec<(NodeId, Prekeys)>>>);
 
-    impl Ratchet for None_ {
+    impl Ratchet for Glass {
         fn prekeys(&self) -> Prekeys {
-            Prekeys { identity: [0; 32], fallback: [0; 32] }
+            Prekeys { identity: [1; 32], fallback: [1; 32] }
         }
-        fn rotate(&mut self, _: wire::UnixTime) {}
-        fn knows(&self, _: &NodeId) -> bool {
-            false
+
+        fn rotate(&mut self, _: UnixTime) {}
+
+        fn peers(&self) -> usize {
+            self.0.lock().unwrap().len()
         }
-        fn begin(&mut self, _: wire::UnixTime, _: NodeId, _: &Prekeys) -> bool {
-            false
+
+        fn has_written(&self, peer: &NodeId) -> bool {
+            self.knows(peer)
         }
-        fn seal(&mut self, _: &NodeId, _: &[u8; 32], _: &[u8], _: bool) -> Option<crate::ratchet::Sealed> {
-            None
+
+        fn knows(&self, peer: &NodeId) -> bool {
+            self.0.lock().unwrap().iter().any(|(id, _)| id == peer)
         }
-        fn open(
-            &mut self,
-            _: wire::UnixTime,
-            _: NodeId,
-            _: &[u8; 32],
-            _: &crate::ratchet::Sealed,
-        ) -> Result<Vec<u8>, Unopened> {
+
+        fn begin(&mut self, _: UnixTime, peer: NodeId, prekeys: &Prekeys) -> bool {
+            self.0.lock().unwrap().push((peer, *prekeys));
+            true
+        }
+
+        fn seal(&mut self, _: &NodeId, _: &[u8; 32], text: &[u8], _: bool) -> Option<Sealed> {
+            Some(Sealed { opening: true, bytes: text.to_vec() })
+        }
+
+        fn open(&mut self, _: UnixTime, _: NodeId, _: &[u8; 32], _: &Sealed) -> Result<Vec<u8>, Unopened> {
             Err(Unopened::Unknown)
         }
     }
@@ -338,15 +371,109 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_letters_is_bounded_and_so_is_how_many_are_opened() {
-        let mut letters = Letters::new(Box::new(None_));
+        let mut letters = Letters::new(Box::<Glass>::default());
         for n in 0..1_000 {
             letters.remember(Time::from_millis(n), (id(1), n), [0; STAMP], vec![]);
         }
         assert_eq!(letters.sent.len(), MAX_SENT);
         assert!(letters.sent.contains_key(&(id(1), 999)), "the oldest go");
-        let of = |letters: &mut Letters, who| (0..100).filter(|_| letters.allows(Time::ZERO, id(who))).count();
+        let of =
+            |letters: &mut Letters, who| (0..100).filter(|_| letters.allows(Time::ZERO, id(who))).count();
         assert_eq!(of(&mut letters, 1), MOST_OF_ONE as usize);
-        assert_eq!((2..20).map(|who| of(&mut letters, who)).sum::<usize>(), (MOST_A_SECOND - MOST_OF_ONE) as usize);
+        assert_eq!(
+            (2..20).map(|who| of(&mut letters, who)).sum::<usize>(),
+            (MOST_OF_STRANGERS - MOST_OF_ONE) as usize
+        );
+        letters.ratchet.begin(UnixTime(1), id(99), &KEYS);
+        assert_eq!(
+            of(&mut letters, 99),
+            MOST_OF_ONE as usize,
+            "strangers take nothing from whom we wrote to"
+        );
         assert!(letters.allows(Time::from_secs(1), id(1)), "the next second is another");
+    }
+
+    const TEXT: &[u8] = b"MESSAGE sip:bob@test SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@test>;tag=1\r\n\
+        To: <sip:bob@test>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\nContent-Length: 2\r\n\r\nhi";
+    const KEYS: Prekeys = Prekeys { identity: [2; 32], fallback: [2; 32] };
+
+    /// A peer that has sent Bob a letter, the stamp of that, and what its ratchet began.
+    fn sender() -> (Node, [u8; STAMP], Glass) {
+        let config = Config {
+            listen: SocketAddr::from(([192, 0, 2, 1], 7080)),
+            profile: Profile::Secure,
+            ..Config::default()
+        };
+        let identity = Identity { peer: KeyPair::from_seed(Seed([1; 32])), users: Vec::new() };
+        let (seed, unix) = (Seed::from_number(1), UnixTime(1_800_000_000));
+        let mut node = Node::new(config, identity, Saved::default(), seed, Time::ZERO, unix);
+        let glass = Glass::default();
+        node.use_ratchet(Time::ZERO, Box::new(glass.clone()));
+        node.letters.as_mut().unwrap().prekeys.insert(id(2), KEYS);
+        node.tunnels.meet(Time::ZERO, wire::Contact { id: id(2), address: ([192, 0, 2, 2], 7080).into() });
+        node.send_sip(Time::ZERO, id(2), TEXT);
+        let stamp = stamps(&node)[0];
+        (node, stamp, glass)
+    }
+
+    fn stamps(node: &Node) -> Vec<[u8; STAMP]> {
+        node.letters.as_ref().unwrap().sent.values().map(|sent| sent.stamp).collect()
+    }
+
+    fn says_unopened(node: &mut Node, from: NodeId, stamp: [u8; STAMP], again: bool) {
+        let keys = Prekeys { identity: [3; 32], fallback: [3; 32] };
+        let letter = Letter::Unopened { again, stamp, prekeys: keys };
+        assert_eq!(node.open_letter(Time::ZERO, (from, [0; STAMP]), &letter.to_bytes()), None);
+    }
+
+    #[test]
+    fn that_a_letter_was_not_opened_is_believed_of_its_reader_alone_and_of_what_waits() {
+        let (mut node, stamp, glass) = sender();
+        says_unopened(&mut node, id(3), stamp, false);
+        says_unopened(&mut node, id(2), [9; STAMP], false);
+        assert_eq!((stamps(&node), glass.peers()), (vec![stamp], 1), "nothing has changed");
+        node.protection_of(id(2), b"SIP/2.0 200 OK\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\r\n", false);
+        says_unopened(&mut node, id(2), stamp, false);
+        assert_eq!((stamps(&node).len(), glass.peers()), (0, 1), "it was answered before");
+    }
+
+    #[test]
+    fn a_letter_that_was_not_opened_goes_once_more_by_the_readers_new_keys_and_not_a_third_time() {
+        let (mut node, first, glass) = sender();
+        says_unopened(&mut node, id(2), first, false);
+        assert_eq!(glass.0.lock().unwrap().last().unwrap().1.identity, [3; 32]);
+        // It waits in its stream until the one before has arrived.
+        node.handle_tunnel_answer(Time::ZERO, (id(2), stream_of(TEXT)), wire::p2pp::Code::OK);
+        let [second] = stamps(&node)[..] else { panic!("it was not sent again") };
+        assert_ne!(second, first);
+        says_unopened(&mut node, id(2), first, false);
+        assert_eq!(stamps(&node), [second], "who says so again speaks of what is over");
+        says_unopened(&mut node, id(2), second, false);
+        assert_eq!(stamps(&node).len(), 0);
+        assert!(node.tunnels.streams.values().all(|s| s.queue.is_empty()), "and no more");
+    }
+
+    #[test]
+    fn a_letter_that_was_opened_before_is_not_sent_again() {
+        let (mut node, stamp, glass) = sender();
+        says_unopened(&mut node, id(2), stamp, true);
+        assert_eq!((stamps(&node).len(), glass.peers()), (0, 2), "but the next goes by new keys");
+    }
+
+    #[test]
+    fn prekeys_that_are_not_signed_by_the_peer_itself_are_not_learnt() {
+        let hash = HashAlgorithm::Sha256;
+        let [bob, eve] = [2, 3].map(|n| KeyPair::from_seed(Seed([n; 32])));
+        let place = bob.public().node_id(hash);
+        let value = Whereabouts { prekeys: Some(KEYS), ..Whereabouts::default() }.to_bytes();
+        let signed_by = |owner: &KeyPair| {
+            let (kind, place) = (wire::p2pp::Kind::PEER, wire::ResourceId(place.0));
+            Record::sign(owner, place, kind, 1, UnixTime(1), 3_600, value.clone())
+        };
+        let mut letters = Letters::new(Box::<Glass>::default());
+        letters.learn(hash, place, &signed_by(&eve));
+        assert!(letters.prekeys.is_empty());
+        letters.learn(hash, place, &signed_by(&bob));
+        assert_eq!(letters.prekeys.get(&place), Some(&KEYS));
     }
 }
