@@ -29,13 +29,16 @@ pub const MAX_PEERS: usize = 1_024;
 
 const ACCOUNT: &str = "account";
 
+/// What is kept, and under which name.
+pub type Kept = (String, Zeroizing<Vec<u8>>);
+
 /// Where what must outlive a process is kept.
 pub trait Store: Send + Sync {
     /// Everything that is kept, by its name.
     ///
     /// # Errors
     /// In words, if it cannot be read at all.
-    fn load(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, String>;
+    fn load(&self) -> Result<Vec<Kept>, String>;
 
     /// Keeps it in the place of what had the name; with `lasts` also through a loss of power.
     ///
@@ -55,7 +58,7 @@ pub trait Store: Send + Sync {
 pub struct Passing;
 
 impl Store for Passing {
-    fn load(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, String> {
+    fn load(&self) -> Result<Vec<Kept>, String> {
         Ok(Vec::new())
     }
 

@@ -30,7 +30,7 @@ impl Disk {
 }
 
 impl Store for Disk {
-    fn load(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, String> {
+    fn load(&self) -> Result<Vec<Kept>, String> {
         let files = self.files.lock().unwrap();
         Ok(files.iter().map(|(name, bytes)| (name.clone(), bytes.clone().into())).collect())
     }

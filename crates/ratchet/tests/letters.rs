@@ -10,17 +10,16 @@ use std::time::Duration;
 use node::ratchet::{Prekeys, Ratchet, Sealed, Unopened};
 use node::report::MessageReport;
 use node::{Config, Outcome, Profile, Saved};
-use ratchet::{Olm, Store};
+use ratchet::{Kept, Olm, Store};
 use wire::{NodeId, UnixTime};
 use world::World;
-use zeroize::Zeroizing;
 
 /// A disk that outlives its peer.
 #[derive(Clone, Default)]
 struct Disk(Arc<Mutex<BTreeMap<String, Vec<u8>>>>);
 
 impl Store for Disk {
-    fn load(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, String> {
+    fn load(&self) -> Result<Vec<Kept>, String> {
         Ok(self.0.lock().unwrap().iter().map(|(name, bytes)| (name.clone(), bytes.clone().into())).collect())
     }
 

@@ -10,8 +10,7 @@ use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-use ratchet::Store;
-use zeroize::Zeroizing;
+use ratchet::{Kept, Store};
 
 use super::{Home, aside, make_private, replace, replace_softly};
 
@@ -34,7 +33,7 @@ impl Home {
 }
 
 impl Store for Letters {
-    fn load(&self) -> Result<Vec<(String, Zeroizing<Vec<u8>>)>, String> {
+    fn load(&self) -> Result<Vec<Kept>, String> {
         let cannot = |e: std::io::Error| format!("cannot read {}: {e}", self.0.display());
         let mut all = Vec::new();
         for entry in fs::read_dir(&self.0).map_err(cannot)? {
