@@ -306,7 +306,7 @@ impl Node {
         Whereabouts {
             addresses: self.own_addresses(),
             carriers: self.carriers(),
-            prekeys: self.letters.as_ref().map(|letters| letters.prekeys()),
+            prekeys: self.tunnels.letters().map(|letters| letters.prekeys()),
         }
     }
 

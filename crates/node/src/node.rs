@@ -43,7 +43,7 @@ use crate::search::{SearchId, Searches, WIDTH};
 use crate::storage::Storage;
 use crate::timers::Timers;
 use crate::transaction::{ServerKey, Transactions};
-use crate::tunnel::{Letters, Tunnels};
+use crate::tunnel::Tunnels;
 
 /// Events waiting to be seen by the world, which drains them after every input.
 const MAX_EVENTS: usize = 65_536;
@@ -225,8 +225,6 @@ pub struct Node {
     pub(crate) numbers: Numbers,
     pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
-    /// Only where somebody brought a ratchet.
-    pub(crate) letters: Option<Box<Letters>>,
     pub(crate) phones: LazyPhones,
     pub(crate) diagnostics: Diagnostics,
     pub(crate) operators: Operators,
@@ -289,7 +287,6 @@ impl Node {
             numbers: Numbers::default(),
             enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
-            letters: None,
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
             diagnostics: Diagnostics::default(),
             operators: Operators::new(&saved),

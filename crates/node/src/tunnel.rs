@@ -30,7 +30,7 @@ use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::whereabouts::Whereabouts;
 use envelope::{Envelopes, Opened, Way};
 use letters::Enclosed;
-pub(crate) use letters::Letters;
+use letters::Letters;
 
 /// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
 /// piece header (11) and a cookie (20).
@@ -99,6 +99,15 @@ pub(crate) struct Tunnels {
 impl Tunnels {
     fn envelopes(&mut self) -> &mut Envelopes {
         self.envelopes.get_or_insert_default()
+    }
+
+    /// Letters, if somebody brought a ratchet.
+    pub(crate) fn letters(&self) -> Option<&Letters> {
+        self.envelopes.as_ref()?.letters.as_deref()
+    }
+
+    fn letters_mut(&mut self) -> Option<&mut Letters> {
+        self.envelopes.as_mut()?.letters.as_deref_mut()
     }
 
     /// Where a peer we talk with is.
@@ -221,7 +230,7 @@ impl Node {
         id: NodeId,
         record: &Record,
     ) -> Option<Contact> {
-        if let Some(letters) = &mut self.letters {
+        if let Some(letters) = self.tunnels.letters_mut() {
             letters.learn(hash, id, record);
         }
         self.tunnels.read_contact(hash, id, record)
@@ -239,7 +248,7 @@ impl Node {
             Some(queued) => queued >= MAX_QUEUE,
             None => self.tunnels.streams.len() >= MAX_STREAMS,
         };
-        let letter = self.letters.as_ref().map_or(0, |_| ratchet::OVERHEAD);
+        let letter = self.tunnels.letters().map_or(0, |_| ratchet::OVERHEAD);
         if full || sip.len() + envelope::OVERHEAD + letter > PIECE * MAX_PIECES {
             return self.link.count_drop("signalling full");
         }

@@ -17,6 +17,7 @@ use std::ops::RangeBounds;
 
 use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Rng, RngExt, Seed, Signatures, Window};
 
+use super::Letters;
 use crate::node::Node;
 use crate::ratchet::STAMP;
 
@@ -50,6 +51,8 @@ pub(super) struct Envelopes {
     sent: Recent<NodeId, (u64, u32), MAX_PEERS>,
     /// What was heard of each run.
     heard: Recent<(NodeId, u64), Window<WORDS>, MAX_RUNS>,
+    /// What text messages go in, where somebody brought a ratchet.
+    pub(super) letters: Option<Box<Letters>>,
 }
 
 impl Envelopes {

@@ -140,7 +140,7 @@ impl Node {
         let is_real = self.identity.peer.signatures() == Signatures::Ed25519;
         if self.config.profile == Profile::Secure && is_real {
             ratchet.rotate(self.unix(now));
-            self.letters = Some(Box::new(Letters::new(ratchet)));
+            self.tunnels.envelopes().letters = Some(Box::new(Letters::new(ratchet)));
             if self.standing.is_some() {
                 self.announce_contact_if_moved(now);
                 self.drain(now);
@@ -151,7 +151,7 @@ impl Node {
     /// Makes another prekey when it is time; the contact record says so when it is refreshed the next time.
     pub(crate) fn rotate_prekeys(&mut self, now: Time) {
         let unix = self.unix(now);
-        if let Some(letters) = &mut self.letters {
+        if let Some(letters) = self.tunnels.letters_mut() {
             letters.ratchet.rotate(unix);
             letters.sent.retain(|_, sent| now.since(sent.at) < ANSWERED_WITHIN);
         }
@@ -160,7 +160,7 @@ impl Node {
     /// What goes to a peer for a SIP message.
     pub(super) fn enclose(&mut self, now: Time, to: NodeId, sip: Vec<u8>) -> Enclosed {
         let (unix, own) = (self.unix(now), self.node_id());
-        let (Some(letters), Some(own)) = (&mut self.letters, own) else { return Enclosed::Sip(sip) };
+        let (Some(letters), Some(own)) = (self.tunnels.letters_mut(), own) else { return Enclosed::Sip(sip) };
         if !is_text(&sip) {
             return Enclosed::Sip(sip);
         }
@@ -180,7 +180,7 @@ impl Node {
     /// A letter leaves under this stamp.
     pub(super) fn letter_leaves(&mut self, now: Time, key: StreamKey, stamped: &[u8], sip: Vec<u8>) {
         let stamp = stamped.first_chunk().expect("a stamp is in front");
-        if let Some(letters) = &mut self.letters {
+        if let Some(letters) = self.tunnels.letters_mut() {
             letters.remember(now, key, *stamp, sip);
         }
     }
@@ -193,7 +193,7 @@ impl Node {
         content: &[u8],
     ) -> Option<Vec<u8>> {
         let (unix, own) = (self.unix(now), self.node_id()?);
-        let (Some(letters), Some(letter)) = (&mut self.letters, Letter::parse(content)) else {
+        let (Some(letters), Some(letter)) = (self.tunnels.letters_mut(), Letter::parse(content)) else {
             self.link.count_drop("bad letter");
             return None;
         };
@@ -230,7 +230,7 @@ impl Node {
         prekeys: Prekeys,
     ) {
         let unix = self.unix(now);
-        let Some(letters) = &mut self.letters else { return };
+        let Some(letters) = self.tunnels.letters_mut() else { return };
         let of_reader = (reader, 0)..=(reader, u64::MAX);
         let key = letters.sent.range(of_reader).find(|(_, sent)| sent.stamp == stamp).map(|(key, _)| *key);
         // Of what waits for no answer nothing is believed: it was answered, or never sent.
@@ -276,7 +276,7 @@ impl Node {
             return None;
         }
         if is_answer(sip) {
-            self.letters.as_mut().map(|letters| letters.sent.remove(&(from, stream_of(sip))));
+            self.tunnels.letters_mut().map(|letters| letters.sent.remove(&(from, stream_of(sip))));
             return None;
         }
         Some(self.protection(is_letter))
@@ -284,7 +284,7 @@ impl Node {
 
     /// What will protect a text message to these peers: the least of what protects it to each.
     pub(crate) fn protection_towards(&self, mut peers: impl Iterator<Item = NodeId>) -> &'static str {
-        let letters = self.letters.as_ref();
+        let letters = self.tunnels.letters();
         self.protection(
             letters.is_some_and(|l| peers.all(|id| l.ratchet.knows(&id) || l.prekeys.contains_key(&id))),
         )
@@ -409,7 +409,7 @@ mod tests {
         let mut node = Node::new(config, identity, Saved::default(), seed, Time::ZERO, unix);
         let glass = Glass::default();
         node.use_ratchet(Time::ZERO, Box::new(glass.clone()));
-        node.letters.as_mut().unwrap().prekeys.insert(id(2), KEYS);
+        node.tunnels.letters_mut().unwrap().prekeys.insert(id(2), KEYS);
         node.tunnels.meet(Time::ZERO, wire::Contact { id: id(2), address: ([192, 0, 2, 2], 7080).into() });
         node.send_sip(Time::ZERO, id(2), TEXT);
         let stamp = stamps(&node)[0];
@@ -417,7 +417,7 @@ mod tests {
     }
 
     fn stamps(node: &Node) -> Vec<[u8; STAMP]> {
-        node.letters.as_ref().unwrap().sent.values().map(|sent| sent.stamp).collect()
+        node.tunnels.letters().unwrap().sent.values().map(|sent| sent.stamp).collect()
     }
 
     fn says_unopened(node: &mut Node, from: NodeId, stamp: [u8; STAMP], again: bool) {
