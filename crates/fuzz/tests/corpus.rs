@@ -57,7 +57,8 @@ replays!(
     control,
     document,
     ticket,
-    certificate
+    certificate,
+    domain
 );
 
 #[test]
