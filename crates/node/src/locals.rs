@@ -30,6 +30,9 @@ pub(crate) const INBOX: u32 = 1;
 /// The built-in user that says the digits of a call.
 pub(crate) const DIGITS: u32 = 2;
 
+/// The domain of built-in users.
+pub(crate) const BUILT_IN: &str = "local.invalid";
+
 /// What a keypad dials for it.
 const DIGITS_CODE: &str = "*55";
 
@@ -83,7 +86,7 @@ fn user_agent(id: u32, user: &str, domain: &str, seed: Seed) -> UserAgent {
         domain: domain.to_owned(),
         password: None,
         flow: Flow::Local(id),
-        sent_by: SentBy { host: "local.invalid".into(), port: None },
+        sent_by: SentBy { host: BUILT_IN.into(), port: None },
         expires: 3_600,
     };
     UserAgent::new(config, seed)
@@ -93,9 +96,9 @@ impl Locals {
     pub(crate) fn new(seed: Seed, _now: Time) -> Self {
         let mut rng = seed.rng();
         Locals {
-            echo: user_agent(ECHO, "echo", "local.invalid", Seed::child_of(&mut rng)),
-            inbox: user_agent(INBOX, "inbox", "local.invalid", Seed::child_of(&mut rng)),
-            digits: user_agent(DIGITS, "digits", "local.invalid", Seed::child_of(&mut rng)),
+            echo: user_agent(ECHO, "echo", BUILT_IN, Seed::child_of(&mut rng)),
+            inbox: user_agent(INBOX, "inbox", BUILT_IN, Seed::child_of(&mut rng)),
+            digits: user_agent(DIGITS, "digits", BUILT_IN, Seed::child_of(&mut rng)),
             own: BTreeMap::new(),
             next: FIRST_OWN,
         }

@@ -75,8 +75,10 @@ pub enum Unopened {
     Unknown,
     /// Its key was used before: it was heard, or its writer went back to an old state.
     Again,
-    /// It could not be kept that it was opened. Nobody is told.
+    /// It could not be kept that it was opened, or there is no room for its writer.
     NotKept,
+    /// It is no message of a ratchet at all, which costs nothing to find out.
+    Malformed,
 }
 
 /// What makes ratchets for one peer and keeps them: what it says it has done is kept, whatever happens then.
@@ -84,8 +86,9 @@ pub trait Ratchet: Debug + Send + Sync {
     /// The keys to publish.
     fn prekeys(&self) -> Prekeys;
 
-    /// Makes another fallback key if the time has come. The one before goes on opening what was begun with it.
-    fn rotate(&mut self, unix: UnixTime);
+    /// Makes another fallback key if the time has come. The one before goes on opening what was begun with it. `false` if it
+    /// could not be kept.
+    fn rotate(&mut self, unix: UnixTime) -> bool;
 
     /// With how many peers there are sessions.
     fn peers(&self) -> usize;
@@ -93,16 +96,22 @@ pub trait Ratchet: Debug + Send + Sync {
     /// Whether anything was written to a peer of our own accord.
     fn has_written(&self, peer: &NodeId) -> bool;
 
+    /// When a session with a peer began, or it was heard, last; nothing without a session.
+    fn last_heard(&self, peer: &NodeId) -> Option<UnixTime>;
+
     /// Whether a letter for this peer can be sealed at once.
-    fn knows(&self, peer: &NodeId) -> bool;
+    fn knows(&self, peer: &NodeId) -> bool {
+        self.last_heard(peer).is_some()
+    }
 
     /// Begins a session with a peer, which is the one to write by from now on; `false` if the keys are no good or it
-    /// could not be kept.
-    fn begin(&mut self, unix: UnixTime, peer: NodeId, prekeys: &Prekeys) -> bool;
+    /// could not be kept. `of_our_own` as for [`Ratchet::seal`]; without, nobody of those makes room.
+    fn begin(&mut self, unix: UnixTime, peer: NodeId, prekeys: &Prekeys, of_our_own: bool) -> bool;
 
     /// Seals a letter for a peer that is known; nothing if it could not be kept that a key was used. `bound` opens with it or
-    /// not at all. Where the letter is no answer but of our own accord it `lasts` through a loss of power too.
-    fn seal(&mut self, peer: &NodeId, bound: &[u8; 32], text: &[u8], lasts: bool) -> Option<Sealed>;
+    /// not at all. What a person here writes is `of_our_own` accord: that lasts through a loss of power too, and the peer is
+    /// no stranger from then on.
+    fn seal(&mut self, peer: &NodeId, bound: &[u8; 32], text: &[u8], of_our_own: bool) -> Option<Sealed>;
 
     /// Opens a letter of a peer, once.
     ///
@@ -127,6 +136,17 @@ pub(crate) fn bound(from: &NodeId, to: &NodeId) -> [u8; 32] {
         .into()
 }
 
+/// What is said of a letter that was not opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Why {
+    /// Nothing opens it: it shall be sent again, by new keys.
+    Unknown,
+    /// It was opened before: it shall not be sent again.
+    Again,
+    /// Nothing was tried, or not kept: the same keys are good later.
+    Later,
+}
+
 /// What stands in an envelope instead of SIP.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Letter {
@@ -134,8 +154,8 @@ pub enum Letter {
     Sealed(Sealed),
     /// The reader of a letter could not open it.
     Unopened {
-        /// Whether it was opened before: then it shall not be sent again.
-        again: bool,
+        /// Why.
+        why: Why,
         /// The run and number of its envelope.
         stamp: [u8; STAMP],
         /// Keys to begin anew with.
@@ -144,9 +164,10 @@ pub enum Letter {
 }
 
 impl Letter {
-    /// Whether what an envelope holds is a letter, or wants to be one. SIP begins with a letter of the alphabet.
+    /// Whether what an envelope holds is a letter, or wants to be one. SIP begins with a letter of the alphabet, after
+    /// empty lines perhaps.
     pub fn is_one(content: &[u8]) -> bool {
-        content.first().is_some_and(|first| *first < b' ')
+        content.first().is_some_and(|first| *first < b' ' && !b"\r\n".contains(first))
     }
 
     /// Reads one; nothing if it is none.
@@ -160,7 +181,8 @@ impl Letter {
                 let (why, rest) = rest.split_first()?;
                 let (stamp, prekeys) = rest.split_first_chunk()?;
                 let prekeys = Prekeys::read(prekeys.try_into().ok()?);
-                (*why < 2).then_some(Letter::Unopened { again: *why == 1, stamp: *stamp, prekeys })
+                let why = *[Why::Unknown, Why::Again, Why::Later].get(usize::from(*why))?;
+                Some(Letter::Unopened { why, stamp: *stamp, prekeys })
             }
             _ => None,
         }
@@ -172,8 +194,8 @@ impl Letter {
             Letter::Sealed(Sealed { opening, bytes }) => {
                 [&[if *opening { OPENING } else { FURTHER }], &bytes[..]].concat()
             }
-            Letter::Unopened { again, stamp, prekeys } => {
-                [&[UNOPENED, u8::from(*again)], &stamp[..], &prekeys.to_bytes()].concat()
+            Letter::Unopened { why, stamp, prekeys } => {
+                [&[UNOPENED, *why as u8], &stamp[..], &prekeys.to_bytes()].concat()
             }
         }
     }
@@ -191,15 +213,17 @@ mod tests {
         let letters = [
             Letter::Sealed(Sealed { opening: true, bytes: vec![7, 8] }),
             Letter::Sealed(Sealed { opening: false, bytes: vec![] }),
-            Letter::Unopened { again: true, stamp: [9; STAMP], prekeys },
-            Letter::Unopened { again: false, stamp: [9; STAMP], prekeys },
         ];
-        for letter in letters {
+        let unopened = |why| Letter::Unopened { why, stamp: [9; STAMP], prekeys };
+        let unopened = [Why::Unknown, Why::Again, Why::Later].map(unopened);
+        for letter in letters.into_iter().chain(unopened) {
             assert!(Letter::is_one(&letter.to_bytes()));
             assert_eq!(Letter::parse(&letter.to_bytes()), Some(letter));
         }
         assert!(
-            !Letter::is_one(b"MESSAGE sip:bob") && !Letter::is_one(b"SIP/2.0 200 OK") && !Letter::is_one(b"")
+            !Letter::is_one(b"MESSAGE sip:bob")
+                && !Letter::is_one(b"\r\n\r\nSIP/2.0 200 OK")
+                && !Letter::is_one(b"")
         );
     }
 

@@ -274,8 +274,8 @@ impl Node {
                 self.letter_leaves(now, key, &stamped, sip);
                 stamped
             }
-            Enclosed::NotSealed(sip) => {
-                self.fail_unsealed(now, key.0, &sip);
+            Enclosed::NotSealed(sip, why) => {
+                self.fail_unsealed(now, key.0, &sip, why);
                 return self.send_next(now, key);
             }
         };
@@ -419,17 +419,6 @@ impl Node {
         }
         if let Some(sip) = self.open_letter(now, (id, stamp), &content) {
             self.hear_peer(now, id, &sip, true);
-        }
-    }
-
-    /// Hears SIP of a peer, and notes on a text message what protected it.
-    fn hear_peer(&mut self, now: Time, from: NodeId, sip: &[u8], is_letter: bool) {
-        match self.protection_of(from, sip, is_letter) {
-            Some(protection) => {
-                let noted = sip::note_protection(sip, protection);
-                self.handle_peer_signalling(now, from, noted.as_deref().unwrap_or(sip));
-            }
-            None => self.handle_peer_signalling(now, from, sip),
         }
     }
 

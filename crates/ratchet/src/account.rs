@@ -48,12 +48,17 @@ impl Keys {
         self.made = unix;
     }
 
-    /// What these keys become when it is time. The calendar may have been wrong when they were made.
+    /// What these keys become when it is time: never by a clock that went back. Who was away for longer than the last key
+    /// may open forgets that too.
     pub(crate) fn next(&self, unix: UnixTime) -> Option<Keys> {
-        (unix.0.abs_diff(self.made.0) >= FALLBACK_FOR).then(|| {
+        let age = unix.0.saturating_sub(self.made.0);
+        (age >= FALLBACK_FOR).then(|| {
             let account = Account::from_pickle(self.account.pickle());
             let mut next = Keys { account, ..*self };
             next.turn(unix);
+            if age >= 2 * FALLBACK_FOR {
+                next.account.forget_fallback_key();
+            }
             next
         })
     }

@@ -10,7 +10,8 @@ use wire::UnixTime;
 
 use crate::account::Keys;
 
-/// Most sessions with one peer. Each keeps keys of at most 40 messages in each of 5 chains for those that come late.
+/// Most sessions with one peer to which something was written of our own accord; with a stranger there is one. Each keeps
+/// keys of at most 40 messages in each of 5 chains for those that come late.
 pub(crate) const MAX_SESSIONS: usize = 3;
 
 /// Most ended sessions whose names are remembered, so that a recorded first message does not begin one again while
@@ -48,6 +49,11 @@ impl Correspondent {
         (!sessions.is_empty()).then_some(Correspondent { sessions, ended, written, heard })
     }
 
+    #[cfg(test)]
+    pub(crate) fn kept_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
     fn kept(&self) -> Kept {
         Kept {
             sessions: self.sessions.iter().map(Session::pickle).collect(),
@@ -77,7 +83,8 @@ impl Trial {
 
     /// A session is there, and is the one to write by.
     pub(crate) fn begin(&mut self, session: Session, unix: UnixTime) {
-        if self.0.sessions.len() == MAX_SESSIONS {
+        let most = if self.0.written { MAX_SESSIONS } else { 1 };
+        while self.0.sessions.len() >= most {
             if self.0.ended.len() == MAX_ENDED {
                 self.0.ended.remove(0);
             }
@@ -87,8 +94,7 @@ impl Trial {
         self.0.heard = unix.0;
     }
 
-    pub(crate) fn seal(&mut self, text: &[u8], of_our_own: bool) -> Option<Sealed> {
-        self.0.written |= of_our_own;
+    pub(crate) fn seal(&mut self, text: &[u8]) -> Option<Sealed> {
         let (kind, bytes) = self.0.sessions.last_mut()?.encrypt(text).ok()?.to_parts();
         Some(Sealed { opening: kind == FIRST, bytes })
     }
@@ -100,7 +106,7 @@ impl Trial {
         unix: UnixTime,
     ) -> Result<Vec<u8>, Unopened> {
         let kind = if sealed.opening { FIRST } else { LATER };
-        let message = OlmMessage::from_parts(kind, &sealed.bytes).map_err(|_| Unopened::Unknown)?;
+        let message = OlmMessage::from_parts(kind, &sealed.bytes).map_err(|_| Unopened::Malformed)?;
         let mut why = Unopened::Unknown;
         let (at, text) = match &message {
             OlmMessage::PreKey(first) => {

@@ -23,9 +23,11 @@ use zeroize::Zeroizing;
 use account::Keys;
 use correspondent::{Correspondent, Trial};
 
-/// Most peers with whom there are sessions. Of those to whom nothing was written of our own accord the one silent for longest makes
-/// room, and only without such one another: who writes to us under a thousand names takes the room of strangers.
+/// Most peers with whom there are sessions. Only what is written of our own accord takes the room of one that it was before.
 pub const MAX_PEERS: usize = 1_024;
+
+/// Most of them to whom nothing was written of our own accord: strangers, who make room for one another.
+pub const MAX_STRANGERS: usize = 128;
 
 const ACCOUNT: &str = "account";
 
@@ -106,23 +108,29 @@ impl Olm {
         Ok(Olm { store, keys, peers })
     }
 
-    /// Makes what was tried with a peer count, once it is kept.
+    /// Makes what was tried with a peer count, once it is kept; only then does another make room.
     fn keep(&mut self, peer: NodeId, trial: Trial, lasts: bool) -> Result<(), Unopened> {
+        let leaves = self.who_leaves_for(&peer, trial.0.written)?;
         let bytes = bytes_of(&trial.kept());
         self.store.save(&peer.to_string(), &bytes, lasts).map_err(|_| Unopened::NotKept)?;
         self.peers.insert(peer, trial.0);
-        Ok(())
-    }
-
-    fn make_room(&mut self, peer: &NodeId) {
-        if self.peers.len() < MAX_PEERS || self.peers.contains_key(peer) {
-            return;
-        }
-        let silent = self.peers.iter().min_by_key(|(_, p)| (p.written, p.heard)).map(|(id, _)| *id);
-        if let Some(id) = silent {
+        if let Some(id) = leaves {
             self.peers.remove(&id);
             self.store.remove(&id.to_string());
         }
+        Ok(())
+    }
+
+    /// Who makes room for a peer, if somebody must: of strangers the one silent for longest.
+    fn who_leaves_for(&self, peer: &NodeId, written: bool) -> Result<Option<NodeId>, Unopened> {
+        let strangers = self.peers.values().filter(|p| !p.written).count();
+        let has_room = self.peers.len() < MAX_PEERS && (written || strangers < MAX_STRANGERS);
+        if has_room || self.peers.contains_key(peer) {
+            return Ok(None);
+        }
+        let may_leave = self.peers.iter().filter(|(_, p)| written || !p.written);
+        let silent = may_leave.min_by_key(|(_, p)| (p.written, p.heard)).map(|(id, _)| *id);
+        silent.map(Some).ok_or(Unopened::NotKept)
     }
 }
 
@@ -131,12 +139,13 @@ impl Ratchet for Olm {
         self.keys.prekeys()
     }
 
-    fn rotate(&mut self, unix: UnixTime) {
-        if let Some(next) = self.keys.next(unix)
-            && self.store.save(ACCOUNT, &bytes_of(&next.kept()), true).is_ok()
-        {
+    fn rotate(&mut self, unix: UnixTime) -> bool {
+        let Some(next) = self.keys.next(unix) else { return true };
+        let kept = self.store.save(ACCOUNT, &bytes_of(&next.kept()), true).is_ok();
+        if kept {
             self.keys = next;
         }
+        kept
     }
 
     fn peers(&self) -> usize {
@@ -147,23 +156,25 @@ impl Ratchet for Olm {
         self.peers.get(peer).is_some_and(|p| p.written)
     }
 
-    fn knows(&self, peer: &NodeId) -> bool {
-        self.peers.contains_key(peer)
+    fn last_heard(&self, peer: &NodeId) -> Option<UnixTime> {
+        self.peers.get(peer).map(|p| UnixTime(p.heard))
     }
 
-    fn begin(&mut self, unix: UnixTime, peer: NodeId, prekeys: &Prekeys) -> bool {
+    fn begin(&mut self, unix: UnixTime, peer: NodeId, prekeys: &Prekeys, of_our_own: bool) -> bool {
         let Some(session) = self.keys.begin(prekeys) else { return false };
-        self.make_room(&peer);
         let mut trial = Trial::of(self.peers.get(&peer));
+        trial.0.written |= of_our_own;
         trial.begin(session, unix);
-        self.keep(peer, trial, true).is_ok()
+        // What is written by it lasts, if it shall.
+        self.keep(peer, trial, false).is_ok()
     }
 
-    fn seal(&mut self, peer: &NodeId, bound: &[u8; 32], text: &[u8], lasts: bool) -> Option<Sealed> {
+    fn seal(&mut self, peer: &NodeId, bound: &[u8; 32], text: &[u8], of_our_own: bool) -> Option<Sealed> {
         let mut trial = Trial::of(Some(self.peers.get(peer)?));
         let text = Zeroizing::new([&bound[..], text].concat());
-        let sealed = trial.seal(&text, lasts)?;
-        self.keep(*peer, trial, lasts).ok()?;
+        trial.0.written |= of_our_own;
+        let sealed = trial.seal(&text)?;
+        self.keep(*peer, trial, of_our_own).ok()?;
         Some(sealed)
     }
 
@@ -177,7 +188,6 @@ impl Ratchet for Olm {
         let mut trial = Trial::of(self.peers.get(&peer));
         let text = Zeroizing::new(trial.open(&mut self.keys, sealed, unix)?);
         let text = text.strip_prefix(bound).ok_or(Unopened::Unknown)?.to_vec();
-        self.make_room(&peer);
         self.keep(peer, trial, false)?;
         Ok(text)
     }

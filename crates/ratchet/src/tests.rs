@@ -1,6 +1,6 @@
 //! Two ends of ratchets, and what an enemy between them has: everything that was written.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -18,6 +18,8 @@ const BOUND: [u8; 32] = [7; 32];
 struct Disk {
     files: Arc<Mutex<BTreeMap<String, Vec<u8>>>>,
     full: Arc<AtomicBool>,
+    /// How often it was waited for.
+    lasting: Arc<AtomicUsize>,
     aside: Arc<Mutex<Vec<String>>>,
 }
 
@@ -35,10 +37,11 @@ impl Store for Disk {
         Ok(files.iter().map(|(name, bytes)| (name.clone(), bytes.clone().into())).collect())
     }
 
-    fn save(&self, name: &str, bytes: &[u8], _: bool) -> Result<(), String> {
+    fn save(&self, name: &str, bytes: &[u8], lasts: bool) -> Result<(), String> {
         if self.full.load(Ordering::Relaxed) {
             return Err("no room".into());
         }
+        self.lasting.fetch_add(usize::from(lasts), Ordering::Relaxed);
         self.files.lock().unwrap().insert(name.to_owned(), bytes.to_vec());
         Ok(())
     }
@@ -68,7 +71,7 @@ fn on(disk: &Disk) -> Olm {
 fn two() -> (Olm, Olm, [Disk; 2]) {
     let disks = [Disk::default(), Disk::default()];
     let [mut alice, bob] = [on(&disks[0]), on(&disks[1])];
-    assert!(alice.begin(NOW, id(BOB), &bob.prekeys()));
+    assert!(alice.begin(NOW, id(BOB), &bob.prekeys(), true));
     (alice, bob, disks)
 }
 
@@ -157,7 +160,7 @@ fn a_letter_passed_off_as_anothers_or_for_another_does_not_open_and_harms_nothin
     assert_eq!(read(&mut bob, ALICE, &first), Ok("hello".into()));
     let answer = write(&mut bob, ALICE, "hi");
     // Spliced into another's session, or altered anywhere.
-    assert!(alice.begin(NOW, id(3), &on(&Disk::default()).prekeys()));
+    assert!(alice.begin(NOW, id(3), &on(&Disk::default()).prekeys(), true));
     assert_eq!(read(&mut alice, 3, &answer), Err(Unopened::Unknown));
     for at in 0..answer.bytes.len() {
         let mut altered = answer.clone();
@@ -189,10 +192,10 @@ fn what_is_not_kept_has_not_happened() {
     let first = write(&mut alice, BOB, "one");
     disks.iter().for_each(|disk| disk.full.store(true, Ordering::Relaxed));
     assert_eq!(alice.seal(&id(BOB), &BOUND, b"two", true), None);
-    assert!(!alice.begin(NOW, id(3), &bob.prekeys()) && !alice.knows(&id(3)));
+    assert!(!alice.begin(NOW, id(3), &bob.prekeys(), true) && !alice.knows(&id(3)));
     assert_eq!(read(&mut bob, ALICE, &first), Err(Unopened::NotKept));
     let keys = bob.prekeys();
-    bob.rotate(UnixTime(NOW.0 + FALLBACK_FOR));
+    assert!(!bob.rotate(UnixTime(NOW.0 + FALLBACK_FOR)));
     assert_eq!(bob.prekeys(), keys);
     disks.iter().for_each(|disk| disk.full.store(false, Ordering::Relaxed));
     assert_eq!(read(&mut bob, ALICE, &first), Ok("one".into()));
@@ -203,7 +206,9 @@ fn what_is_not_kept_has_not_happened() {
 #[test]
 fn two_that_write_first_at_the_same_time_hear_each_other_and_go_on() {
     let [mut alice, mut bob] = [on(&Disk::default()), on(&Disk::default())];
-    assert!(alice.begin(NOW, id(BOB), &bob.prekeys()) && bob.begin(NOW, id(ALICE), &alice.prekeys()));
+    assert!(
+        alice.begin(NOW, id(BOB), &bob.prekeys(), true) && bob.begin(NOW, id(ALICE), &alice.prekeys(), true)
+    );
     let crossing = (write(&mut alice, BOB, "from alice"), write(&mut bob, ALICE, "from bob"));
     assert_eq!(read(&mut bob, ALICE, &crossing.0), Ok("from alice".into()));
     assert_eq!(read(&mut alice, BOB, &crossing.1), Ok("from bob".into()));
@@ -226,13 +231,13 @@ fn lost_state_is_unknown_and_an_old_state_again_and_new_keys_mend_both() {
     let letter = write(&mut alice, BOB, "two");
     let mut wiped = on(&Disk::default());
     assert_eq!(read(&mut wiped, ALICE, &letter), Err(Unopened::Unknown));
-    assert!(alice.begin(NOW, id(BOB), &wiped.prekeys()));
+    assert!(alice.begin(NOW, id(BOB), &wiped.prekeys(), true));
     let letter = write(&mut alice, BOB, "two");
     assert_eq!(read(&mut wiped, ALICE, &letter), Ok("two".into()));
     let mut alice = on(&old);
     let letter = write(&mut alice, BOB, "by a key that was used");
     assert_eq!(read(&mut bob, ALICE, &letter), Err(Unopened::Again));
-    assert!(alice.begin(NOW, id(BOB), &bob.prekeys()));
+    assert!(alice.begin(NOW, id(BOB), &bob.prekeys(), true));
     let letter = write(&mut alice, BOB, "three");
     assert_eq!(read(&mut bob, ALICE, &letter), Ok("three".into()));
 }
@@ -242,7 +247,7 @@ fn sessions_with_a_peer_are_few_and_an_ended_one_does_not_begin_again() {
     let (mut alice, mut bob, disks) = two();
     let mut firsts = Vec::new();
     for _ in 0..MAX_SESSIONS + 3 {
-        assert!(alice.begin(NOW, id(BOB), &bob.prekeys()));
+        assert!(alice.begin(NOW, id(BOB), &bob.prekeys(), true));
         let first = write(&mut alice, BOB, "again");
         assert!(read(&mut bob, ALICE, &first).is_ok());
         firsts.push(first);
@@ -253,7 +258,7 @@ fn sessions_with_a_peer_are_few_and_an_ended_one_does_not_begin_again() {
     let mut bob = on(&disks[1]);
     assert_eq!(read(&mut bob, ALICE, &firsts[0]), Err(Unopened::Again), "after a restart too");
     for _ in 0..MAX_ENDED + 1 {
-        assert!(alice.begin(NOW, id(BOB), &bob.prekeys()));
+        assert!(alice.begin(NOW, id(BOB), &bob.prekeys(), true));
     }
     assert!(disks[0].files.lock().unwrap()[&id(BOB).to_string()].len() < 16 << 10);
 }
@@ -272,22 +277,84 @@ fn what_is_kept_of_a_peer_that_skips_as_many_as_it_can_is_bounded() {
     assert!((10_000..60_000).contains(&kept), "{kept}");
 }
 
+/// A letter of somebody new, from one end.
+fn stranger(alice: &mut Olm, bob: &Olm) -> Sealed {
+    assert!(alice.begin(NOW, id(BOB), &bob.prekeys(), true));
+    write(alice, BOB, "from one of many")
+}
+
 #[test]
 fn strangers_push_out_strangers_and_not_whom_we_wrote_to() {
     let (mut alice, mut bob, disks) = two();
-    assert!(bob.begin(NOW, id(ALICE), &alice.prekeys()));
+    assert!(bob.begin(NOW, id(ALICE), &alice.prekeys(), true));
     write(&mut bob, ALICE, "a friend");
-    for n in 0..MAX_PEERS as u32 + 10 {
-        assert!(alice.begin(NOW, id(BOB), &bob.prekeys()));
-        let letter = write(&mut alice, BOB, "from one of many");
+    for n in 0..MAX_STRANGERS as u32 + 10 {
+        let letter = stranger(&mut alice, &bob);
         let later = UnixTime(NOW.0 + u64::from(n) + 1);
         assert!(bob.open(later, id(100 + n), &BOUND, &letter).is_ok());
+        assert!(bob.seal(&id(100 + n), &BOUND, b"an answer, or a notice", false).is_some());
     }
-    assert_eq!(bob.peers.len(), MAX_PEERS);
+    assert_eq!(bob.peers.len(), MAX_STRANGERS + 1);
     assert!(bob.has_written(&id(ALICE)) && !bob.has_written(&id(200)));
     assert!(bob.knows(&id(ALICE)), "silent for longest, and a friend");
-    assert!(!bob.knows(&id(100)) && bob.knows(&id(100 + MAX_PEERS as u32 + 9)));
-    assert_eq!(disks[1].files.lock().unwrap().len(), MAX_PEERS + 1, "and the account");
+    assert!(!bob.knows(&id(100)) && bob.knows(&id(100 + MAX_STRANGERS as u32 + 9)));
+    assert_eq!(disks[1].files.lock().unwrap().len(), MAX_STRANGERS + 2, "and the account");
+    assert!(bob.peers.values().filter(|p| !p.written).all(|p| p.kept_sessions() == 1));
+}
+
+#[test]
+fn where_all_are_friends_a_stranger_finds_no_room_and_who_is_written_to_takes_that_of_the_one_silent_for_longest()
+ {
+    let (mut alice, mut bob, _) = two();
+    for n in 0..MAX_PEERS as u32 {
+        assert!(bob.begin(UnixTime(NOW.0 + u64::from(n)), id(100 + n), &alice.prekeys(), true));
+    }
+    let letter = stranger(&mut alice, &bob);
+    assert_eq!(read(&mut bob, ALICE, &letter), Err(Unopened::NotKept));
+    assert!(!bob.begin(NOW, id(ALICE), &alice.prekeys(), false) && bob.knows(&id(100)));
+    assert!(bob.begin(NOW, id(ALICE), &alice.prekeys(), true));
+    assert!(bob.knows(&id(ALICE)) && !bob.knows(&id(100)));
+    assert_eq!(bob.peers.len(), MAX_PEERS);
+}
+
+#[test]
+fn on_a_full_disk_a_strangers_letter_removes_nobody() {
+    let (mut alice, mut bob, disks) = two();
+    for n in 0..MAX_STRANGERS as u32 {
+        let letter = stranger(&mut alice, &bob);
+        assert!(read(&mut bob, 100 + n, &letter).is_ok());
+    }
+    disks[1].full.store(true, Ordering::Relaxed);
+    let letter = stranger(&mut alice, &bob);
+    assert_eq!(read(&mut bob, 99, &letter), Err(Unopened::NotKept));
+    assert_eq!(bob.peers.len(), MAX_STRANGERS);
+    assert!((0..MAX_STRANGERS as u32).all(|n| bob.knows(&id(100 + n))));
+    assert_eq!(on(&disks[1].copy()).peers.len(), MAX_STRANGERS, "on disk too");
+}
+
+#[test]
+fn who_was_away_for_longer_than_a_key_may_open_forgets_it_with_the_turn() {
+    let (mut alice, mut bob, _) = two();
+    let letter = write(&mut alice, BOB, "hello");
+    assert!(bob.rotate(UnixTime(NOW.0 + 30 * 86_400)));
+    assert_eq!(read(&mut bob, ALICE, &letter), Err(Unopened::Unknown));
+    let keys = bob.prekeys();
+    assert!(bob.rotate(NOW));
+    assert_eq!(bob.prekeys(), keys, "a clock that goes back turns nothing");
+}
+
+#[test]
+fn only_what_a_person_writes_waits_for_the_disk() {
+    let (mut alice, mut bob, disks) = two();
+    let lasting = || disks[1].lasting.swap(0, Ordering::Relaxed);
+    assert_eq!(lasting(), 1, "the account");
+    let letter = write(&mut alice, BOB, "hello");
+    read(&mut bob, ALICE, &letter).unwrap();
+    assert!(bob.begin(NOW, id(ALICE), &alice.prekeys(), true));
+    assert!(bob.seal(&id(ALICE), &BOUND, b"an answer", false).is_some());
+    assert_eq!(lasting(), 0);
+    write(&mut bob, ALICE, "from a person");
+    assert_eq!(lasting(), 1);
 }
 
 #[test]
@@ -309,7 +376,7 @@ fn keys_of_small_order_begin_nothing() {
         one[0] = 1;
         one
     }] {
-        assert!(!alice.begin(NOW, id(3), &Prekeys { identity: point, fallback: point }));
+        assert!(!alice.begin(NOW, id(3), &Prekeys { identity: point, fallback: point }, true));
     }
     assert!(!alice.knows(&id(3)));
 }

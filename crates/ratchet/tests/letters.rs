@@ -46,8 +46,8 @@ impl Ratchet for Blind {
         self.0.prekeys()
     }
 
-    fn rotate(&mut self, unix: UnixTime) {
-        self.0.rotate(unix);
+    fn rotate(&mut self, unix: UnixTime) -> bool {
+        self.0.rotate(unix)
     }
 
     fn peers(&self) -> usize {
@@ -58,16 +58,16 @@ impl Ratchet for Blind {
         self.0.has_written(peer)
     }
 
-    fn knows(&self, peer: &NodeId) -> bool {
-        self.0.knows(peer)
+    fn last_heard(&self, peer: &NodeId) -> Option<UnixTime> {
+        self.0.last_heard(peer)
     }
 
-    fn begin(&mut self, unix: UnixTime, peer: NodeId, prekeys: &Prekeys) -> bool {
-        self.0.begin(unix, peer, prekeys)
+    fn begin(&mut self, unix: UnixTime, peer: NodeId, prekeys: &Prekeys, ours: bool) -> bool {
+        self.0.begin(unix, peer, prekeys, ours)
     }
 
-    fn seal(&mut self, peer: &NodeId, bound: &[u8; 32], text: &[u8], lasts: bool) -> Option<Sealed> {
-        self.0.seal(peer, bound, text, lasts)
+    fn seal(&mut self, peer: &NodeId, bound: &[u8; 32], text: &[u8], ours: bool) -> Option<Sealed> {
+        self.0.seal(peer, bound, text, ours)
     }
 
     fn open(&mut self, _: UnixTime, _: NodeId, _: &[u8; 32], _: &Sealed) -> Result<Vec<u8>, Unopened> {

@@ -33,5 +33,4 @@ pub use flow::Flow;
 pub use lockout::{LOCK_OUT, LockOut, MAX_FAILURES, Suspect};
 pub use media_plane::{Leg, MediaPlane, Refused, Role, Side, Unchanged};
 pub use prefix::Prefix;
-pub use protection::note_protection;
 pub use registrar::{MAX_BINDINGS, MAX_EXPIRES, MAX_USERS, MIN_EXPIRES, NAT_EXPIRES};

@@ -95,7 +95,7 @@ impl Envelopes {
 }
 
 /// At most `MOST` things, of which the one used longest ago makes room.
-struct Recent<K, V, const MOST: usize> {
+pub(super) struct Recent<K, V, const MOST: usize> {
     /// Each with the number of its last use.
     things: BTreeMap<K, (V, u64)>,
     uses: u64,
@@ -117,6 +117,20 @@ impl<K: Ord + Copy, V, const MOST: usize> Recent<K, V, MOST> {
         self.uses += 1;
         *last = self.uses;
         Some(thing)
+    }
+
+    /// A thing, without using it.
+    pub(super) fn peek(&self, key: &K) -> Option<&V> {
+        self.things.get(key).map(|(thing, _)| thing)
+    }
+
+    /// Puts a thing in the place of what was there.
+    pub(super) fn put(&mut self, key: K, thing: V) {
+        let mut thing = Some(thing);
+        let was = self.use_or(key, || thing.take().expect("taken once"));
+        if let Some(thing) = thing {
+            *was = thing;
+        }
     }
 
     /// A thing, made if it is not there.

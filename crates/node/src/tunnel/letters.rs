@@ -6,20 +6,24 @@
 //! is believed of the reader alone, for a letter that waits for its answer, and once: it never leads to less protection.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use wire::p2pp::Record;
 use wire::sip::{Message, parse};
-use wire::{HashAlgorithm, NodeId, Profile, Signatures, Time};
+use wire::{HashAlgorithm, NodeId, Profile, Signatures, Time, UnixTime};
 
+use super::envelope::Recent;
 use super::{StreamKey, stream_of};
 use crate::event::Level;
+use crate::locals::BUILT_IN;
 use crate::node::Node;
-use crate::ratchet::{Letter, Prekeys, Ratchet, STAMP, Unopened, bound};
+use crate::ratchet::{Letter, Prekeys, Ratchet, STAMP, Sealed, Unopened, Why, bound};
 use crate::whereabouts::Whereabouts;
 
-/// Most letters remembered until they are answered.
+/// Most letters remembered until they are answered, and most of those to one peer.
 const MAX_SENT: usize = 256;
+const MAX_SENT_TO: usize = 64;
 
 /// So long a letter may be answered; then SIP has given it up (timer F).
 const ANSWERED_WITHIN: Duration = Duration::from_secs(32);
@@ -27,34 +31,68 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(32);
 /// Most peers whose prekeys are remembered before anything is written to them.
 const MAX_PREKEYS: usize = 2_048;
 
-/// Most letters opened in a second, of all to whom we never wrote, and of any one: each may cost some thousand hashes.
+/// Most letters opened in a second, each of which may cost some thousand hashes: of all, of all strangers, to whom
+/// nothing was written, of any one peer and of any one stranger. What answers a message of ours comes on top.
+const MOST_OF_ALL: u32 = 256;
 const MOST_OF_STRANGERS: u32 = 64;
 const MOST_OF_ONE: u32 = 16;
+const MOST_OF_ONE_STRANGER: u32 = 4;
+
+/// Most strangers' letters in a second of which it is said that they shall come later.
+const MOST_TOLD: u32 = 64;
 
 /// Undecipherable (RFC 3261 section 21.4.29): for a letter that its reader could not open twice.
 const UNDECIPHERABLE: u16 = 493;
 
+/// Service Unavailable: for one that its reader did not try to open.
+const LATER: u16 = 503;
+
 /// Server Internal Error: for one that could not be sealed.
 const NOT_SEALED: u16 = 500;
+
+const NOT_KEPT: &str =
+    "Not sent: its keys were not kept on disk; free space where `letters` are and send it again";
+const READS_NO_MORE: &str =
+    "Not sent: their peer has a program now that reads no letters; it must be updated";
+const LOST_TWICE: &str = "Their peer lost its keys twice; send it again";
+const HEARD_PERHAPS: &str =
+    "Its keys were used before, and it may have been heard; ask before you send it again";
+const NOT_NOW: &str = "Their peer takes no more messages just now; send it again in a second";
 
 /// A letter that waits for its answer.
 struct Sent {
     sip: Vec<u8>,
     stamp: [u8; STAMP],
+    /// Whether a person here wrote it.
+    ours: bool,
     /// Whether it goes for the second time.
     again: bool,
     at: Time,
 }
 
+/// What the contact record of a peer says of its prekeys.
+struct Learnt {
+    sequence: u64,
+    created: UnixTime,
+    keys: Option<Prekeys>,
+}
+
+/// What was done in a second.
+#[derive(Default)]
+struct Second {
+    number: u64,
+    of: BTreeMap<NodeId, u32>,
+    of_all: u32,
+    of_strangers: u32,
+    told: u32,
+}
+
 /// Everything about letters of one peer.
 pub(crate) struct Letters {
     ratchet: Box<dyn Ratchet>,
-    prekeys: BTreeMap<NodeId, Prekeys>,
+    prekeys: Recent<NodeId, Learnt, MAX_PREKEYS>,
     sent: BTreeMap<StreamKey, Sent>,
-    /// How many letters came in this second, of whom, and of strangers.
-    second: u64,
-    opened: BTreeMap<NodeId, u32>,
-    of_strangers: u32,
+    second: Second,
 }
 
 /// What SIP becomes before it is put into an envelope.
@@ -63,20 +101,14 @@ pub(super) enum Enclosed {
     Sip(Vec<u8>),
     /// It goes in a letter.
     Letter { letter: Vec<u8>, sip: Vec<u8> },
-    /// It must go in a letter, and cannot.
-    NotSealed(Vec<u8>),
+    /// It must go in a letter, and cannot, for this reason.
+    NotSealed(Vec<u8>, &'static str),
 }
 
 impl Letters {
     fn new(ratchet: Box<dyn Ratchet>) -> Self {
-        Letters {
-            ratchet,
-            prekeys: BTreeMap::new(),
-            sent: BTreeMap::new(),
-            second: 0,
-            opened: BTreeMap::new(),
-            of_strangers: 0,
-        }
+        let (prekeys, sent, second) = Default::default();
+        Letters { ratchet, prekeys, sent, second }
     }
 
     /// The keys to publish.
@@ -89,47 +121,117 @@ impl Letters {
         self.ratchet.peers()
     }
 
-    /// Learns from its contact record, if that is signed by it, by which keys a peer can be written to.
+    /// Learns from its contact record, if that is signed by it and newer than what is known, by which keys a peer can be
+    /// written to.
     pub(super) fn learn(&mut self, hash: HashAlgorithm, id: NodeId, record: &Record) {
         let of_peer = record.owner.node_id(hash) == id;
         let Some(found) = Whereabouts::parse(&record.value, hash).filter(|_| of_peer) else { return };
-        match found.prekeys {
-            Some(keys) => {
-                if self.prekeys.len() >= MAX_PREKEYS && !self.prekeys.contains_key(&id) {
-                    self.prekeys.pop_first();
-                }
-                self.prekeys.insert(id, keys);
-            }
-            None => drop(self.prekeys.remove(&id)),
+        let is_newer = match self.prekeys.peek(&id) {
+            Some(known) => record.sequence > known.sequence,
+            None => found.prekeys.is_some() || self.ratchet.knows(&id),
+        };
+        if is_newer {
+            let learnt = Learnt { sequence: record.sequence, created: record.created, keys: found.prekeys };
+            self.prekeys.put(id, learnt);
         }
     }
 
-    /// Whether one more letter of a peer is opened now.
-    fn allows(&mut self, now: Time, from: NodeId) -> bool {
-        let second = now.as_millis() / 1_000;
-        if std::mem::replace(&mut self.second, second) != second {
-            self.opened.clear();
-            self.of_strangers = 0;
-        }
-        let is_stranger = !self.ratchet.has_written(&from);
-        if is_stranger && self.of_strangers >= MOST_OF_STRANGERS {
+    /// By which keys a peer can be written to.
+    fn keys_of(&self, id: &NodeId) -> Option<Prekeys> {
+        self.prekeys.peek(id)?.keys
+    }
+
+    /// Whether a peer said, after it was heard last, that it reads no letters.
+    fn reads_no_more(&self, id: &NodeId) -> bool {
+        let (Some(known), Some(heard)) = (self.prekeys.peek(id), self.ratchet.last_heard(id)) else {
             return false;
-        }
-        let of_one = self.opened.entry(from).or_default();
-        let allowed = *of_one < MOST_OF_ONE;
-        *of_one += u32::from(allowed);
-        self.of_strangers += u32::from(allowed && is_stranger);
-        allowed
+        };
+        known.keys.is_none() && known.created > heard
     }
 
-    fn remember(&mut self, now: Time, key: StreamKey, stamp: [u8; STAMP], sip: Vec<u8>) {
-        self.sent.retain(|_, sent| now.since(sent.at) < ANSWERED_WITHIN);
-        if self.sent.len() >= MAX_SENT && !self.sent.contains_key(&key) {
-            let oldest = self.sent.iter().min_by_key(|(_, sent)| sent.at).map(|(key, _)| *key);
-            oldest.map(|key| self.sent.remove(&key));
+    /// How many messages of ours wait for the answer of a peer.
+    fn awaited(&self, from: NodeId) -> u32 {
+        self.sent.range(of_peer(from)).filter(|(_, sent)| sent.ours).count() as u32
+    }
+
+    /// Whether one more letter of a peer may be opened now.
+    fn allows(&mut self, now: Time, from: NodeId) -> bool {
+        let number = now.as_millis() / 1_000;
+        if self.second.number != number {
+            self.second = Second { number, ..Second::default() };
         }
+        let (second, awaited) = (&self.second, self.awaited(from));
+        let is_stranger = !self.ratchet.has_written(&from);
+        let most = if is_stranger { MOST_OF_ONE_STRANGER } else { MOST_OF_ONE };
+        let all_may =
+            second.of_all < MOST_OF_ALL && (!is_stranger || second.of_strangers < MOST_OF_STRANGERS);
+        second.of.get(&from).copied().unwrap_or(0) < most + awaited && (all_may || awaited > 0)
+    }
+
+    /// A letter was opened, or it was tried.
+    fn count(&mut self, from: NodeId) {
+        *self.second.of.entry(from).or_default() += 1;
+        self.second.of_all += 1;
+        self.second.of_strangers += u32::from(!self.ratchet.has_written(&from));
+    }
+
+    /// Whether a peer hears that a letter of its own shall come later.
+    fn tells(&mut self, from: NodeId) -> bool {
+        let is_stranger = !self.ratchet.has_written(&from);
+        self.second.told += u32::from(is_stranger);
+        !is_stranger || self.second.told <= MOST_TOLD
+    }
+
+    /// Opens a letter of a peer, if it is its turn.
+    fn open(
+        &mut self,
+        (now, unix): (Time, UnixTime),
+        (from, own): (NodeId, NodeId),
+        sealed: &Sealed,
+    ) -> Result<Vec<u8>, Option<Why>> {
+        if !self.allows(now, from) {
+            return Err(self.tells(from).then_some(Why::Later));
+        }
+        let opened = self.ratchet.open(unix, from, &bound(&from, &own), sealed);
+        let answers_ours = |sip: &Vec<u8>| {
+            is_answer(sip) && self.sent.get(&(from, stream_of(sip))).is_some_and(|sent| sent.ours)
+        };
+        let is_free = match &opened {
+            Ok(sip) => answers_ours(sip),
+            Err(why) => *why == Unopened::Malformed,
+        };
+        if !is_free {
+            self.count(from);
+        }
+        opened.map_err(|why| match why {
+            Unopened::Unknown => Some(Why::Unknown),
+            Unopened::Again => Some(Why::Again),
+            Unopened::NotKept => Some(Why::Later),
+            Unopened::Malformed => None,
+        })
+    }
+
+    /// Remembers a request until it is answered. What makes room is the peer's own first, and what no person wrote.
+    fn remember(&mut self, now: Time, key: StreamKey, stamp: [u8; STAMP], sip: Vec<u8>) {
+        if is_answer(&sip) {
+            return;
+        }
+        self.sent.retain(|_, sent| now.since(sent.at) < ANSWERED_WITHIN);
+        let oldest = |range: &mut dyn Iterator<Item = (&StreamKey, &Sent)>| {
+            range.min_by_key(|(_, sent)| (sent.ours, sent.at)).map(|(key, _)| *key)
+        };
+        let leaves = match () {
+            () if self.sent.contains_key(&key) => None,
+            () if self.sent.range(of_peer(key.0)).count() >= MAX_SENT_TO => {
+                oldest(&mut self.sent.range(of_peer(key.0)))
+            }
+            () if self.sent.len() >= MAX_SENT => oldest(&mut self.sent.iter()),
+            () => None,
+        };
+        leaves.map(|key| self.sent.remove(&key));
         let again = self.sent.get(&key).is_some_and(|sent| sent.again && sent.sip == sip);
-        self.sent.insert(key, Sent { sip, stamp, again, at: now });
+        let ours = is_ours(&sip);
+        self.sent.insert(key, Sent { sip, stamp, ours, again, at: now });
     }
 }
 
@@ -139,8 +241,9 @@ impl Node {
     pub fn use_ratchet(&mut self, now: Time, mut ratchet: Box<dyn Ratchet>) {
         let is_real = self.identity.peer.signatures() == Signatures::Ed25519;
         if self.config.profile == Profile::Secure && is_real {
-            ratchet.rotate(self.unix(now));
+            let kept = ratchet.rotate(self.unix(now));
             self.tunnels.envelopes().letters = Some(Box::new(Letters::new(ratchet)));
+            self.say_if_not_kept(kept);
             if self.standing.is_some() {
                 self.announce_contact_if_moved(now);
                 self.drain(now);
@@ -152,8 +255,17 @@ impl Node {
     pub(crate) fn rotate_prekeys(&mut self, now: Time) {
         let unix = self.unix(now);
         if let Some(letters) = self.tunnels.letters_mut() {
-            letters.ratchet.rotate(unix);
             letters.sent.retain(|_, sent| now.since(sent.at) < ANSWERED_WITHIN);
+            let kept = letters.ratchet.rotate(unix);
+            self.say_if_not_kept(kept);
+        }
+    }
+
+    fn say_if_not_kept(&mut self, kept: bool) {
+        if !kept {
+            let why = "the key that others first write by is older than a week, and another could not be kept on disk: \
+                       free space where `letters` are; it is tried again";
+            self.log(Level::Warn, "letter", why.into());
         }
     }
 
@@ -164,16 +276,20 @@ impl Node {
         if !is_text(&sip) {
             return Enclosed::Sip(sip);
         }
+        if letters.reads_no_more(&to) {
+            return Enclosed::NotSealed(sip, READS_NO_MORE);
+        }
+        let of_our_own = is_ours(&sip);
         if !letters.ratchet.knows(&to) {
             // Of an answer's reader nothing is known but what it wrote.
-            let Some(prekeys) = letters.prekeys.get(&to).copied() else { return Enclosed::Sip(sip) };
-            if !letters.ratchet.begin(unix, to, &prekeys) {
-                return Enclosed::NotSealed(sip);
+            let Some(prekeys) = letters.keys_of(&to) else { return Enclosed::Sip(sip) };
+            if !letters.ratchet.begin(unix, to, &prekeys, of_our_own) {
+                return Enclosed::NotSealed(sip, NOT_KEPT);
             }
         }
-        match letters.ratchet.seal(&to, &bound(&own, &to), &sip, !is_answer(&sip)) {
+        match letters.ratchet.seal(&to, &bound(&own, &to), &sip, of_our_own) {
             Some(sealed) => Enclosed::Letter { letter: Letter::Sealed(sealed).to_bytes(), sip },
-            None => Enclosed::NotSealed(sip),
+            None => Enclosed::NotSealed(sip, NOT_KEPT),
         }
     }
 
@@ -197,96 +313,87 @@ impl Node {
             self.link.count_drop("bad letter");
             return None;
         };
-        if !letters.allows(now, from) {
-            self.link.count_drop("letters full");
-            return None;
-        }
-        let why = match letter {
-            Letter::Unopened { again, stamp, prekeys } => {
-                self.handle_unopened(now, from, again, stamp, prekeys);
+        let sealed = match letter {
+            Letter::Unopened { why, stamp, prekeys } => {
+                self.handle_unopened(now, from, why, stamp, prekeys);
                 return None;
             }
-            Letter::Sealed(sealed) => match letters.ratchet.open(unix, from, &bound(&from, &own), &sealed) {
-                Ok(sip) => return Some(sip),
-                Err(why) => why,
-            },
+            Letter::Sealed(sealed) => sealed,
+        };
+        let why = match letters.open((now, unix), (from, own), &sealed) {
+            Ok(sip) => return Some(sip),
+            Err(why) => why,
         };
         let prekeys = letters.prekeys();
-        self.link.count_drop("letter unopened");
-        if why != Unopened::NotKept {
-            let again = why == Unopened::Again;
-            self.send_sip(now, from, &Letter::Unopened { again, stamp, prekeys }.to_bytes());
+        let drop = match why {
+            None => "bad letter",
+            Some(Why::Later) => "letters full",
+            Some(_) => "letter unopened",
+        };
+        self.link.count_drop(drop);
+        if let Some(why) = why {
+            self.send_sip(now, from, &Letter::Unopened { why, stamp, prekeys }.to_bytes());
         }
         None
     }
 
-    /// The reader of a letter could not open it: both begin anew, and if it was not heard it goes once more.
-    fn handle_unopened(
-        &mut self,
-        now: Time,
-        reader: NodeId,
-        was_heard: bool,
-        stamp: [u8; STAMP],
-        prekeys: Prekeys,
-    ) {
+    /// The reader of a letter did not open it. If it could not, both begin anew, and if it was not heard it goes once more.
+    fn handle_unopened(&mut self, now: Time, reader: NodeId, why: Why, stamp: [u8; STAMP], prekeys: Prekeys) {
         let unix = self.unix(now);
         let Some(letters) = self.tunnels.letters_mut() else { return };
-        let of_reader = (reader, 0)..=(reader, u64::MAX);
-        let key = letters.sent.range(of_reader).find(|(_, sent)| sent.stamp == stamp).map(|(key, _)| *key);
+        let waits = letters.sent.range(of_peer(reader)).find(|(_, sent)| sent.stamp == stamp);
         // Of what waits for no answer nothing is believed: it was answered, or never sent.
-        let Some(key) = key else { return self.link.count_drop("bad letter") };
+        let Some(key) = waits.map(|(key, _)| *key) else { return self.link.count_drop("bad letter") };
         let mut sent = letters.sent.remove(&key).expect("found above");
-        let begun = letters.ratchet.begin(unix, reader, &prekeys);
-        if was_heard || sent.again || !begun {
-            return self.fail_text(now, reader, &sent.sip, UNDECIPHERABLE);
-        }
-        let text = format!("{reader} has lost what opened our letter: it goes once more, by new keys");
-        sent.again = true;
-        let sip = sent.sip.clone();
-        letters.sent.insert(key, sent);
-        self.log(Level::Info, "letter", text);
-        self.send_sip(now, reader, &sip);
+        let (status, reason) = match why {
+            Why::Later => (LATER, NOT_NOW),
+            _ if sent.again => (UNDECIPHERABLE, LOST_TWICE),
+            _ if !letters.ratchet.begin(unix, reader, &prekeys, sent.ours) => (NOT_SEALED, NOT_KEPT),
+            Why::Again => (UNDECIPHERABLE, HEARD_PERHAPS),
+            Why::Unknown => {
+                let text =
+                    format!("{reader} has lost what opened our letter: it goes once more, by new keys");
+                sent.again = true;
+                let sip = sent.sip.clone();
+                letters.sent.insert(key, sent);
+                self.log(Level::Info, "letter", text);
+                return self.send_sip(now, reader, &sip);
+            }
+        };
+        self.fail_text(now, reader, &sent.sip, status, reason);
     }
 
     /// Ends a text message of ours that cannot reach a peer in a letter, as if that had answered so.
-    pub(super) fn fail_text(&mut self, now: Time, peer: NodeId, sip: &[u8], status: u16) {
+    pub(super) fn fail_text(&mut self, now: Time, peer: NodeId, sip: &[u8], status: u16, reason: &str) {
         self.link.count_drop("letter given up");
         if let Some(request) = parse(sip).ok().filter(Message::is_request) {
-            let answer = Message::reply_to(&request, status, "").to_bytes();
-            self.hear_peer(now, peer, &answer, false);
+            let mut answer = Message::reply_to(&request, status, reason);
+            if status == LATER {
+                answer.push("Retry-After", "1");
+            }
+            self.hear_peer(now, peer, &answer.to_bytes(), false);
         }
     }
 
     /// The same for one that could not be sealed.
-    pub(super) fn fail_unsealed(&mut self, now: Time, peer: NodeId, sip: &[u8]) {
-        let why = "a message was not sent: its letter could not be sealed, or that not be kept on disk";
-        self.log(Level::Warn, "letter", why.into());
-        self.fail_text(now, peer, sip, NOT_SEALED);
+    pub(super) fn fail_unsealed(&mut self, now: Time, peer: NodeId, sip: &[u8], why: &'static str) {
+        self.log(Level::Warn, "letter", format!("a message to {peer}: {why}"));
+        self.fail_text(now, peer, sip, NOT_SEALED, why);
     }
 
-    /// What protected a text message that came from a peer; nothing for what is none. A letter that is answered waits no
-    /// more.
-    pub(super) fn protection_of(
-        &mut self,
-        from: NodeId,
-        sip: &[u8],
-        is_letter: bool,
-    ) -> Option<&'static str> {
-        if !is_text(sip) {
-            return None;
+    /// Hears SIP of a peer, and with it what protected it. A letter that is answered waits no more.
+    pub(super) fn hear_peer(&mut self, now: Time, from: NodeId, sip: &[u8], is_letter: bool) {
+        if let (true, Some(letters)) = (is_answer(sip), self.tunnels.letters_mut()) {
+            letters.sent.remove(&(from, stream_of(sip)));
         }
-        if is_answer(sip) {
-            self.tunnels.letters_mut().map(|letters| letters.sent.remove(&(from, stream_of(sip))));
-            return None;
-        }
-        Some(self.protection(is_letter))
+        self.handle_peer_signalling(now, from, sip, self.protection(is_letter));
     }
 
     /// What will protect a text message to these peers: the least of what protects it to each.
     pub(crate) fn protection_towards(&self, mut peers: impl Iterator<Item = NodeId>) -> &'static str {
         let letters = self.tunnels.letters();
         self.protection(
-            letters.is_some_and(|l| peers.all(|id| l.ratchet.knows(&id) || l.prekeys.contains_key(&id))),
+            letters.is_some_and(|l| peers.all(|id| l.ratchet.knows(&id) || l.keys_of(&id).is_some())),
         )
     }
 
@@ -297,6 +404,22 @@ impl Node {
             Profile::Signed | Profile::Open => "signed",
         }
     }
+}
+
+/// What belongs to one peer.
+fn of_peer(peer: NodeId) -> RangeInclusive<StreamKey> {
+    (peer, 0)..=(peer, u64::MAX)
+}
+
+/// Whether a person here wrote it, at a phone or by `msg`: no built-in user, which answers whoever writes, and no notice that
+/// phones send by themselves, which is no text.
+fn is_ours(sip: &[u8]) -> bool {
+    let Some(request) = parse(sip).ok().filter(Message::is_request) else { return false };
+    let is_built_in = request.from().is_none_or(|from| from.uri.ends_with(BUILT_IN));
+    let is_text = request
+        .header("Content-Type")
+        .is_some_and(|kind| kind.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")));
+    !is_built_in && is_text
 }
 
 fn is_answer(sip: &[u8]) -> bool {
@@ -329,7 +452,9 @@ mod tests {
             Prekeys { identity: [1; 32], fallback: [1; 32] }
         }
 
-        fn rotate(&mut self, _: UnixTime) {}
+        fn rotate(&mut self, _: UnixTime) -> bool {
+            true
+        }
 
         fn peers(&self) -> usize {
             self.0.lock().unwrap().len()
@@ -339,11 +464,11 @@ mod tests {
             self.knows(peer)
         }
 
-        fn knows(&self, peer: &NodeId) -> bool {
-            self.0.lock().unwrap().iter().any(|(id, _)| id == peer)
+        fn last_heard(&self, peer: &NodeId) -> Option<UnixTime> {
+            self.0.lock().unwrap().iter().any(|(id, _)| id == peer).then_some(UnixTime(1_000))
         }
 
-        fn begin(&mut self, _: UnixTime, peer: NodeId, prekeys: &Prekeys) -> bool {
+        fn begin(&mut self, _: UnixTime, peer: NodeId, prekeys: &Prekeys, _: bool) -> bool {
             self.0.lock().unwrap().push((peer, *prekeys));
             true
         }
@@ -352,10 +477,19 @@ mod tests {
             Some(Sealed { opening: true, bytes: text.to_vec() })
         }
 
-        fn open(&mut self, _: UnixTime, _: NodeId, _: &[u8; 32], _: &Sealed) -> Result<Vec<u8>, Unopened> {
-            Err(Unopened::Unknown)
+        fn open(
+            &mut self,
+            _: UnixTime,
+            _: NodeId,
+            _: &[u8; 32],
+            sealed: &Sealed,
+        ) -> Result<Vec<u8>, Unopened> {
+            Err(if sealed.bytes == [GARBAGE] { Unopened::Malformed } else { Unopened::Unknown })
         }
     }
+
+    /// What is no message of this ratchet.
+    const GARBAGE: u8 = 255;
 
     fn id(n: u32) -> NodeId {
         NodeId(HashAlgorithm::Sha256.digest(&n.to_be_bytes()))
@@ -369,32 +503,93 @@ mod tests {
         assert!(!is_text(b""));
     }
 
+    fn letters() -> Letters {
+        Letters::new(Box::<Glass>::default())
+    }
+
     #[test]
-    fn what_is_remembered_of_letters_is_bounded_and_so_is_how_many_are_opened() {
-        let mut letters = Letters::new(Box::<Glass>::default());
-        for n in 0..1_000 {
-            letters.remember(Time::from_millis(n), (id(1), n), [0; STAMP], vec![]);
+    fn what_is_remembered_of_letters_is_bounded_and_neither_answers_nor_one_peer_nor_notices_push_out_what_people_wrote()
+     {
+        let mut letters = letters();
+        let at = Time::from_millis;
+        letters.remember(at(0), (id(1), 0), [0; STAMP], TEXT.to_vec());
+        for n in 1..1_000 {
+            letters.remember(
+                at(n),
+                (id(2), n),
+                [0; STAMP],
+                b"SIP/2.0 200 OK\r\nCSeq: 1 MESSAGE\r\n\r\n".to_vec(),
+            );
+        }
+        assert_eq!(letters.sent.len(), 1, "answers are not remembered");
+        for n in 1..1_000 {
+            letters.remember(at(n), (id(2), n), [0; STAMP], TEXT.to_vec());
+        }
+        assert_eq!(letters.sent.len(), 1 + MAX_SENT_TO);
+        assert!(letters.sent.contains_key(&(id(2), 999)), "of one peer the oldest go");
+        for n in 1..1_000 {
+            letters.remember(at(n), (id(100 + n as u32), n), [0; STAMP], NOTICE.to_vec());
         }
         assert_eq!(letters.sent.len(), MAX_SENT);
-        assert!(letters.sent.contains_key(&(id(1), 999)), "the oldest go");
-        let of =
-            |letters: &mut Letters, who| (0..100).filter(|_| letters.allows(Time::ZERO, id(who))).count();
-        assert_eq!(of(&mut letters, 1), MOST_OF_ONE as usize);
-        assert_eq!(
-            (2..20).map(|who| of(&mut letters, who)).sum::<usize>(),
-            (MOST_OF_STRANGERS - MOST_OF_ONE) as usize
-        );
-        letters.ratchet.begin(UnixTime(1), id(99), &KEYS);
-        assert_eq!(
-            of(&mut letters, 99),
-            MOST_OF_ONE as usize,
-            "strangers take nothing from whom we wrote to"
-        );
+        assert_eq!(letters.sent.values().filter(|sent| sent.ours).count(), 1 + MAX_SENT_TO);
+    }
+
+    #[test]
+    fn how_many_letters_are_opened_in_a_second_is_bounded_and_answers_to_ours_come_on_top() {
+        let mut letters = letters();
+        let open = |letters: &mut Letters, who| {
+            let mut opened = 0;
+            while letters.allows(Time::ZERO, id(who)) {
+                letters.count(id(who));
+                opened += 1;
+            }
+            opened
+        };
+        assert_eq!(open(&mut letters, 1), MOST_OF_ONE_STRANGER);
+        let others: u32 = (2..100).map(|who| open(&mut letters, who)).sum();
+        assert_eq!(others, MOST_OF_STRANGERS - MOST_OF_ONE_STRANGER);
+        for friend in 200..300 {
+            letters.ratchet.begin(UnixTime(1), id(friend), &KEYS, true);
+        }
+        assert_eq!(open(&mut letters, 200), MOST_OF_ONE, "strangers take nothing from whom we wrote to");
+        let friends: u32 = (201..300).map(|who| open(&mut letters, who)).sum();
+        assert_eq!(friends, MOST_OF_ALL - MOST_OF_STRANGERS - MOST_OF_ONE);
+        letters.remember(Time::ZERO, (id(299), 1), [0; STAMP], TEXT.to_vec());
+        assert!(letters.allows(Time::ZERO, id(299)), "whose answer is awaited");
+        assert!(!letters.allows(Time::ZERO, id(298)));
         assert!(letters.allows(Time::from_secs(1), id(1)), "the next second is another");
     }
 
+    #[test]
+    fn who_writes_too_much_is_told_so_and_what_is_no_letter_takes_no_room_from_others() {
+        let mut letters = letters();
+        let from = |n| (id(n), id(0));
+        let mut open = |who, kind| {
+            letters.open((Time::ZERO, UnixTime(1)), from(who), &Sealed { opening: true, bytes: vec![kind] })
+        };
+        assert!((0..1_000).all(|_| open(1, GARBAGE) == Err(None)), "nobody is told, and nothing is counted");
+        let first = |answer: &Result<Vec<u8>, Option<Why>>| *answer == Err(Some(Why::Unknown));
+        let answers: Vec<_> = (0..1_000).map(|_| open(1, 0)).collect();
+        assert_eq!(answers.iter().filter(|a| first(a)).count(), MOST_OF_ONE_STRANGER as usize);
+        let told = answers.iter().filter(|a| **a == Err(Some(Why::Later))).count();
+        assert_eq!(told, MOST_TOLD as usize, "and not without end");
+        assert!(first(&open(2, 0)), "another is heard");
+    }
+
+    #[test]
+    fn only_what_a_person_writes_makes_somebody_more_than_a_stranger() {
+        assert!(is_ours(TEXT));
+        let echo = String::from_utf8(TEXT.to_vec()).unwrap().replace("sip:a@test", "sip:echo@local.invalid");
+        assert!(!is_ours(echo.as_bytes()), "echo answers whoever writes to it");
+        assert!(!is_ours(NOTICE), "and so do phones");
+        assert!(!is_ours(b"SIP/2.0 200 OK\r\nCSeq: 1 MESSAGE\r\n\r\n"));
+    }
+
     const TEXT: &[u8] = b"MESSAGE sip:bob@test SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@test>;tag=1\r\n\
-        To: <sip:bob@test>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\nContent-Length: 2\r\n\r\nhi";
+        To: <sip:bob@test>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi";
+    const NOTICE: &[u8] = b"MESSAGE sip:bob@test SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a@test>;tag=1\r\n\
+        To: <sip:bob@test>\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\nMax-Forwards: 70\r\nContent-Type: message/imdn+xml\r\n\
+        Content-Length: 2\r\n\r\nhi";
     const KEYS: Prekeys = Prekeys { identity: [2; 32], fallback: [2; 32] };
 
     /// A peer that has sent Bob a letter, the stamp of that, and what its ratchet began.
@@ -409,7 +604,8 @@ mod tests {
         let mut node = Node::new(config, identity, Saved::default(), seed, Time::ZERO, unix);
         let glass = Glass::default();
         node.use_ratchet(Time::ZERO, Box::new(glass.clone()));
-        node.tunnels.letters_mut().unwrap().prekeys.insert(id(2), KEYS);
+        let learnt = Learnt { sequence: 1, created: UnixTime(1), keys: Some(KEYS) };
+        node.tunnels.letters_mut().unwrap().prekeys.put(id(2), learnt);
         node.tunnels.meet(Time::ZERO, wire::Contact { id: id(2), address: ([192, 0, 2, 2], 7080).into() });
         node.send_sip(Time::ZERO, id(2), TEXT);
         let stamp = stamps(&node)[0];
@@ -420,35 +616,35 @@ mod tests {
         node.tunnels.letters().unwrap().sent.values().map(|sent| sent.stamp).collect()
     }
 
-    fn says_unopened(node: &mut Node, from: NodeId, stamp: [u8; STAMP], again: bool) {
+    fn says_unopened(node: &mut Node, from: NodeId, stamp: [u8; STAMP], why: Why) {
         let keys = Prekeys { identity: [3; 32], fallback: [3; 32] };
-        let letter = Letter::Unopened { again, stamp, prekeys: keys };
+        let letter = Letter::Unopened { why, stamp, prekeys: keys };
         assert_eq!(node.open_letter(Time::ZERO, (from, [0; STAMP]), &letter.to_bytes()), None);
     }
 
     #[test]
     fn that_a_letter_was_not_opened_is_believed_of_its_reader_alone_and_of_what_waits() {
         let (mut node, stamp, glass) = sender();
-        says_unopened(&mut node, id(3), stamp, false);
-        says_unopened(&mut node, id(2), [9; STAMP], false);
+        says_unopened(&mut node, id(3), stamp, Why::Unknown);
+        says_unopened(&mut node, id(2), [9; STAMP], Why::Unknown);
         assert_eq!((stamps(&node), glass.peers()), (vec![stamp], 1), "nothing has changed");
-        node.protection_of(id(2), b"SIP/2.0 200 OK\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\r\n", false);
-        says_unopened(&mut node, id(2), stamp, false);
+        node.hear_peer(Time::ZERO, id(2), b"SIP/2.0 200 OK\r\nCall-ID: 1\r\nCSeq: 1 MESSAGE\r\n\r\n", false);
+        says_unopened(&mut node, id(2), stamp, Why::Unknown);
         assert_eq!((stamps(&node).len(), glass.peers()), (0, 1), "it was answered before");
     }
 
     #[test]
     fn a_letter_that_was_not_opened_goes_once_more_by_the_readers_new_keys_and_not_a_third_time() {
         let (mut node, first, glass) = sender();
-        says_unopened(&mut node, id(2), first, false);
+        says_unopened(&mut node, id(2), first, Why::Unknown);
         assert_eq!(glass.0.lock().unwrap().last().unwrap().1.identity, [3; 32]);
         // It waits in its stream until the one before has arrived.
         node.handle_tunnel_answer(Time::ZERO, (id(2), stream_of(TEXT)), wire::p2pp::Code::OK);
         let [second] = stamps(&node)[..] else { panic!("it was not sent again") };
         assert_ne!(second, first);
-        says_unopened(&mut node, id(2), first, false);
+        says_unopened(&mut node, id(2), first, Why::Unknown);
         assert_eq!(stamps(&node), [second], "who says so again speaks of what is over");
-        says_unopened(&mut node, id(2), second, false);
+        says_unopened(&mut node, id(2), second, Why::Unknown);
         assert_eq!(stamps(&node).len(), 0);
         assert!(node.tunnels.streams.values().all(|s| s.queue.is_empty()), "and no more");
     }
@@ -456,8 +652,25 @@ mod tests {
     #[test]
     fn a_letter_that_was_opened_before_is_not_sent_again() {
         let (mut node, stamp, glass) = sender();
-        says_unopened(&mut node, id(2), stamp, true);
+        says_unopened(&mut node, id(2), stamp, Why::Again);
         assert_eq!((stamps(&node).len(), glass.peers()), (0, 2), "but the next goes by new keys");
+    }
+
+    #[test]
+    fn a_letter_that_shall_come_later_fails_at_once_and_its_session_goes_on() {
+        let (mut node, stamp, glass) = sender();
+        says_unopened(&mut node, id(2), stamp, Why::Later);
+        assert_eq!((stamps(&node).len(), glass.peers()), (0, 1));
+    }
+
+    #[test]
+    fn whom_a_letter_was_sent_to_twice_makes_no_third_session() {
+        let (mut node, first, glass) = sender();
+        says_unopened(&mut node, id(2), first, Why::Unknown);
+        node.handle_tunnel_answer(Time::ZERO, (id(2), stream_of(TEXT)), wire::p2pp::Code::OK);
+        let second = stamps(&node)[0];
+        says_unopened(&mut node, id(2), second, Why::Unknown);
+        assert_eq!((stamps(&node).len(), glass.peers()), (0, 2));
     }
 
     #[test]
@@ -465,15 +678,46 @@ mod tests {
         let hash = HashAlgorithm::Sha256;
         let [bob, eve] = [2, 3].map(|n| KeyPair::from_seed(Seed([n; 32])));
         let place = bob.public().node_id(hash);
-        let value = Whereabouts { prekeys: Some(KEYS), ..Whereabouts::default() }.to_bytes();
-        let signed_by = |owner: &KeyPair| {
-            let (kind, place) = (wire::p2pp::Kind::PEER, wire::ResourceId(place.0));
-            Record::sign(owner, place, kind, 1, UnixTime(1), 3_600, value.clone())
-        };
-        let mut letters = Letters::new(Box::<Glass>::default());
-        letters.learn(hash, place, &signed_by(&eve));
-        assert!(letters.prekeys.is_empty());
-        letters.learn(hash, place, &signed_by(&bob));
-        assert_eq!(letters.prekeys.get(&place), Some(&KEYS));
+        let mut letters = letters();
+        letters.learn(hash, place, &contact(&eve, place, 1, Some(KEYS)));
+        assert_eq!(letters.keys_of(&place), None);
+        letters.learn(hash, place, &contact(&bob, place, 1, Some(KEYS)));
+        assert_eq!(letters.keys_of(&place), Some(KEYS));
+    }
+
+    /// A contact record made in this second of time.
+    fn contact(owner: &KeyPair, place: NodeId, made: u64, prekeys: Option<Prekeys>) -> Record {
+        let value = Whereabouts { prekeys, ..Whereabouts::default() }.to_bytes();
+        let (kind, place) = (wire::p2pp::Kind::PEER, wire::ResourceId(place.0));
+        Record::sign(owner, place, kind, made, UnixTime(made), 3_600, value)
+    }
+
+    #[test]
+    fn an_old_contact_record_teaches_nothing_and_makes_nothing_forgotten() {
+        let hash = HashAlgorithm::Sha256;
+        let bob = KeyPair::from_seed(Seed([2; 32]));
+        let place = bob.public().node_id(hash);
+        let mut letters = letters();
+        let new = Prekeys { identity: [4; 32], fallback: [4; 32] };
+        letters.learn(hash, place, &contact(&bob, place, 5, Some(new)));
+        letters.learn(hash, place, &contact(&bob, place, 4, None));
+        letters.learn(hash, place, &contact(&bob, place, 3, Some(KEYS)));
+        assert_eq!(letters.keys_of(&place), Some(new));
+        letters.learn(hash, place, &contact(&bob, place, 6, None));
+        assert_eq!(letters.keys_of(&place), None);
+    }
+
+    #[test]
+    fn whom_a_newer_record_says_to_read_no_letters_is_sent_none_and_nothing_less() {
+        let (hash, bob) = (HashAlgorithm::Sha256, KeyPair::from_seed(Seed([2; 32])));
+        let place = bob.public().node_id(hash);
+        for (made, fails) in [(999, false), (1_001, true)] {
+            let (mut node, _, glass) = sender();
+            glass.0.lock().unwrap().push((place, KEYS));
+            node.tunnels.letters_mut().unwrap().learn(hash, place, &contact(&bob, place, made, None));
+            let enclosed = node.enclose(Time::ZERO, place, TEXT.to_vec());
+            assert_eq!(matches!(enclosed, Enclosed::NotSealed(_, READS_NO_MORE)), fails, "{made}");
+            assert_eq!(matches!(enclosed, Enclosed::Letter { .. }), !fails, "an older one says nothing");
+        }
     }
 }

@@ -17,6 +17,9 @@ use super::{Home, aside, make_private, replace, replace_softly};
 /// No file of ours is as long; what is longer is none.
 const MOST: u64 = 256 << 10;
 
+/// How a file ends that is on its way to its name.
+const NEW: &str = "new";
+
 /// The directory of letters.
 pub struct Letters(PathBuf);
 
@@ -39,7 +42,11 @@ impl Store for Letters {
         for entry in fs::read_dir(&self.0).map_err(cannot)? {
             let (entry, path) = entry.map(|e| (e.file_name(), e.path())).map_err(cannot)?;
             let is_ours = fs::metadata(&path).is_ok_and(|file| file.is_file() && file.len() <= MOST);
-            // What has a dot was on its way to its name, or was set aside.
+            // What has a dot was set aside, or on its way to its name: that holds keys, and nobody waits for it.
+            if path.extension().is_some_and(|end| end == NEW) {
+                let _ = fs::remove_file(&path);
+                continue;
+            }
             if let Some(name) = entry.to_str().filter(|name| is_ours && !name.contains('.')) {
                 make_private(&path);
                 let bytes = fs::read(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
@@ -61,13 +68,20 @@ impl Store for Letters {
     }
 
     fn remove(&self, name: &str) {
-        let _ = fs::remove_file(self.0.join(name));
+        let path = self.0.join(name);
+        let _ = fs::remove_file(path.with_extension(NEW));
+        let _ = fs::remove_file(path);
     }
 
     fn set_aside(&self, name: &str) {
         let path = self.0.join(name);
         let fate = aside(&path);
-        eprintln!("{} cannot be read; it was {fate} and this peer starts without it", path.display());
+        let path = path.display();
+        eprintln!(
+            "{path} cannot be read; it was {fate} and this peer starts without it: messages with that peer (with all, if it is \
+             `account`) go by new keys from now on, and one that is on its way may be lost. It holds keys: remove it when you do \
+             not want to mend it"
+        );
     }
 }
 
@@ -96,8 +110,11 @@ mod tests {
         };
         let files = [("00ff", &b"three"[..]), ("account", b"one")];
         assert_eq!(kept(), files.map(|(name, bytes)| (name.to_owned(), bytes.to_vec())).into());
+        assert!(!letters.0.join("account.new").exists(), "it holds keys");
+        fs::write(letters.0.join("00ff.new"), b"half").unwrap();
         letters.set_aside("account");
         letters.remove("00ff");
+        assert!(!letters.0.join("00ff.new").exists(), "and so does this");
         assert!(kept().is_empty());
         assert_eq!(fs::read(letters.0.join("account.corrupt-1")).unwrap(), b"one");
     }
