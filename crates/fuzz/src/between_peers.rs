@@ -1,10 +1,11 @@
-//! P2PP messages and records, frames of links, streams, and STUN.
+//! P2PP messages and records, frames of links, streams, STUN, and letters.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use link::streams::{Framer, MAX_FRAME};
 use link::{Endpoint, Received, Wish};
 use node::Profile;
+use node::ratchet::Letter;
 use node::storage::Devices;
 use wire::p2pp::{Builder, Header, Message, Object, Record};
 use wire::{HashAlgorithm, KeyPair, Seed, Time, stun};
@@ -155,4 +156,11 @@ pub fn stun(bytes: &[u8]) {
     if let Some(transaction) = bytes.get(8..20) {
         let _ = stun::mapped_address(bytes, transaction);
     }
+}
+
+/// What stands in an envelope is SIP or a letter, and a letter reads the same after it was written again.
+pub fn letter(bytes: &[u8]) {
+    let Some(letter) = Letter::parse(bytes) else { return };
+    assert!(Letter::is_one(bytes), "and no SIP");
+    assert_eq!(letter.to_bytes(), bytes);
 }

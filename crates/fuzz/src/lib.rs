@@ -8,7 +8,7 @@
 //!
 //! | file | targets |
 //! |---|---|
-//! | `between_peers` | `p2pp`, `record`, `link`, `stream`, `stun` |
+//! | `between_peers` | `p2pp`, `record`, `link`, `stream`, `stun`, `letter` |
 //! | `secured` | `tls`, `link_certificate`: DTLS, TLS and what is shown in them |
 //! | `signalling` | `sip`, `sip_stream`, `sdp`, `crypto`, `fingerprint` |
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape`, `handshake` |
@@ -39,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("link", between_peers::link),
     ("stream", between_peers::stream),
     ("stun", between_peers::stun),
+    ("letter", between_peers::letter),
     ("tls", secured::tls),
     ("link_certificate", secured::link_certificate),
     ("sip", signalling::sip),

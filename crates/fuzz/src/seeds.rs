@@ -52,6 +52,9 @@ pub fn all() -> Vec<Input> {
     for (name, bytes) in [("request", binding), ("answer", answer), ("unknown_attribute", odd)] {
         out.push(("stun", name.into(), bytes));
     }
+    out.push(("letter", "opening".into(), [&[1][..], &[7; 40]].concat()));
+    out.push(("letter", "further".into(), [&[2][..], &[7; 40]].concat()));
+    out.push(("letter", "unopened".into(), [&[3, 1][..], &[7; 12], &[8; 64]].concat()));
     let keys = KeyPair::from_seed(Seed([9; 32]));
     for profile in [Profile::Secure, Profile::Signed] {
         let mut asking = Endpoint::new(profile, &keys, Seed([8; 32]));

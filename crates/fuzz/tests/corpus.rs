@@ -39,6 +39,7 @@ replays!(
     link,
     stream,
     stun,
+    letter,
     tls,
     link_certificate,
     sip,

@@ -303,7 +303,11 @@ impl Node {
 
     /// What our contact record shall say.
     pub(crate) fn whereabouts(&self) -> Whereabouts {
-        Whereabouts { addresses: self.own_addresses(), carriers: self.carriers() }
+        Whereabouts {
+            addresses: self.own_addresses(),
+            carriers: self.carriers(),
+            prekeys: self.tunnels.letters().map(|letters| letters.prekeys()),
+        }
     }
 
     // ---- the role ------------------------------------------------------------------------------

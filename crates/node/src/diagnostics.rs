@@ -152,6 +152,7 @@ impl Node {
             profile: self.config.profile.to_string(),
             links: self.link.count_links(),
             streams: self.link.count_streams(),
+            letters: self.tunnels.letters().map_or(0, |letters| letters.peers()),
             load: self.diagnostics.load.clone(),
             dropped: self.dropped(),
             probes: Probes {

@@ -470,8 +470,8 @@ impl Node {
         }
         resolution.waiting -= 1;
         if let Some((record, _)) = findings.records.first() {
-            let contact = self.tunnels.read_contact(hash, NodeId(*key), record);
-            resolution.peers.extend(contact);
+            let contact = self.read_contact(hash, NodeId(*key), record);
+            self.directory.running.get_mut(&id).into_iter().for_each(|r| r.peers.extend(contact));
         }
         self.warn_of_crowd(crowded);
         self.end_step(now, id);
@@ -532,7 +532,13 @@ impl Node {
 
     pub(crate) fn resolved(&mut self, now: Time, purpose: ResolvedFor, outcome: Resolved) {
         match (purpose, outcome) {
-            (ResolvedFor::Sip(request, user, _), outcome) => self.route_request(now, request, user, outcome),
+            (ResolvedFor::Sip(request, user, source), outcome) => {
+                if let (sip::Flow::Local(id), Resolved::Peers(peers)) = (source, &outcome) {
+                    let protection = self.protection_towards(peers.iter().map(|peer| peer.id));
+                    self.phones.locals.note_protection(id, protection);
+                }
+                self.route_request(now, request, user, outcome);
+            }
             (ResolvedFor::Ping(op), Resolved::Peers(peers)) => self.ping_contact(now, op, peers[0]),
             (ResolvedFor::Tables(op, table), Resolved::Peers(peers)) => {
                 self.ask_tables(now, op, (peers[0].address, Some(peers[0].id)), table);

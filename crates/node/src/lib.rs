@@ -30,6 +30,7 @@
 //! | `numbers.rs` | numbers and keys that are dialled, and prove themselves |
 //! | [`pins`] | the keys that first answered to names |
 //! | `tunnel.rs` | SIP between peers |
+//! | [`ratchet`] | text messages that a key stolen later does not open: letters, and who makes ratchets |
 //! | `phones.rs`, `plane.rs`, [`call`], `locals.rs` | phones, where sound goes, the story of a call, built-in users |
 //! | [`diagnostics`], [`ledger`], [`report`] | what a peer says about itself |
 //! | [`budget`] | what it may spend, and what it leaves undone |
@@ -64,6 +65,7 @@ mod phones;
 pub mod pins;
 mod plane;
 mod publish;
+pub mod ratchet;
 mod region;
 mod replicate;
 pub mod report;
@@ -97,6 +99,7 @@ pub use node::Node;
 pub use overlay::Algorithm;
 pub use overlay::table::Networks;
 pub use plane::{DtlsPolicy, EndToEndPolicy, Handshake, HandshakeKeys, SdesPolicy};
+pub use ratchet::{Prekeys, Ratchet};
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;

@@ -30,6 +30,9 @@ pub(crate) const INBOX: u32 = 1;
 /// The built-in user that says the digits of a call.
 pub(crate) const DIGITS: u32 = 2;
 
+/// The domain of built-in users.
+pub(crate) const BUILT_IN: &str = "local.invalid";
+
 /// What a keypad dials for it.
 const DIGITS_CODE: &str = "*55";
 
@@ -41,6 +44,9 @@ const FIRST_OWN: u32 = 16;
 
 /// Most calls and messages of the command line at once.
 const MAX_OWN: usize = 256;
+
+/// What protects a message that does not leave this peer.
+const LOCAL: &str = "local";
 
 /// How a call of the command line shall be.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +66,8 @@ struct Own {
     duration: Option<Duration>,
     started: Time,
     is_call: bool,
+    /// What protects a message to other peers.
+    protected: Option<&'static str>,
     done: bool,
 }
 
@@ -78,7 +86,7 @@ fn user_agent(id: u32, user: &str, domain: &str, seed: Seed) -> UserAgent {
         domain: domain.to_owned(),
         password: None,
         flow: Flow::Local(id),
-        sent_by: SentBy { host: "local.invalid".into(), port: None },
+        sent_by: SentBy { host: BUILT_IN.into(), port: None },
         expires: 3_600,
     };
     UserAgent::new(config, seed)
@@ -88,9 +96,9 @@ impl Locals {
     pub(crate) fn new(seed: Seed, _now: Time) -> Self {
         let mut rng = seed.rng();
         Locals {
-            echo: user_agent(ECHO, "echo", "local.invalid", Seed::child_of(&mut rng)),
-            inbox: user_agent(INBOX, "inbox", "local.invalid", Seed::child_of(&mut rng)),
-            digits: user_agent(DIGITS, "digits", "local.invalid", Seed::child_of(&mut rng)),
+            echo: user_agent(ECHO, "echo", BUILT_IN, Seed::child_of(&mut rng)),
+            inbox: user_agent(INBOX, "inbox", BUILT_IN, Seed::child_of(&mut rng)),
+            digits: user_agent(DIGITS, "digits", BUILT_IN, Seed::child_of(&mut rng)),
             own: BTreeMap::new(),
             next: FIRST_OWN,
         }
@@ -124,6 +132,11 @@ impl Locals {
         if let Some((_, ua)) = self.all().find(|(i, _)| *i == id) {
             ua.handle_message(now, Flow::Local(id), bytes);
         }
+    }
+
+    /// A message of this user agent goes to other peers, protected so.
+    pub(crate) fn note_protection(&mut self, id: u32, protected: &'static str) {
+        self.own.get_mut(&id).into_iter().for_each(|own| own.protected = Some(protected));
     }
 
     /// The command that a call of this user agent serves.
@@ -203,7 +216,8 @@ impl Node {
         let id = self.phones.locals.next;
         self.phones.locals.next = id.checked_add(1).unwrap_or(FIRST_OWN);
         let ua = user_agent(id, user, domain, Seed::child_of(&mut self.rng));
-        let own = Own { ua, op, handle: None, duration: None, started: now, is_call, done: false };
+        let own =
+            Own { ua, op, handle: None, duration: None, started: now, is_call, protected: None, done: false };
         self.phones.locals.own.insert(id, own);
         Some(id)
     }
@@ -254,7 +268,7 @@ impl Node {
             UaEvent::MessageReceived { from, body, .. } if id == ECHO => {
                 self.phones.locals.echo.message(now, &from, "text/plain", &body);
             }
-            UaEvent::MessageReceived { from, display, to, id, body, .. } => {
+            UaEvent::MessageReceived { from, display, to, id, protected, body, .. } => {
                 let message = InboxMessage {
                     message_id: id,
                     from,
@@ -262,6 +276,7 @@ impl Node {
                     text: String::from_utf8_lossy(&body).into_owned(),
                     time: self.unix(now).0,
                     state: "delivered".into(),
+                    protected: protected.unwrap_or_else(|| LOCAL.into()),
                     key_changed: display.contains(MARK),
                 };
                 self.keep_message(message);
@@ -296,6 +311,7 @@ impl Node {
         let report = MessageReport {
             message_id: format!("{:x}", own.op.0),
             state: if delivered { "delivered" } else { "failed" }.into(),
+            protected: if delivered { own.protected.unwrap_or(LOCAL) } else { "" }.into(),
             reason: if delivered { String::new() } else { format!("{status} {reason}") },
             time_ms: now.since(own.started).as_secs_f64() * 1e3,
             status,

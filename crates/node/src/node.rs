@@ -722,6 +722,7 @@ impl Node {
         self.storage.expire(now);
         self.drop_lapsed_names(now);
         self.tunnels.forget_old(now);
+        self.rotate_prekeys(now);
         self.update_pace(now);
         self.keep_hosts(now);
         self.hurry_refreshes(now);

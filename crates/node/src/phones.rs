@@ -367,10 +367,16 @@ impl Node {
     }
 
     /// SIP from another peer.
-    pub(crate) fn handle_peer_signalling(&mut self, now: Time, from: NodeId, sip: &[u8]) {
+    pub(crate) fn handle_peer_signalling(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        sip: &[u8],
+        protection: &'static str,
+    ) {
         self.meet_for_sound(from);
         let phones = &mut *self.phones;
-        phones.agent.handle_message(now, Flow::Peer(from), sip, &mut phones.plane);
+        phones.agent.handle_peer_message(now, from, sip, protection, &mut phones.plane);
     }
 
     /// A call with this peer may begin: its sound will go to where it is, under keys that depend on who we both

@@ -71,6 +71,9 @@ pub struct Status {
     /// Peers with which they go over TCP.
     #[serde(default)]
     pub streams: usize,
+    /// Peers with which text messages go in letters of a double ratchet.
+    #[serde(default)]
+    pub letters: usize,
     /// Load values set by an operator or measured.
     pub load: BTreeMap<String, String>,
     /// Datagrams, messages and packets dropped, by reason.
@@ -395,6 +398,8 @@ pub struct MessageReport {
     pub state: String,
     /// Why.
     pub reason: String,
+    /// What protected it on its way, as in the inbox: of several devices the least; nothing unless it was delivered.
+    pub protected: String,
     /// From sending to the answer.
     pub time_ms: f64,
     /// The SIP status that decided.
@@ -439,6 +444,10 @@ pub struct InboxMessage {
     pub time: u64,
     /// `delivered`: it reached the peer where its owner reads it.
     pub state: String,
+    /// What protected it on its way: `ratchet` (also from keys stolen later), `encrypted` (only the two peers read it), `signed`
+    /// (hops may read it), `local` (it did not leave this peer); nothing where that was not noted.
+    #[serde(default)]
+    pub protected: String,
     /// Whether it came from another peer than the sender's name was known at.
     #[serde(default)]
     pub key_changed: bool,

@@ -10,9 +10,10 @@
 //! ```text
 //! piece:    | message (32) | index (8) | count (8) | bytes ... |      (content type 1)
 //! ```
-//! `tunnel/envelope.rs` makes and opens envelopes.
+//! `tunnel/envelope.rs` makes and opens envelopes, `tunnel/letters.rs` what stands in them for a text message.
 
 mod envelope;
+mod letters;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -24,9 +25,12 @@ use wire::{Contact, HashAlgorithm, NodeId, PublicKey, RngExt, Time};
 
 use crate::forward::MAX_WAYS;
 use crate::node::{Alarm, Node, millis};
+use crate::ratchet::{self, Letter};
 use crate::request::{ANSWER_TIMEOUT, Purpose};
 use crate::whereabouts::Whereabouts;
-use envelope::{Envelopes, Way};
+use envelope::{Envelopes, Opened, Way};
+use letters::Enclosed;
+use letters::Letters;
 
 /// Bytes of an envelope in one datagram: [`wire::p2pp::MAX_DATAGRAM`] less header (64), receiver (36),
 /// piece header (11) and a cookie (20).
@@ -97,6 +101,15 @@ impl Tunnels {
         self.envelopes.get_or_insert_default()
     }
 
+    /// Letters, if somebody brought a ratchet.
+    pub(crate) fn letters(&self) -> Option<&Letters> {
+        self.envelopes.as_ref()?.letters.as_deref()
+    }
+
+    fn letters_mut(&mut self) -> Option<&mut Letters> {
+        self.envelopes.as_mut()?.letters.as_deref_mut()
+    }
+
     /// Where a peer we talk with is.
     pub(crate) fn contact(&self, id: &NodeId) -> Option<Contact> {
         self.contacts.get(id).copied()
@@ -116,12 +129,7 @@ impl Tunnels {
     }
 
     /// Reads where a node is from its contact record, and for a client remembers who carries it.
-    pub(crate) fn read_contact(
-        &mut self,
-        hash: HashAlgorithm,
-        id: NodeId,
-        record: &Record,
-    ) -> Option<Contact> {
+    fn read_contact(&mut self, hash: HashAlgorithm, id: NodeId, record: &Record) -> Option<Contact> {
         let found = Whereabouts::parse(&record.value, hash)?;
         self.envelopes().learn_key(hash, id, record.owner);
         self.carriers.remove(&id);
@@ -215,6 +223,19 @@ impl Tunnels {
 }
 
 impl Node {
+    /// Reads where a node is from its contact record, and by which keys it is written to.
+    pub(crate) fn read_contact(
+        &mut self,
+        hash: HashAlgorithm,
+        id: NodeId,
+        record: &Record,
+    ) -> Option<Contact> {
+        if let Some(letters) = self.tunnels.letters_mut() {
+            letters.learn(hash, id, record);
+        }
+        self.tunnels.read_contact(hash, id, record)
+    }
+
     /// Sends a SIP message to a peer. Beyond the bounds it is dropped and counted; the transaction it
     /// belongs to ends by its own timer.
     pub(crate) fn send_sip(&mut self, now: Time, to: NodeId, sip: &[u8]) {
@@ -227,7 +248,8 @@ impl Node {
             Some(queued) => queued >= MAX_QUEUE,
             None => self.tunnels.streams.len() >= MAX_STREAMS,
         };
-        if full || sip.len() + envelope::OVERHEAD > PIECE * MAX_PIECES {
+        let letter = self.tunnels.letters().map_or(0, |_| ratchet::OVERHEAD);
+        if full || sip.len() + envelope::OVERHEAD + letter > PIECE * MAX_PIECES {
             return self.link.count_drop("signalling full");
         }
         self.tunnels.streams.entry(key).or_default().queue.push_back(sip.to_vec());
@@ -245,7 +267,18 @@ impl Node {
             self.tunnels.streams.remove(&key);
             return;
         };
-        let stamped = self.stamped(key.0, &sip);
+        let stamped = match self.enclose(now, key.0, sip) {
+            Enclosed::Sip(sip) => self.stamped(key.0, &sip),
+            Enclosed::Letter { letter, sip } => {
+                let stamped = self.stamped(key.0, &letter);
+                self.letter_leaves(now, key, &stamped, sip);
+                stamped
+            }
+            Enclosed::NotSealed(sip, why) => {
+                self.fail_unsealed(now, key.0, &sip, why);
+                return self.send_next(now, key);
+            }
+        };
         self.tunnels.streams.entry(key).or_default().current = Some(stamped);
         self.send_pieces(now, key);
     }
@@ -373,7 +406,7 @@ impl Node {
         self.transactions.answered_at_once(now, key, remote, message.header, answer.clone());
         self.send_peer(now, MessageType::Tunnel, remote, answer);
         let Some(envelope) = envelope else { return };
-        let (id, sip) = match self.open_envelope(&envelope, (source, way)) {
+        let Opened { from: id, stamp, content } = match self.open_envelope(&envelope, (source, way)) {
             Ok(opened) => opened,
             Err(problem) => return self.link.count_drop(problem),
         };
@@ -381,7 +414,12 @@ impl Node {
             self.tunnels.meet(now, Contact { id, address: remote });
         }
         self.tunnels.heard(now, remote);
-        self.handle_peer_signalling(now, id, &sip);
+        if !Letter::is_one(&content) {
+            return self.hear_peer(now, id, &content, false);
+        }
+        if let Some(sip) = self.open_letter(now, (id, stamp), &content) {
+            self.hear_peer(now, id, &sip, true);
+        }
     }
 
     /// Watches the peers of our calls: one that is silent is asked, one that stays silent is lost.

@@ -1,16 +1,19 @@
-//! What the contact record of a node says: where it is, and who carries what is sent to it.
+//! What the contact record of a node says: where it is, who carries what is sent to it, and by which keys it is written to.
 //!
 //! ```text
 //! of a peer:   | 1 | count (8) | address ... |
 //! of a client: | 2 | count (8) | address ... | count (8) | carrier ... |
+//! to write to: | 3 | count (8) | address ... | count (8) | carrier ... | prekeys ([`crate::ratchet`]) |
 //! address:     | port (16) | bytes of IP (8) = 4 or 16 | IP |
 //! carrier:     | bytes of Node-ID (8) | Node-ID | address |
 //! ```
-//! The first address is the best. A client behind a NAT is reached through its carriers only.
+//! The third is either of both, of a node that reads letters. The first address is the best. A client behind a NAT is reached through its carriers only.
 
 use std::net::{IpAddr, SocketAddr};
 
 use wire::{Contact, HashAlgorithm, Key, NodeId};
+
+use crate::ratchet::Prekeys;
 
 /// Most addresses in a contact record.
 const MAX_ADDRESSES: usize = 6;
@@ -20,6 +23,7 @@ const MAX_CARRIERS: usize = overlay::attached::ATTACHMENTS;
 
 const OF_PEER: u8 = 1;
 const OF_CLIENT: u8 = 2;
+const OF_READER: u8 = 3;
 
 /// Where a node is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -28,16 +32,22 @@ pub(crate) struct Whereabouts {
     pub(crate) addresses: Vec<SocketAddr>,
     /// The peers that carry it, if it is a client.
     pub(crate) carriers: Vec<Contact>,
+    /// The keys of its letters, if it reads such.
+    pub(crate) prekeys: Option<Prekeys>,
 }
 
 impl Whereabouts {
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
         let addresses = &self.addresses[..self.addresses.len().min(MAX_ADDRESSES)];
         let carriers = &self.carriers[..self.carriers.len().min(MAX_CARRIERS)];
-        let kind = if carriers.is_empty() { OF_PEER } else { OF_CLIENT };
+        let kind = match self.prekeys {
+            Some(_) => OF_READER,
+            None if carriers.is_empty() => OF_PEER,
+            None => OF_CLIENT,
+        };
         let mut out = vec![kind, addresses.len() as u8];
         addresses.iter().for_each(|a| push_address(&mut out, *a));
-        if kind == OF_CLIENT {
+        if kind != OF_PEER {
             out.push(carriers.len() as u8);
             for carrier in carriers {
                 let id = carrier.id.key().as_bytes();
@@ -46,6 +56,7 @@ impl Whereabouts {
                 push_address(&mut out, carrier.address);
             }
         }
+        out.extend(self.prekeys.iter().flat_map(Prekeys::to_bytes));
         out
     }
 
@@ -59,7 +70,7 @@ impl Whereabouts {
         }
         match kind {
             OF_PEER => {}
-            OF_CLIENT => {
+            OF_CLIENT | OF_READER => {
                 for _ in 0..count(&mut rest, MAX_CARRIERS)? {
                     let len = usize::from(take(&mut rest, 1)?[0]);
                     let id = take(&mut rest, len)?;
@@ -68,6 +79,9 @@ impl Whereabouts {
                 }
             }
             _ => return None,
+        }
+        if kind == OF_READER {
+            found.prekeys = Some(Prekeys::read(take(&mut rest, Prekeys::LEN)?.first_chunk()?));
         }
         rest.is_empty().then_some(found)
     }
@@ -122,11 +136,17 @@ mod tests {
     #[test]
     fn a_peers_record_and_a_clients_are_read_as_written() {
         let v6 = SocketAddr::new("2001:db8::7".parse().unwrap(), 9);
-        let peer = Whereabouts { addresses: vec![carrier(1).address, v6], carriers: vec![] };
+        let peer = Whereabouts { addresses: vec![carrier(1).address, v6], carriers: vec![], prekeys: None };
         assert_eq!(Whereabouts::parse(&peer.to_bytes(), HASH), Some(peer.clone()));
-        let client = Whereabouts { carriers: vec![carrier(2), carrier(3)], ..peer };
+        let client = Whereabouts { carriers: vec![carrier(2), carrier(3)], ..peer.clone() };
         assert_eq!(Whereabouts::parse(&client.to_bytes(), HASH), Some(client.clone()));
         assert_eq!(Whereabouts::parse(&client.to_bytes(), HashAlgorithm::Md5), None);
+        let prekeys = Some(Prekeys { identity: [7; 32], fallback: [8; 32] });
+        for reader in [Whereabouts { prekeys, ..peer }, Whereabouts { prekeys, ..client }] {
+            let bytes = reader.to_bytes();
+            assert_eq!(Whereabouts::parse(&bytes, HASH), Some(reader));
+            assert_eq!(Whereabouts::parse(&bytes[..bytes.len() - 1], HASH), None);
+        }
         assert_eq!(Whereabouts::parse(&[1, 1, 0, 0, 5], HASH), None);
     }
 
@@ -136,6 +156,7 @@ mod tests {
             if let Some(found) = Whereabouts::parse(&bytes, HASH) {
                 prop_assert!(found.addresses.len() <= MAX_ADDRESSES);
                 prop_assert!(found.carriers.len() <= MAX_CARRIERS);
+                prop_assert_eq!(Whereabouts::parse(&found.to_bytes(), HASH), Some(found));
             }
         }
     }

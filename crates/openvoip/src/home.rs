@@ -12,6 +12,7 @@
 //! state.json          host cache, published values, inbox, keys of people
 //! overlay.founder     the founder key of the overlay, public, from a ticket or a document; see home/overlay.rs
 //! overlay.document    the overlay's document that was accepted last
+//! letters/            sessions by which text messages go in letters; see home/letters.rs
 //! control.sock        the control socket, while the peer runs
 //! openvoip.log        the log, if wanted, and openvoip.log.1 before it
 //! ```
@@ -20,6 +21,7 @@
 //! name with a message, and nothing is lost silently.
 
 mod certificate;
+mod letters;
 mod overlay;
 
 use std::collections::BTreeMap;
@@ -35,6 +37,7 @@ use zeroize::Zeroizing;
 pub use certificate::{
     Certificate, CertificateFiles, passing as passing_certificate, read as read_certificate,
 };
+pub use letters::Letters;
 pub use overlay::{DOCUMENT, read_documents};
 
 const OPERATOR_KEY: &str = "operator.key";
@@ -207,11 +210,7 @@ impl Home {
             Ok(value) => return Some(value),
             Err(why) => why,
         };
-        let aside = (1..).map(|n| self.0.join(format!("{name}.corrupt-{n}"))).find(|p| !p.exists())?;
-        let fate = match fs::rename(&path, &aside) {
-            Ok(()) => format!("set aside as {}", aside.display()),
-            Err(e) => format!("left there: {e}"),
-        };
+        let fate = aside(&path);
         eprintln!("{} cannot be read ({why}); it was {fate} and this peer starts without it", path.display());
         None
     }
@@ -229,8 +228,32 @@ fn make_private(path: &Path) {
     }
 }
 
+/// Gives a file that cannot be read another name; says what became of it.
+fn aside(path: &Path) -> String {
+    let free = |n: &u64| !beside(path, &format!(".corrupt-{n}")).exists();
+    let aside = beside(path, &format!(".corrupt-{}", (1..).find(free).expect("one is free")));
+    match fs::rename(path, &aside) {
+        Ok(()) => format!("set aside as {}", aside.display()),
+        Err(e) => format!("left there: {e}"),
+    }
+}
+
 /// Puts a file in the place of another, whole or not at all.
 pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), String> {
+    put(path, mode, bytes, fs::File::sync_all)
+}
+
+/// The same without waiting for the disk: what was there may be there again after a loss of power.
+fn replace_softly(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), String> {
+    put(path, mode, bytes, |_| Ok(()))
+}
+
+fn put(
+    path: &Path,
+    mode: u32,
+    bytes: &[u8],
+    sync: impl Fn(&fs::File) -> io::Result<()>,
+) -> Result<(), String> {
     let new = beside(path, ".new");
     let written = fs::OpenOptions::new()
         .write(true)
@@ -238,7 +261,7 @@ pub fn replace(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), String> {
         .truncate(true)
         .mode(mode)
         .open(&new)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| sync(&file)))
         .and_then(|()| fs::rename(&new, path));
     written.map_err(|e| format!("cannot write {}: {e}", path.display()))
 }

@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Registry, Token};
-use node::{Config, Event, LinkFamily, Node, Provider, Tail};
-use wire::{ConnectionId, KeyPair, Socket, Time, Transmit};
+use node::{Config, Event, LinkFamily, Node, Profile, Provider, Tail};
+use ratchet::{Olm, Passing, Store};
+use wire::{ConnectionId, KeyPair, Socket, Time, Transmit, UnixTime};
 
 use crate::alarm::Alarm;
+use crate::home::Home;
 use crate::icmp;
 use peers::Peers;
 
@@ -178,6 +180,25 @@ pub fn provider(config: &Config, keys: &KeyPair) -> Result<Option<Arc<dyn Provid
         LinkFamily::Noise => Ok(None),
         LinkFamily::Tls => Ok(Some(::tls::Tls::new(keys)?)),
     }
+}
+
+/// What text messages go in letters by, where the profile is secure: kept in the home of the peer, if it has one.
+///
+/// # Errors
+/// In words, if what is kept cannot be read or written.
+pub fn ratchet(
+    config: &Config,
+    home: Option<&Home>,
+    unix: UnixTime,
+) -> Result<Option<Box<dyn node::Ratchet>>, String> {
+    if config.profile != Profile::Secure {
+        return Ok(None);
+    }
+    let store: Box<dyn Store> = match home {
+        Some(home) => Box::new(home.letters()?),
+        None => Box::new(Passing),
+    };
+    Ok(Some(Box::new(Olm::new(store, unix)?)))
 }
 
 /// Something happened on a socket of the caller's own.

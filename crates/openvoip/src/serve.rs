@@ -228,7 +228,10 @@ impl Service {
         let config = Config { listen: peer_address, sip: sip_address, sips, fingerprint, ..options.config };
         let now = world.now();
         let provider = run::provider(&config, &identity.peer)?;
-        let node = Node::with_provider(provider, config, identity, saved, fresh_seed()?, (now, unix_now()));
+        let ratchet = run::ratchet(&config, home.as_ref(), unix_now())?;
+        let mut node =
+            Node::with_provider(provider, config, identity, saved, fresh_seed()?, (now, unix_now()));
+        ratchet.into_iter().for_each(|ratchet| node.use_ratchet(now, ratchet));
         let index = world.add(node, bound).map_err(|e| e.to_string())?;
         let waker = Arc::new(Waker::new(world.registry(), WAKER).map_err(|e| e.to_string())?);
         let (sender, requests) = sync_channel(MAX_QUEUE);

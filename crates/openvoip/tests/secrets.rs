@@ -11,6 +11,7 @@ use program::tls_phone::{TlsPhone, demanded, demanding};
 use program::{Peer, openvoip};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::Value;
 use tempfile::tempdir;
 use wire::HashAlgorithm;
 use wire::sdp::crypto::{Crypto, Suite};
@@ -36,6 +37,14 @@ fn keys(home: &Path) -> Vec<Vec<u8>> {
     let paths =
         files.map(|entry| entry.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "key"));
     paths.map(|p| HEXLOWER.decode(fs::read(p).unwrap().trim_ascii()).unwrap()).collect()
+}
+
+/// The keys that letters to a peer begin by, as it keeps them.
+fn letter_keys(home: &Path) -> [Vec<u8>; 2] {
+    let account: Value = serde_json::from_slice(&fs::read(home.join("letters/account")).unwrap()).unwrap();
+    let account = &account["account"];
+    [&account["diffie_hellman_key"], &account["fallback_keys"]["fallback_key"]["key"]]
+        .map(|key| serde_json::from_value(key.clone()).unwrap())
 }
 
 /// The secret in the key by which a peer is known over TLS: 32 bytes, behind 36 that say what they are (RFC 5915).
@@ -129,6 +138,8 @@ fn no_password_and_no_key_is_in_any_log_of_a_whole_run() {
     assert_eq!(secrets.len(), 6, "a key of a peer, a user and an operator each");
     secrets.extend([mine, theirs].map(|crypto| crypto.key.to_vec()));
     secrets.extend([bob_home, alice_home].map(tls_key));
+    secrets.extend([bob_home, alice_home].map(letter_keys).concat());
+    assert_eq!(secrets.last().unwrap().len(), 32);
     secrets.push(HEXLOWER.decode(founder_key.trim_ascii()).unwrap());
     secrets.extend([PASSWORD, GUESS].map(|password| password.as_bytes().to_vec()));
     secrets.extend([ha1("alice", PASSWORD), ha1("alice@demo.test", PASSWORD), ha1("alice", GUESS)]);

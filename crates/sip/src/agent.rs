@@ -44,6 +44,7 @@ use crate::flow::Flow;
 use crate::lockout::LockOut;
 use crate::media_plane::{MediaPlane, Side};
 use crate::prefix::Prefix;
+use crate::protection;
 use crate::registrar::Registrar;
 use crate::timers::Timers;
 use crate::transaction::{ClientId, Incoming, ServerId, TransactionEvent, Transactions};
@@ -263,7 +264,7 @@ impl Agent {
                 }
                 return true;
             }
-            self.message(now, flow, bytes, media);
+            self.message(now, flow, bytes, None, media);
             return true;
         };
         if !self.streams.contains_key(&connection) && self.streams.len() >= MAX_STREAMS {
@@ -276,7 +277,7 @@ impl Agent {
                 return false;
             };
             match framer.next_frame() {
-                Ok(Some(Frame::Message(message))) => self.message(now, flow, &message, media),
+                Ok(Some(Frame::Message(message))) => self.message(now, flow, &message, None, media),
                 Ok(Some(Frame::Ping)) => self.transactions.send(flow, Framer::PONG.to_vec()),
                 Ok(Some(Frame::Pong)) => {}
                 Ok(None) => return true,
@@ -403,12 +404,32 @@ impl Agent {
         [self.transactions.poll_timeout(), alarm].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
-    fn message(&mut self, now: Time, flow: Flow, bytes: &[u8], media: &mut dyn MediaPlane) {
+    /// Takes a message of another peer, with what protected it on its way: that is noted on a text message.
+    pub fn handle_peer_message(
+        &mut self,
+        now: Time,
+        peer: NodeId,
+        bytes: &[u8],
+        protection: &str,
+        media: &mut dyn MediaPlane,
+    ) {
+        self.message(now, Flow::Peer(peer), bytes, Some(protection), media);
+    }
+
+    fn message(
+        &mut self,
+        now: Time,
+        flow: Flow,
+        bytes: &[u8],
+        protection: Option<&str>,
+        media: &mut dyn MediaPlane,
+    ) {
         if !self.may_speak(now, flow) {
             return self.count_drop("sip flood");
         }
         match sip::parse(bytes) {
-            Ok(message) => {
+            Ok(mut message) => {
+                protection::note(&mut message, protection);
                 let incoming = self.transactions.receive(now, flow, message);
                 self.incoming(now, flow, incoming, media);
                 self.drain_transactions(now, media);

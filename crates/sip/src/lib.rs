@@ -21,6 +21,7 @@ mod flow;
 mod lockout;
 mod media_plane;
 mod prefix;
+mod protection;
 mod registrar;
 mod timers;
 pub mod transaction;

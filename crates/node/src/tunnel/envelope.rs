@@ -9,7 +9,7 @@
 //! The signature covers a domain string, the receiver's Node-ID and what follows it. In the profile secure an
 //! envelope is sealed where hops carry it; over the link between the two peers, which nobody else opens and which
 //! says whose it is, nothing is added. In the other profiles it is signed, and readable. One of another kind is
-//! refused. A run is chosen by chance whenever a peer begins to count for another: so it depends on no clock and
+//! refused. Where SIP stands may stand a letter ([`crate::ratchet`]). A run is chosen by chance whenever a peer begins to count for another: so it depends on no clock and
 //! nothing is kept over a restart, and who carried an envelope cannot have it heard again.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,9 @@ use std::ops::RangeBounds;
 
 use wire::{HashAlgorithm, KeyPair, NodeId, Profile, PublicKey, Rng, RngExt, Seed, Signatures, Window};
 
+use super::Letters;
 use crate::node::Node;
+use crate::ratchet::STAMP;
 
 const DOMAIN: &[u8] = b"openvoip envelope 1\0";
 const SEALED_DOMAIN: &[u8] = b"openvoip envelope 2\0";
@@ -25,7 +27,6 @@ const SIGNED: u8 = 1;
 const SEALED: u8 = 2;
 const LINKED: u8 = 3;
 const HEAD: usize = 1 + PublicKey::LEN + KeyPair::SIGNATURE_LEN;
-const STAMP: usize = 8 + 4;
 
 /// Most bytes that an envelope has besides what it says.
 pub(super) const OVERHEAD: usize = HEAD + STAMP + 1 + link::sealed::OVERHEAD;
@@ -50,6 +51,8 @@ pub(super) struct Envelopes {
     sent: Recent<NodeId, (u64, u32), MAX_PEERS>,
     /// What was heard of each run.
     heard: Recent<(NodeId, u64), Window<WORDS>, MAX_RUNS>,
+    /// What text messages go in, where somebody brought a ratchet.
+    pub(super) letters: Option<Box<Letters>>,
 }
 
 impl Envelopes {
@@ -92,7 +95,7 @@ impl Envelopes {
 }
 
 /// At most `MOST` things, of which the one used longest ago makes room.
-struct Recent<K, V, const MOST: usize> {
+pub(super) struct Recent<K, V, const MOST: usize> {
     /// Each with the number of its last use.
     things: BTreeMap<K, (V, u64)>,
     uses: u64,
@@ -116,6 +119,20 @@ impl<K: Ord + Copy, V, const MOST: usize> Recent<K, V, MOST> {
         Some(thing)
     }
 
+    /// A thing, without using it.
+    pub(super) fn peek(&self, key: &K) -> Option<&V> {
+        self.things.get(key).map(|(thing, _)| thing)
+    }
+
+    /// Puts a thing in the place of what was there.
+    pub(super) fn put(&mut self, key: K, thing: V) {
+        let mut thing = Some(thing);
+        let was = self.use_or(key, || thing.take().expect("taken once"));
+        if let Some(thing) = thing {
+            *was = thing;
+        }
+    }
+
     /// A thing, made if it is not there.
     fn use_or(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         if !self.holds(&key) {
@@ -135,6 +152,15 @@ impl<K: Ord + Copy, V, const MOST: usize> Recent<K, V, MOST> {
         let oldest = self.things.range(range).min_by_key(|(_, (_, last))| *last).map(|(key, _)| *key);
         oldest.map(|key| self.things.remove(&key));
     }
+}
+
+/// What was in an envelope.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) from: NodeId,
+    pub(super) stamp: [u8; STAMP],
+    /// SIP, or a letter.
+    pub(super) content: Vec<u8>,
 }
 
 /// How a message goes to its receiver.
@@ -173,29 +199,29 @@ impl Node {
         &mut self,
         envelope: &[u8],
         (sender, way): (NodeId, Way),
-    ) -> Result<(NodeId, Vec<u8>), &'static str> {
+    ) -> Result<Opened, &'static str> {
         let own = self.node_id().ok_or(BAD)?;
         let (hash, signatures) = (self.hash(), self.identity.peer.signatures());
         let of = |key: &PublicKey| key.node_id(hash);
-        let (id, stamp, sip) = match envelope.split_first() {
+        let (from, stamp, content) = match envelope.split_first() {
             Some((&LINKED, stamped)) if self.config.profile == Profile::Secure && way == Way::Direct => {
-                let (stamp, sip) = stamped.split_first_chunk::<STAMP>().ok_or(BAD)?;
-                (sender, *stamp, sip.to_vec())
+                let (stamp, content) = stamped.split_first_chunk::<STAMP>().ok_or(BAD)?;
+                (sender, *stamp, content.to_vec())
             }
             Some((&SEALED, sealed)) if self.seals() => {
                 let opened = link::sealed::open(&self.identity.peer, SEALED_DOMAIN, sealed).ok_or(BAD)?;
-                let (key, stamp, sip) = read(signatures, &own, &opened).ok_or(BAD)?;
+                let (key, stamp, content) = read(signatures, &own, &opened).ok_or(BAD)?;
                 self.tunnels.envelopes().learn_key(hash, of(&key), key);
-                (of(&key), *stamp, sip.to_vec())
+                (of(&key), *stamp, content.to_vec())
             }
             Some((&SIGNED, _)) if !self.seals() => {
-                let (key, stamp, sip) = read(signatures, &own, envelope).ok_or(BAD)?;
-                (of(&key), *stamp, sip.to_vec())
+                let (key, stamp, content) = read(signatures, &own, envelope).ok_or(BAD)?;
+                (of(&key), *stamp, content.to_vec())
             }
             _ => return Err(BAD),
         };
-        match self.tunnels.envelopes().is_new(id, &stamp) {
-            true => Ok((id, sip)),
+        match self.tunnels.envelopes().is_new(from, &stamp) {
+            true => Ok(Opened { from, stamp, content }),
             false => Err("envelope again"),
         }
     }
@@ -272,7 +298,7 @@ mod tests {
 
     /// What one makes of an envelope that came this way, over Alice's link if over any.
     fn open(at: &mut Node, envelope: &[u8], way: Way) -> Result<(NodeId, Vec<u8>), &'static str> {
-        at.open_envelope(envelope, (id(1), way))
+        at.open_envelope(envelope, (id(1), way)).map(|opened| (opened.from, opened.content))
     }
 
     #[test]

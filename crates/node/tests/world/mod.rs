@@ -50,6 +50,8 @@ pub struct World {
     /// What goes over the wire between peers, where somebody listens.
     pub tap: Option<Vec<Vec<u8>>>,
     pub streams: Streams,
+    /// Two peers between whom everything is lost.
+    pub parted: Option<[usize; 2]>,
     /// A peer that hears nothing in which these bytes are, if there is one.
     pub deaf: Option<(usize, Vec<u8>)>,
     /// What keys cost, where a peer's world says otherwise than [`stand_in`], or nothing.
@@ -119,6 +121,7 @@ impl World {
             epoch: 1_800_000_000,
             tap: None,
             streams: Streams::default(),
+            parted: None,
             deaf: None,
             costs: BTreeMap::new(),
             stalled: false,

@@ -78,7 +78,9 @@ impl World {
 
     /// Whether UDP does not get from one to the other.
     pub(super) fn is_blocked(&self, from: SocketAddr, to: SocketAddr) -> bool {
-        self.streams.without_udp.iter().any(|n| [from, to].contains(&self.seen_at(*n)))
+        let ends = [from, to];
+        self.streams.without_udp.iter().any(|n| ends.contains(&self.seen_at(*n)))
+            || self.parted.is_some_and(|pair| pair.iter().all(|n| ends.contains(&self.seen_at(*n))))
     }
 
     /// Something of a stream arrives.

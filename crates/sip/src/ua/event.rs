@@ -105,6 +105,8 @@ pub enum UaEvent {
         to: String,
         /// Its Call-ID, which names it.
         id: String,
+        /// What protected it between two peers, if it came over such.
+        protected: Option<String>,
         /// Its content type.
         content_type: String,
         /// The text.

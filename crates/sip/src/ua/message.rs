@@ -4,6 +4,7 @@ use wire::Time;
 use wire::sip::{Message, Method, NameAddr};
 
 use super::{Asked, Handle, MAX_MESSAGES, UaEvent, UserAgent, aor, to_uri};
+use crate::protection;
 use crate::transaction::ServerId;
 
 impl UserAgent {
@@ -50,6 +51,7 @@ impl UserAgent {
             display: message.from().map(|from| from.display).unwrap_or_default(),
             to: aor(message.to()),
             id: message.call_id().to_owned(),
+            protected: protection::noted(&message),
             content_type: message.content_type(),
             body,
         });
