@@ -53,7 +53,7 @@ pub(crate) struct Phones {
 struct Recipe {
     seed: Seed,
     /// What a phone means by a bare name, or by one at our address: the home of our users.
-    domain: String,
+    domain: Box<str>,
     sip: SocketAddr,
     sips: SocketAddr,
     phones_from: Arc<[Prefix]>,
@@ -63,9 +63,14 @@ struct Recipe {
     sdes: SdesPolicy,
     dtls: DtlsPolicy,
     end_to_end: EndToEndPolicy,
+    rare: Option<Box<Rare>>,
+    now: Time,
+}
+
+/// What few of the many peers of a simulation have.
+struct Rare {
     fingerprint: Option<Arc<Fingerprint>>,
     networks: Option<Arc<NetworkRules>>,
-    now: Time,
 }
 
 /// The phones of a peer, made when somebody first asks for them: a peer that only holds the overlay
@@ -80,12 +85,13 @@ impl LazyPhones {
         let phone_ip = config.phone_ip();
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
         let (sdes, dtls, end_to_end) = (config.sdes, config.dtls, config.end_to_end);
-        let (fingerprint, networks) = (config.fingerprint.clone(), config.networks.clone());
+        let rare = Rare { fingerprint: config.fingerprint.clone(), networks: config.networks.clone() };
+        let rare = (rare.fingerprint.is_some() || rare.networks.is_some()).then(|| Box::new(rare));
         let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
         let recipe = Recipe {
             seed,
-            domain,
+            domain: domain.into(),
             sip,
             sips,
             phones_from,
@@ -95,8 +101,7 @@ impl LazyPhones {
             sdes,
             dtls,
             end_to_end,
-            fingerprint,
-            networks,
+            rare,
             now,
         };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
@@ -162,17 +167,13 @@ impl Phones {
         };
         let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
         let Recipe { phone_ip, listen, profile, sdes, dtls, end_to_end, .. } = *recipe;
-        let fingerprint = recipe.fingerprint.as_deref().copied();
+        let rare = recipe.rare.as_ref();
+        let fingerprint = rare.and_then(|rare| rare.fingerprint.as_deref().copied());
+        let networks = rare.and_then(|rare| rare.networks.clone());
         let policies = Policies { sdes, dtls, end_to_end, fingerprint };
         Phones {
             agent: Agent::new(agent, of_agent),
-            plane: Plane::new(
-                [of_plane, of_keys],
-                phone_ip,
-                listen,
-                profile,
-                (policies, recipe.networks.clone()),
-            ),
+            plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, (policies, networks)),
             calls: Calls::default(),
             locals: Locals::new(of_locals, recipe.now),
             inbox: VecDeque::new(),
