@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wire::document::Policy;
 use wire::p2pp::{Code, Density, Kind, Message, MessageType, Record};
 use wire::{Contact, Key, KeyPair, NodeId, PublicKey, ResourceId, Time};
 
@@ -21,6 +22,7 @@ use crate::answer::Beside;
 use crate::config::KeptValue;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::node::{Alarm, Node};
+use crate::policy::own_place;
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
@@ -67,8 +69,8 @@ pub(crate) enum What {
     User(String),
     /// The same at the place of the user's number.
     Number(String),
-    /// A value of the console or an application.
-    Data(String),
+    /// A value of the console or an application, of its kind.
+    Data(Kind, String),
 }
 
 impl fmt::Display for What {
@@ -77,7 +79,7 @@ impl fmt::Display for What {
             What::Peer => f.write_str("where this peer is"),
             What::User(aor) => f.write_str(aor),
             What::Number(aor) => write!(f, "the number of {aor}"),
-            What::Data(key) => f.write_str(key),
+            What::Data(_, key) => f.write_str(key),
         }
     }
 }
@@ -194,9 +196,9 @@ impl Publications {
     /// The values of console and applications, to be published again after a restart.
     pub(crate) fn kept_values(&self) -> Vec<KeptValue> {
         let kept = |p: &Publication| match &p.what {
-            What::Data(key) if !p.remove => {
+            What::Data(kind, key) if !p.remove => {
                 let ttl_s = p.ttl.map_or(0, |ttl| ttl.as_secs());
-                Some(KeptValue { key: key.clone(), value: p.value.clone(), ttl_s })
+                Some(KeptValue { key: key.clone(), value: p.value.clone(), ttl_s, kind: kind.0 })
             }
             _ => None,
         };
@@ -262,23 +264,43 @@ impl Node {
 
     /// Stores `value` under a text key for `ttl`, refreshed while this peer runs.
     pub fn put(&mut self, now: Time, key: &str, value: &[u8], ttl: Option<Duration>) -> OpId {
+        self.put_of(now, Kind::DATA, key, value, ttl)
+    }
+
+    /// The same as a record of another kind: one for values of applications, by the overlay's rules.
+    pub fn put_of(&mut self, now: Time, kind: Kind, key: &str, value: &[u8], ttl: Option<Duration>) -> OpId {
         let op = self.new_op();
-        if value.len() > wire::p2pp::record::MAX_VALUE {
-            let most = wire::p2pp::record::MAX_VALUE;
-            self.failed(op, Code::TOO_LARGE.0, format!("a value has at most {most} bytes"));
-        } else if self.standing.is_none() {
-            self.failed(op, Code::REJECTED.0, "not in an overlay yet");
-        } else {
-            self.publish(now, What::Data(key.to_owned()), value.to_vec(), ttl, Some(op));
+        match self.check_value(kind, key, value.len()) {
+            Ok(()) => self.publish(now, What::Data(kind, key.to_owned()), value.to_vec(), ttl, Some(op)),
+            Err((code, why)) => self.failed(op, code.0, why),
         }
         self.drain(now);
         op
     }
 
+    /// Whether a value so long can be stored under a key.
+    fn check_value(&self, kind: Kind, key: &str, len: usize) -> Result<(), (Code, String)> {
+        let (_, most) = self.place_of_value(kind, key).map_err(|why| (Code::BAD_REQUEST, why))?;
+        let place = self.place_of(&What::Data(kind, key.to_owned())).map(|(place, ..)| place);
+        if len > most {
+            return Err((Code::TOO_LARGE, format!("a value has at most {most} bytes")));
+        }
+        match self.standing {
+            None => Err((Code::REJECTED, "not in an overlay yet".into())),
+            Some(_) if place.is_none() => Err((Code::FORBIDDEN, "that is another key's place".into())),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Withdraws what `put` stored.
     pub fn remove(&mut self, now: Time, key: &str) -> OpId {
+        self.remove_of(now, Kind::DATA, key)
+    }
+
+    /// Withdraws what `put_of` stored.
+    pub fn remove_of(&mut self, now: Time, kind: Kind, key: &str) -> OpId {
         let op = self.new_op();
-        let what = What::Data(key.to_owned());
+        let what = What::Data(kind, key.to_owned());
         let id = self.publications.all.iter().find(|(_, p)| p.what == what).map(|(id, _)| *id);
         let Some(id) = id else {
             self.failed(op, Code::NOT_FOUND.0, "this peer has not published that key");
@@ -367,7 +389,13 @@ impl Node {
                 let user = self.identity.users.iter().find(|u| u.aor == *aor)?;
                 (self.number_of(aor)?.place(hash), Kind::NUMBER, user.keys.clone())
             }
-            What::Data(key) => (data_place(hash, key), Kind::DATA, self.identity.peer.clone()),
+            What::Data(kind, key) => {
+                let keys = self.identity.peer.clone();
+                let (place, _) = self.place_of_value(*kind, key).ok()?;
+                let rule = self.rules().rule(*kind)?;
+                let is_ours = rule.policy != Policy::OwnPlace || place == own_place(hash, &keys.public());
+                is_ours.then_some((place, *kind, keys))?
+            }
         })
     }
 
@@ -504,12 +532,12 @@ impl Node {
         let claim = match &publication.what {
             What::User(aor) => self.claim_of(now, aor).unwrap_or_default(),
             What::Number(_) => self.numbers.stretch(&keys.public()).map_or(Claim::None, Claim::Stretch),
-            What::Peer | What::Data(_) => Claim::None,
+            What::Peer | What::Data(..) => Claim::None,
         };
         let publication = self.publications.all.get_mut(&id).expect("looked up above");
         let value = match &publication.what {
             What::Peer => addresses,
-            What::Data(_) => publication.value.clone(),
+            What::Data(..) => publication.value.clone(),
             What::User(_) | What::Number(_) => {
                 let most = if kind == Kind::NUMBER { Devices::MAX_AT_NUMBER } else { Devices::MAX };
                 let mut devices = found.and_then(|r| Devices::parse(&r.value)).unwrap_or_default().0;
@@ -738,7 +766,7 @@ impl Node {
         let sequence = publication.record.as_ref().map_or(0, |r| r.sequence);
         let removed = publication.remove;
         let (outdated, is_first_try) = (publication.outdated, publication.failures == 0);
-        let is_data = matches!(publication.what, What::Data(_));
+        let is_data = matches!(publication.what, What::Data(..));
         if let Some(op) = publication.op.take() {
             match (accepted, refused) {
                 (0, code) => {
