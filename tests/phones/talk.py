@@ -29,13 +29,14 @@ def phone(overlay, n, name, *, auto=True, contact=None, transport='udp', codecs=
 
 
 def heard(phone, hertz, seconds, which=-1):
-    """Whether a recording of that phone, the newest unless told, holds that tone for so long.
-
-    An error if that cannot be judged, for instance because numpy is not there.
-    """
+    """Whether a recording of that phone, the newest unless told, holds that tone for so long."""
     dumps = phone.dumps()
-    if not dumps: return False
-    judge = subprocess.run([sys.executable, f'{here}/tonecheck.py', dumps[which], str(hertz), '--min-sec', str(seconds)],
+    return bool(dumps) and tone_lasts(dumps[which], hertz, seconds)
+
+
+def tone_lasts(recording, hertz, seconds):
+    """Whether a recording holds that tone for so long; an error if that cannot be judged, for instance because numpy is not there."""
+    judge = subprocess.run([sys.executable, f'{here}/tonecheck.py', recording, str(hertz), '--min-sec', str(seconds)],
                            capture_output=True, text=True)
     if judge.stderr: raise RuntimeError(f'tonecheck.py: {judge.stderr.strip().splitlines()[-1]}')
     return judge.returncode == 0

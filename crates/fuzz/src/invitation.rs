@@ -1,7 +1,10 @@
-//! Overlay documents and tickets, what people hand each other before they join; and what an authority says of names.
+//! Overlay documents and tickets, what people hand each other before they join; and what an authority, or a domain, says
+//! of names.
 
 use wire::certificate::{Certificate, MAX_LIFE, NameRequest, Revocations};
+use wire::dns::{self, Texts};
 use wire::document::{Chain, MAX_CHAIN, MAX_LEN, OverlayDocument, SignedDocument};
+use wire::domain::{self, Way, Word};
 use wire::p2pp::record::MAX_VALUE;
 use wire::ticket::{NotATicket, Ticket};
 use wire::{Signatures, UnixTime};
@@ -68,5 +71,24 @@ pub fn certificate(bytes: &[u8]) {
         let other = NameRequest { user: request.authority, ..request.clone() };
         let both = request.is_authentic(Signatures::Ed25519) && other.is_authentic(Signatures::Ed25519);
         assert!(!both || request.user == request.authority);
+    }
+}
+
+/// An answer of DNS holds no more texts than bytes, and a key that a domain names is the one that it wrote.
+pub fn domain(bytes: &[u8]) {
+    let place = domain::place_of_name("alice@camp.example").expect("it can be asked");
+    // Whoever guesses the number of a question is heard.
+    let id = bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+    let question = dns::question(id, &place).expect("it fits");
+    assert!(dns::read(id, &place, &question).is_err(), "a question is no answer");
+    let lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    let found = dns::read(id, &place, bytes);
+    for found in [found, Ok(Texts { texts: lines, ..Texts::default() })].into_iter().flatten() {
+        assert!(found.texts.iter().map(Vec::len).sum::<usize>() <= bytes.len());
+        let word = domain::read_name(&found, Way::Dns);
+        if let Some(Word::Key(key, _)) = word {
+            let alone = Texts { texts: vec![domain::text_of(&key).into_bytes()], ..Texts::default() };
+            assert_eq!(domain::read_name(&alone, Way::Dns), word);
+        }
     }
 }

@@ -14,7 +14,7 @@
 //! | `sound` | `rtp`, `rtcp`, `media`, `wav`, `tape`, `handshake` |
 //! | `peer` | `node`: every socket of a whole peer, and time |
 //! | `commands` | `control`: lines of the control protocol |
-//! | `invitation` | `document`, `ticket`: what is handed over before joining; `certificate`: names that are given |
+//! | `invitation` | `document`, `ticket`: what is handed over before joining; `certificate`, `domain`: names that are given or proven |
 //!
 //! A new parser gets a function here, a line in [`TARGETS`], a wrapper in `fuzz/targets` and a folder
 //! in `fuzz/corpus`; the test says which of them is missing.
@@ -57,4 +57,5 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("document", invitation::document),
     ("ticket", invitation::ticket),
     ("certificate", invitation::certificate),
+    ("domain", invitation::domain),
 ];

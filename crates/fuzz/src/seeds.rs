@@ -84,7 +84,31 @@ pub fn all() -> Vec<Input> {
     out.push(("record", "numbered".into(), numbered.expect("it can be written")));
     out.push(("control", "commands".into(), COMMANDS.join("\n").into_bytes()));
     invitation(&mut out);
+    domain(&mut out, &keys.public());
     out
+}
+
+/// What a domain says of a name: at the name, at an alias of it, and as texts alone.
+fn domain(out: &mut Vec<Input>, key: &PublicKey) {
+    use wire::domain::{place_of_name, text_of, text_of_all};
+    let place = place_of_name("alice@camp.example").expect("it can be asked");
+    let question = wire::dns::question(7, &place).expect("it fits");
+    let asked = &question[12..question.len() - 11];
+    let answer = |records: &[Vec<u8>]| {
+        let head = [7, 0x8180, 1, records.len() as u16, 0, 0].map(u16::to_be_bytes).concat();
+        [&head, asked, &records.concat()].concat()
+    };
+    let record = |owner: &[u8], kind: u16, data: &[u8]| {
+        [owner, &[kind, 1, 0, 60, data.len() as u16].map(u16::to_be_bytes).concat(), data].concat()
+    };
+    let text = text_of(key);
+    let strings: Vec<u8> = text.as_bytes().chunks(40).flat_map(|s| [&[s.len() as u8], s].concat()).collect();
+    let (at_the_name, elsewhere) = ([0xC0, 12], b"\x04keys\x04host\0");
+    out.push(("domain", "key".into(), answer(&[record(&at_the_name, 16, &strings)])));
+    let alias = record(&at_the_name, 5, elsewhere);
+    out.push(("domain", "alias".into(), answer(&[alias, record(elsewhere, 16, &strings)])));
+    out.push(("domain", "nothing".into(), answer(&[])));
+    out.push(("domain", "texts".into(), format!("{text}\nv=spf1 -all\n{}", text_of_all()).into_bytes()));
 }
 
 /// Values of `a=fingerprint` and `a=setup`, of RFC 8122 and of phones.

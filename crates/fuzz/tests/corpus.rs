@@ -56,7 +56,8 @@ replays!(
     control,
     document,
     ticket,
-    certificate
+    certificate,
+    domain
 );
 
 #[test]

@@ -17,6 +17,7 @@
 
 mod face;
 mod leg;
+mod whole;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -35,6 +36,7 @@ use crate::srtp::{Keyed, Receiver, Tail};
 use leg::{LegState, Route};
 
 pub use face::{Direction, Face, Leg, PeerFace, PhoneFace};
+pub use whole::MAX_WHOLE;
 
 /// Events waiting to be read; a session has few, and the oldest says least.
 const EVENTS_MAX: usize = 32;
@@ -193,6 +195,8 @@ pub struct Session {
     types: PayloadTypes,
     silence_after: Duration,
     cname: String,
+    /// Whether what phones send is carried as it is (`whole.rs`).
+    whole: bool,
     rng: Rng,
     next_check: Time,
     events: VecDeque<Event>,
@@ -211,6 +215,7 @@ impl Session {
             // Zero would wake the driver without end.
             silence_after: config.silence_after.max(Duration::from_millis(100)),
             cname: config.cname,
+            whole: false,
             rng,
             next_check: now + config.silence_after.max(Duration::from_millis(100)),
             events: VecDeque::new(),
@@ -260,6 +265,11 @@ impl Session {
         rtcp_mux: bool,
     ) {
         self.leg_mut(leg).announce(now, rtp, rtcp, rtcp_mux);
+    }
+
+    /// RTCP of the phone at a leg does not share the port of RTP, as it offered: the other party wants it apart.
+    pub fn refuse_mux(&mut self, now: Time, leg: Leg) {
+        self.leg_mut(leg).refuse_mux(now);
     }
 
     /// The other peer is to be reached here from now on: its address, or that of a relay.
@@ -347,6 +357,10 @@ impl Session {
         packet: &mut [u8],
     ) -> Option<Forward> {
         match rtp::classify(packet) {
+            Some(Kind::Rtp) if self.whole => {
+                self.unwrap(now, leg, from, packet);
+                None
+            }
             Some(Kind::Rtp) => self.handle_rtp(now, leg, from, packet),
             Some(Kind::Rtcp) => self.handle_rtcp(now, leg, from, packet),
             None => {

@@ -34,6 +34,9 @@ pub(crate) const KEY_CHANGED: u16 = 438;
 /// And if no record of the name has the certificate of its authority.
 pub(crate) const NOT_CERTIFIED: u16 = 437;
 
+/// And if the domain of the name has no such user, or its proof is required and not there.
+pub(crate) const NOT_PROVEN: u16 = 436;
+
 /// And if what was dialled begins like a number and is none: Address Incomplete.
 pub(crate) const MISTYPED: u16 = 484;
 
@@ -195,6 +198,11 @@ fn failure(cause: Cause, status: u16, reason: &str, answered: bool) -> Option<Fa
             "not_certified",
             "nobody is called under that name; ask them what their `openvoip status` says of it",
         ),
+        (_, NOT_PROVEN) => (
+            "not_proven",
+            "ask them for `openvoip identity proof NAME`, which whoever keeps their domain publishes; a key that you \
+             have called and checked with them goes on after `openvoip pins accept NAME`",
+        ),
         (_, 480) => ("unavailable", "their phone is off: leave a message with `openvoip msg`"),
         (_, 486 | 600) => ("busy", "try again later"),
         (_, 603) => ("declined", "they do not want to talk now"),
@@ -255,6 +263,7 @@ mod tests {
             (Cause::Refused, 404, "not_found"),
             (Cause::Refused, 437, "not_certified"),
             (Cause::Refused, 438, "key_changed"),
+            (Cause::Refused, 436, "not_proven"),
             (Cause::Refused, 480, "unavailable"),
             (Cause::Refused, 484, "mistyped"),
             (Cause::Refused, 486, "busy"),

@@ -15,7 +15,9 @@ use wire::{HashAlgorithm, KeyPair, LinkFamily, Profile, PublicKey};
 use crate::budget::Limits;
 use crate::dial;
 use crate::document::Charter;
-use crate::plane::{DtlsPolicy, SdesPolicy};
+use crate::domains::DomainProof;
+use crate::networks::NetworkRules;
+use crate::plane::{DtlsPolicy, EndToEndPolicy, SdesPolicy};
 use crate::role::RolePolicy;
 
 /// Options that all peers of an overlay share; learnt from the bootstrap peer unless this peer founds
@@ -190,6 +192,10 @@ pub struct Config {
     pub sdes: SdesPolicy,
     /// When it is so by keys of a handshake (DTLS-SRTP).
     pub dtls: DtlsPolicy,
+    /// Networks over which not everything may go, if there are any.
+    pub networks: Option<Arc<NetworkRules>>,
+    /// Which keys phones may have with each other, so that what they send is carried as it is.
+    pub end_to_end: EndToEndPolicy,
     /// Of the certificate that the world shows in handshakes with phones, if it makes any; most peers of a simulation
     /// have no phones, so it takes little room where it is not.
     pub fingerprint: Option<Arc<Fingerprint>>,
@@ -221,6 +227,9 @@ pub struct Config {
     /// Whether users here have numbers, and numbers and keys can be dialled: for worlds that work out what keys cost
     /// ([`Event::StretchWanted`](crate::Event::StretchWanted)).
     pub numbers: bool,
+    /// When domains are asked whose a name is: for worlds that can ask
+    /// ([`Event::DomainWanted`](crate::Event::DomainWanted)).
+    pub domain_proof: DomainProof,
     /// Whose overlay this is, and what its document says, if this peer was told.
     pub charter: Option<Arc<Charter>>,
 }
@@ -246,6 +255,9 @@ impl Default for Config {
             sdes: SdesPolicy::Offered,
             // Phones that do not know it would refuse the call and have to be called again.
             dtls: DtlsPolicy::Accepted,
+            networks: None,
+            // Phones that have it say so beside what any phone understands, so that nobody is called twice.
+            end_to_end: EndToEndPolicy::Zrtp,
             fingerprint: None,
             media: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
             // Three refreshes may be lost before a record ends.
@@ -267,6 +279,8 @@ impl Default for Config {
             dial: dial::Rules::default(),
             // A world that does not know how says nothing, and nobody here has a number.
             numbers: true,
+            // Whom its users call is nobody's business unless the owner says so, and a mesh has no DNS.
+            domain_proof: DomainProof::Never,
             charter: None,
         }
     }

@@ -205,6 +205,7 @@ impl Node {
             number_state: self.number_state(&user.aor),
             state: state.into(),
             certified_until: self.enrolments.certificate(&user.aor).map(|c| c.not_after.0),
+            domain_proof: self.own_proof(now, user).map(str::to_owned),
             problem: self.enrolments.problem(&user.aor),
         }
     }

@@ -8,11 +8,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use wire::domain::{Way, Word};
 use wire::number::NotANumber;
 use wire::p2pp::{Code, Kind, Record};
 use wire::{Contact, HashAlgorithm, Key, NodeId, Number, PublicKey, ResourceId, Time};
 
 use crate::config::{Config, Identity};
+use crate::domains::{self, Asked, Unproven};
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::names::NameFlaw;
 use crate::node::{Alarm, Node};
@@ -61,6 +63,14 @@ struct Resolution {
     weighed_before: usize,
     /// Records that claim the number, and were not weighed yet.
     claims: VecDeque<Record>,
+    /// What the domain of the name says.
+    asked: Asked,
+    /// Whether the records of the name are being sought.
+    seeks: bool,
+    /// The key whose records alone are sought, or were.
+    sought: Option<PublicKey>,
+    /// What was found while the domain was asked.
+    held: Option<Findings>,
 }
 
 impl Resolution {
@@ -78,6 +88,10 @@ impl Resolution {
             weighed: 0,
             weighed_before: 0,
             claims: VecDeque::new(),
+            asked: Asked::Not,
+            seeks: false,
+            sought: None,
+            held: None,
         }
     }
 }
@@ -162,6 +176,12 @@ impl Directory {
         self.running.iter().filter(|(_, r)| r.proof == Some(*key)).map(|(id, _)| *id).collect()
     }
 
+    /// Those that wait for what the domain of this name says.
+    pub(crate) fn waiting_for_domain(&self, name: &str) -> Vec<u64> {
+        let waits = |r: &Resolution| r.asked == Asked::Waits && r.name == name;
+        self.running.iter().filter(|(_, r)| waits(r)).map(|(id, _)| *id).collect()
+    }
+
     /// A name waits no longer for a key; who wanted it.
     pub(crate) fn give_up(&mut self, id: u64) -> Option<ResolvedFor> {
         self.running.get(&id)?.proof?;
@@ -192,8 +212,10 @@ pub(crate) enum Resolved {
     Unproven,
     /// A record of that name was found, and does not count.
     Uncertified(NameFlaw),
-    /// The first key was known, and the name is held by the second only.
-    KeyChanged([PublicKey; 2]),
+    /// The first key was known, and the name is held by the second only, or its domain says so.
+    KeyChanged([PublicKey; 2], Option<Way>),
+    /// The domain of the name stands against it, or not for it.
+    NotOfDomain(Unproven),
 }
 
 /// Makes of anything a person may type the one canonical name: no scheme, no port, no parameters,
@@ -268,14 +290,79 @@ impl Node {
         let id = self.directory.next;
         self.directory.running.insert(id, Resolution::new(self.proven_name(aor), purpose));
         match proof {
-            None => {
-                let place = self.expected_place(aor, place_of_user(self.hash(), aor));
-                let want = Want::Object(Kind::USER, None);
-                self.search(now, place.0, want, For::Resolve(id), LookupOptions::default());
-            }
+            None => self.seek_name(now, id),
             Some(Proof::Number(number)) => self.seek_claims(now, id, number, None),
             Some(Proof::Key(key)) => self.seek_key(now, id, key),
         }
+    }
+
+    /// Seeks who has a name; what its domain says of it is asked beside, for whoever is called or written to.
+    fn seek_name(&mut self, now: Time, id: u64) {
+        let Some(resolution) = self.directory.running.get(&id) else { return };
+        let (name, is_met) = (resolution.name.clone(), matches!(resolution.purpose, ResolvedFor::Sip(..)));
+        let asked = if is_met { self.ask_domain(now, &name) } else { Asked::Not };
+        if let Asked::Said(word) = asked {
+            return self.settle_domain(now, id, word);
+        }
+        if asked == Asked::Waits {
+            self.timers.set(Alarm::Domain(id), now + domains::PATIENCE);
+            self.directory.running.entry(id).and_modify(|resolution| resolution.asked = asked);
+        }
+        self.seek_records(now, id, None);
+    }
+
+    /// Seeks the records of a name, or only that of one key.
+    fn seek_records(&mut self, now: Time, id: u64, owner: Option<PublicKey>) {
+        let Some(resolution) = self.directory.running.get_mut(&id) else { return };
+        (resolution.seeks, resolution.sought) = (true, owner);
+        let name = resolution.name.clone();
+        let place = self.expected_place(&name, place_of_user(self.hash(), &name));
+        let want = Want::Object(Kind::USER, owner);
+        self.search(now, place.0, want, For::Resolve(id), LookupOptions::default());
+    }
+
+    /// The domain of a name that is called has spoken, or was silent for too long.
+    pub(crate) fn settle_domain(&mut self, now: Time, id: u64, word: Word) {
+        self.timers.cancel(Alarm::Domain(id));
+        let Some(resolution) = self.directory.running.get_mut(&id) else { return };
+        resolution.asked = Asked::Said(word);
+        let (name, seeks, held) = (resolution.name.clone(), resolution.seeks, resolution.held.take());
+        match self.judge_by_domain(&name, word) {
+            Ok(owner) if !seeks => self.seek_records(now, id, owner),
+            Ok(_) => held.into_iter().for_each(|findings| self.take_records(now, id, findings)),
+            Err(refused) => {
+                let Some(resolution) = self.directory.running.remove(&id) else { return };
+                self.resolved(now, resolution.purpose, refused);
+            }
+        }
+    }
+
+    /// The records of a name were found. They wait for what its domain says; if it names a key only that one's counts. Where
+    /// others came first it is sought once more, and then at its number: the first to come keep the owner of a name from
+    /// publishing there.
+    fn take_records(&mut self, now: Time, id: u64, mut findings: Findings) {
+        let Some(resolution) = self.directory.running.get_mut(&id) else { return };
+        if resolution.asked == Asked::Waits {
+            resolution.held = Some(findings);
+            return;
+        }
+        if let Some((key, _)) = resolution.asked.key() {
+            findings.records.retain(|(record, _)| record.owner == key);
+            match (findings.records.is_empty(), resolution.sought) {
+                (true, None) => return self.seek_records(now, id, Some(key)),
+                (true, Some(_)) if self.config.numbers => {
+                    resolution.seeks = false;
+                    return self.seek_key(now, id, key);
+                }
+                _ => {}
+            }
+        }
+        resolution.seeks = false;
+        resolution.waiting -= 1;
+        if let Some((record, _)) = self.pins.choose(&resolution.name, &findings.records) {
+            self.follow_devices(now, id, record);
+        }
+        self.end_step(now, id);
     }
 
     /// Seeks the records that claim a number, or that of one key.
@@ -299,9 +386,9 @@ impl Node {
         self.timers.cancel(Alarm::Proof(id));
         let Some(resolution) = self.directory.running.get_mut(&id) else { return };
         resolution.proof = None;
-        let name = resolution.name.clone();
-        match self.proof_in(&name) {
-            Some(Ok(Proof::Key(key))) => self.seek_key(now, id, key),
+        let (name, sought) = (resolution.name.clone(), resolution.sought);
+        match (self.proof_in(&name), sought) {
+            (Some(Ok(Proof::Key(key))), _) | (None, Some(key)) => self.seek_key(now, id, key),
             _ => self.weigh_claims(now, id),
         }
     }
@@ -329,7 +416,7 @@ impl Node {
     }
 
     /// Where the record of a name is sought: there the pinned key's is expected, if one is.
-    fn expected_place(&mut self, aor: &str, place: ResourceId) -> ResourceId {
+    pub(crate) fn expected_place(&mut self, aor: &str, place: ResourceId) -> ResourceId {
         if let Some(owner) = self.pins.owner(aor) {
             self.directory.expect(place.0, owner);
         }
@@ -357,14 +444,14 @@ impl Node {
             self.warn_of_crowd(crowded);
             return self.weigh_claims(now, id);
         }
+        if resolution.seeks {
+            self.warn_of_crowd(crowded);
+            return self.take_records(now, id, findings);
+        }
         resolution.waiting -= 1;
-        match self.pins.choose(&name, &findings.records) {
-            Some((record, _)) if record.kind == Kind::USER => self.follow_devices(now, id, record),
-            Some((record, _)) => {
-                let contact = self.tunnels.read_contact(hash, NodeId(*key), record);
-                resolution.peers.extend(contact);
-            }
-            None => {}
+        if let Some((record, _)) = findings.records.first() {
+            let contact = self.tunnels.read_contact(hash, NodeId(*key), record);
+            resolution.peers.extend(contact);
         }
         self.warn_of_crowd(crowded);
         self.end_step(now, id);
@@ -389,6 +476,9 @@ impl Node {
             Verdict::Unlike(heard) => unlike = Some((resolution.name.clone(), heard)),
             Verdict::New | Verdict::Pinned => {}
         }
+        if let Some((_, way)) = resolution.asked.key() {
+            self.pins.prove(&resolution.name, way);
+        }
         wanted.retain(|n| Some(*n) != own);
         resolution.silent += wanted.len();
         resolution.waiting += wanted.len();
@@ -408,9 +498,12 @@ impl Node {
         if self.directory.running.get(&id).is_some_and(|r| r.waiting == 0) {
             let Some(done) = self.directory.running.remove(&id) else { return };
             let outcome = match (done.changed, done.peers.is_empty(), done.silent) {
-                (Some(keys), ..) => Resolved::KeyChanged(keys),
+                (Some(keys), ..) => Resolved::KeyChanged(keys, None),
                 (None, false, _) => Resolved::Peers(done.peers),
-                (None, true, 0) => done.flaw.map_or(Resolved::Unknown, Resolved::Uncertified),
+                (None, true, 0) => match done.asked.key() {
+                    Some((key, _)) => Resolved::NotOfDomain(Unproven::Away(key)),
+                    None => done.flaw.map_or(Resolved::Unknown, Resolved::Uncertified),
+                },
                 (None, true, _) => Resolved::Offline,
             };
             self.resolved(now, done.purpose, outcome);
@@ -446,7 +539,7 @@ impl Node {
             (
                 ResolvedFor::Ping(op) | ResolvedFor::Tables(op, _) | ResolvedFor::Configure(op),
                 // Only who is called or written to is compared.
-                Resolved::Offline | Resolved::KeyChanged(_),
+                Resolved::Offline | Resolved::KeyChanged(..) | Resolved::NotOfDomain(_),
             ) => self.failed(op, Code::UNAVAILABLE.0, "none of that user's peers is there"),
         }
     }
@@ -458,8 +551,7 @@ impl Node {
         if let Some(Ok(Proof::Number(number))) = self.proof_in(&aor) {
             return self.lookup(now, number.place(self.hash()), Kind::NUMBER, aor, options);
         }
-        let place = self.expected_place(&aor, place_of_user(self.hash(), &aor));
-        self.lookup(now, place, Kind::USER, aor, options)
+        self.look_up_asked(now, aor, options)
     }
 
     /// Looks a key up.
@@ -488,10 +580,11 @@ impl Node {
         }
     }
 
-    pub(crate) fn handle_lookup_done(&mut self, op: OpId, name: String, findings: Findings) {
+    pub(crate) fn handle_lookup_done(&mut self, now: Time, op: OpId, name: String, findings: Findings) {
         let hash = self.hash();
         let alarm = findings.crowd == Some(Crowd::Dense);
         self.warn_of_crowd(alarm.then(|| name.clone()));
+        let (domain_proof, away) = self.shown_of_domain(now, &name);
         let record = self.pins.choose(&name, &findings.records).map(|(record, left)| {
             let nodes = match record.kind {
                 Kind::USER | Kind::NUMBER => devices(hash, record),
@@ -507,6 +600,7 @@ impl Node {
                 expires_ms: left.as_millis() as u64,
                 owner: record.owner.to_string(),
                 pin,
+                domain_proof: domain_proof.map(str::to_owned),
                 certified_until: certified_until(record),
             }
         });
@@ -517,7 +611,7 @@ impl Node {
             time_ms: findings.took.as_secs_f64() * 1e3,
             messages: findings.messages,
             alarm,
-            refused: findings.flaw.filter(|_| record.is_none()).map(|flaw| flaw.to_string()),
+            refused: away.or(findings.flaw.map(|flaw| flaw.to_string())).filter(|_| record.is_none()),
             record,
             path: findings.path,
         };

@@ -136,6 +136,9 @@ pub enum Event {
     /// What a key costs is wanted, [`wire::Stretch::of`]: it takes a good part of a second and 64 MiB, so work it out
     /// beside the packets, and tell `handle_stretched`. Only where [`Config::numbers`](crate::Config::numbers) says so.
     StretchWanted(wire::PublicKey),
+    /// What the domain of this name says of it is wanted ([`wire::domain`]): ask beside the packets, and tell
+    /// `handle_domain_said` in any case. Only where [`Config::domain_proof`](crate::Config::domain_proof) says so.
+    DomainWanted(String),
     /// A SIP connection to a phone is to be closed.
     CloseStream(wire::ConnectionId),
 }

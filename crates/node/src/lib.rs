@@ -27,6 +27,7 @@
 //! | [`directory`] | from a name to the peers that serve it |
 //! | [`dial`] | from dialled digits to a name |
 //! | `names.rs`, `enrolment.rs` | names that an authority gives: judging records, and asking for one's own |
+//! | `domains.rs` | names that their domain proves |
 //! | `numbers.rs` | numbers and keys that are dialled, and prove themselves |
 //! | [`pins`] | the keys that first answered to names |
 //! | `tunnel.rs` | SIP between peers |
@@ -46,6 +47,7 @@ pub mod diagnostics;
 pub mod dial;
 pub mod directory;
 mod document;
+mod domains;
 mod enrolment;
 pub mod event;
 mod forward;
@@ -55,6 +57,7 @@ mod locals;
 mod membership;
 mod merge;
 mod names;
+mod networks;
 mod node;
 mod numbers;
 pub mod operator;
@@ -81,6 +84,7 @@ pub use config::{BASES, Config, Identity, KeptValue, OverlayOption, OverlayOptio
 pub use diagnostics::{Table, Target};
 pub use directory::canonical_aor;
 pub use document::Charter;
+pub use domains::DomainProof;
 pub use enrolment::{Registrar, revocations_key};
 pub use event::{Event, Level, OpId, Outcome};
 pub use inspect::{Known, Sizes};
@@ -90,10 +94,11 @@ pub use names::NameRules;
 
 pub use media::Forward;
 pub use media::srtp::Tail;
+pub use networks::{Carries, NetworkRules};
 pub use node::Node;
 pub use overlay::Algorithm;
 pub use overlay::table::Networks;
-pub use plane::{DtlsPolicy, Handshake, HandshakeKeys, SdesPolicy};
+pub use plane::{DtlsPolicy, EndToEndPolicy, Handshake, HandshakeKeys, SdesPolicy};
 pub use role::{Role, RolePolicy};
 pub use search::{LookupOptions, Mode};
 pub use sip::Prefix;

@@ -27,6 +27,7 @@ use crate::config::{Config, Identity, OverlayOptions, Saved, User};
 use crate::diagnostics::Diagnostics;
 use crate::directory::{Directory, home_of};
 use crate::document::{Charter, Documents};
+use crate::domains::Domains;
 use crate::enrolment::Enrolments;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
@@ -44,6 +45,9 @@ use crate::storage::Storage;
 use crate::timers::Timers;
 use crate::transaction::{ServerKey, Transactions};
 use crate::tunnel::Tunnels;
+
+/// Under which name is counted what an owner's rule keeps from a network.
+pub(crate) const NETWORK: &str = "network";
 
 /// Events waiting to be seen by the world, which drains them after every input.
 const MAX_EVENTS: usize = 65_536;
@@ -85,6 +89,10 @@ pub(crate) enum Alarm {
     Names,
     /// The world takes too long to work out a key upon which a name waits.
     Proof(u64),
+    /// A domain takes too long to say whose a name is that is called.
+    Domain(u64),
+    /// The same for one that is looked up.
+    DomainOfLookup(OpId),
     /// A call with a time limit has lasted long enough.
     CallLimit(OpId),
 }
@@ -223,6 +231,7 @@ pub struct Node {
     pub(crate) documents: Documents,
     pub(crate) names: Names,
     pub(crate) numbers: Numbers,
+    pub(crate) domains: Domains,
     pub(crate) enrolments: Enrolments,
     pub(crate) tunnels: Tunnels,
     pub(crate) phones: LazyPhones,
@@ -285,6 +294,7 @@ impl Node {
             documents: Documents::new(config.charter.as_ref()),
             names: Names::new(names.map(Arc::new), &saved.revocations, identity.peer.signatures()),
             numbers: Numbers::default(),
+            domains: Domains::default(),
             enrolments: Enrolments::new(&saved.certificates),
             tunnels: Tunnels::default(),
             phones: LazyPhones::new(&config, home, Seed::child_of(&mut rng), now, &saved),
@@ -330,6 +340,10 @@ impl Node {
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
+        if !self.may_pass(socket, &remote) {
+            self.link.count_drop(NETWORK);
+            return None;
+        }
         let forward = match socket {
             Socket::Peer => {
                 let received = self.link.handle_datagram(now, remote, bytes);
@@ -351,7 +365,7 @@ impl Node {
         if forward.is_none() {
             self.drain(now);
         }
-        forward
+        forward.filter(|forward| self.may_pass(forward.socket, &forward.remote))
     }
 
     /// Nobody listens at `remote`, says an ICMP port-unreachable that quotes the beginning of what was sent
@@ -391,6 +405,10 @@ impl Node {
 
     /// A stream from the peer port to another peer's stands, whoever opened it.
     pub fn handle_peer_stream_opened(&mut self, now: Time, remote: SocketAddr) {
+        if !self.may_pass(Socket::PeerStream, &remote) {
+            self.link.count_drop(NETWORK);
+            return self.emit(Event::ClosePeerStream(remote));
+        }
         self.link.handle_stream_opened(now, remote);
         self.drain(now);
     }
@@ -411,7 +429,13 @@ impl Node {
 
     /// The next datagram, or piece of a stream, to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        wire::queue::pop_front(&mut self.transmits).or_else(|| self.link.poll_transmit())
+        loop {
+            let next = wire::queue::pop_front(&mut self.transmits).or_else(|| self.link.poll_transmit())?;
+            if self.may_pass(next.socket, &next.remote) {
+                return Some(next);
+            }
+            self.link.count_drop(NETWORK);
+        }
     }
 
     /// The next thing to tell. To be asked after [`poll_transmit`](Self::poll_transmit), since what leaves may need a
@@ -424,6 +448,7 @@ impl Node {
         wire::queue::pop_front(&mut self.events)
             .or_else(|| self.link.poll_stream().map(wish))
             .or_else(|| self.numbers.poll_wanted().map(Event::StretchWanted))
+            .or_else(|| self.domains.poll_wanted().map(Event::DomainWanted))
     }
 
     /// When this peer wants to be woken, and why.
@@ -441,6 +466,12 @@ impl Node {
         .flatten()
         .min_by_key(|(at, _)| *at)
         .copied()
+    }
+
+    /// Whether bytes may go there from this socket, or come from there, as the owner has it for that network.
+    pub(crate) fn may_pass(&self, socket: Socket, remote: &SocketAddr) -> bool {
+        let networks = self.config.networks.as_ref();
+        networks.is_none_or(|networks| networks.let_pass(self.config.profile, socket, remote.ip()))
     }
 
     // ---- shared by all files -------------------------------------------------------------------
@@ -680,6 +711,8 @@ impl Node {
             Alarm::Warmth => self.warm_links(now),
             Alarm::Names => self.look_after_names(now),
             Alarm::Proof(id) => self.give_up_proof(now, id),
+            Alarm::Domain(id) => self.settle_domain(now, id, wire::domain::Word::Silent),
+            Alarm::DomainOfLookup(op) => self.look_up_unproven(now, op),
             Alarm::Left => self.emit(Event::Left),
             Alarm::CallLimit(op) => self.hang_up_op(now, op),
         }

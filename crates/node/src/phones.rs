@@ -11,17 +11,20 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use sip::{Agent, Flow, LockOut, Prefix, RequestId, Target};
+use wire::domain::domain_of;
 use wire::sdp::dtls::Fingerprint;
 use wire::{ConnectionId, NodeId, Profile, Seed, Socket, Time, Transmit};
 
-use crate::call::{Call, CallState, Calls, KEY_CHANGED, MISTYPED, NOT_CERTIFIED};
+use crate::call::{Call, CallState, Calls, KEY_CHANGED, MISTYPED, NOT_CERTIFIED, NOT_PROVEN};
 use crate::config::{Config, Saved};
 use crate::directory::{Resolved, ResolvedFor, UNPROVEN, canonical_aor};
+use crate::domains::Unproven;
 use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
+use crate::networks::{Carries, NetworkRules};
 use crate::node::Node;
 use crate::pins::short;
-use crate::plane::{DtlsPolicy, HandshakeKeys, Plane, Policies, SdesPolicy};
+use crate::plane::{DtlsPolicy, EndToEndPolicy, HandshakeKeys, Plane, Policies, SdesPolicy};
 use crate::report::{CallReport, InboxMessage, LockOutStatus, PhoneStatus};
 
 /// Most addresses for sound; beyond it those are forgotten whose contacts are, which are bounded.
@@ -59,7 +62,9 @@ struct Recipe {
     profile: Profile,
     sdes: SdesPolicy,
     dtls: DtlsPolicy,
+    end_to_end: EndToEndPolicy,
     fingerprint: Option<Arc<Fingerprint>>,
+    networks: Option<Arc<NetworkRules>>,
     now: Time,
 }
 
@@ -74,7 +79,8 @@ impl LazyPhones {
     pub(crate) fn new(config: &Config, domain: String, seed: Seed, now: Time, saved: &Saved) -> Self {
         let phone_ip = config.phone_ip();
         let (sip, listen, profile) = (config.sip, config.listen, config.profile);
-        let (sdes, dtls, fingerprint) = (config.sdes, config.dtls, config.fingerprint.clone());
+        let (sdes, dtls, end_to_end) = (config.sdes, config.dtls, config.end_to_end);
+        let (fingerprint, networks) = (config.fingerprint.clone(), config.networks.clone());
         let sips = config.sips.unwrap_or(sip);
         let phones_from = config.phones_from.clone();
         let recipe = Recipe {
@@ -88,7 +94,9 @@ impl LazyPhones {
             profile,
             sdes,
             dtls,
+            end_to_end,
             fingerprint,
+            networks,
             now,
         };
         let mut phones = LazyPhones { made: OnceCell::new(), recipe };
@@ -153,11 +161,18 @@ impl Phones {
             phones_from: phones_from(&recipe.phones_from, [recipe.sip.ip(), recipe.sips.ip()]).collect(),
         };
         let [of_agent, of_plane, of_locals, of_keys] = std::array::from_fn(|_| Seed::child_of(&mut rng));
-        let Recipe { phone_ip, listen, profile, sdes, dtls, .. } = *recipe;
-        let policies = Policies { sdes, dtls, fingerprint: recipe.fingerprint.as_deref().copied() };
+        let Recipe { phone_ip, listen, profile, sdes, dtls, end_to_end, .. } = *recipe;
+        let fingerprint = recipe.fingerprint.as_deref().copied();
+        let policies = Policies { sdes, dtls, end_to_end, fingerprint };
         Phones {
             agent: Agent::new(agent, of_agent),
-            plane: Plane::new([of_plane, of_keys], phone_ip, listen, profile, policies),
+            plane: Plane::new(
+                [of_plane, of_keys],
+                phone_ip,
+                listen,
+                profile,
+                (policies, recipe.networks.clone()),
+            ),
             calls: Calls::default(),
             locals: Locals::new(of_locals, recipe.now),
             inbox: VecDeque::new(),
@@ -256,8 +271,12 @@ impl Node {
         self.phones.agent.unlock(now, who.as_deref()).iter().map(locked_out).collect()
     }
 
-    /// Whether phones may stand there. The world closes connections from elsewhere at once.
-    pub fn expects_phones_from(&self, ip: IpAddr) -> bool {
+    /// Whether phones may stand there and speak to this socket. The world closes connections from elsewhere at once.
+    pub fn expects_phones_from(&self, ip: IpAddr, secure: bool) -> bool {
+        let carries = self.config.networks.as_ref().map(|networks| networks.carries(ip)).unwrap_or_default();
+        if carries == (if secure { Carries::Readable } else { Carries::Sealed }) {
+            return false;
+        }
         let registrars = [self.config.sip, self.config.sips.unwrap_or(self.config.sip)];
         let mut from = phones_from(&self.config.phones_from, registrars.map(|address| address.ip()));
         from.any(|prefix| prefix.contains(ip))
@@ -329,7 +348,7 @@ impl Node {
             _ => Flow::Udp(remote),
         };
         let first = !self.phones.agent.drops().contains_key(sip::STRANGER);
-        if first && !self.expects_phones_from(remote.ip()) {
+        if first && !self.expects_phones_from(remote.ip(), matches!(flow, Flow::Tls(..))) {
             // Once: the Internet is full of scanners, and the owner has one new phone.
             let text =
                 format!("{remote} asks like a phone and gets no answer; if it is yours, see [phones] from");
@@ -651,10 +670,19 @@ impl Node {
             Resolved::Uncertified(flaw) => {
                 self.refuse_route(now, request, NOT_CERTIFIED, &format!("{user} is not certified: {flaw}"));
             }
-            Resolved::KeyChanged(keys) => {
+            Resolved::NotOfDomain(unproven @ Unproven::Away(_)) => {
+                self.refuse_route(now, request, 480, &unproven.why(&user));
+            }
+            Resolved::NotOfDomain(unproven) => {
+                self.refuse_route(now, request, NOT_PROVEN, &unproven.why(&user));
+            }
+            Resolved::KeyChanged(keys, said) => {
                 let [known, found] = keys.map(short);
+                let says =
+                    said.zip(domain_of(&user)).map(|(way, domain)| format!(", says {domain} by {way}"));
                 let reason = format!(
-                    "Key of {user} changed from {known} to {found}. If it is theirs: openvoip pins accept {user}"
+                    "Key of {user} changed from {known} to {found}{}. If it is theirs: openvoip pins accept {user}",
+                    says.unwrap_or_default()
                 );
                 self.emit(Event::KeyChanged { name: user, known, found, calls: false });
                 self.refuse_route(now, request, KEY_CHANGED, &reason);

@@ -22,9 +22,9 @@
 //! paths, as it does where another one was found before (`directory.rs`).
 
 use std::cmp::Reverse;
-use std::collections::VecDeque;
 use std::time::Duration;
 
+use wire::domain::Way;
 use wire::p2pp::Record;
 use wire::{Key, NodeId, PublicKey};
 
@@ -57,8 +57,16 @@ struct Pin {
     peers: Vec<NodeId>,
     /// A person checked it: never forgotten by itself.
     confirmed: bool,
+    /// How the domain of the name was heard when it named this key.
+    proven_by: Option<Way>,
     /// The last other key whose record was found, and its peers.
     other: Option<(PublicKey, Vec<NodeId>)>,
+}
+
+impl Pin {
+    fn new(name: &str, owner: Option<PublicKey>, peers: Vec<NodeId>) -> Pin {
+        Pin { name: name.to_owned(), owner, peers, confirmed: false, proven_by: None, other: None }
+    }
 }
 
 /// How a record compares with what is remembered.
@@ -87,7 +95,7 @@ impl Verdict {
 /// The keys of the people we know, the one used last at the end.
 #[derive(Default)]
 pub(crate) struct Pins {
-    pins: VecDeque<Pin>,
+    pins: Vec<Pin>,
     /// Whether there is something to save.
     unsaved: bool,
 }
@@ -139,9 +147,9 @@ impl Pins {
         if !keep {
             return Verdict::New;
         }
-        let heard = known.and_then(|index| self.pins.remove(index));
+        let heard = known.map(|index| self.pins.remove(index));
         let unlike = heard.and_then(|h| h.peers.first().copied()).filter(|p| !peers.contains(p));
-        self.add(Pin { name: name.to_owned(), owner: Some(owner), peers, confirmed: false, other: None });
+        self.add(Pin::new(name, Some(owner), peers));
         unlike.map_or(Verdict::New, Verdict::Unlike)
     }
 
@@ -149,8 +157,7 @@ impl Pins {
     /// fingerprint it was known by.
     pub(crate) fn hear(&mut self, name: &str, from: NodeId) -> Option<String> {
         let Some(index) = self.position(name) else {
-            let (name, peers) = (name.to_owned(), vec![from]);
-            self.add(Pin { name, owner: None, peers, confirmed: false, other: None });
+            self.add(Pin::new(name, None, vec![from]));
             return None;
         };
         let pin = &self.pins[index];
@@ -161,12 +168,41 @@ impl Pins {
         None
     }
 
+    /// The domain of a name has named the key that is known.
+    pub(crate) fn prove(&mut self, name: &str, way: Way) {
+        if let Some(index) = self.position(name) {
+            let pin = &mut self.pins[index];
+            self.unsaved |= pin.proven_by.replace(way) != Some(way);
+        }
+    }
+
+    /// The domain of a name has named another key than the one known.
+    pub(crate) fn refuse(&mut self, name: &str, said: PublicKey) {
+        if let Some(index) = self.position(name) {
+            let pin = &mut self.pins[index];
+            if pin.other.as_ref().is_none_or(|(other, _)| *other != said) {
+                pin.other = Some((said, Vec::new()));
+                self.unsaved = true;
+            }
+        }
+    }
+
+    /// Whether a person has checked the key of a name.
+    pub(crate) fn is_confirmed(&self, name: &str) -> bool {
+        self.position(name).is_some_and(|index| self.pins[index].confirmed)
+    }
+
+    /// Whether a person has, or the domain has named it once.
+    pub(crate) fn is_vouched_for(&self, name: &str) -> bool {
+        self.position(name).is_some_and(|i| self.pins[i].confirmed || self.pins[i].proven_by.is_some())
+    }
+
     /// A person has checked the key: the other one if there is one, else the one known.
     pub(crate) fn accept(&mut self, name: &str) -> Option<PinRow> {
         let index = self.position(name)?;
         let pin = &mut self.pins[index];
         if let Some((owner, peers)) = pin.other.take() {
-            (pin.owner, pin.peers) = (Some(owner), peers);
+            (pin.owner, pin.peers, pin.proven_by) = (Some(owner), peers, None);
         }
         pin.owner?;
         pin.confirmed = true;
@@ -176,7 +212,7 @@ impl Pins {
 
     /// A name that is met again as if for the first time.
     pub(crate) fn forget(&mut self, name: &str) -> bool {
-        let pin = self.position(name).and_then(|index| self.pins.remove(index));
+        let pin = self.position(name).map(|index| self.pins.remove(index));
         self.unsaved |= pin.is_some();
         pin.is_some()
     }
@@ -186,9 +222,7 @@ impl Pins {
     }
 
     fn touch(&mut self, index: usize) {
-        if let Some(pin) = self.pins.remove(index) {
-            self.pins.push_back(pin);
-        }
+        self.pins[index..].rotate_left(1);
     }
 
     /// Remembers a name that is new, if need be in place of another of its kind.
@@ -202,7 +236,7 @@ impl Pins {
             self.pins.remove(oldest);
         }
         if new.name.len() <= MAX_AOR {
-            self.pins.push_back(new);
+            self.pins.push(new);
             self.unsaved = true;
         }
     }
@@ -280,6 +314,7 @@ fn row(pin: &Pin) -> PinRow {
         key: pin.owner.map(|key| key.to_string()),
         nodes: text(&pin.peers),
         confirmed: pin.confirmed,
+        proven_by: pin.proven_by.map(|way| way.to_string()),
         other_key: other.map(PublicKey::to_string),
         other_nodes: text(other_peers.unwrap_or_default()),
     }
@@ -295,6 +330,7 @@ fn read(row: &PinRow) -> Option<Pin> {
         owner: key(&row.key),
         peers: peers(&row.nodes),
         confirmed: row.confirmed,
+        proven_by: row.proven_by.as_ref().and_then(|way| way.parse().ok()),
         other: key(&row.other_key).map(|key| (key, peers(&row.other_nodes))),
     };
     // One of the two says who it is.

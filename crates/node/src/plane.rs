@@ -11,6 +11,7 @@
 //! | `phone_leg.rs` | what protects the sound between a phone and its peer |
 //! | `dtls.rs` | keys of a handshake that they make |
 //! | `sdes.rs` | keys that they say in descriptions |
+//! | `whole.rs` | keys that two phones agree on with each other |
 
 mod describe;
 mod digits;
@@ -20,9 +21,11 @@ mod phone_leg;
 #[cfg(test)]
 mod rig;
 mod sdes;
+mod whole;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use media::srtp::Cipher;
 use media::{Session, Source};
@@ -31,17 +34,20 @@ use wire::rtp::Kind;
 use wire::{NodeId, Profile, Rng, Seed, Time, Transmit};
 
 use crate::locals::ECHO;
+use crate::networks::{Carries, NetworkRules};
 use crate::report::RtpReport;
 use crate::timers::Timers;
 use digits::{Digits, Ends};
 use dtls::Wanted;
 use keying::Keying;
 use phone_leg::{Conceded, PhoneLeg};
+use whole::Passing;
 
 pub use dtls::{DtlsPolicy, Handshake, HandshakeKeys};
 pub(crate) use keying::NO_KEY;
 pub(crate) use phone_leg::Policies;
 pub use sdes::SdesPolicy;
+pub use whole::EndToEndPolicy;
 
 /// What comes to a media port, if both kinds do not come to one.
 fn kind_at(port: u16) -> Kind {
@@ -76,6 +82,8 @@ struct Entry {
     keys: [Option<Keying>; 2],
     /// Of the sides that are phones.
     phones: [Option<Box<PhoneLeg>>; 2],
+    /// Of keys that the phones at its two ends agree on.
+    passing: Passing,
     kind: String,
     codec: String,
     /// The line was turned down: port 0 in the description that passed last.
@@ -93,7 +101,7 @@ pub(crate) struct Heard {
     /// What the two people can compare, once both peers know it.
     pub(crate) digits: Option<String>,
     /// `dtls`, `sdes` or `none`: the least that protects any of it between phones here and this peer; `mismatch` if one
-    /// showed another certificate than it named.
+    /// showed another certificate than it named, `end_to_end` where they agreed to make keys with each other.
     pub(crate) phone_leg: &'static str,
     pub(crate) recording: Option<Vec<i16>>,
 }
@@ -118,6 +126,8 @@ pub(crate) struct Plane {
     cipher: Option<Cipher>,
     /// What protects it between phones and us.
     policies: Policies,
+    /// Where that must be otherwise.
+    networks: Option<Arc<NetworkRules>>,
     /// Chance for that alone.
     key_rng: Rng,
     /// Forks of calls that are offered less, since the phone took no more.
@@ -142,7 +152,7 @@ impl Plane {
         phone_ip: IpAddr,
         peer_address: SocketAddr,
         profile: Profile,
-        policies: Policies,
+        (policies, networks): (Policies, Option<Arc<NetworkRules>>),
     ) -> Self {
         Plane {
             sessions: BTreeMap::new(),
@@ -157,7 +167,8 @@ impl Plane {
             phone_ip,
             peer_address,
             cipher: keying::cipher(profile),
-            policies,
+            policies: Policies { end_to_end: policies.end_to_end.under(profile), ..policies },
+            networks,
             key_rng: key_seed.rng(),
             conceded: BTreeMap::new(),
             handshakes: VecDeque::new(),
@@ -205,12 +216,53 @@ impl Plane {
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
+        let place = self.by_port.get(&(port & !1)).copied();
+        if place.is_some_and(|place| !self.stands_there(place, remote.ip())) {
+            self.strays += 1;
+            return None;
+        }
+        if self.carry(now, place, kind_at(port), remote, bytes) {
+            return None;
+        }
         if dtls::is_handshake(bytes) {
             self.hear_handshake(port, remote, bytes);
             return None;
         }
-        let place = self.by_port.get(&(port & !1)).copied();
         self.pass(now, place, remote, bytes)?
+    }
+
+    /// What may go over the network of an address.
+    fn carries(&self, ip: IpAddr) -> Carries {
+        self.networks.as_ref().map(|networks| networks.carries(ip)).unwrap_or_default()
+    }
+
+    /// What may go to a phone where it is signalled from.
+    fn carries_to(&self, flow: &Flow) -> Carries {
+        flow.remote().map(|remote| self.carries(remote.ip())).unwrap_or_default()
+    }
+
+    /// Whether a phone's sound may come from an address: as much goes there as where it is signalled from.
+    fn stands_there(&self, (key, leg): (SessionKey, media::Leg), ip: IpAddr) -> bool {
+        let flow = self.sessions.get(&key).map(|entry| entry.flows[leg as usize]);
+        flow.is_none_or(|flow| self.carries_to(&flow) == self.carries(ip))
+    }
+
+    /// Carries a datagram of a phone that has keys of its own; whether it has.
+    fn carry(
+        &mut self,
+        now: Time,
+        place: Option<(SessionKey, media::Leg)>,
+        kind: Kind,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) -> bool {
+        let entry = place.and_then(|(key, leg)| Some((key, leg, self.sessions.get_mut(&key)?)));
+        let Some((key, leg, entry)) = entry.filter(|(.., entry)| entry.session.is_whole()) else {
+            return false;
+        };
+        entry.session.carry(now, leg, kind, remote, bytes);
+        self.dirty.push(key);
+        true
     }
 
     /// A packet from another peer, on the peer port; `None` if it is not of a call of ours.
@@ -397,7 +449,7 @@ impl Plane {
 
     /// What protects all media of a call between phones here and this peer.
     fn phone_leg(&self, call: CallId) -> &'static str {
-        const FROM_THE_LEAST: [&str; 4] = ["mismatch", "none", "sdes", "dtls"];
+        const FROM_THE_LEAST: [&str; 5] = ["mismatch", "none", "end_to_end", "sdes", "dtls"];
         let phones = self.media_of(call).flat_map(|e| e.phones.iter().flatten());
         let all: Vec<&'static str> = phones.map(|phone| phone.protection()).collect();
         FROM_THE_LEAST.into_iter().find(|least| all.contains(least)).unwrap_or("none")

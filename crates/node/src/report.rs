@@ -115,6 +115,10 @@ pub struct UserStatus {
     /// When the certificate of the name ends, in Unix seconds, if an authority gave it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certified_until: Option<u64>,
+    /// What the domain of the name said when it was last asked, if that still holds: `dnssec` or `dns` if it names this
+    /// key, `other_key`, `nobody`, or `unproven`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_proof: Option<String>,
     /// Why the authority gave no certificate, or no new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -230,6 +234,10 @@ pub struct RecordReport {
     /// Of a user: whether that key is `pinned`, `new`, or `changed`: another one was known before.
     #[serde(default)]
     pub pin: Option<String>,
+    /// Of a user whose domain was asked: `dnssec` or `dns` if it names this key, and how that was heard; `nobody` if it
+    /// has no such user; else `unproven`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_proof: Option<String>,
     /// Of a user whose name an authority gives: when the certificate ends, in Unix seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certified_until: Option<u64>,
@@ -404,6 +412,9 @@ pub struct PinRow {
     pub nodes: Vec<String>,
     /// Whether a person has checked it.
     pub confirmed: bool,
+    /// How the domain of the name was heard when it named this key: `dnssec` or `dns`; nothing where it never did.
+    #[serde(default)]
+    pub proven_by: Option<String>,
     /// Another key whose record was found since: what `pins accept` accepts.
     pub other_key: Option<String>,
     /// Node-IDs of its devices.

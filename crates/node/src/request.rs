@@ -11,11 +11,11 @@ use overlay::Evidence;
 use wire::p2pp::{
     Builder, Class, Code, Header, Message, MessageType, Object, RecordSummary, TransactionId, known, object,
 };
-use wire::{Contact, Key, NodeId, RngExt, Time};
+use wire::{Contact, Key, NodeId, RngExt, Socket, Time};
 
 use crate::event::OpId;
 use crate::ledger::Function;
-use crate::node::{Node, millis};
+use crate::node::{NETWORK, Node, millis};
 use crate::search::SearchId;
 use crate::transaction::{Client, ClientKey, Due, ServerKey};
 use crate::tunnel::StreamKey;
@@ -189,6 +189,9 @@ impl Node {
         (remote, id): (SocketAddr, Option<NodeId>),
         bytes: Vec<u8>,
     ) {
+        if !self.may_pass(Socket::Peer, &remote) {
+            return self.link.count_drop(NETWORK);
+        }
         let function = Function::of(message);
         if !self.link.has_links() {
             self.ledger.sent(now, function, &remote, bytes.len() + self.link.surplus(&remote));

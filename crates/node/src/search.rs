@@ -594,7 +594,7 @@ impl Node {
             For::ReadBefore(publication) => self.handle_read_before(now, publication, findings),
             For::ReadBack(publication) => self.handle_read_back(now, publication, &findings),
             For::Resolve(resolution) => self.handle_resolve_step(now, resolution, &key, findings),
-            For::Lookup(op, name) => self.handle_lookup_done(op, name, findings),
+            For::Lookup(op, name) => self.handle_lookup_done(now, op, name, findings),
             For::Get(op, name) => self.handle_get_done(op, name, findings),
             For::Revocations => self.handle_revocations_found(now, &findings),
         }

@@ -13,6 +13,7 @@ pub mod invitation;
 pub mod lab;
 pub mod logging;
 pub mod peer;
+mod resolver;
 pub mod run;
 pub mod serve;
 pub mod settings;

@@ -530,7 +530,7 @@ impl World {
 
     fn accept(&mut self, index: usize, secure: bool) {
         while let Some((mut socket, remote)) = self.hosted[index].accept(secure) {
-            if !self.hosted[index].node.expects_phones_from(remote.ip()) {
+            if !self.hosted[index].node.expects_phones_from(remote.ip(), secure) {
                 continue;
             }
             let tls = if secure { self.shake_hands(index, remote.ip()) } else { None };

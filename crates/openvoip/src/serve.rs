@@ -19,6 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::{Token, Waker};
 use node::{Config, Event, Identity, Level, Node, OpId, Outcome, OverlayOptions, Saved, User};
 use serde_json::json;
+use wire::domain::Word;
 use wire::{KeyPair, PublicKey, Revocations, Seed, Stretch, Time, UnixTime};
 
 use crate::admin::Admin;
@@ -27,6 +28,7 @@ use crate::command::{Answer, Command, Reply};
 use crate::control;
 use crate::home::{self, Certificate, CertificateFiles, Home};
 use crate::logging::Logs;
+use crate::resolver::Resolver;
 use crate::run::{self, Bound, World, dtls};
 use crate::stretcher::Stretcher;
 
@@ -79,6 +81,8 @@ pub struct Options {
     pub settings: serde_json::Value,
     /// What this peer does about names that an authority gives.
     pub names: Names,
+    /// Whom to ask what domains say of names; none: those that the system asks.
+    pub dns: Vec<SocketAddr>,
     /// Whether [`run()`] says on standard output, as one JSON object, that the peer runs, and where.
     pub json: bool,
 }
@@ -176,6 +180,7 @@ pub(crate) struct Service {
     stretcher: Stretcher,
     /// What keys of users here cost, as it is kept.
     stretches: BTreeMap<PublicKey, Stretch>,
+    resolver: Resolver,
     office: Option<Office>,
     /// Who wants to know when the peer has ended.
     leaving: Vec<Asker>,
@@ -237,6 +242,7 @@ impl Service {
             watches: Watches::new(fresh_seed()?, now),
             stretcher: Stretcher::new(Arc::clone(&waker)),
             stretches,
+            resolver: Resolver::new(Arc::clone(&waker), options.dns),
             office: None,
             leaving: Vec::new(),
             told: Vec::new(),
@@ -319,6 +325,7 @@ impl Service {
         }
         self.take_requests();
         self.take_stretched();
+        self.take_words();
         if self.world.now() >= self.swept + SWEEP {
             self.sweep();
         }
@@ -482,6 +489,19 @@ impl Service {
         }
     }
 
+    /// What a domain says of a name is wanted.
+    fn ask_domain(&mut self, name: &str) {
+        if !self.resolver.want(name) {
+            self.node(|node, now| node.handle_domain_said(now, name, Word::Silent, Duration::ZERO));
+        }
+    }
+
+    fn take_words(&mut self) {
+        while let Some((name, (word, ttl))) = self.resolver.done() {
+            self.node(|node, now| node.handle_domain_said(now, &name, word, ttl));
+        }
+    }
+
     // ---- what the node says --------------------------------------------------------------------
 
     fn handle_event(&mut self, event: Event) {
@@ -524,6 +544,7 @@ impl Service {
                 Level::Warn => tracing::warn!(part = target, "{message}"),
             },
             Event::StretchWanted(key) => self.stretch(key),
+            Event::DomainWanted(name) => self.ask_domain(&name),
             Event::SetLogFilter(level) => self.admin.set_log(&level),
             Event::Inbox(message) => {
                 // Who and how much, never what.

@@ -8,17 +8,20 @@
 mod layers;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use node::config::is_name;
 use node::dial::Rules;
 use node::{
-    Algorithm, Config, DtlsPolicy, LinkFamily, OverlayOptions, Prefix, Profile, RolePolicy, SdesPolicy,
+    Algorithm, Config, DomainProof, DtlsPolicy, EndToEndPolicy, LinkFamily, NetworkRules, OverlayOptions,
+    Prefix, Profile, RolePolicy, SdesPolicy,
 };
 use serde::{Deserialize, Serialize};
 use wire::{HashAlgorithm, PublicKey};
 
 use crate::home::CertificateFiles;
+use crate::resolver::MAX_SERVERS as MAX_DNS;
 
 pub use layers::{BadConfig, Origin, Problem, Resolved, put, resolve};
 
@@ -47,10 +50,12 @@ pub struct Settings {
     pub operators: Vec<PublicKey>,
     pub phones: Phones,
     pub dial: Rules,
+    pub names: Names,
     pub overlay: Overlay,
     pub records: Records,
     pub budget: Budget,
     pub lookup: Lookup,
+    pub networks: Networks,
     pub probe: Probe,
     pub inbox: Inbox,
     pub log: Log,
@@ -66,8 +71,37 @@ pub struct Phones {
     pub sdes: SdesPolicy,
     #[serde(with = "text")]
     pub dtls: DtlsPolicy,
+    #[serde(with = "text")]
+    pub end_to_end: EndToEndPolicy,
     pub certificate: String,
     pub key: String,
+}
+
+/// Networks over which not everything may go.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Networks {
+    #[serde(with = "texts")]
+    pub readable: Vec<Prefix>,
+    #[serde(with = "texts")]
+    pub sealed: Vec<Prefix>,
+}
+
+impl Networks {
+    /// The rules, if there are any.
+    fn rules(&self) -> Option<NetworkRules> {
+        let rules = NetworkRules::new(&self.readable, &self.sealed);
+        (!rules.is_empty()).then_some(rules)
+    }
+}
+
+/// Names that their domains prove.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct Names {
+    #[serde(with = "text")]
+    pub domain_proof: DomainProof,
+    pub dns: Vec<SocketAddr>,
 }
 
 /// Options that all peers of an overlay share.
@@ -178,6 +212,8 @@ impl Default for Settings {
             phones_from,
             sdes,
             dtls,
+            end_to_end,
+            networks: _,    // Nobody's by default.
             fingerprint: _, // Of a certificate that the world makes when it starts.
             media,
             record_lifetime,
@@ -192,6 +228,7 @@ impl Default for Settings {
             inbox_limit,
             dial,
             numbers,
+            domain_proof,
             charter: _, // The document's word: `invitation::take_document`.
         } = Config::default();
         Settings {
@@ -210,10 +247,12 @@ impl Default for Settings {
                 from: phones_from.to_vec(),
                 sdes,
                 dtls,
+                end_to_end,
                 certificate: String::new(),
                 key: String::new(),
             },
             dial,
+            names: Names { domain_proof, dns: Vec::new() },
             overlay: Overlay::new(overlay, (profile, links)),
             records: Records { lifetime_s: record_lifetime.as_secs(), refresh_s: refresh_interval.as_secs() },
             budget: Budget {
@@ -223,6 +262,7 @@ impl Default for Settings {
                 capacity,
             },
             lookup: Lookup { timeout_ms: lookup_timeout.as_millis() as u64 },
+            networks: Networks::default(),
             probe: Probe { every_s: probe_interval.map_or(0, |d| d.as_secs()) },
             inbox: Inbox { limit: inbox_limit },
             log: Log { level: "info".into(), file: false, max_bytes: 1_000_000 },
@@ -257,6 +297,8 @@ impl Settings {
             phones_from: self.phones.from.as_slice().into(),
             sdes: self.phones.sdes,
             dtls: self.phones.dtls,
+            end_to_end: self.phones.end_to_end,
+            networks: self.networks.rules().map(Arc::new),
             fingerprint: None,
             media: self.media,
             record_lifetime: Duration::from_secs(self.records.lifetime_s),
@@ -271,6 +313,7 @@ impl Settings {
             inbox_limit: self.inbox.limit,
             dial: self.dial.clone(),
             numbers: self.numbers,
+            domain_proof: self.names.domain_proof,
             charter: None,
         }
     }
@@ -298,6 +341,21 @@ impl Settings {
                  choose secure or signed, or force it with --force-open",
                 self.listen
             )
+        })
+    }
+
+    /// What a rule of a network forbids that this peer would do from the start, if so: listen there, or ask its first peers there.
+    pub fn forbidden(&self) -> Option<String> {
+        let rules = self.networks.rules()?;
+        let profile = self.overlay.profile;
+        let mut all =
+            self.bootstrap.iter().map(|peer| (peer.ip(), "bootstrap")).chain([(self.listen.ip(), "listen")]);
+        all.find_map(|(ip, key)| {
+            let why = rules.forbids(profile, ip)?;
+            Some(format!(
+                "the overlay is {profile}, and [networks] says of {ip} ({key}) that {why}: take an overlay of another \
+                 profile, or another address"
+            ))
         })
     }
 
@@ -332,6 +390,9 @@ impl Settings {
                 problems.push(("users", format!("'{user}' is not a name like alice@camp.example")));
             }
         }
+        if self.names.dns.len() > MAX_DNS {
+            problems.push(("names.dns", format!("at most {MAX_DNS} servers are asked")));
+        }
         if !self.udp && !self.tcp {
             problems
                 .push(("tcp", "without UDP a peer needs TCP: one of `udp` and `tcp` must be true".into()));
@@ -344,6 +405,9 @@ impl Settings {
             problems.push(("overlay.links", why));
         }
         problems.extend(self.exposure().map(|problem| ("overlay.profile", problem)));
+        problems.extend(self.forbidden().map(|problem| ("networks", problem)));
+        let twice = self.networks.readable.iter().find(|prefix| self.networks.sealed.contains(prefix));
+        problems.extend(twice.map(|prefix| ("networks", format!("{prefix} is both readable and sealed"))));
         problems.extend(self.dial.problems());
         if let Err(e) = node::operator::check_log_filter(&self.log.level) {
             problems.push(("log.level", e));

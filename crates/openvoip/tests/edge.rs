@@ -132,3 +132,26 @@ fn all_that_a_peer_keeps_and_the_way_to_command_it_are_its_owners_alone() {
         open_to_others(&home).into_iter().filter(|f| !f.contains(stderr.to_str().unwrap())).collect();
     assert_eq!(open, [""; 0]);
 }
+
+#[test]
+fn a_peer_does_not_start_where_a_rule_of_the_network_forbids_its_profile() {
+    let dir = tempdir().unwrap();
+    let file = dir.path().join("rules.toml");
+    let start = |rules: &str, arguments: &[&str]| {
+        fs::write(&file, format!("[networks]\n{rules}\n")).unwrap();
+        let common = ["up", "--data-dir", dir.path().to_str().unwrap(), "--config", file.to_str().unwrap()];
+        program::openvoip(&[&common[..], arguments].concat())
+    };
+    let (loopback, bootstrap) =
+        ("[\"127.0.0.0/8\"]", ["--listen", "127.0.0.1:0", "--bootstrap", "192.0.2.9:7080"]);
+    for (rules, arguments, address) in [
+        (format!("readable = {loopback}"), vec!["--profile", "secure"], "127.0.0.1"),
+        (format!("sealed = {loopback}"), vec!["--profile", "signed"], "127.0.0.1"),
+        ("readable = [\"192.0.2.0/24\"]".to_owned(), bootstrap.to_vec(), "192.0.2.9"),
+        (format!("readable = {loopback}\nsealed = {loopback}"), vec![], "127.0.0.0/8"),
+    ] {
+        let (exit, answer) = start(&rules, &arguments);
+        let said = answer.to_string();
+        assert!(exit != 0 && said.contains(address) && said.contains("networks"), "{rules}: {exit} {said}");
+    }
+}

@@ -38,6 +38,11 @@ impl Prefix {
         Prefix { base, len: if base.is_ipv4() { 24 } else { 64 } }
     }
 
+    /// How many bits they share.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
     /// Whether an address is in it.
     pub fn contains(&self, ip: IpAddr) -> bool {
         let width = |ip: IpAddr| if ip.is_ipv4() { 32 } else { 128 };

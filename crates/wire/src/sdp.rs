@@ -291,11 +291,15 @@ impl Media {
 
     /// Sets an attribute, replacing the first of its name.
     pub fn set_attribute(&mut self, name: &str, value: &str) {
-        let line = Line { letter: b'a', value: format!("{name}:{value}").into_bytes() };
         match self.lines.iter_mut().find(|l| l.attribute(name).is_some()) {
-            Some(old) => *old = line,
-            None => self.lines.push(line),
+            Some(old) => old.value = format!("{name}:{value}").into_bytes(),
+            None => self.add_attribute(name, value),
         }
+    }
+
+    /// Adds an attribute to those of its name.
+    pub fn add_attribute(&mut self, name: &str, value: &str) {
+        self.lines.push(Line { letter: b'a', value: format!("{name}:{value}").into_bytes() });
     }
 
     /// Takes every attribute of a name away.

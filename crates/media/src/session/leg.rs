@@ -208,6 +208,14 @@ impl LegState {
         }
     }
 
+    pub(super) fn refuse_mux(&mut self, now: Time) {
+        if let Party::Phone { face, latches } = &mut self.party
+            && std::mem::take(&mut face.rtcp_mux)
+        {
+            latches.rtcp.announce(now, rtcp_address(face));
+        }
+    }
+
     pub(super) fn set_path(&mut self, remote: SocketAddr) {
         if let Party::Peer { face, former, .. } = &mut self.party
             && let Some(old) = face.remote.replace(remote).filter(|old| *old != remote)
@@ -301,7 +309,7 @@ impl LegState {
 
     /// Whether nothing can be sent there yet.
     #[inline]
-    fn awaits_keys(&self) -> bool {
+    pub(super) fn awaits_keys(&self) -> bool {
         matches!(self.guard, Guard::Awaiting)
     }
 
@@ -382,6 +390,12 @@ impl LegState {
         if kind.timed {
             self.payload_type = Some(header.payload_type);
         }
+        std::mem::take(&mut self.silent)
+    }
+
+    /// Counts something else that an admitted party sent; says whether it ended a silence.
+    pub(super) fn hear_something(&mut self, now: Time) -> bool {
+        self.heard_or_due = now;
         std::mem::take(&mut self.silent)
     }
 
@@ -572,6 +586,41 @@ impl LegState {
                 Route::Local
             }
         })
+    }
+
+    /// Takes a datagram of the phone at the other leg as it is; what leaves, and where to. Whether the party listens is
+    /// between the two phones.
+    pub(super) fn take_whole(
+        &mut self,
+        now: Time,
+        kind: Kind,
+        datagram: &[u8],
+    ) -> Option<(Socket, SocketAddr, Vec<u8>)> {
+        let destination = match kind {
+            Kind::Rtp => self.rtp_destination(),
+            Kind::Rtcp => self.rtcp_destination(),
+        };
+        let ready = destination.flatten().zip(self.ssrc_out()).filter(|_| !self.awaits_keys());
+        let Some(((socket, remote), ssrc)) = ready else {
+            self.counts.withheld += 1;
+            return None;
+        };
+        let mut bytes = match &self.party {
+            Party::Peer { .. } => {
+                let (sequence, timestamp) =
+                    self.standing.map_or((0, 0), |s| (s.sequence.wrapping_add(1), s.timestamp));
+                let clock = self.standing.map_or(0, |s| s.clock);
+                self.standing = Some(Standing { sequence, timestamp, at: now, clock });
+                let payload_type = super::whole::payload_type(kind);
+                Header { marker: false, payload_type, sequence, timestamp, ssrc }.packet(datagram)
+            }
+            _ => datagram.to_vec(),
+        };
+        let tail = self.protect(Kind::Rtp, &mut bytes)?;
+        bytes.extend_from_slice(&tail);
+        self.sent.packets += 1;
+        self.sent.bytes += datagram.len() as u64;
+        Some((socket, remote, bytes))
     }
 
     // Reports between peers.

@@ -9,23 +9,23 @@ use crate::endpoint::{EndpointConfig, RATE, Source};
 use crate::srtp::{self, Cipher};
 use crate::tone::heard;
 
-const ANN: &str = "192.0.2.1:4000";
-const BOB: &str = "192.0.2.2:5000";
-const PEER_A: &str = "198.51.100.1:7000";
-const PEER_B: &str = "198.51.100.2:7000";
-const STRANGER: &str = "203.0.113.9:9";
+pub(super) const ANN: &str = "192.0.2.1:4000";
+pub(super) const BOB: &str = "192.0.2.2:5000";
+pub(super) const PEER_A: &str = "198.51.100.1:7000";
+pub(super) const PEER_B: &str = "198.51.100.2:7000";
+pub(super) const STRANGER: &str = "203.0.113.9:9";
 const ID_A: u32 = 0xa0a0_a0a0;
 const ID_B: u32 = 0xb0b0_b0b0;
 
-fn at(s: &str) -> SocketAddr {
+pub(super) fn at(s: &str) -> SocketAddr {
     s.parse().unwrap()
 }
 
-fn ms(ms: u64) -> Time {
+pub(super) fn ms(ms: u64) -> Time {
     Time::from_millis(ms)
 }
 
-fn phone(port: u16, announced: &str) -> Face {
+pub(super) fn phone(port: u16, announced: &str) -> Face {
     Face::Phone(PhoneFace { announced: Some(at(announced)), ..PhoneFace::new(port) })
 }
 
@@ -38,12 +38,12 @@ fn talker(source: Source, seed: u64) -> Face {
     Face::Local(Box::new(Endpoint::new(config, Time::ZERO)))
 }
 
-fn session(a: Face, b: Face, seed: u64) -> Session {
+pub(super) fn session(a: Face, b: Face, seed: u64) -> Session {
     Session::new(SessionConfig::new(a, b, Seed::from_number(seed)), Time::ZERO)
 }
 
 /// Two phones at one peer.
-fn two_phones() -> Session {
+pub(super) fn two_phones() -> Session {
     session(phone(20_000, ANN), phone(20_002, BOB), 1)
 }
 
@@ -53,7 +53,7 @@ fn phone_and_peer() -> Session {
 }
 
 /// A frame of the stream `ssrc`, its timestamp following its number.
-fn frame(ssrc: u32, sequence: u16) -> Vec<u8> {
+pub(super) fn frame(ssrc: u32, sequence: u16) -> Vec<u8> {
     let header =
         Header { payload_type: 0, sequence, timestamp: u32::from(sequence) * 160, ssrc, marker: false };
     header.packet(&[0x55; 160])
@@ -105,7 +105,7 @@ fn any_payload_passes_untouched() {
 }
 
 /// A phone at a peer and a phone at another one, between which everything is protected.
-fn protected(cipher: Cipher) -> [Session; 2] {
+pub(super) fn protected(cipher: Cipher) -> [Session; 2] {
     let leg = |remote: &str, send_id, receive_id| {
         Face::Peer(PeerFace { remote: Some(at(remote)), send_id: Some(send_id), receive_id, protected: true })
     };

@@ -16,7 +16,8 @@ use wire::{NodeId, Seed, Time};
 
 use super::digits::{Digits, NUMBER_ATTRIBUTE, PROMISE_ATTRIBUTE};
 use super::keying::{KEY_ATTRIBUTE, Keying, NO_KEY};
-use super::phone_leg::{PhoneLeg, Said, Terms};
+use super::phone_leg::{PhoneLeg, Said, Terms, refused};
+use super::whole::Passing;
 use super::{Entry, MAX_SESSIONS, Plane, SessionKey};
 
 /// The attribute between peers that says under which stream id one wants to receive.
@@ -24,6 +25,9 @@ const STREAM_ATTRIBUTE: &str = "x-openvoip-stream";
 
 /// What stands in a media line between peers only.
 const BETWEEN_PEERS: [&str; 4] = [STREAM_ATTRIBUTE, KEY_ATTRIBUTE, PROMISE_ATTRIBUTE, NUMBER_ATTRIBUTE];
+
+/// Why a phone is refused.
+const OTHER_NETWORK: &str = "the phone wants its sound in a network that has another rule than its own";
 
 impl Plane {
     /// The session of a media line, made when it is first spoken of.
@@ -82,8 +86,8 @@ impl Plane {
             let config = SessionConfig::new(a, b, Seed::child_of(&mut self.rng));
             let session = Session::new(config, now);
             let kind = description.media.get(key.2).map(|m| m.kind.clone()).unwrap_or_default();
-            let (codec, refused) = (String::new(), false);
-            let entry = Entry { session, ports, streams, flows, keys, phones, kind, codec, refused };
+            let (passing, codec, refused) = (Passing::default(), String::new(), false);
+            let entry = Entry { session, ports, streams, flows, keys, phones, passing, kind, codec, refused };
             self.sessions.insert(key, entry);
             self.dirty.push(key);
         }
@@ -132,6 +136,18 @@ impl Plane {
         }
     }
 
+    /// Refuses a phone that wants sound where not the same may go as where it is signalled from.
+    fn check_networks(&self, flow: &Flow, description: &Description) -> Result<(), Refused> {
+        let carries = self.carries_to(flow);
+        let is_phone = matches!(flow, Flow::Udp(_) | Flow::Stream(..) | Flow::Tls(..));
+        let all = (0..description.media.len())
+            .flat_map(|index| [description.destination(index), description.rtcp_destination(index)])
+            .flatten()
+            .filter(|to| !to.ip().is_unspecified());
+        let stays = |to: SocketAddr| self.carries(to.ip()) == carries;
+        if is_phone && !all.into_iter().all(stays) { Err(refused(OTHER_NETWORK)) } else { Ok(()) }
+    }
+
     fn talker(&mut self, now: Time, id: u32) -> Endpoint {
         let talker = self.talkers.get(&id);
         let source = talker.map_or(Source::Silence, |t| t.source.clone());
@@ -162,8 +178,10 @@ impl MediaPlane for Plane {
             Side::Callee => ([toward.flow, from.flow], media::Leg::B),
         };
         let (phone_ip, peer_address) = (self.phone_ip, self.peer_address);
-        let [heard, told] = [from.flow, toward.flow].map(|flow| Terms::of(self.policies, &flow));
-        let said = Said::take(&mut description);
+        let policies = [from.flow, toward.flow].map(|flow| self.carries_to(&flow).restrict(self.policies));
+        let [heard, told] = [Terms::of(policies[0], &from.flow), Terms::of(policies[1], &toward.flow)];
+        self.check_networks(&from.flow, &description)?;
+        let said = Said::take(&mut description, matches!(from.flow, Flow::Peer(_)));
         for (index, said) in said.iter().enumerate() {
             let key = (call, fork, index);
             let [stream, offered, promise, number] =
@@ -179,7 +197,15 @@ impl MediaPlane for Plane {
                 }
                 continue;
             }
+            let is_reached = is_where_it_is_signalled(&from.flow, &description, index);
             let entry = self.session(now, key, flows, &description)?;
+            let whole = said.whole.as_ref().filter(|whole| {
+                policies.iter().all(|policies| whole.way.is_allowed(policies.end_to_end))
+                    && (role == Role::Answer || is_reached || whole.begins() || entry.passing.is_agreed())
+            });
+            let mut way = whole.map(|whole| whole.way);
+            let agrees = entry.passing.judge(role, way)?;
+            let agreed = whole.filter(|_| agrees);
             entry.refused = false;
             learn(entry, now, from_leg, from.flow, &description, index);
             if let Flow::Peer(peer) = from.flow {
@@ -189,16 +215,32 @@ impl MediaPlane for Plane {
                 agree_on_keys(entry, own, peer, from_leg, offered.as_deref())?;
             }
             if let Some(phone) = &mut entry.phones[from_leg as usize] {
-                phone.hear(&mut entry.session, from_leg, said, role, heard)?;
+                match agreed {
+                    Some(whole) => phone.hear_whole(&mut entry.session, from_leg, said, whole.way)?,
+                    None => phone.hear(&mut entry.session, from_leg, said, role, heard)?,
+                }
             }
             if role == Role::Answer {
                 agree(entry, &description, index);
+                if !description.media[index].has("rtcp-mux") {
+                    entry.session.refuse_mux(now, from_leg.other());
+                }
             }
             let to = from_leg.other() as usize;
             let media = &mut description.media[index];
             if let Some(phone) = &mut entry.phones[to] {
-                phone.say(&mut entry.session, from_leg.other(), media, role, told)?;
+                let (session, leg) = (&mut entry.session, from_leg.other());
+                match (agreed, whole, role) {
+                    (Some(whole), ..) => phone.say_whole(session, leg, media, whole)?,
+                    (None, Some(whole), Role::Offer) => {
+                        let asked = phone.ask_whole(session, leg, media, whole, told)?;
+                        way = way.filter(|_| asked);
+                    }
+                    _ => phone.say(session, leg, media, role, told)?,
+                }
             }
+            entry.passing.settle(role, way, agrees);
+            entry.session.set_whole(agrees);
             match (entry.ports[to], entry.streams[to]) {
                 (Some(port), _) => description.set_destination(index, SocketAddr::new(phone_ip, port)),
                 (_, Some(stream)) => {
@@ -206,6 +248,9 @@ impl MediaPlane for Plane {
                     if let Some(keys) = &entry.keys[to] {
                         media.set_attribute(KEY_ATTRIBUTE, &keys.offer());
                     }
+                    // An offer promises nothing that we could not do without it.
+                    let passed = agreed.or(whole.filter(|_| role == Role::Offer));
+                    passed.iter().for_each(|whole| whole.say_to_peer(media));
                     description.set_destination(index, peer_address);
                 }
                 // A built-in user: its sound never leaves the process.
@@ -242,8 +287,9 @@ impl MediaPlane for Plane {
 
     fn answered(&mut self, _now: Time, call: CallId, callee: Leg) {
         for key in self.keys_of(call) {
-            if key.1 != callee.fork {
-                self.forget_fork(key);
+            match self.sessions.get_mut(&key).filter(|_| key.1 == callee.fork) {
+                Some(entry) => entry.passing.take(),
+                None => self.forget_fork(key),
             }
         }
     }
@@ -276,6 +322,13 @@ impl MediaPlane for Plane {
         }
         self.conceded.retain(|(of, _), _| *of != call);
     }
+}
+
+/// Whether a phone wants its sound where it is signalled from: behind a NAT it names an address that nobody reaches before it
+/// has sent something itself.
+fn is_where_it_is_signalled(flow: &Flow, description: &Description, index: usize) -> bool {
+    let named = description.destination(index).map(|to| to.ip().to_canonical());
+    flow.remote().is_none_or(|remote| named == Some(remote.ip().to_canonical()))
 }
 
 /// Takes from a description what concerns the leg that sent it.
@@ -346,8 +399,13 @@ mod tests {
 
     fn plane(profile: Profile) -> Plane {
         let address: SocketAddr = "192.0.2.1:7080".parse().unwrap();
-        let mut plane =
-            Plane::new([1, 2].map(Seed::from_number), address.ip(), address, profile, Policies::default());
+        let mut plane = Plane::new(
+            [1, 2].map(Seed::from_number),
+            address.ip(),
+            address,
+            profile,
+            (Policies::default(), None),
+        );
         plane.own = Some(id(1));
         plane
     }

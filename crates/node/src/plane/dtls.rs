@@ -112,9 +112,12 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// Whether phones that are called are asked for it.
-    pub(super) fn asks(self) -> bool {
-        matches!(self.policy, DtlsPolicy::Offered | DtlsPolicy::Always)
+    /// Whether a phone is asked for it: one that is called can be called again without, any other only where there is no without.
+    pub(super) fn asks(self, leg: media::Leg) -> bool {
+        match self.policy {
+            DtlsPolicy::Offered => leg == media::Leg::B,
+            policy => policy == DtlsPolicy::Always,
+        }
     }
 
     fn fingerprint(self) -> Result<Fingerprint, Refused> {
@@ -279,6 +282,11 @@ impl Dtls {
     /// Whether the phone speaks of feedback, once it has spoken.
     pub(super) fn gives_feedback(&self) -> Option<bool> {
         self.feedback
+    }
+
+    /// The phone spoke of feedback or did not, in a description that is for another phone.
+    pub(super) fn note_feedback(&mut self, said: &Said) {
+        self.feedback = Some(said.feedback);
     }
 
     /// Whether somebody may stand between: that stays so until the call ends, whatever is offered then.

@@ -1,11 +1,14 @@
 //! For tests: one phone at a media plane, and the built-in user who echoes.
 
+use std::sync::Arc;
+
 use sip::{CallId, Flow, Leg, MediaPlane, Refused, Role, Side};
 use wire::rtp::Header;
 use wire::{ConnectionId, Profile, Seed, Time};
 
 use super::{Plane, Policies};
 use crate::locals::ECHO;
+use crate::networks::NetworkRules;
 
 pub(super) const CALL: CallId = CallId(1);
 pub(super) const CALLER: Side = Side::Caller;
@@ -37,9 +40,13 @@ pub(super) struct Rig(pub(super) Plane);
 
 impl Rig {
     pub(super) fn new(policies: Policies) -> Rig {
+        Rig::with(Profile::Open, policies, None)
+    }
+
+    pub(super) fn with(profile: Profile, policies: Policies, networks: Option<Arc<NetworkRules>>) -> Rig {
         let address: std::net::SocketAddr = "192.0.2.1:7080".parse().unwrap();
         let seeds = [1, 2].map(Seed::from_number);
-        let mut plane = Plane::new(seeds, address.ip(), address, Profile::Open, policies);
+        let mut plane = Plane::new(seeds, address.ip(), address, profile, (policies, networks));
         (0..8).for_each(|n| plane.offer_port(PORT + 2 * n));
         Rig(plane)
     }

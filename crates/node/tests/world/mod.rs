@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use node::{Config, Event, Identity, Node, OpId, Outcome, Profile, Saved, User};
 use streams::{Streams, What};
+use wire::domain::Word;
 use wire::{
     HashAlgorithm, KeyPair, PublicKey, Rng, RngExt, Seed, Socket, Stretch, Time, Transmit, UnixTime, puzzle,
 };
@@ -39,7 +40,7 @@ pub struct World {
     /// endpoint-independent mapping, address-dependent filtering).
     pub behind_nat: BTreeSet<usize>,
     opened: BTreeSet<usize>,
-    written: BTreeMap<(usize, SocketAddr), Time>,
+    pub written: BTreeMap<(usize, SocketAddr), Time>,
     /// Bytes sent by each peer, with IP and UDP headers.
     pub sent: Vec<u64>,
     /// Whether the machines have no ports for sound left.
@@ -57,6 +58,12 @@ pub struct World {
     pub stalled: bool,
     /// Which peers had which keys worked out.
     pub worked_out: Vec<(usize, PublicKey)>,
+    /// What domains say of names; of others nothing.
+    pub domains: BTreeMap<String, Word>,
+    /// Whether domains take for ever.
+    pub domains_stall: bool,
+    /// Which peers had which domains asked.
+    pub asked: Vec<(usize, String)>,
     flying: BinaryHeap<Reverse<InFlight>>,
     by_address: BTreeMap<SocketAddr, usize>,
     rng: Rng,
@@ -116,6 +123,9 @@ impl World {
             costs: BTreeMap::new(),
             stalled: false,
             worked_out: Vec::new(),
+            domains: BTreeMap::new(),
+            domains_stall: false,
+            asked: Vec::new(),
             flying: BinaryHeap::new(),
             by_address: BTreeMap::new(),
             rng: Seed::from_number(99).rng(),
@@ -217,6 +227,14 @@ impl World {
                 self.collect(n);
                 continue;
             }
+            if let Event::DomainWanted(name) = event {
+                let word = self.domains.get(&name).copied().unwrap_or(Word::Nothing);
+                self.asked.push((n, name.clone()));
+                if !self.domains_stall {
+                    self.nodes[n].handle_domain_said(self.now, &name, word, Duration::from_secs(300));
+                }
+                continue;
+            }
             if let Event::MediaPortsWanted(count) = event {
                 if self.no_ports {
                     self.nodes[n].refuse_media_ports(count);
@@ -236,9 +254,7 @@ impl World {
         self.sent[n] += bytes.len() as u64 + 28;
         self.tap.iter_mut().for_each(|tap| tap.push(bytes.clone()));
         let hidden = self.behind_nat.contains(&n);
-        if hidden {
-            self.written.insert((n, to), self.now);
-        }
+        self.written.insert((n, to), self.now);
         self.send(Socket::Peer, if hidden { outside(n) } else { address(n) }, to, bytes);
     }
 

@@ -5,13 +5,13 @@
 use std::io::{IsTerminal, Read};
 
 use clap::Subcommand;
-use node::canonical_aor;
 use node::config::is_name;
+use node::{User, canonical_aor};
 use openvoip::control::{self, exit};
 use openvoip::home::Home;
 use openvoip::words;
 use serde_json::{Value, json};
-use wire::Number;
+use wire::{Number, domain};
 use zeroize::Zeroizing;
 
 use super::answer::{Context, print};
@@ -30,6 +30,11 @@ pub(crate) enum Identity {
         /// The name, such as alice@camp.example.
         name: String,
     },
+    /// What the domain of a name publishes in DNS to prove whose it is (docs/names.md).
+    Proof {
+        /// The name, such as alice@camp.example.
+        name: String,
+    },
     /// Make a name yours on this machine from its 24 words, read from standard input.
     Restore {
         /// The name, such as alice@camp.example.
@@ -43,6 +48,7 @@ impl Identity {
             .map_err(|e| (e, "openvoip identity list --data-dir DIR"))
             .and_then(|home| match &self {
                 Identity::List => list(&home),
+                Identity::Proof { name } => proof(&home, &canonical_aor(name, "")),
                 Identity::Words { name } => show_words(&home, &canonical_aor(name, "")),
                 Identity::Restore { name } => restore(&home, &canonical_aor(name, "")),
             });
@@ -50,6 +56,10 @@ impl Identity {
             // To be read by a person, four in a row.
             Ok(body) if !context.json && body["words"].is_string() => {
                 print_words(body["words"].as_str().unwrap_or_default());
+                exit::OK
+            }
+            Ok(body) if !context.json && body["record"].is_object() => {
+                print_proof(&body);
                 exit::OK
             }
             Ok(body) => context.show(control::answer("identity", exit::OK, body)),
@@ -71,11 +81,44 @@ fn list(home: &Home) -> Answer {
     Ok(json!({ "names": names.collect::<Result<Vec<Value>, _>>()? }))
 }
 
-fn show_words(home: &Home, name: &str) -> Answer {
+/// A user whose key is here.
+fn known(home: &Home, name: &str) -> Result<User, (String, &'static str)> {
     if !home.users().iter().any(|known| known == name) {
         return Err((format!("there is no key of {name} here"), "openvoip identity list"));
     }
-    let user = home.user(name).map_err(|e| (e, "openvoip identity list"))?;
+    home.user(name).map_err(|e| (e, "openvoip identity list"))
+}
+
+fn proof(home: &Home, name: &str) -> Answer {
+    let key = known(home, name)?.keys.public();
+    let fits = |place: &String| wire::dns::question(0, place).is_some();
+    let place = domain::place_of_name(name).filter(fits);
+    let (Some(place), Some(of_all)) = (place, domain::place_of_all(name)) else {
+        let problem = format!(
+            "{name} cannot stand in DNS: that takes a domain with a dot, and letters, digits and dashes, 63 between two dots"
+        );
+        return Err((problem, "openvoip identity words NAME"));
+    };
+    let record = |place: String, text: String| json!({ "place": place + ".", "type": "TXT", "text": text });
+    Ok(json!({
+        "name": name, "public_key": key.to_string(), "record": record(place, domain::text_of(&key)),
+        "if_all_have_one": record(of_all, domain::text_of_all()),
+    }))
+}
+
+/// To be pasted into a zone.
+fn print_proof(body: &Value) {
+    let line = |record: &Value| {
+        let [place, text] = ["place", "text"].map(|field| record[field].as_str().unwrap_or_default());
+        format!("{place} 3600 IN TXT \"{text}\"")
+    };
+    print(line(&body["record"]));
+    eprintln!("Once every name of the domain has such a record, this says that others are nobody's:");
+    eprintln!("{}", line(&body["if_all_have_one"]));
+}
+
+fn show_words(home: &Home, name: &str) -> Answer {
+    let user = known(home, name)?;
     eprintln!("Whoever has these words is {name}. Write them on paper, and show them to nobody.");
     Ok(json!({ "name": name, "words": *words::of(&user.keys) }))
 }

@@ -230,6 +230,7 @@ pub(super) fn serve(
             sip: demanded("sip", settings.sip),
             sips: demanded("sips", settings.sips),
             certificate: settings.certificate(),
+            dns: settings.names.dns.clone(),
             users: settings.canonical_users(),
             config: resolved.config(),
             logs: Some(logs),

@@ -163,7 +163,10 @@ impl Resolved {
         }
         (self.settings.overlay.profile, self.settings.overlay.links) = (profile, links);
         self.origins.extend([key, of_links].map(|key| (key.to_owned(), Origin::Document)));
-        self.settings.exposure().map_or(Ok(()), |problem| Err(format!("{key}: {problem}")))
+        let problem = self.settings.exposure().map(|problem| format!("{key}: {problem}"));
+        problem
+            .or_else(|| self.settings.forbidden().map(|problem| format!("networks: {problem}")))
+            .map_or(Ok(()), Err)
     }
 
     /// Takes the options of an overlay from its document.
