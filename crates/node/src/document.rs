@@ -366,6 +366,7 @@ impl Node {
         self.live_by(now, options);
         self.drop_lapsed_names(now);
         self.drop_unruly();
+        self.take_up_waiting(now);
         self.shut_out_banned(now);
         self.look_after_names(now);
         self.log(Level::Info, "document", format!("document {sequence} of the overlay holds now"));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use overlay::{Attached, Evidence, Overlay};
-use wire::p2pp::{AddressInfo, Builder, Kind, Message, MessageType, Object, PeerInfo};
+use wire::p2pp::{AddressInfo, Builder, Message, MessageType, Object, PeerInfo};
 use wire::{Contact, HashAlgorithm, Key, NodeId, Time};
 
 use crate::config::{Config, KeptValue, OverlayOptions, Saved};
@@ -159,8 +159,7 @@ impl Node {
         self.announce(now);
         self.look_after_names(now);
         for kept in std::mem::take(&mut self.membership.values) {
-            let ttl = (kept.ttl_s > 0).then(|| Duration::from_secs(kept.ttl_s));
-            self.put_of(now, Kind(kept.kind), &kept.key, &kept.value, ttl);
+            self.publish_kept(now, kept);
         }
         let repair = self.jitter(self.repair_interval() / 2, 0.5, 1.5);
         self.timers.set(Alarm::Repair, now + repair);

@@ -4,7 +4,7 @@ mod world;
 
 use std::time::Duration;
 
-use node::{Charter, Config, Outcome, Profile};
+use node::{Charter, Config, Outcome, Profile, Saved};
 use wire::OverlayDocument;
 use wire::document::{KindRule, Policy};
 use wire::p2pp::{Code, Kind};
@@ -31,6 +31,19 @@ fn world() -> World {
     let mut world = World::with(COUNT, given);
     world.run(Duration::from_secs(60));
     world
+}
+
+/// An overlay whose own kind is the first owner's.
+fn seats() -> World {
+    let mut world = World::with(COUNT, by_seats);
+    world.run(Duration::from_secs(60));
+    world
+}
+
+fn by_seats(_: usize, config: &mut Config) {
+    let mut kinds = KindRule::today();
+    kinds.insert(KindRule::new(OWN, Policy::FirstOwner));
+    config.charter = Some(charter(OverlayDocument { kinds, ..first() }));
 }
 
 /// The code with which a value was refused; none if it was stored.
@@ -140,4 +153,54 @@ fn what_has_its_owners_place_is_called_by_the_owners_key_and_found_by_it() {
     assert_eq!(put(&mut world, 1, OWN, &others, b"of another"), Some(Code::FORBIDDEN.0));
     assert_eq!(put(&mut world, 1, OWN, "motd", b"of nobody"), Some(Code::BAD_REQUEST.0));
     assert_eq!(get(&mut world, 8, OWN, &own).as_deref(), Some("what I say of myself"));
+}
+
+#[test]
+fn who_comes_second_to_a_place_of_the_first_owner_is_told_so_also_where_holders_have_lost_the_first() {
+    let mut world = seats();
+    for seat in ["seat 1", "seat 2", "seat 3"] {
+        assert_eq!(put(&mut world, 1, OWN, seat, b"mine"), None);
+        // Holders that begin anew hold nothing yet: most would take anybody's.
+        let firsts = |o: &node::report::ObjectRow| o.value_bytes == Some(4);
+        let holds = |n: &usize| world.nodes[*n].objects(world.now).iter().any(firsts);
+        let holders: Vec<usize> = (2..COUNT).filter(holds).collect();
+        holders.into_iter().take(3).for_each(|n| world.restart_with(n, Saved::default(), by_seats));
+        world.run(Duration::from_secs(5));
+        assert_eq!(put(&mut world, 11, OWN, seat, b"no, mine"), Some(Code::INSERT_ERROR.0), "{seat}");
+        for seeker in [0, 8] {
+            assert_eq!(get(&mut world, seeker, OWN, seat).as_deref(), Some("mine"), "{seat}");
+        }
+    }
+}
+
+#[test]
+fn of_two_who_ask_for_a_place_at_once_no_two_are_told_that_they_have_it() {
+    let mut world = seats();
+    for n in 0..8 {
+        let seat = format!("seat {n}");
+        let ops = [1, 2].map(|by| (by, world.nodes[by].put_of(world.now, OWN, &seat, &[by as u8], None)));
+        ops.iter().for_each(|(by, _)| world.collect(*by));
+        let told = ops.map(|(by, op)| matches!(world.wait(by, op), Outcome::Stored { .. }));
+        assert!(told != [true, true], "{seat}");
+    }
+}
+
+#[test]
+fn a_value_that_a_document_leaves_no_place_waits_over_a_restart_for_one_that_does() {
+    let mut world = world();
+    assert_eq!(put(&mut world, 1, Kind::DATA, "motd", b"patience"), None);
+    let mut kinds = KindRule::today();
+    kinds.retain(|rule| rule.kind != Kind::DATA);
+    kinds.insert(KindRule::new(Kind::DATA, Policy::Nobody));
+    give(&mut world, OverlayDocument { sequence: 2, kinds: kinds.clone(), ..first() });
+    world.run(Duration::from_secs(900));
+    let saved = world.nodes[1].save();
+    assert_eq!(saved.values.len(), 1);
+    let second = OverlayDocument { sequence: 2, kinds, ..first() };
+    world.restart_with(1, saved, |_, config| config.charter = Some(charter(second.clone())));
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.nodes[1].save().values.len(), 1, "it was not forgotten");
+    give(&mut world, OverlayDocument { sequence: 3, ..first() });
+    world.run(Duration::from_secs(60));
+    assert_eq!(get(&mut world, 8, Kind::DATA, "motd").as_deref(), Some("patience"));
 }
