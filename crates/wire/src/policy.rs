@@ -7,13 +7,12 @@ use crate::choices;
 use crate::p2pp::Kind;
 use crate::p2pp::record::MAX_VALUE;
 
-/// Who may store records of a kind. Under every policy only its owner's key replaces or withdraws a record; in a drop
-/// box the owner of the box takes out any.
+/// Who may store records of a kind. Under every policy only its owner's key replaces or withdraws a record.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Policy {
     /// Nobody: the overlay does not keep such records.
     Nobody = 0,
-    /// Only at the hash of the owner's own key: what a peer says of itself, and a user from any of their devices.
+    /// Only at the hash of the owner's own key: what a peer says of itself.
     OwnPlace = 1,
     /// The first owner at a place, while its record lives: names of users.
     FirstOwner = 2,
@@ -21,7 +20,7 @@ pub enum Policy {
     EachOwner = 3,
     /// Any owner whose key makes the number of the place, as far as can be seen without working it out: numbers.
     OwnNumber = 4,
-    /// Any owner at a place that is somebody's, each a record of its own, in little room: what is left for that somebody.
+    /// Reserved for what is left for the owner of a place. This version keeps it as under [`Policy::EachOwner`].
     DropBox = 5,
     /// Those who run the overlay, by its document: its founder, its operators and managed peers.
     Operators = 6,
