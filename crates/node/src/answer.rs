@@ -22,6 +22,7 @@ use crate::ledger::Function;
 use crate::node::Node;
 use crate::request::Purpose;
 use crate::search::{WIDTH, push_table};
+use crate::storage::Arrival;
 
 /// Shortest answer to an unproven address: the bare fixed header and a cookie.
 const PROOF_LEN: usize = 32 + 20;
@@ -438,8 +439,9 @@ impl Node {
         if unwelcome || self.documents.bans(&record.owner) {
             return Err(Code::FORBIDDEN);
         }
+        let policy = self.rules().check(&record)?;
         self.admit_name(now, &record)?;
-        self.storage.store(now, record, lifetime)
+        self.storage.store(now, record, Arrival { policy, lifetime })
     }
 
     /// Refresh: extends the life of the versions named, if exactly those are held.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use overlay::Algorithm;
 use sip::Prefix;
-use wire::document::{KindRule, OverlayDocument};
+use wire::document::OverlayDocument;
 use wire::sdp::dtls::Fingerprint;
 pub(crate) use wire::strict::MAX_NAME;
 pub use wire::strict::is_name;
@@ -59,9 +59,7 @@ impl OverlayOptions {
         if !BASES.contains(&document.base) {
             return Err(format!("it asks for base {}, and this version has 2, 4, 8 and 16", document.base));
         }
-        if document.kinds != KindRule::today() {
-            return Err("it describes kinds of records that this version does not keep like that".into());
-        }
+        document.kinds.iter().try_for_each(|rule| rule.check())?;
         Ok(OverlayOptions {
             name: document.name.clone(),
             algorithm,
@@ -330,8 +328,12 @@ pub struct Identity {
     pub users: Vec<User>,
 }
 
+fn data_kind() -> u16 {
+    wire::p2pp::Kind::DATA.0
+}
+
 /// A value that the console or an application stored.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct KeptValue {
     /// The text key.
     pub key: String,
@@ -339,6 +341,9 @@ pub struct KeptValue {
     pub value: Vec<u8>,
     /// How long holders may keep it unrefreshed, in seconds.
     pub ttl_s: u64,
+    /// The number of its kind; [`Kind::DATA`](wire::p2pp::Kind::DATA) in what earlier versions saved.
+    #[serde(default = "data_kind")]
+    pub kind: u16,
 }
 
 /// What survives a restart besides the keys: peers to try first, and the last sequence numbers.

@@ -647,10 +647,19 @@ impl Node {
 
     /// Reads a value that somebody `put`.
     pub fn get(&mut self, now: Time, key: &str) -> OpId {
+        self.get_of(now, Kind::DATA, key)
+    }
+
+    /// The same of another kind: one for values of applications.
+    pub fn get_of(&mut self, now: Time, kind: Kind, key: &str) -> OpId {
         let op = self.new_op();
-        let place = crate::publish::data_place(self.hash(), key);
-        let want = Want::Object(Kind::DATA, None);
-        self.search(now, place.0, want, For::Get(op, key.to_owned()), LookupOptions::default());
+        match self.place_of_value(kind, key) {
+            Ok((place, _)) => {
+                let (want, purpose) = (Want::Object(kind, None), For::Get(op, key.to_owned()));
+                self.search(now, place.0, want, purpose, LookupOptions::default());
+            }
+            Err(why) => self.failed(op, Code::BAD_REQUEST.0, why),
+        }
         self.drain(now);
         op
     }

@@ -5,7 +5,7 @@
 //! peer that is given the next document gives it to all, and nobody needs to be trusted to carry it. A peer that
 //! was told no founder key, by ticket or document, judges nothing and asks for nothing.
 //!
-//! What a document says of names, authorities and banned keys (`bans.rs`) holds at once, and so do the options that
+//! What a document says of names, authorities, banned keys (`bans.rs`) and kinds of records (`policy.rs`) holds at once, and so do the options that
 //! need no other place in the overlay. Which algorithm, hash and base it has, and the profile, hold from the next
 //! start: they decide what a key means and who can speak to whom.
 
@@ -136,15 +136,18 @@ impl Documents {
         self.0.as_ref()?.charter.documents.as_ref()
     }
 
+    /// The document that holds.
+    pub(crate) fn newest(&self) -> Option<&OverlayDocument> {
+        self.0.as_ref().and_then(|known| known.charter.newest())
+    }
+
     /// The keys that the document bans.
     pub(crate) fn banned(&self) -> impl Iterator<Item = &PublicKey> {
-        let newest = self.0.as_ref().and_then(|known| known.charter.newest());
-        newest.into_iter().flat_map(|document| &document.revoked)
+        self.newest().into_iter().flat_map(|document| &document.revoked)
     }
 
     pub(crate) fn bans(&self, key: &PublicKey) -> bool {
-        let newest = self.0.as_ref().and_then(|known| known.charter.newest());
-        newest.is_some_and(|document| document.revoked.contains(key))
+        self.newest().is_some_and(|document| document.revoked.contains(key))
     }
 
     /// Whether newer ones are being fetched.
@@ -362,6 +365,8 @@ impl Node {
         self.storage.honour(self.names.authorities().map(|authority| authority.key).collect());
         self.live_by(now, options);
         self.drop_lapsed_names(now);
+        self.drop_unruly();
+        self.take_up_waiting(now);
         self.shut_out_banned(now);
         self.look_after_names(now);
         self.log(Level::Info, "document", format!("document {sequence} of the overlay holds now"));

@@ -21,6 +21,7 @@
 //! | [`role`], `attachment.rs` | peer or client; clients and the peers that carry them |
 //! | `search.rs`, `forward.rs`, `answer.rs` | our own lookups; passing on and serving those of others |
 //! | `request.rs`, `transaction.rs` | requests of our own and who wants the answer; one message over one hop, in spite of loss |
+//! | [`policy`] | who may store what where |
 //! | [`storage`], `replicate.rs` | what we keep for others, and that the right peers keep it |
 //! | `publish.rs` | our own records in the overlay |
 //! | [`directory`] | from a name to the peers that serve it |
@@ -64,6 +65,7 @@ pub mod operator;
 mod phones;
 pub mod pins;
 mod plane;
+pub mod policy;
 mod publish;
 pub mod ratchet;
 mod region;

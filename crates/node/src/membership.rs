@@ -159,7 +159,7 @@ impl Node {
         self.announce(now);
         self.look_after_names(now);
         for kept in std::mem::take(&mut self.membership.values) {
-            self.put(now, &kept.key, &kept.value, (kept.ttl_s > 0).then(|| Duration::from_secs(kept.ttl_s)));
+            self.publish_kept(now, kept);
         }
         let repair = self.jitter(self.repair_interval() / 2, 0.5, 1.5);
         self.timers.set(Alarm::Repair, now + repair);

@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wire::document::Policy;
 use wire::p2pp::{Code, Density, Kind, Message, MessageType, Record};
 use wire::{Contact, Key, KeyPair, NodeId, PublicKey, ResourceId, Time};
 
@@ -21,6 +22,7 @@ use crate::answer::Beside;
 use crate::config::KeptValue;
 use crate::event::{Event, Level, OpId, Outcome};
 use crate::node::{Alarm, Node};
+use crate::policy::own_place;
 use crate::region::{self, Crowd};
 use crate::request::Purpose;
 use crate::search::{Findings, For, LookupOptions, Mode, PLACE_WIDTH, WIDTH, Want};
@@ -67,8 +69,8 @@ pub(crate) enum What {
     User(String),
     /// The same at the place of the user's number.
     Number(String),
-    /// A value of the console or an application.
-    Data(String),
+    /// A value of the console or an application, of its kind.
+    Data(Kind, String),
 }
 
 impl fmt::Display for What {
@@ -77,7 +79,7 @@ impl fmt::Display for What {
             What::Peer => f.write_str("where this peer is"),
             What::User(aor) => f.write_str(aor),
             What::Number(aor) => write!(f, "the number of {aor}"),
-            What::Data(key) => f.write_str(key),
+            What::Data(_, key) => f.write_str(key),
         }
     }
 }
@@ -142,6 +144,11 @@ impl Publication {
         self.told != Density::default()
     }
 
+    /// Whether it is a value of the console or an application.
+    fn is_value(&self) -> bool {
+        matches!(self.what, What::Data(..))
+    }
+
     /// Whether the next nearest peer is given it where one refused it so. Full of claims is a number's place where
     /// somebody forged them, and not everywhere alike.
     fn may_go_elsewhere(&self, code: Code) -> bool {
@@ -194,9 +201,9 @@ impl Publications {
     /// The values of console and applications, to be published again after a restart.
     pub(crate) fn kept_values(&self) -> Vec<KeptValue> {
         let kept = |p: &Publication| match &p.what {
-            What::Data(key) if !p.remove => {
+            What::Data(kind, key) if !p.remove => {
                 let ttl_s = p.ttl.map_or(0, |ttl| ttl.as_secs());
-                Some(KeptValue { key: key.clone(), value: p.value.clone(), ttl_s })
+                Some(KeptValue { key: key.clone(), value: p.value.clone(), ttl_s, kind: kind.0 })
             }
             _ => None,
         };
@@ -262,23 +269,43 @@ impl Node {
 
     /// Stores `value` under a text key for `ttl`, refreshed while this peer runs.
     pub fn put(&mut self, now: Time, key: &str, value: &[u8], ttl: Option<Duration>) -> OpId {
+        self.put_of(now, Kind::DATA, key, value, ttl)
+    }
+
+    /// The same as a record of another kind: one for values of applications, by the overlay's rules.
+    pub fn put_of(&mut self, now: Time, kind: Kind, key: &str, value: &[u8], ttl: Option<Duration>) -> OpId {
         let op = self.new_op();
-        if value.len() > wire::p2pp::record::MAX_VALUE {
-            let most = wire::p2pp::record::MAX_VALUE;
-            self.failed(op, Code::TOO_LARGE.0, format!("a value has at most {most} bytes"));
-        } else if self.standing.is_none() {
-            self.failed(op, Code::REJECTED.0, "not in an overlay yet");
-        } else {
-            self.publish(now, What::Data(key.to_owned()), value.to_vec(), ttl, Some(op));
+        match self.check_value(kind, key, value.len()) {
+            Ok(()) => self.publish(now, What::Data(kind, key.to_owned()), value.to_vec(), ttl, Some(op)),
+            Err((code, why)) => self.failed(op, code.0, why),
         }
         self.drain(now);
         op
     }
 
+    /// Whether a value so long can be stored under a key.
+    fn check_value(&self, kind: Kind, key: &str, len: usize) -> Result<(), (Code, String)> {
+        let (_, most) = self.place_of_value(kind, key).map_err(|why| (Code::BAD_REQUEST, why))?;
+        let place = self.place_of(&What::Data(kind, key.to_owned())).map(|(place, ..)| place);
+        if len > most {
+            return Err((Code::TOO_LARGE, format!("a value has at most {most} bytes")));
+        }
+        match self.standing {
+            None => Err((Code::REJECTED, "not in an overlay yet".into())),
+            Some(_) if place.is_none() => Err((Code::FORBIDDEN, "that is another key's place".into())),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Withdraws what `put` stored.
     pub fn remove(&mut self, now: Time, key: &str) -> OpId {
+        self.remove_of(now, Kind::DATA, key)
+    }
+
+    /// Withdraws what `put_of` stored.
+    pub fn remove_of(&mut self, now: Time, kind: Kind, key: &str) -> OpId {
         let op = self.new_op();
-        let what = What::Data(key.to_owned());
+        let what = What::Data(kind, key.to_owned());
         let id = self.publications.all.iter().find(|(_, p)| p.what == what).map(|(id, _)| *id);
         let Some(id) = id else {
             self.failed(op, Code::NOT_FOUND.0, "this peer has not published that key");
@@ -291,8 +318,13 @@ impl Node {
         publication.op = Some(op);
         if let Some(record) = &publication.record {
             publication.record = Some(Arc::new(record.tombstone(&self.identity.peer, unix)));
+            self.find_place(now, id);
+        } else {
+            // It never stood anywhere.
+            self.publications.all.remove(&id);
+            self.done(op, Outcome::Stored { holders: 0, sequence: 0 });
+            self.emit(Event::Save);
         }
-        self.find_place(now, id);
         self.drain(now);
         op
     }
@@ -367,7 +399,13 @@ impl Node {
                 let user = self.identity.users.iter().find(|u| u.aor == *aor)?;
                 (self.number_of(aor)?.place(hash), Kind::NUMBER, user.keys.clone())
             }
-            What::Data(key) => (data_place(hash, key), Kind::DATA, self.identity.peer.clone()),
+            What::Data(kind, key) => {
+                let keys = self.identity.peer.clone();
+                let (place, _) = self.place_of_value(*kind, key).ok()?;
+                let rule = self.rules().rule(*kind)?;
+                let is_ours = rule.policy != Policy::OwnPlace || place == own_place(hash, &keys.public());
+                is_ours.then_some((place, *kind, keys))?
+            }
         })
     }
 
@@ -396,7 +434,14 @@ impl Node {
     /// Refreshes a record, or places it anew where its holders are lost or nobody has it yet.
     fn care_for(&mut self, now: Time, id: u64) {
         let lacks = self.lacks_holders(id);
+        let Some(what) = self.publications.all.get(&id).map(|p| p.what.clone()) else { return };
+        let Some((place, kind, keys)) = self.place_of(&what) else { return self.await_place(now, id) };
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        if publication.record.as_ref().is_some_and(|record| record.resource != place) {
+            // Another document places it elsewhere.
+            publication.record = None;
+            publication.verified = false;
+        }
         let known = publication.verified && !publication.holders.is_empty();
         let replace = lacks
             || publication.is_crowded()
@@ -407,14 +452,11 @@ impl Node {
             return self.refresh(now, id);
         }
         let Some(publication) = self.publications.all.get(&id) else { return };
-        let what = publication.what.clone();
-        let Some((place, kind, keys)) = self.place_of(&what) else { return };
-        let (is_user, is_made) = (matches!(what, What::User(_)), publication.record.is_some());
-        let has_devices = matches!(what, What::User(_) | What::Number(_));
-        let outdated = publication.outdated;
-        // Only a user's name may be somebody else's, and it and the number may have other devices: read before
-        // writing. And so is what we wrote and forgot.
-        if has_devices && !is_made || outdated {
+        let (is_made, outdated) = (publication.record.is_some(), publication.outdated);
+        let may_be_anothers = self.rules().rule(kind).is_some_and(|rule| rule.policy == Policy::FirstOwner);
+        // What is the first owner's may be somebody else's, and a user's name and number may have other devices: read
+        // before writing. And so is what we wrote and forgot.
+        if (may_be_anothers || kind == Kind::NUMBER) && !is_made || outdated {
             self.set_stage(id, Stage::Reading);
             let options = LookupOptions {
                 mode: Mode::Iterative,
@@ -423,12 +465,46 @@ impl Node {
                 fresh: outdated,
                 ..Default::default()
             };
-            let want = Want::Object(kind, (!is_user).then(|| keys.public()));
+            let want = Want::Object(kind, (!may_be_anothers).then(|| keys.public()));
             self.search(now, place.0, want, For::ReadBefore(id), options);
         } else {
             self.sign(now, id, None);
             self.find_place(now, id);
         }
+    }
+
+    /// A value has no place by the document that holds: it waits for one by which it has, and is kept until then.
+    fn await_place(&mut self, now: Time, id: u64) {
+        let Some(publication) = self.publications.all.get_mut(&id).filter(|p| p.is_value()) else { return };
+        let is_news = !std::mem::replace(&mut publication.taken, true);
+        publication.verified = false;
+        publication.holders.clear();
+        let (what, op) = (publication.what.to_string(), publication.op.take());
+        if is_news {
+            let message = format!("{what} is not published: the overlay's document leaves it no place");
+            self.log(Level::Warn, "publish", message);
+        }
+        if let Some(op) = op {
+            self.failed(op, Code::FORBIDDEN.0, "the overlay's document leaves it no place");
+        }
+        self.timers.set(Alarm::Publication(id), now + self.config.refresh_interval);
+    }
+
+    /// Another document holds: it may have a place for values that wait for one.
+    pub(crate) fn take_up_waiting(&mut self, now: Time) {
+        let waits = |p: &Publication| p.is_value() && p.taken && p.stage == Stage::Idle;
+        let ids: Vec<u64> =
+            self.publications.all.iter().filter(|(_, p)| waits(p)).map(|(id, _)| *id).collect();
+        for id in ids {
+            let soon = self.jitter(RETRY, 0.75, 1.25);
+            self.timers.set_by(Alarm::Publication(id), now + soon);
+        }
+    }
+
+    /// Takes up again what was stored before a restart, whatever may stand where by now.
+    pub(crate) fn publish_kept(&mut self, now: Time, kept: KeptValue) {
+        let ttl = (kept.ttl_s > 0).then(|| Duration::from_secs(kept.ttl_s));
+        self.publish(now, What::Data(Kind(kept.kind), kept.key), kept.value, ttl, None);
     }
 
     /// Who published while hardly anybody was there looks for more holders where no holder will.
@@ -449,11 +525,13 @@ impl Node {
         }
     }
 
-    /// What stands at a user's name has been read: ours to extend, nobody's to take, or another's.
+    /// What stands at a place that is the first owner's has been read: ours to extend, nobody's to take, or another's.
     pub(crate) fn handle_read_before(&mut self, now: Time, id: u64, findings: Findings) {
         self.set_stage(id, Stage::Idle);
-        let Some(publication) = self.publications.all.get(&id) else { return };
-        let Some((.., keys)) = self.place_of(&publication.what.clone()) else { return };
+        let Some(publication) = self.publications.all.get(&id).filter(|p| !p.remove) else { return };
+        let Some((.., keys)) = self.place_of(&publication.what.clone()) else {
+            return self.await_place(now, id);
+        };
         let serial = match &publication.what {
             What::User(aor) => self.enrolments.certificate(aor).map_or(0, |c| c.serial),
             _ => 0,
@@ -468,7 +546,14 @@ impl Node {
                 self.sign(now, id, None);
                 self.find_place(now, id);
             }
-            Some(_) => self.name_is_taken(now, id),
+            Some(_) => {
+                let op = self.publications.all.get_mut(&id).and_then(|p| p.op.take());
+                if let Some(op) = op {
+                    self.failed(op, Code::INSERT_ERROR.0, "another owner was first");
+                    self.emit(Event::Save);
+                }
+                self.name_is_taken(now, id);
+            }
             None => {
                 self.sign(now, id, None);
                 // To see that nothing is there the nearest peers have all been asked: they are the
@@ -504,12 +589,12 @@ impl Node {
         let claim = match &publication.what {
             What::User(aor) => self.claim_of(now, aor).unwrap_or_default(),
             What::Number(_) => self.numbers.stretch(&keys.public()).map_or(Claim::None, Claim::Stretch),
-            What::Peer | What::Data(_) => Claim::None,
+            What::Peer | What::Data(..) => Claim::None,
         };
         let publication = self.publications.all.get_mut(&id).expect("looked up above");
         let value = match &publication.what {
             What::Peer => addresses,
-            What::Data(_) => publication.value.clone(),
+            What::Data(..) => publication.value.clone(),
             What::User(_) | What::Number(_) => {
                 let most = if kind == Kind::NUMBER { Devices::MAX_AT_NUMBER } else { Devices::MAX };
                 let mut devices = found.and_then(|r| Devices::parse(&r.value)).unwrap_or_default().0;
@@ -674,6 +759,7 @@ impl Node {
         remote: SocketAddr,
         message: &Message<'_>,
     ) {
+        let is_another = self.is_another_document(message.header.config_sequence);
         let Some(publication) = self.publications.all.get_mut(&id) else { return };
         if let (true, Some(holder)) = (message.header.code.is_ok(), message.header.responder) {
             publication.holders.reserve_exact(1); // Five at most, for as long as the record is ours.
@@ -686,8 +772,12 @@ impl Node {
         } else if publication.stage == Stage::Storing && publication.may_go_elsewhere(message.header.code) {
             return self.store_elsewhere(now, id, message.header.code);
         } else if publication.refused != Some(Code::INSERT_ERROR) {
-            publication.outdated |= message.header.code == Code::TOO_OLD;
-            publication.refused = Some(message.header.code);
+            // Who lives by another document refuses kinds that it does not know: nobody was first there.
+            let is_ignorant =
+                publication.is_value() && message.header.code == Code::INSERT_ERROR && is_another;
+            let code = if is_ignorant { Code::FORBIDDEN } else { message.header.code };
+            publication.outdated |= code == Code::TOO_OLD;
+            publication.refused = Some(code);
         }
         self.one_answer_less(now, id);
     }
@@ -738,9 +828,14 @@ impl Node {
         let sequence = publication.record.as_ref().map_or(0, |r| r.sequence);
         let removed = publication.remove;
         let (outdated, is_first_try) = (publication.outdated, publication.failures == 0);
-        let is_data = matches!(publication.what, What::Data(_));
+        let is_data = publication.is_value();
+        // Who was first is what one holder knows and another may have missed.
+        let is_taken = !removed && refused == Some(Code::INSERT_ERROR) && (accepted == 0 || is_data);
         if let Some(op) = publication.op.take() {
             match (accepted, refused) {
+                (_, Some(code)) if is_taken && accepted > 0 => {
+                    self.failed(op, code.0, "another owner was first");
+                }
                 (0, code) => {
                     let code = code.unwrap_or(Code::TIMEOUT);
                     self.failed(op, code.0, format!("no peer stored it: {}", code.reason()));
@@ -753,7 +848,10 @@ impl Node {
         }
         if removed {
             self.publications.all.remove(&id);
-        } else if accepted == 0 && refused == Some(Code::INSERT_ERROR) {
+        } else if is_taken {
+            if is_data {
+                self.give_back(now, id);
+            }
             self.name_is_taken(now, id);
         } else if outdated && is_first_try {
             // What outdid it is known now where it counts: once we outdo that without a pause.
@@ -767,6 +865,24 @@ impl Node {
             self.retry(now, id);
         } else {
             self.check_published(now, id);
+        }
+    }
+
+    /// Takes back the copies of a value whose place is another's: they would keep the first owner from these holders.
+    fn give_back(&mut self, now: Time, id: u64) {
+        let (unix, lifetime) = (self.unix(now), self.lifetime_of(id));
+        let Some(publication) = self.publications.all.get_mut(&id) else { return };
+        let Some(record) = publication.record.take() else { return };
+        let holders = std::mem::take(&mut publication.holders);
+        let tombstone = record.tombstone(&self.identity.peer, unix);
+        if self.storage.find(&(*record).as_ref().summary()).is_some() {
+            // Ours is held here, so its end is kept too.
+            let _ = self.take_in(now, tombstone.as_ref(), lifetime);
+        }
+        for holder in holders {
+            let purpose = Purpose::Replicate([tombstone.as_ref().summary()].into());
+            let (message, beside) = (MessageType::RemoveObject, Beside::default());
+            self.send_record(now, *holder, message, tombstone.as_ref(), lifetime, beside, purpose);
         }
     }
 

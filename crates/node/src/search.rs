@@ -23,6 +23,7 @@ use wire::{Contact, Key, NodeId, PublicKey, Time};
 use crate::event::OpId;
 use crate::names::NameFlaw;
 use crate::node::{Alarm, Node};
+use crate::policy::Rules;
 use crate::region::{self, Crowd};
 use crate::report::Hop;
 use crate::request::Purpose;
@@ -386,6 +387,7 @@ impl Node {
         let Some(search) = self.searches.running.get_mut(&id) else { return false };
         let Want::Object(kind, owner) = search.want else { return false };
         let (hash, signatures) = (self.storage.hash(), self.identity.peer.signatures());
+        let rules = Rules { hash, document: self.documents.newest() };
         let (mut found, mut told) = (false, None);
         let mut records = message.objects().peekable();
         while let Some(object) = records.next() {
@@ -406,7 +408,7 @@ impl Node {
                 && owner.is_none_or(|o| record.owner == o)
                 && !record.tombstone
                 && !self.documents.bans(&record.owner)
-                && crate::storage::stands_where_it_may(hash, &record)
+                && rules.check(&record).is_ok()
                 && !self.numbers.refutes(&record);
             if !asked_for || !record.verify_by(signatures) {
                 continue;

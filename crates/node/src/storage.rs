@@ -8,10 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use wire::document::Policy;
 use wire::p2pp::{Code, Density, Kind, Record, RecordRef, RecordSummary};
 use wire::{
-    Book, Certificate, HashAlgorithm, NodeId, Number, OwnBook, PublicKey, ResourceId, Signatures, Stretch,
-    Time, certificate,
+    Book, Certificate, HashAlgorithm, NodeId, OwnBook, PublicKey, ResourceId, Signatures, Stretch, Time,
+    certificate,
 };
 
 /// Most records held: with five replicas and two records a user, room for a peer in a mesh of a
@@ -81,6 +82,15 @@ impl Stored {
 }
 
 type Name = (ResourceId, Kind, PublicKey);
+
+/// How a record comes to be kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Who may store such records.
+    pub policy: Policy,
+    /// How long it may be kept.
+    pub lifetime: Duration,
+}
 
 impl Stored {
     /// How long a copy passed on may live, where records are given `usual` and refreshed several times in
@@ -159,9 +169,11 @@ impl Storage {
         self.hash
     }
 
-    /// Keeps a record for `lifetime` at most; returns how long it will be kept.
-    pub fn store(&mut self, now: Time, record: RecordRef<'_>, lifetime: Duration) -> Result<Duration, Code> {
-        self.check_policy(now, &record)?;
+    /// Keeps a record that may stand where it is ([`crate::policy`]) for as long as `arrival` says at most; returns how
+    /// long it will be kept.
+    pub fn store(&mut self, now: Time, record: RecordRef<'_>, arrival: Arrival) -> Result<Duration, Code> {
+        let Arrival { policy, lifetime } = arrival;
+        self.check_place(now, &record, policy)?;
         let name = (record.resource, record.kind, record.owner);
         if let Ok(place) = self.place(&name) {
             let held = &mut self.records[place];
@@ -176,7 +188,7 @@ impl Storage {
                 std::cmp::Ordering::Greater => {}
             }
         } else {
-            self.check_room(&record)?;
+            self.check_room(&record, policy)?;
         }
         if !record.verify_by(self.signatures) {
             return Err(Code::FORBIDDEN);
@@ -347,28 +359,21 @@ impl Storage {
         self.place(&(*resource, kind, PublicKey([0; 32]))).unwrap_or_else(|place| place)
     }
 
-    /// Who may write what where.
-    fn check_policy(&self, now: Time, record: &RecordRef<'_>) -> Result<(), Code> {
-        match record.kind {
-            // First come, first served, while the record lives; the caller's pin protects beyond.
-            Kind::USER => {
-                let taken = self
-                    .at(&record.resource, Kind::USER)
-                    .any(|s| s.record.owner != record.owner && s.expires > now && !s.record.tombstone);
-                if taken { Err(Code::INSERT_ERROR) } else { Ok(()) }
-            }
-            kind if kind == Kind::NUMBER || concerns_a_peer(kind) => {
-                if stands_where_it_may(self.hash, record) { Ok(()) } else { Err(Code::FORBIDDEN) }
-            }
-            Kind::DATA => Ok(()),
-            _ => Err(Code::INSERT_ERROR),
+    /// Whether a place is free for the record's owner, as far as is known here.
+    fn check_place(&self, now: Time, record: &RecordRef<'_>, policy: Policy) -> Result<(), Code> {
+        // First come, first served, while the record lives; of names the caller's pin protects beyond.
+        let is_anothers =
+            |s: &Stored| s.record.owner != record.owner && s.expires > now && !s.record.tombstone;
+        match policy == Policy::FirstOwner && self.at(&record.resource, record.kind).any(is_anothers) {
+            true => Err(Code::INSERT_ERROR),
+            false => Ok(()),
         }
     }
 
-    fn check_room(&self, record: &RecordRef<'_>) -> Result<(), Code> {
+    fn check_room(&self, record: &RecordRef<'_>, policy: Policy) -> Result<(), Code> {
         let of_owner = self.records.iter().filter(|s| s.record.owner == record.owner).count();
         let owners = self.at(&record.resource, record.kind).count();
-        let most_owners = if record.kind == Kind::NUMBER { MAX_CLAIMS } else { MAX_OWNERS };
+        let most_owners = if policy == Policy::OwnNumber { MAX_CLAIMS } else { MAX_OWNERS };
         let full = self.records.len() >= MAX_RECORDS
             || self.bytes + record.value.len() > MAX_BYTES
             || of_owner >= MAX_PER_OWNER
@@ -380,18 +385,6 @@ impl Storage {
 /// Whether records of a kind say something of a peer, and stand at its Node-ID.
 pub(crate) fn concerns_a_peer(kind: Kind) -> bool {
     matches!(kind, Kind::PEER | Kind::STUN | Kind::TURN)
-}
-
-/// Whether the owner of a record may have one of its kind at its place at all: what concerns a peer
-/// stands at the hash of that peer's key, and a number's at that of the number which key and stretch make.
-/// Holders check it, and so does whoever reads.
-pub(crate) fn stands_where_it_may(hash: HashAlgorithm, record: &RecordRef<'_>) -> bool {
-    if record.kind == Kind::NUMBER {
-        let Some((devices, Claim::Stretch(stretch))) = Devices::read(record.value) else { return false };
-        let number = Number::of(&record.owner, &stretch);
-        return devices.0.len() <= Devices::MAX_AT_NUMBER && number.place(hash) == record.resource;
-    }
-    !concerns_a_peer(record.kind) || record.owner.node_id(hash).key() == record.resource.key()
 }
 
 /// The lifetime a holder grants: what is left of it, within what the owner signed and our bound. There is
@@ -511,10 +504,11 @@ impl Devices {
 
 #[cfg(test)]
 mod tests {
-    use wire::document::{KindRule, Policy};
+    use wire::document::KindRule;
+    use wire::{KeyPair, Number, Seed, UnixTime};
 
     use super::*;
-    use wire::{KeyPair, Seed, UnixTime};
+    use crate::policy::Rules;
 
     const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -534,6 +528,17 @@ mod tests {
         Storage::new(HashAlgorithm::Sha256, Signatures::Ed25519)
     }
 
+    /// Keeps a record as a peer does that was told no document.
+    fn keep(
+        storage: &mut Storage,
+        now: Time,
+        record: RecordRef<'_>,
+        lifetime: Duration,
+    ) -> Result<Duration, Code> {
+        let policy = Rules { hash: storage.hash(), document: None }.check(&record)?;
+        storage.store(now, record, Arrival { policy, lifetime })
+    }
+
     #[test]
     fn the_newer_record_wins_and_the_older_is_told_so() {
         let mut storage = storage();
@@ -541,7 +546,7 @@ mod tests {
         let now = Time::ZERO;
         for (sequence, expected) in [(5, Ok(HOUR)), (7, Ok(HOUR)), (6, Err(Code::TOO_OLD)), (7, Ok(HOUR))] {
             let record = record(&alice, "alice", Kind::USER, sequence);
-            assert_eq!(storage.store(now, record.as_ref(), HOUR), expected, "{sequence}");
+            assert_eq!(keep(&mut storage, now, record.as_ref(), HOUR), expected, "{sequence}");
         }
         let held: Vec<_> = storage.live(now, &place("alice"), Kind::USER).collect();
         assert_eq!(held.len(), 1);
@@ -553,12 +558,12 @@ mod tests {
         let mut storage = storage();
         let (alice, mallory) = (pair(1), pair(2));
         let now = Time::ZERO;
-        storage.store(now, record(&alice, "alice", Kind::USER, 1).as_ref(), HOUR).unwrap();
+        keep(&mut storage, now, record(&alice, "alice", Kind::USER, 1).as_ref(), HOUR).unwrap();
         let theft = record(&mallory, "alice", Kind::USER, 99);
-        assert_eq!(storage.store(now, theft.as_ref(), HOUR), Err(Code::INSERT_ERROR));
+        assert_eq!(keep(&mut storage, now, theft.as_ref(), HOUR), Err(Code::INSERT_ERROR));
         let later = now + HOUR * 2;
         storage.expire(later);
-        assert!(storage.store(later, theft.as_ref(), HOUR).is_ok());
+        assert!(keep(&mut storage, later, theft.as_ref(), HOUR).is_ok());
     }
 
     #[test]
@@ -566,10 +571,10 @@ mod tests {
         let mut storage = storage();
         let bob = pair(3);
         let wrong = record(&bob, "bob", Kind::PEER, 1);
-        assert_eq!(storage.store(Time::ZERO, wrong.as_ref(), HOUR), Err(Code::FORBIDDEN));
+        assert_eq!(keep(&mut storage, Time::ZERO, wrong.as_ref(), HOUR), Err(Code::FORBIDDEN));
         let id = bob.public().node_id(HashAlgorithm::Sha256);
         let right = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
-        assert!(storage.store(Time::ZERO, right.as_ref(), HOUR).is_ok());
+        assert!(keep(&mut storage, Time::ZERO, right.as_ref(), HOUR).is_ok());
     }
 
     #[test]
@@ -578,12 +583,13 @@ mod tests {
         let elsewhere = |kind, policy| {
             let mut storage = storage();
             let takes = |storage: &mut Storage, owner: &KeyPair| {
-                storage.store(Time::ZERO, record(owner, "place", kind, 1).as_ref(), HOUR).is_ok()
+                keep(storage, Time::ZERO, record(owner, "place", kind, 1).as_ref(), HOUR).is_ok()
             };
-            assert_eq!(takes(&mut storage, &first), policy != Policy::OwnPlace, "{kind:?}");
-            assert_eq!(takes(&mut storage, &second), policy == Policy::EachOwner, "{kind:?}");
+            let is_anybodys = !matches!(policy, Policy::OwnPlace | Policy::Operators);
+            assert_eq!(takes(&mut storage, &first), is_anybodys, "{kind:?}");
+            assert_eq!(takes(&mut storage, &second), is_anybodys && policy != Policy::FirstOwner, "{kind:?}");
         };
-        for rule in KindRule::today() {
+        for rule in KindRule::all_usual() {
             let own = ResourceId(first.public().node_id(HashAlgorithm::Sha256).0);
             let mut own = Record::sign(&first, own, rule.kind, 1, UnixTime(1), 3_600, vec![]);
             if rule.policy == Policy::OwnNumber {
@@ -591,14 +597,17 @@ mod tests {
             } else {
                 elsewhere(rule.kind, rule.policy);
             }
-            assert!(storage().store(Time::ZERO, own.as_ref(), HOUR).is_ok(), "{rule:?}");
+            if rule.policy == Policy::Operators {
+                continue; // No document says who they are.
+            }
+            assert!(keep(&mut storage(), Time::ZERO, own.as_ref(), HOUR).is_ok(), "{rule:?}");
             own.value = vec![0; rule.max_value.into()];
             assert!(Record::from_bytes(&own.to_bytes()).is_ok());
             own.value.push(0);
             assert!(Record::from_bytes(&own.to_bytes()).is_err());
         }
         let unknown = record(&first, "place", Kind(0x7fff), 1);
-        assert!(storage().store(Time::ZERO, unknown.as_ref(), HOUR).is_err());
+        assert!(keep(&mut storage(), Time::ZERO, unknown.as_ref(), HOUR).is_err());
     }
 
     const STRETCH: Stretch = Stretch([1; Stretch::LEN]);
@@ -612,7 +621,7 @@ mod tests {
 
     #[test]
     fn under_a_number_stands_only_what_a_key_and_what_it_is_said_to_cost_make() {
-        let kept = |record: &Record| storage().store(Time::ZERO, record.as_ref(), HOUR);
+        let kept = |record: &Record| keep(&mut storage(), Time::ZERO, record.as_ref(), HOUR);
         let good = claim(&pair(1), &pair(1));
         assert!(kept(&good).is_ok());
         assert_eq!(kept(&claim(&pair(1), &pair(2))), Err(Code::FORBIDDEN), "another's number");
@@ -629,7 +638,7 @@ mod tests {
         let (mut storage, bob) = (storage(), pair(3));
         let id = bob.public().node_id(HashAlgorithm::Sha256);
         let contact = Record::sign(&bob, ResourceId(id.0), Kind::PEER, 1, UnixTime(1), 3_600, vec![]);
-        storage.store(Time::ZERO, contact.as_ref(), HOUR).unwrap();
+        keep(&mut storage, Time::ZERO, contact.as_ref(), HOUR).unwrap();
         let summary = contact.as_ref().summary();
         let passed_on = |s: &Storage| s.find(&summary).unwrap().to_pass_on(Time::ZERO, HOUR).is_some();
         assert!(passed_on(&storage));
@@ -645,10 +654,10 @@ mod tests {
         let mut storage = storage();
         let alice = pair(1);
         let value = record(&alice, "k", Kind::DATA, 1);
-        storage.store(Time::ZERO, value.as_ref(), HOUR).unwrap();
+        keep(&mut storage, Time::ZERO, value.as_ref(), HOUR).unwrap();
         let stone = value.tombstone(&alice, UnixTime(2));
-        storage.store(Time::ZERO, stone.as_ref(), HOUR).unwrap();
-        assert_eq!(storage.store(Time::ZERO, value.as_ref(), HOUR), Err(Code::TOO_OLD));
+        keep(&mut storage, Time::ZERO, stone.as_ref(), HOUR).unwrap();
+        assert_eq!(keep(&mut storage, Time::ZERO, value.as_ref(), HOUR), Err(Code::TOO_OLD));
         assert_eq!(storage.live(Time::ZERO, &place("k"), Kind::DATA).count(), 0);
     }
 
@@ -657,7 +666,7 @@ mod tests {
         let mut storage = storage();
         let mut forged = record(&pair(1), "k", Kind::DATA, 1);
         forged.value = b"other".to_vec();
-        assert_eq!(storage.store(Time::ZERO, forged.as_ref(), HOUR), Err(Code::FORBIDDEN));
+        assert_eq!(keep(&mut storage, Time::ZERO, forged.as_ref(), HOUR), Err(Code::FORBIDDEN));
         assert!(storage.is_empty());
     }
 
@@ -667,12 +676,12 @@ mod tests {
         let greedy = pair(9);
         for n in 0..MAX_PER_OWNER {
             let record = record(&greedy, &format!("k{n}"), Kind::DATA, 1);
-            storage.store(Time::ZERO, record.as_ref(), HOUR).unwrap();
+            keep(&mut storage, Time::ZERO, record.as_ref(), HOUR).unwrap();
         }
         let one_more = record(&greedy, "more", Kind::DATA, 1);
-        assert_eq!(storage.store(Time::ZERO, one_more.as_ref(), HOUR), Err(Code::QUOTA));
+        assert_eq!(keep(&mut storage, Time::ZERO, one_more.as_ref(), HOUR), Err(Code::QUOTA));
         let modest = record(&pair(8), "more", Kind::DATA, 1);
-        assert!(storage.store(Time::ZERO, modest.as_ref(), HOUR).is_ok());
+        assert!(keep(&mut storage, Time::ZERO, modest.as_ref(), HOUR).is_ok());
     }
 
     #[test]
@@ -681,7 +690,7 @@ mod tests {
         let alice = pair(1);
         let old = record(&alice, "alice", Kind::USER, 1);
         let new = record(&alice, "alice", Kind::USER, 2);
-        storage.store(Time::ZERO, new.as_ref(), HOUR).unwrap();
+        keep(&mut storage, Time::ZERO, new.as_ref(), HOUR).unwrap();
         let later = Time::from_secs(3_000);
         assert_eq!(storage.refresh(later, &old.as_ref().summary(), HOUR), None);
         assert_eq!(storage.refresh(later, &new.as_ref().summary(), HOUR), Some(HOUR));
@@ -720,11 +729,11 @@ mod tests {
     fn a_place_crowded_by_others_has_room_for_whom_the_document_honours() {
         let mut storage = storage();
         for n in 10..10 + MAX_OWNERS as u8 {
-            storage.store(Time::ZERO, record(&pair(n), "k", Kind::DATA, 1).as_ref(), HOUR).unwrap();
+            keep(&mut storage, Time::ZERO, record(&pair(n), "k", Kind::DATA, 1).as_ref(), HOUR).unwrap();
         }
         let list = record(&pair(1), "k", Kind::DATA, 1);
-        assert_eq!(storage.store(Time::ZERO, list.as_ref(), HOUR), Err(Code::QUOTA));
+        assert_eq!(keep(&mut storage, Time::ZERO, list.as_ref(), HOUR), Err(Code::QUOTA));
         storage.honour(vec![pair(1).public()]);
-        assert!(storage.store(Time::ZERO, list.as_ref(), HOUR).is_ok());
+        assert!(keep(&mut storage, Time::ZERO, list.as_ref(), HOUR).is_ok());
     }
 }

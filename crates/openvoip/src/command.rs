@@ -19,7 +19,7 @@ use wire::p2pp::Kind;
 use wire::{ResourceId, Time};
 
 use crate::admin::Admin;
-use fields::{bytes, kind, mode, seconds, some_text, target, target_there, user_kind};
+use fields::{bytes, data_kind, kind, mode, seconds, some_text, target, target_there, user_kind, value_kind};
 
 /// How often a watched record is looked up when nothing else is said.
 pub const WATCH_EVERY: Duration = Duration::from_secs(30);
@@ -93,16 +93,25 @@ pub enum Command {
         /// How long it lives unrefreshed.
         #[serde(default, deserialize_with = "seconds")]
         ttl: Option<Duration>,
+        /// What kind of record it is.
+        #[serde(default = "data_kind", deserialize_with = "value_kind")]
+        kind: Kind,
     },
     /// Read a value.
     Get {
         /// The text key.
         key: String,
+        /// What kind of record it is.
+        #[serde(default = "data_kind", deserialize_with = "value_kind")]
+        kind: Kind,
     },
     /// Withdraw a value that this peer stored.
     Remove {
         /// The text key.
         key: String,
+        /// What kind of record it is.
+        #[serde(default = "data_kind", deserialize_with = "value_kind")]
+        kind: Kind,
     },
     /// Read a value again and again, and tell when it changes.
     Watch {
@@ -377,9 +386,9 @@ impl Command {
                     Err(_) => node.lookup_user(now, &who, options),
                 })
             }
-            Command::Put { key, value, ttl } => Later(node.put(now, &key, &value, ttl)),
-            Command::Get { key } => Later(node.get(now, &key)),
-            Command::Remove { key } => Later(node.remove(now, &key)),
+            Command::Put { key, value, ttl, kind } => Later(node.put_of(now, kind, &key, &value, ttl)),
+            Command::Get { key, kind } => Later(node.get_of(now, kind, &key)),
+            Command::Remove { key, kind } => Later(node.remove_of(now, kind, &key)),
             Command::Watch { key, every } => Reply::Watch(key, every.unwrap_or(WATCH_EVERY)),
             Command::Msg { who, text, from } => {
                 let from = from.unwrap_or_else(|| first_user(node, now));

@@ -187,7 +187,8 @@ impl Peer {
         value: impl Into<Vec<u8>>,
         ttl: Duration,
     ) -> Result<Stored, Error> {
-        self.stored(Command::Put { key: key.into(), value: value.into(), ttl: Some(ttl) }).await
+        self.stored(Command::Put { key: key.into(), value: value.into(), ttl: Some(ttl), kind: Kind::DATA })
+            .await
     }
 
     /// Withdraws a record that this peer published: a signed tombstone takes its place.
@@ -195,7 +196,7 @@ impl Peer {
     /// # Errors
     /// [`Error::Failed`] with code 404 if this peer did not publish it.
     pub async fn remove(&self, key: impl Into<String>) -> Result<Stored, Error> {
-        self.stored(Command::Remove { key: key.into() }).await
+        self.stored(Command::Remove { key: key.into(), kind: Kind::DATA }).await
     }
 
     async fn stored(&self, command: Command) -> Result<Stored, Error> {
@@ -210,7 +211,7 @@ impl Peer {
     /// # Errors
     /// [`Error::Failed`] if the search itself failed.
     pub async fn lookup(&self, key: impl Into<String>) -> Result<Option<Record>, Error> {
-        match self.outcome(Command::Get { key: key.into() }).await? {
+        match self.outcome(Command::Get { key: key.into(), kind: Kind::DATA }).await? {
             Outcome::Value(value) => Ok(record(value)),
             _ => Err(unexpected()),
         }

@@ -6,6 +6,7 @@ mod program;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Command;
 
 use program::{ANY, Peer, has, nobody, openvoip, openvoip_in};
 use serde_json::{Value, json};
@@ -317,4 +318,41 @@ fn a_document_that_one_peer_is_given_reaches_those_that_came_by_ticket_and_outli
     let (code, refused) = guest.ask(&["overlay", "push", &other]);
     assert_eq!(code, 1, "{refused}");
     assert!(refused.to_string().contains("of the overlay of the founder key"), "{refused}");
+}
+
+#[test]
+fn who_may_store_which_kind_is_said_in_the_document_and_what_makes_no_sense_is_refused() {
+    let (_dir, file) = founded(&["--kind", "0x4001=first-owner:64", "--kind", "data=operators"]);
+    let rule = |shown: &Value, number: u16| {
+        let kinds = shown["kinds"].as_array().unwrap().clone();
+        let of = kinds.into_iter().find(|kind| kind["number"] == number);
+        of.map(|kind| {
+            (kind["policy"].as_str().unwrap().to_owned(), kind["max_value_bytes"].as_u64().unwrap())
+        })
+    };
+    let said = |policy: &str, most| Some((policy.to_owned(), most));
+    let shown = get(&["overlay", "show", &file]);
+    assert_eq!(rule(&shown, 0x4001), said("first owner", 64));
+    assert_eq!(rule(&shown, 0x4000), said("operators", 800));
+    assert_eq!(rule(&shown, 5), said("operators", 800), "a notice, as usual");
+    assert_eq!(rule(&shown, 4), said("drop box", 800), "likewise");
+    let key = format!("{file}.key");
+    let sign = ["overlay", "sign", &file, "--key", &key];
+    let changes = ["--kind", "drop=nobody", "--drop-kind", "0x4001", "--drop-kind", "data"];
+    let signed = get(&[&sign[..], &changes].concat());
+    assert_eq!(rule(&signed, 4), said("nobody", 800));
+    assert_eq!(rule(&signed, 0x4001), None);
+    assert_eq!(rule(&signed, 0x4000), said("each owner", 800));
+    for (kind, why) in [
+        ("user=each-owner", "has no other"),
+        ("0x4001=own-number", "cannot be under"),
+        ("0x4001=each-owner:801", "the most is 800"),
+        ("0x9000=each-owner", "0x4001 to 0x7fff"),
+        ("data=wish", "unknown policy 'wish'"),
+    ] {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_openvoip")).args(sign).args(["--kind", kind]).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(why), "{kind}: {told}");
+    }
 }

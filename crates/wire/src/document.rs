@@ -31,10 +31,10 @@ use std::net::SocketAddr;
 
 use crate::identity::{KeyPair, PublicKey};
 use crate::p2pp::Kind;
-use crate::p2pp::record::MAX_VALUE;
 use crate::strict::{self, Flaw, Reader};
 use crate::{HashAlgorithm, LinkFamily, Profile, UnixTime};
 
+pub use crate::policy::{KindRule, Policy};
 pub use chain::{Chain, MAX_CHAIN};
 
 const MAGIC: [u8; 4] = *b"OVPD";
@@ -79,58 +79,6 @@ pub const MAX_LEN: usize = MAGIC.len()
     + (2 + MAX_AUTHORITIES * (1 + strict::MAX_NAME + PublicKey::LEN + 19))
     + PublicKey::LEN
     + KeyPair::SIGNATURE_LEN;
-
-/// Who may store records of a kind. Under every policy only its owner's key replaces or withdraws a record.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Policy {
-    /// Only at the hash of the owner's own key: what a peer says of itself.
-    OwnPlace = 1,
-    /// The first owner at a place, while its record lives: names of users.
-    FirstOwner = 2,
-    /// Any owner at any place, each a record of its own: values of applications.
-    EachOwner = 3,
-    /// Any owner whose key makes the number of the place, as far as can be seen without working it out: numbers.
-    OwnNumber = 4,
-}
-
-impl Policy {
-    const ALL: [Policy; 4] = [Policy::OwnPlace, Policy::FirstOwner, Policy::EachOwner, Policy::OwnNumber];
-
-    /// Its name in words to people and programs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Policy::OwnPlace => "own place",
-            Policy::FirstOwner => "first owner",
-            Policy::EachOwner => "each owner",
-            Policy::OwnNumber => "own number",
-        }
-    }
-}
-
-/// What holds for one kind of record.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct KindRule {
-    /// The kind.
-    pub kind: Kind,
-    /// Who may store it.
-    pub policy: Policy,
-    /// Its largest value, in bytes.
-    pub max_value: u16,
-}
-
-impl KindRule {
-    /// What peers of this version keep for each other, by the rules they keep it by.
-    pub fn today() -> BTreeSet<KindRule> {
-        let own = [Kind::PEER, Kind::STUN, Kind::TURN].map(|kind| (kind, Policy::OwnPlace));
-        let others = [
-            (Kind::USER, Policy::FirstOwner),
-            (Kind::NUMBER, Policy::OwnNumber),
-            (Kind::DATA, Policy::EachOwner),
-        ];
-        let rule = |(kind, policy)| KindRule { kind, policy, max_value: MAX_VALUE as u16 };
-        own.into_iter().chain(others).map(rule).collect()
-    }
-}
 
 /// Who gives the names of a domain: there a user's record counts only with its certificate.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -225,6 +173,22 @@ impl OverlayDocument {
             Some(key) => Err(Flaw::value("revoked keys", key, "revoked and trusted to sign at once")),
             None => Ok(()),
         }
+    }
+
+    /// What holds for a kind of record here: what is said, or else the usual.
+    pub fn rule(&self, kind: Kind) -> Option<KindRule> {
+        self.kinds.iter().find(|rule| rule.kind == kind).copied().or_else(|| KindRule::usual(kind))
+    }
+
+    /// What holds for every kind that is kept here.
+    pub fn rules(&self) -> BTreeSet<KindRule> {
+        let is_unsaid = |usual: &KindRule| self.kinds.iter().all(|rule| rule.kind != usual.kind);
+        KindRule::all_usual().filter(is_unsaid).chain(self.kinds.iter().copied()).collect()
+    }
+
+    /// Whether a key is of those who run the overlay: its founder, its operators and their peers.
+    pub fn is_run_by(&self, key: &PublicKey) -> bool {
+        self.founder == *key || self.operators.contains(key) || self.managed.contains(key)
     }
 
     fn write(&self, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@
 //! | [`stun`] | STUN binding requests and answers (RFC 8489) |
 //! | [`rtp`] | RTP and RTCP headers (RFC 3550, RFC 5761) |
 //! | [`document`] | what holds in an overlay, signed by its founder (`docs/overlay-document.md`) |
+//! | [`policy`] | who may store records of which kind |
 //! | [`certificate`] | names given by an authority, and taken back (`docs/authority.md`) |
 //! | [`number`] | what a keypad dials to reach a key |
 //! | [`ticket`] | an invitation into an overlay, as a text that can be read aloud |
@@ -29,6 +30,7 @@ pub mod key;
 pub mod net;
 pub mod number;
 pub mod p2pp;
+pub mod policy;
 pub mod profile;
 pub mod puzzle;
 pub mod queue;

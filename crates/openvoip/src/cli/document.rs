@@ -15,6 +15,7 @@ use openvoip::serve;
 use qrcode::{EcLevel, QrCode, render::unicode::Dense1x2};
 use serde_json::{Value, json};
 use wire::document::{Authority, Chain, KindRule};
+use wire::p2pp::Kind;
 use wire::ticket::{MAX_PEERS, PREFIX};
 use wire::{HashAlgorithm, KeyPair, OverlayDocument, PublicKey, SignedDocument, Ticket};
 
@@ -67,6 +68,10 @@ pub(crate) struct Create {
     /// Who gives the names of a domain, as `openvoip authority key` shows it; `*` for every domain; repeatable.
     #[arg(long, value_name = "DOMAIN=KEY@IP:PORT")]
     authority: Vec<AuthorityAt>,
+    /// Who may store records of a kind, and how large their values are: data, drop, notice, or one of the overlay's own
+    /// from 0x4001 to 0x7fff, under nobody, own-place, first-owner, each-owner, drop-box or operators; repeatable.
+    #[arg(long, value_name = "KIND=POLICY[:BYTES]")]
+    kind: Vec<Rule>,
     /// Where the document goes. A file that is there stays.
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
@@ -101,7 +106,7 @@ impl Create {
             remote_settings: self.remote_settings,
             profile: self.profile.unwrap_or_default(),
             links: self.links.unwrap_or_default(),
-            kinds: KindRule::today(),
+            kinds: with_rules(KindRule::today(), &self.kind, &[]),
             bootstrap: self.peer.iter().copied().collect(),
             managed: self.managed.iter().copied().collect(),
             revoked: [].into(),
@@ -181,6 +186,12 @@ pub(crate) struct Sign {
     /// Take a ban back; repeatable.
     #[arg(long, value_name = "KEY")]
     pardon: Vec<PublicKey>,
+    /// Say who may store records of a kind, instead of who did; repeatable.
+    #[arg(long, value_name = "KIND=POLICY[:BYTES]")]
+    kind: Vec<Rule>,
+    /// Let a kind be as usual again, or not kept at all if the document added it; repeatable.
+    #[arg(long, value_name = "KIND")]
+    drop_kind: Vec<Kind>,
     /// Say who gives the names of a domain, instead of who did; repeatable.
     #[arg(long, value_name = "DOMAIN=KEY@IP:PORT")]
     authority: Vec<AuthorityAt>,
@@ -217,6 +228,7 @@ impl Sign {
         let mut document = held.clone();
         document.sequence = held.sequence.checked_add(1).ok_or("its sequence cannot be raised any more")?;
         document.created = serve::unix_now();
+        document.kinds = with_rules(held.kinds.clone(), &self.kind, &self.drop_kind);
         let OverlayDocument { bootstrap, operators, managed, revoked, authorities, .. } = &mut document;
         let given = self.authority.iter().map(|AuthorityAt(authority)| authority);
         let dropped = self.drop_authority.iter().map(|domain| of_all(domain));
@@ -231,6 +243,7 @@ impl Sign {
         operators.retain(|key| !self.drop_operator.contains(key) && !self.revoke.contains(key));
         managed.extend(&self.managed);
         managed.retain(|key| !self.drop_managed.contains(key) && !self.revoke.contains(key));
+        document.kinds.iter().try_for_each(KindRule::check)?;
         let signed = SignedDocument::sign(document, key).map_err(|flaw| flaw.to_string())?;
         signed.accept(&held.founder, Some(held)).map_err(|_| {
             format!("{} is neither the founder key nor an operator key of the document", key.public())
@@ -317,6 +330,34 @@ impl FromStr for AuthorityAt {
     }
 }
 
+/// The rule of a kind as it is typed.
+#[derive(Clone)]
+struct Rule(KindRule);
+
+impl FromStr for Rule {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, policy) = text.split_once('=').ok_or("write KIND=POLICY or KIND=POLICY:BYTES")?;
+        let (policy, most) =
+            policy.split_once(':').map_or((policy, None), |(policy, most)| (policy, Some(most)));
+        let mut rule = KindRule::new(kind.parse()?, policy.replace('-', " ").parse()?);
+        if let Some(most) = most {
+            rule.max_value = most.parse().map_err(|_| format!("'{most}' is not a number of bytes"))?;
+        }
+        rule.check().map(|()| Rule(rule))
+    }
+}
+
+/// Rules with others in the place of some.
+fn with_rules(mut rules: BTreeSet<KindRule>, said: &[Rule], dropped: &[Kind]) -> BTreeSet<KindRule> {
+    rules
+        .retain(|rule| !dropped.contains(&rule.kind) && said.iter().all(|Rule(said)| said.kind != rule.kind));
+    rules.extend(KindRule::today().into_iter().filter(|rule| dropped.contains(&rule.kind)));
+    rules.extend(said.iter().map(|Rule(rule)| rule));
+    rules
+}
+
 /// The documents in a file, if somebody signed the newest as it is.
 fn authentic(file: &Path) -> Result<Chain, String> {
     let chain = read_documents(file)?;
@@ -377,7 +418,7 @@ fn describe(file: &Path, chain: &Chain) -> Value {
         "remote_settings": document.remote_settings,
         "profile": document.profile.name(),
         "links": document.links.name(),
-        "kinds": document.kinds.iter().map(kind).collect::<Vec<_>>(),
+        "kinds": document.rules().iter().map(kind).collect::<Vec<_>>(),
         "bootstrap": document.bootstrap,
         "managed": keys(&document.managed),
         "revoked": keys(&document.revoked),

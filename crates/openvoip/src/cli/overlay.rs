@@ -25,8 +25,8 @@ pub(crate) struct Lookup {
     /// Do not count copies that this peer holds itself.
     #[arg(long)]
     fresh: bool,
-    /// At a key, only records of this kind: user, peer or data [default: each in turn].
-    #[arg(long, value_name = "KIND", value_parser = KINDS)]
+    /// At a key, only records of this kind, by its name or number [default: user, peer and data in turn].
+    #[arg(long, value_name = "KIND")]
     kind: Option<String>,
 }
 
@@ -91,16 +91,22 @@ pub(crate) enum Overlay {
         /// Peers may drop it so long after this peer refreshed it last, in seconds [default: 2400].
         #[arg(long, value_name = "SECONDS")]
         ttl: Option<u64>,
+        #[command(flatten)]
+        of: OfKind,
     },
     /// Read a value.
     Get {
         /// The key it was stored under.
         key: String,
+        #[command(flatten)]
+        of: OfKind,
     },
     /// Withdraw a value stored here.
     Remove {
         /// The key it was stored under.
         key: String,
+        #[command(flatten)]
+        of: OfKind,
     },
     Create(Box<document::Create>),
     Show(document::Show),
@@ -122,14 +128,23 @@ impl Overlay {
             Overlay::Objects(remote) => remote.request("objects"),
             Overlay::Connections(remote) => remote.request("connections"),
             Overlay::Diagnostics { node } => json!({ "command": "diagnostics", "node": node }),
-            Overlay::Put { key, value, ttl } => {
-                json!({ "command": "put", "key": key, "value": value, "ttl": ttl })
+            Overlay::Put { key, value, ttl, of } => {
+                json!({ "command": "put", "key": key, "value": value, "ttl": ttl, "kind": of.kind })
             }
-            Overlay::Get { key } => json!({ "command": "get", "key": key }),
-            Overlay::Remove { key } => json!({ "command": "remove", "key": key }),
+            Overlay::Get { key, of } => json!({ "command": "get", "key": key, "kind": of.kind }),
+            Overlay::Remove { key, of } => json!({ "command": "remove", "key": key, "kind": of.kind }),
         };
         context.show(context.ask(&request))
     }
+}
+
+/// What kind of record a value is.
+#[derive(Args)]
+pub(crate) struct OfKind {
+    /// data (anybody's), notice (of those who run the overlay), or a kind that the overlay's document adds, by its
+    /// number [default: data].
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
 }
 
 /// Whose table.

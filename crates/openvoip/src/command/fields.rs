@@ -42,12 +42,15 @@ pub(super) fn user_kind() -> Kind {
 }
 
 pub(super) fn kind<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
-    let Some(text) = some_text(from)? else { return Ok(Kind::USER) };
-    let known = [Kind::USER, Kind::PEER, Kind::DATA];
-    known
-        .into_iter()
-        .find(|k| k.name() == text)
-        .ok_or_else(|| D::Error::custom(format!("unknown kind '{text}': choose user, peer or data")))
+    some_text(from)?.map_or(Ok(Kind::USER), |text| text.parse().map_err(D::Error::custom))
+}
+
+pub(super) fn data_kind() -> Kind {
+    Kind::DATA
+}
+
+pub(super) fn value_kind<'de, D: Deserializer<'de>>(from: D) -> Result<Kind, D::Error> {
+    some_text(from)?.map_or(Ok(Kind::DATA), |text| text.parse().map_err(D::Error::custom))
 }
 
 /// A text, or `{"hex": "..."}` for bytes that are none.

@@ -15,6 +15,8 @@
 //!120 | Resource-ID, then the value to the end of the object                             |
 //! ```
 
+use std::ops::RangeInclusive;
+
 use smallvec::SmallVec;
 
 use super::ParseError;
@@ -43,12 +45,22 @@ impl Kind {
     pub const PEER: Kind = Kind(0x0001);
     /// The same list at the place of the user's number ([`crate::number`]); each key that claims the number has its own.
     pub const NUMBER: Kind = Kind(0x0002);
+    /// What somebody left for the owner of a place: [`crate::policy::Policy::DropBox`].
+    pub const DROP: Kind = Kind(0x0004);
+    /// What those say who run the overlay, at the hash of a text.
+    pub const NOTICE: Kind = Kind(0x0005);
     /// A STUN service (draft: content type 1).
     pub const STUN: Kind = Kind(0x0100);
     /// A TURN service (draft: content type 2).
     pub const TURN: Kind = Kind(0x0200);
     /// Anything an application wants to keep, at the hash of a text; each owner has its own copy.
     pub const DATA: Kind = Kind(0x4000);
+    /// Kinds that an overlay's document may add.
+    pub const OF_DOCUMENTS: RangeInclusive<u16> = 0x4001..=0x7fff;
+
+    /// Those that have a name.
+    const NAMED: [Kind; 8] =
+        [Kind::USER, Kind::PEER, Kind::DATA, Kind::DROP, Kind::NOTICE, Kind::NUMBER, Kind::STUN, Kind::TURN];
 
     /// The kind's name in tables and answers.
     pub fn name(self) -> &'static str {
@@ -56,11 +68,32 @@ impl Kind {
             Kind::USER => "user",
             Kind::PEER => "peer",
             Kind::NUMBER => "number",
+            Kind::DROP => "drop",
+            Kind::NOTICE => "notice",
             Kind::STUN => "stun",
             Kind::TURN => "turn",
             Kind::DATA => "data",
             _ => "unknown",
         }
+    }
+}
+
+/// A kind by its name, or by its number, as `0x4001` or `16385`.
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(named) = Kind::NAMED.into_iter().find(|kind| kind.name() == text) {
+            return Ok(named);
+        }
+        let number = match text.strip_prefix("0x") {
+            Some(digits) => u16::from_str_radix(digits, 16),
+            None => text.parse(),
+        };
+        number.map(Kind).map_err(|_| {
+            let names = Kind::NAMED.map(Kind::name).join(", ");
+            format!("unknown kind '{text}': choose {names} or a number like 0x4001")
+        })
     }
 }
 
@@ -342,6 +375,15 @@ mod tests {
         let stone = record.tombstone(&owner, UnixTime(1_700_000_100));
         assert!(stone.as_ref().verify());
         assert!(stone.tombstone && stone.sequence > record.sequence && stone.value.is_empty());
+    }
+
+    #[test]
+    fn kinds_are_read_by_their_names_and_by_numbers() {
+        for kind in Kind::NAMED {
+            assert_eq!(kind.name().parse(), Ok(kind));
+        }
+        assert!(["0x4001", "16385"].iter().all(|text| text.parse() == Ok(Kind(0x4001))));
+        assert!(["wish", "", "0x", "70000"].iter().all(|text| text.parse::<Kind>().is_err()));
     }
 
     #[test]
