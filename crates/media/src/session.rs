@@ -358,7 +358,7 @@ impl Session {
     ) -> Option<Forward> {
         match rtp::classify(packet) {
             Some(Kind::Rtp) if self.whole => {
-                self.unwrap(now, leg, from, packet);
+                self.unpack(now, leg, from, packet);
                 None
             }
             Some(Kind::Rtp) => self.handle_rtp(now, leg, from, packet),

@@ -217,18 +217,15 @@ impl Plane {
         bytes: &mut [u8],
     ) -> Option<media::Forward> {
         let place = self.by_port.get(&(port & !1)).copied();
-        if place.is_some_and(|place| !self.stands_there(place, remote.ip())) {
+        if self.networks.is_some() && place.is_some_and(|place| !self.stands_there(place, remote.ip())) {
             self.strays += 1;
             return None;
         }
-        if self.carry(now, place, kind_at(port), remote, bytes) {
-            return None;
-        }
-        if dtls::is_handshake(bytes) {
+        if dtls::is_handshake(bytes) && !self.is_whole(place) {
             self.hear_handshake(port, remote, bytes);
             return None;
         }
-        self.pass(now, place, remote, bytes)?
+        self.pass(now, place, Some(kind_at(port)), remote, bytes)?
     }
 
     /// What may go over the network of an address.
@@ -247,22 +244,10 @@ impl Plane {
         flow.is_none_or(|flow| self.carries_to(&flow) == self.carries(ip))
     }
 
-    /// Carries a datagram of a phone that has keys of its own; whether it has.
-    fn carry(
-        &mut self,
-        now: Time,
-        place: Option<(SessionKey, media::Leg)>,
-        kind: Kind,
-        remote: SocketAddr,
-        bytes: &[u8],
-    ) -> bool {
-        let entry = place.and_then(|(key, leg)| Some((key, leg, self.sessions.get_mut(&key)?)));
-        let Some((key, leg, entry)) = entry.filter(|(.., entry)| entry.session.is_whole()) else {
-            return false;
-        };
-        entry.session.carry(now, leg, kind, remote, bytes);
-        self.dirty.push(key);
-        true
+    /// Whether the phone there agreed on keys with the phone at the other end, so that its handshakes are not for us.
+    fn is_whole(&self, place: Option<(SessionKey, media::Leg)>) -> bool {
+        let entry = place.and_then(|(key, _)| self.sessions.get(&key));
+        entry.is_some_and(|entry| entry.session.is_whole())
     }
 
     /// A packet from another peer, on the peer port; `None` if it is not of a call of ours.
@@ -273,13 +258,15 @@ impl Plane {
         bytes: &mut [u8],
     ) -> Option<Option<media::Forward>> {
         let place = media::stream_of(bytes).and_then(|stream| self.by_stream.get(&stream)).copied();
-        self.pass(now, place, remote, bytes)
+        self.pass(now, place, None, remote, bytes)
     }
 
+    /// Passes on what came from another peer, or from a phone to our port of this kind.
     fn pass(
         &mut self,
         now: Time,
         place: Option<(SessionKey, media::Leg)>,
+        port: Option<Kind>,
         remote: SocketAddr,
         bytes: &mut [u8],
     ) -> Option<Option<media::Forward>> {
@@ -289,7 +276,13 @@ impl Plane {
         };
         let session = &mut self.sessions.get_mut(&key)?.session;
         let refused = session.refused(leg);
-        let forward = session.handle_datagram(now, leg, remote, bytes);
+        let forward = match port.filter(|_| session.is_whole()) {
+            Some(kind) => {
+                session.carry(now, leg, kind, remote, bytes);
+                None
+            }
+            None => session.handle_datagram(now, leg, remote, bytes),
+        };
         let taken = session.refused(leg) == refused;
         if forward.is_none() {
             self.dirty.push(key);

@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// Takes an RTP packet of another peer, in which there is a datagram of its phone.
-    pub(super) fn unwrap(&mut self, now: Time, leg: Leg, from: SocketAddr, packet: &mut [u8]) {
+    pub(super) fn unpack(&mut self, now: Time, leg: Leg, from: SocketAddr, packet: &mut [u8]) {
         let inward = self.leg_mut(leg);
         let Some(packet) = inward.open(Kind::Rtp, packet) else { return };
         let parsed = Packet::parse(packet).ok();
