@@ -305,8 +305,6 @@ impl Node {
             let message = format!("too many names of domains are asked about at once: {name} was not");
             self.log(Level::Warn, "names", message);
         }
-        self.pins.hear_domain(name, word);
-        self.save_pins();
         self.pins.said(name).filter(|_| word.is_silence()).unwrap_or(word)
     }
 

@@ -12,6 +12,9 @@ use wire::{Profile, Socket};
 
 use crate::plane::{DtlsPolicy, EndToEndPolicy, Policies, SdesPolicy};
 
+/// Under which name is counted what an owner's rule keeps from a network.
+pub(crate) const NETWORK: &str = "network";
+
 /// What may go over a network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Carries {
@@ -80,10 +83,15 @@ impl NetworkRules {
     pub(crate) fn let_pass(&self, profile: Profile, socket: Socket, ip: IpAddr) -> bool {
         match socket {
             Socket::Peer | Socket::PeerStream => self.forbids(profile, ip).is_none(),
-            Socket::Sip | Socket::SipStream(_) => self.carries(ip) != Carries::Sealed,
-            Socket::SipTls(_) => self.carries(ip) != Carries::Readable,
+            Socket::Sip | Socket::SipStream(_) => self.lets_phones(ip, false),
+            Socket::SipTls(_) => self.lets_phones(ip, true),
             Socket::Media(_) => true,
         }
+    }
+
+    /// Whether phones may speak to this peer from there, over TLS or without.
+    pub(crate) fn lets_phones(&self, ip: IpAddr, over_tls: bool) -> bool {
+        self.carries(ip) != if over_tls { Carries::Readable } else { Carries::Sealed }
     }
 }
 

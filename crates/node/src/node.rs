@@ -33,6 +33,7 @@ use crate::event::{Event, Level, OpId, Outcome};
 use crate::ledger::{Function, Ledger};
 use crate::membership::Membership;
 use crate::names::Names;
+use crate::networks::NETWORK;
 use crate::numbers::Numbers;
 use crate::operator::Operators;
 use crate::phones::LazyPhones;
@@ -45,9 +46,6 @@ use crate::storage::Storage;
 use crate::timers::Timers;
 use crate::transaction::{ServerKey, Transactions};
 use crate::tunnel::Tunnels;
-
-/// Under which name is counted what an owner's rule keeps from a network.
-pub(crate) const NETWORK: &str = "network";
 
 /// Events waiting to be seen by the world, which drains them after every input.
 const MAX_EVENTS: usize = 65_536;
@@ -365,7 +363,11 @@ impl Node {
         if forward.is_none() {
             self.drain(now);
         }
-        forward.filter(|forward| self.may_pass(forward.socket, &forward.remote))
+        if forward.is_some_and(|forward| !self.may_pass(forward.socket, &forward.remote)) {
+            self.link.count_drop(NETWORK);
+            return None;
+        }
+        forward
     }
 
     /// Nobody listens at `remote`, says an ICMP port-unreachable that quotes the beginning of what was sent

@@ -21,7 +21,7 @@ use crate::directory::{Resolved, ResolvedFor, UNPROVEN, canonical_aor};
 use crate::domains::why_not;
 use crate::event::{Event, Level};
 use crate::locals::{DIGITS, ECHO, INBOX, Locals, NO_DIGITS};
-use crate::networks::{Carries, NetworkRules};
+use crate::networks::NetworkRules;
 use crate::node::Node;
 use crate::pins::short;
 use crate::plane::{DtlsPolicy, EndToEndPolicy, HandshakeKeys, Plane, Policies, SdesPolicy};
@@ -274,8 +274,7 @@ impl Node {
 
     /// Whether phones may stand there and speak to this socket. The world closes connections from elsewhere at once.
     pub fn expects_phones_from(&self, ip: IpAddr, secure: bool) -> bool {
-        let carries = self.config.networks.as_ref().map(|networks| networks.carries(ip)).unwrap_or_default();
-        if carries == (if secure { Carries::Readable } else { Carries::Sealed }) {
+        if self.config.networks.as_ref().is_some_and(|networks| !networks.lets_phones(ip, secure)) {
             return false;
         }
         let registrars = [self.config.sip, self.config.sips.unwrap_or(self.config.sip)];

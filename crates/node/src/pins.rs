@@ -5,11 +5,12 @@
 //! that signed its record then. A record of another key is not followed until the person says so
 //! (`openvoip pins accept`); of several records the pinned key's is taken, whoever stands beside it.
 //!
-//! Two things are remembered, and one is worth less than the other:
+//! Three things are remembered, and they are not worth the same:
 //!
 //! | how it was learnt | what it proves | what comes of it |
 //! |---|---|---|
 //! | a record, found for a call or message of ours | a user key signed it, and names its peers | another key is refused |
+//! | what the name's domain said last (`domains.rs`) | as much as DNS does | another key, or nobody, is refused, also while the domain is silent |
 //! | an envelope that called or wrote to us | a peer key signed it; the name is only claimed | another peer is marked |
 //!
 //! So a claim never keeps us from calling anybody: else one message in the name of a person would make

@@ -97,7 +97,8 @@ pub(crate) struct Publication {
     pub(crate) holders: Vec<Arc<Contact>>,
     pub(crate) stage: Stage,
     pub(crate) verified: bool,
-    /// It is a name that belongs to another key, or a number for which no peer has room.
+    /// It is a name that belongs to another key, a number for which no peer has room, or a value whose place is
+    /// another's, or to which the document leaves none.
     pub(crate) taken: bool,
     /// A holder has a newer version than ours, written by us before we lost our state or by another device:
     /// it is to be read, and outdone.

@@ -15,7 +15,8 @@ use wire::{Contact, Key, NodeId, RngExt, Socket, Time};
 
 use crate::event::OpId;
 use crate::ledger::Function;
-use crate::node::{NETWORK, Node, millis};
+use crate::networks::NETWORK;
+use crate::node::{Node, millis};
 use crate::search::SearchId;
 use crate::transaction::{Client, ClientKey, Due, ServerKey};
 use crate::tunnel::StreamKey;

@@ -249,6 +249,11 @@ fn a_person_who_checked_the_known_key_goes_on_while_the_domain_that_names_anothe
     world.domains.insert(NAME.into(), proof(THIEF));
     assert_eq!(greet(&mut world, "is it you?").status, 438);
     world.nodes[FRIEND].accept_pin(NAME, &keys(OWNER).public().to_string()).unwrap();
+    assert_eq!(
+        greet(&mut world, "still?").status,
+        438,
+        "what is remembered of the domain counts as long as it is"
+    );
     world.domains.insert(NAME.into(), Word::Silent);
     world.run(LIFETIME * 2);
     assert_eq!(greet(&mut world, "I asked you").state, "delivered");

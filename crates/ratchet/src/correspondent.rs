@@ -67,6 +67,12 @@ impl Correspondent {
 /// A copy in which something is tried: the correspondent itself changes when it is kept.
 pub(crate) struct Trial(pub(crate) Correspondent);
 
+/// What the ratchet wrote, if it is that: found out before anything of a session is touched.
+pub(crate) fn message_of(sealed: &Sealed) -> Result<OlmMessage, Unopened> {
+    let kind = if sealed.opening { FIRST } else { LATER };
+    OlmMessage::from_parts(kind, &sealed.bytes).map_err(|_| Unopened::Malformed)
+}
+
 impl Trial {
     pub(crate) fn of(peer: Option<&Correspondent>) -> Self {
         let copy = |p: &Correspondent| Correspondent {
@@ -102,20 +108,18 @@ impl Trial {
     pub(crate) fn open(
         &mut self,
         keys: &mut Keys,
-        sealed: &Sealed,
+        message: &OlmMessage,
         unix: UnixTime,
     ) -> Result<Vec<u8>, Unopened> {
-        let kind = if sealed.opening { FIRST } else { LATER };
-        let message = OlmMessage::from_parts(kind, &sealed.bytes).map_err(|_| Unopened::Malformed)?;
         let mut why = Unopened::Unknown;
-        let (at, text) = match &message {
+        let (at, text) = match message {
             OlmMessage::PreKey(first) => {
                 let id = first.session_id();
                 if self.0.ended.contains(&id) {
                     return Err(Unopened::Again);
                 }
                 match self.0.sessions.iter().position(|s| s.session_id() == id) {
-                    Some(at) => (at, self.0.sessions[at].decrypt(&message).map_err(|e| why_of(&e))?),
+                    Some(at) => (at, self.0.sessions[at].decrypt(message).map_err(|e| why_of(&e))?),
                     None => {
                         let (session, text) = keys.accept(first).ok_or(Unopened::Unknown)?;
                         self.begin(session, unix);
@@ -126,7 +130,7 @@ impl Trial {
             // Only the session it belongs to has its key, and one that has not does not change.
             OlmMessage::Normal(_) => {
                 let mut sessions = self.0.sessions.iter_mut().enumerate().rev();
-                let opened = sessions.find_map(|(at, session)| match session.decrypt(&message) {
+                let opened = sessions.find_map(|(at, session)| match session.decrypt(message) {
                     Ok(text) => Some((at, text)),
                     Err(e) => {
                         let again = why_of(&e) == Unopened::Again;

@@ -13,7 +13,7 @@ mod account;
 mod correspondent;
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::{fmt, io};
 
 use node::ratchet::{Prekeys, Ratchet, Sealed, Unopened};
 use serde::Serialize;
@@ -21,7 +21,7 @@ use wire::{Key, NodeId, UnixTime};
 use zeroize::Zeroizing;
 
 use account::Keys;
-use correspondent::{Correspondent, Trial};
+use correspondent::{Correspondent, Trial, message_of};
 
 /// Most peers with whom there are sessions. Only what is written of our own accord takes the room of one that it was before.
 pub const MAX_PEERS: usize = 1_024;
@@ -123,9 +123,12 @@ impl Olm {
 
     /// Who makes room for a peer, if somebody must: of strangers the one silent for longest.
     fn who_leaves_for(&self, peer: &NodeId, written: bool) -> Result<Option<NodeId>, Unopened> {
+        if self.peers.contains_key(peer) {
+            return Ok(None);
+        }
         let strangers = self.peers.values().filter(|p| !p.written).count();
         let has_room = self.peers.len() < MAX_PEERS && (written || strangers < MAX_STRANGERS);
-        if has_room || self.peers.contains_key(peer) {
+        if has_room {
             return Ok(None);
         }
         let may_leave = self.peers.iter().filter(|(_, p)| written || !p.written);
@@ -185,8 +188,9 @@ impl Ratchet for Olm {
         bound: &[u8; 32],
         sealed: &Sealed,
     ) -> Result<Vec<u8>, Unopened> {
+        let message = message_of(sealed)?;
         let mut trial = Trial::of(self.peers.get(&peer));
-        let text = Zeroizing::new(trial.open(&mut self.keys, sealed, unix)?);
+        let text = Zeroizing::new(trial.open(&mut self.keys, &message, unix)?);
         let text = text.strip_prefix(bound).ok_or(Unopened::Unknown)?.to_vec();
         self.keep(peer, trial, false)?;
         Ok(text)
@@ -201,20 +205,27 @@ impl fmt::Debug for Olm {
 
 /// The peer whose sessions are kept under a name.
 fn peer_of(name: &str) -> Option<NodeId> {
-    let bytes: Option<Vec<u8>> = name
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
-        .collect();
-    Key::from_slice(&bytes?).map(NodeId)
+    name.parse::<Key>().ok().map(NodeId)
 }
 
-/// Secrets as they are kept, in one piece of memory that is wiped.
+/// Secrets as they are kept, in one piece of memory that is wiped: its length is counted first, so that nothing is moved
+/// and left behind while it grows.
 fn bytes_of(kept: &impl Serialize) -> Zeroizing<Vec<u8>> {
-    /// More than any: so nothing is moved and left behind while it grows.
-    const MOST: usize = 256 << 10;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MOST));
-    serde_json::to_writer(&mut *bytes, kept).expect("maps with text for keys");
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    const FITS: &str = "maps with text for keys";
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, kept).expect(FITS);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(count.0));
+    serde_json::to_writer(&mut *bytes, kept).expect(FITS);
     bytes
 }
 

@@ -65,13 +65,6 @@ impl Way {
         }
     }
 
-    fn name(self) -> &'static str {
-        match self {
-            Way::Zrtp => "zrtp",
-            Way::Dtls => "dtls",
-        }
-    }
-
     fn attributes(self) -> &'static [&'static str] {
         match self {
             Way::Zrtp => &[ZRTP_HASH],
@@ -79,6 +72,8 @@ impl Way {
         }
     }
 }
+
+wire::choices!(Way, "way": Zrtp = "zrtp", Dtls = "dtls");
 
 /// What a phone says for the phone at the other end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,8 +101,7 @@ impl Whole {
 
     /// Reads it out of a description of another peer.
     pub(super) fn of_peer(description: &Description, index: usize) -> Option<Whole> {
-        let said = description.media[index].attribute(WHOLE_ATTRIBUTE)?;
-        let way = [Way::Zrtp, Way::Dtls].into_iter().find(|way| way.name() == said)?;
+        let way = description.media[index].attribute(WHOLE_ATTRIBUTE)?.parse().ok()?;
         Whole::read(way, description, index)
     }
 

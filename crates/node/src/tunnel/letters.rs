@@ -52,6 +52,7 @@ const NOT_SEALED: u16 = 500;
 
 const NOT_KEPT: &str =
     "Not sent: its keys were not kept on disk; free space where `letters` are and send it again";
+const NOT_BEGUN: &str = "Not sent: no keys were agreed on, since their peer's are no good or ours were not kept on disk; send it again";
 const READS_NO_MORE: &str =
     "Not sent: their peer has a program now that reads no letters; it must be updated";
 const LOST_TWICE: &str = "Their peer lost its keys twice; send it again";
@@ -284,7 +285,7 @@ impl Node {
             // Of an answer's reader nothing is known but what it wrote.
             let Some(prekeys) = letters.keys_of(&to) else { return Enclosed::Sip(sip) };
             if !letters.ratchet.begin(unix, to, &prekeys, of_our_own) {
-                return Enclosed::NotSealed(sip, NOT_KEPT);
+                return Enclosed::NotSealed(sip, NOT_BEGUN);
             }
         }
         match letters.ratchet.seal(&to, &bound(&own, &to), &sip, of_our_own) {
@@ -348,7 +349,7 @@ impl Node {
         let (status, reason) = match why {
             Why::Later => (LATER, NOT_NOW),
             _ if sent.again => (UNDECIPHERABLE, LOST_TWICE),
-            _ if !letters.ratchet.begin(unix, reader, &prekeys, sent.ours) => (NOT_SEALED, NOT_KEPT),
+            _ if !letters.ratchet.begin(unix, reader, &prekeys, sent.ours) => (NOT_SEALED, NOT_BEGUN),
             Why::Again => (UNDECIPHERABLE, HEARD_PERHAPS),
             Why::Unknown => {
                 let text =
